@@ -1,0 +1,67 @@
+# Everything happens inside this checkout: the tools live in .venv, their caches in dot folders beside it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo check check-long bench fmt schemas
+
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
+DEFINITION := pyproject.toml renku_store/_version.py
+
+help:
+	@echo "make demo        build the sample movie into ./demo-build"
+	@echo "make check       linters, types and tests, as .ci/run does"
+	@echo "make check-long  the runs that take long"
+	@echo "make bench       the measurements in benchmarks/"
+	@echo "make fmt         format the code"
+	@echo "make schemas     write schema/json/ anew from the records"
+
+demo: .venv/.with-demo
+	@"$(BIN)/renku-store" demo
+
+check: .venv/.with-dev
+	@echo "ruff check" && "$(BIN)/ruff" check .
+	@echo "ruff format" && "$(BIN)/ruff" format --check .
+	@echo "mypy" && "$(BIN)/python" -m mypy
+	@echo "basedpyright" && "$(BIN)/python" -m basedpyright
+	@echo "lint-imports" && "$(BIN)/lint-imports" --cache-dir .import_linter_cache > .import_linter_cache.log 2>&1 \
+		&& tail -n 2 .import_linter_cache.log || { cat .import_linter_cache.log; exit 1; }
+	@echo "pytest" && "$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile
+
+check-long: .venv/.with-dev
+	@HYPOTHESIS_PROFILE=long "$(BIN)/python" -m pytest -m "long or not long"
+
+bench: .venv/.with-dev
+	@for bench in benchmarks/*/bench.py; do \
+		[ -e "$$bench" ] || continue; \
+		echo "$$bench"; "$(BIN)/python" "$$bench" || exit 1; \
+	done
+
+fmt: .venv/.with-dev
+	@"$(BIN)/ruff" check --fix-only --quiet .
+	@"$(BIN)/ruff" format .
+
+schemas: .venv/.with-dev
+	@"$(BIN)/python" schema/generate.py
+
+.venv/.with-demo: $(DEFINITION) | .venv/.made
+	@echo "Installing what the demo needs into .venv (the first time only) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch "$@"
+
+.venv/.with-dev: $(DEFINITION) | .venv/.made
+	@echo "Installing what the checks need into .venv (the first time only) ..."
+	@$(PIP) --editable '.[demo,dev]'
+	@touch .venv/.with-demo "$@"
+
+.venv/.made:
+	@command -v "$(PYTHON)" > /dev/null || { echo "There is no $(PYTHON) here; Renku Store needs Python 3.11 or newer." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Renku Store needs Python 3.11 or newer, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1)." \
+			"Name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv || { \
+		echo "$(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@touch "$@"

@@ -1,0 +1,110 @@
+"""Every limit and default, unit last in the name, with its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FORMAT_VERSION: Final = 1
+"""The on-disk format that this code writes and the only one that it reads."""
+
+# Ids
+MOVIE_ID_MAX_CHARS: Final = 128
+"""A folder name on every file system (255 bytes), with room for suffixes."""
+ID_MAX_BYTES: Final = 512
+"""Nested loops with keys stay below it; an index row stays small."""
+
+# Values and blobs
+INLINE_MAX_BYTES: Final = 2_048
+"""Text up to here lives in events and manifests: a person reads it there, and a file would cost a whole disk block."""
+INTEGER_MAX: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (RFC 7493)."""
+VALUE_MAX_DEPTH: Final = 100
+"""Lists and objects in each other: deeper ones break JSON readers (some stop at 128) and Python's own recursion."""
+DOCUMENT_MAX_DEPTH: Final = 120
+"""A document of this project holds values a few levels down, and must still be read everywhere."""
+CHUNK_BYTES: Final = 1_048_576
+"""One read or write of a stream: large enough that the system calls vanish, small enough to keep memory constant."""
+COMPRESSION_SAMPLE_BYTES: Final = 65_536
+"""What is compressed on trial before a whole object is; media shows itself within it."""
+COMPRESSION_MIN_BYTES: Final = 4_096
+"""Up to one disk block nothing is saved by compression, and a plain file is easier to look at."""
+COMPRESSION_MAX_RATIO: Final = 0.9
+"""A blob is stored compressed only where that saves at least a tenth."""
+COMPRESSION_LEVEL: Final = 3
+"""zstd's own default: the knee of its curve."""
+COMPRESSION_WINDOW_MAX_BYTES: Final = 8 * 1_048_576
+"""The memory that a compressed blob may ask its reader for; what RFC 8878 recommends that all readers can give."""
+HASH_THREADS_MIN_BYTES: Final = 4 * 1_048_576
+"""BLAKE3 on two threads wins from about here; below, starting them costs more."""
+BATCH_MAX_FILES: Final = 512
+"""Temp files that one batch keeps before it syncs and links them."""
+BATCH_MAX_BYTES: Final = 256 * 1_048_576
+"""Bytes that one batch keeps in temp files: what a crash in the middle of a batch loses."""
+BLOB_HOLD_MAX_BYTES: Final = 8 * 1_048_576
+"""Up to here new content is hashed in memory before anything is written, so that a dedup hit writes nothing."""
+SYNCFS_MIN_FILES: Final = 8
+"""From here one sync of the file system is cheaper than a sync of each file."""
+
+# Manifests
+MANIFEST_PAGE_MIN_ARTEFACTS: Final = 1_024
+"""Manifests with more artefacts than this are cut into pages; smaller ones stay one plain file."""
+MANIFEST_PAGE_MEAN_ARTEFACTS: Final = 256
+"""Mean length of a page: an edit rewrites about 50 KB of a manifest however large it is."""
+
+# Metadata
+SQLITE_MIN_VERSION: Final = (3, 51, 3)
+"""Older ones can corrupt a database when the WAL is reset."""
+BUSY_MAX_SECONDS: Final = 30.0
+"""How long a writer waits for the others before it says who holds the lock."""
+EVENT_PAGE_ROWS: Final = 1_000
+"""Rows fetched at a time by a stream, so that no reader holds the WAL for long."""
+
+# Runs
+LEASE_SECONDS: Final = 30.0
+"""A run whose holder has not been heard of for this long is up for taking over."""
+HEARTBEAT_SECONDS: Final = 10.0
+"""Three missed beats end a lease."""
+CLAIM_POLL_SECONDS: Final = 0.05
+"""How often a waiter looks whether another's call for the same signature has ended."""
+CONCURRENCY_DEFAULT: Final = 5
+"""Jobs at once: what most providers allow a new customer."""
+CONCURRENCY_AUTO_MAX: Final = 8
+"""`auto` is half of the processors, from 1 to this."""
+CONCURRENCY_MAX: Final = 10_000
+"""More is a typing error."""
+JOB_TIMEOUT_SECONDS: Final = 3_600.0
+"""A producer that says nothing about its time is ended after an hour."""
+JOB_TIMEOUT_MAX_SECONDS: Final = 30 * 86_400.0
+"""A blueprint that asks for more has its units wrong."""
+OUTPUT_MAX_BYTES: Final = 16 * 1024**3
+"""One output of a producer; a runaway writer is stopped before it fills the disk."""
+DIAGNOSTICS_MAX_BYTES: Final = 16_384
+"""What is kept of a producer's standard error: its end."""
+CANCEL_GRACE_SECONDS: Final = 5.0
+"""A cancelled program gets this long between the polite signal and the other."""
+OUTPUT_POLL_SECONDS: Final = 0.25
+"""How often the sizes of a running program's outputs are looked at: at 2 GB/s a runaway overshoots by 0.5 GB."""
+REPLY_MAX_BYTES: Final = 65_536
+"""`outputs.json` holds a cost, an id and a few MIME types."""
+
+# Blueprints
+BLUEPRINT_MAX_BYTES: Final = 4 * 1_048_576
+"""A blueprint is written by people."""
+JOBS_MAX: Final = 2_000_000
+"""A graph beyond twice the measured scale is a mistake in a loop."""
+EXPRESSION_MAX_CHARS: Final = 1_000
+"""A `when` is one line."""
+EXPRESSION_MAX_DEPTH: Final = 32
+"""Parentheses, lists and `not` in each other: more than anyone can read, far less than Python's recursion allows."""
+YAML_MAX_NODES: Final = 1_000_000
+"""Keys and values of one YAML text, each alias counted with all it stands for: aliases of aliases explode otherwise."""
+INPUTS_FILE_MAX_BYTES: Final = 64 * 1_048_576
+"""A file of inputs may hold texts of megabytes; reading YAML costs about ten times its size in memory."""
+LOOPS_NESTED_MAX: Final = 16
+"""Loops in each other; four are rare."""
+GRAPH_REFERENCES_MAX: Final = 4_000_000
+"""References of all jobs: a fan-in read by every job of a large loop is a mistake that would fill the memory."""
+
+# Collection
+GC_GRACE_SECONDS: Final = 86_400.0
+"""What was touched within a day is never collected: longer than any run between put and publish."""

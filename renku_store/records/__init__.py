@@ -1,0 +1,1 @@
+"""The records: frozen values that the rest of the house passes around. Nothing in here does any work."""

@@ -1,0 +1,31 @@
+"""The base of every JSON record: frozen, camelCase outside, snake_case inside, fields it does not know ignored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
+from pydantic.alias_generators import to_camel
+
+Json = JsonValue
+"""Any JSON value, as Python holds it."""
+
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A BLAKE3 digest: 64 lower-case hex digits."""
+
+
+def exactly_one(*fields: str) -> dict[str, Any]:
+    """What the JSON Schema of a record adds where exactly one of the fields (as written) must be there."""
+    return {"oneOf": [{"required": [field]} for field in fields]}
+
+
+class Record(BaseModel):
+    """A frozen value with a JSON form; absent optional fields are left out of it, never written as null."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore"
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form: camelCase keys, absent fields left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,107 @@
+"""A revision as it is published: immutable, complete, and small. Keeps the shapes of invariants 5 to 7."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ConfigDict, Field, model_serializer
+
+from renku_store.records._base import Hash, Json, Record, exactly_one
+
+
+class ManifestInput(Record):
+    """An input's value: inline where its canonical JSON is at most 2,048 bytes, else a blob of that JSON.
+
+    `hash` is the BLAKE3 of the canonical JSON; a blob has the same name. `value` means something only without `blob`:
+    null is a value like any other.
+    """
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("value", "blob"))
+
+    hash: Hash
+    value: Json = None
+    blob: Hash | None = None
+
+    @model_serializer
+    def _written(self) -> dict[str, Any]:
+        return {"hash": self.hash, "value": self.value} if self.blob is None else {"hash": self.hash, "blob": self.blob}
+
+
+class ArtefactValue(Record):
+    """Bytes with a MIME type: `hash` and `size` (bytes) are of the exact bytes, `inline` or in the blob so named."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("inline", "blob"))
+
+    hash: Hash
+    size: int = Field(ge=0)
+    mime_type: str
+    inline: str | None = None
+    blob: Hash | None = None
+
+
+class ManifestArtefact(ArtefactValue):
+    """An artefact as a revision holds it, and how it came about.
+
+    `produced_by` is the producer's name, `job` the job, `signature` the one that it was made with; `edited_by` names
+    the person whose version this is. Artefacts that no job made have neither.
+    """
+
+    produced_by: str | None = None
+    job: str | None = None
+    signature: Hash | None = None
+    edited_by: str | None = None
+
+
+class PageRef(Record):
+    """A page of a large manifest: its first artefact id, and the blob that holds {id: artefact} as canonical JSON."""
+
+    first: str
+    hash: Hash
+
+
+class ArchiveRef(Record):
+    """The archive of a run's events: its path in the movie, and the BLAKE3 of the file as it is stored."""
+
+    name: str
+    hash: Hash
+
+
+class Metrics(Record):
+    """What a revision took: producer calls that succeeded, jobs answered by an earlier result, and US dollars."""
+
+    made: int = 0
+    reused: int = 0
+    cost: float = 0.0
+
+
+class Manifest(Record):
+    """One revision. `artefacts` is complete in memory; on disk it is cut into `pages` above 1,024 entries.
+
+    `graph` is the blob of the expanded graph; `timeline` the id of the artefact that is the timeline. `content_hash`
+    covers inputs, artefacts (id, hash, MIME type) and timeline: the same build has the same one everywhere.
+    """
+
+    format: int
+    movie: str
+    revision: str
+    base_revision: str | None = None
+    base_hash: Hash | None = None
+    run: str
+    archive: ArchiveRef | None = None
+    created_at: str
+    content_hash: Hash
+    graph: Hash | None = None
+    inputs: dict[str, ManifestInput] = {}
+    artefacts: dict[str, ManifestArtefact] = {}
+    pages: list[PageRef] | None = None
+    timeline: str | None = None
+    metrics: Metrics = Metrics()
+
+
+class Pointer(Record):
+    """`current.json`: what other programs read first. `manifest` is a path in the movie, `hash` that of its bytes."""
+
+    revision: str
+    manifest: str
+    hash: Hash
+    updated_at: str
