@@ -102,8 +102,8 @@ INPUTS_FILE_MAX_BYTES: Final = 64 * 1_048_576
 """A file of inputs may hold texts of megabytes; reading YAML costs about ten times its size in memory."""
 LOOPS_NESTED_MAX: Final = 16
 """Loops in each other; four are rare."""
-GRAPH_REFERENCES_MAX: Final = 4_000_000
-"""References of all jobs: a fan-in read by every job of a large loop is a mistake that would fill the memory."""
+GRAPH_FAN_IN_MAX: Final = 8_000_000
+"""Places in all fan-ins: all jobs of a large loop read by each job of another is a mistake that would fill the memory."""
 
 # Collection
 GC_GRACE_SECONDS: Final = 86_400.0

@@ -17,7 +17,7 @@ from blake3 import blake3
 from renku_store import bounds
 from renku_store.errors import InvalidValueError
 from renku_store.records._base import Json
-from renku_store.records.graph import GraphNode
+from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
 
 _LAST_BMP: Final = "\uffff"
@@ -275,6 +275,11 @@ def content_hash(
             "timeline": timeline,
         }
     )
+
+
+def graph_bytes(graph: ProducerGraph) -> bytes:
+    """The canonical JSON of an expanded graph: the blob that plans and manifests name by its hash."""
+    return canonical_document(graph.to_json())
 
 
 def manifest_content_hash(manifest: Manifest) -> str:

@@ -1,0 +1,208 @@
+"""Putting: content becomes an object under its hash and a live row, or a touch of those that are there.
+
+Keeps invariants 1, 2, 8 and 9. The order: objects first, synced and named by the batch, then their rows in one
+transaction. What is there already is seen again inside a transaction, because a collector decides under the same lock:
+
+    row        object    what is done
+    live       sound     touch the row
+    condemned  sound     revive the row
+    none       sound     sync the folder of its name, then insert the row (a writer died between object and row)
+    deleting   any       wait for the collector to end, then write anew
+    any        damaged   move it to quarantine, forget the row, write anew
+    any        none      write anew
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Collection, Iterable
+from typing import BinaryIO
+
+from renku_store import bounds
+from renku_store.blobs.packing import Packer
+from renku_store.blobs.presence import Presence, see
+from renku_store.blobs.taking import Staged, take_file, take_stream
+from renku_store.drivers.base import Batch, Driver
+from renku_store.errors import StoreUnavailableError
+from renku_store.hashing import hash_bytes
+from renku_store.metadata.base import MetadataStore, Writer
+from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
+
+Row = tuple[str, int, int, Encoding]
+Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str]
+
+
+class Intake:
+    """Takes contents one after another; `finish` makes those durable that are not yet.
+
+    Contents are held in memory or staged until a window of them can be looked up at once; new ones are staged until
+    their batch is full. An error leaves nothing half-written: what earlier batches made durable stays, the rest goes.
+    """
+
+    def __init__(self, driver: Driver, metadata: MetadataStore, batch: Batch, wait_seconds: float) -> None:
+        self._driver = driver
+        self._metadata = metadata
+        self._batch = batch
+        self._wait_seconds = wait_seconds
+        self._packer = Packer()
+        self._held: dict[str, bytes | Staged] = {}
+        self._held_bytes = 0
+        self._new: dict[str, Row] = {}
+        self._new_bytes = 0
+
+    def take(self, source: Source) -> BlobRef:
+        """Take one content; it is durable once `finish` has returned."""
+        content = self._content(source)
+        if isinstance(content, Staged):
+            reference = BlobRef(content.hash, content.size)
+        else:
+            reference = BlobRef(hash_bytes(content), len(content))
+        if reference.hash in self._held or reference.hash in self._new:
+            if isinstance(content, Staged):
+                self._batch.discard(content.file)
+            return reference
+        self._held[reference.hash] = content
+        self._held_bytes += 0 if isinstance(content, Staged) else len(content)
+        if len(self._held) >= bounds.BATCH_MAX_FILES or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES:
+            self._look_up()
+        return reference
+
+    def finish(self) -> None:
+        """Make durable what was taken: objects, then rows."""
+        self._look_up()
+        self._commit()
+
+    def _content(self, source: Source) -> bytes | Staged:
+        if isinstance(source, bytes):
+            return source
+        if isinstance(source, str | os.PathLike):
+            return take_file(self._batch, source)
+        if isinstance(source, bytearray | memoryview):
+            with memoryview(source) as view:
+                return take_stream(self._batch, view)
+        return take_stream(self._batch, source)
+
+    def _look_up(self) -> None:
+        """Settle what is there already, stage what is not."""
+        missing = self._settle(self._held)
+        for digest, content in self._held.items():
+            if digest in missing:
+                self._stage(digest, content)
+                if len(self._new) >= bounds.BATCH_MAX_FILES or self._new_bytes >= bounds.BATCH_MAX_BYTES:
+                    self._commit()
+            elif isinstance(content, Staged):
+                self._batch.discard(content.file)
+        self._held = {}
+        self._held_bytes = 0
+
+    def _settle(self, contents: dict[str, bytes | Staged]) -> set[str]:
+        """Make live and touched those whose object is there; returns the others, once no collector is deleting them."""
+        with self._metadata.read() as reader:
+            rows = reader.blobs.get(contents)
+        strays = [d for d, c in contents.items() if d not in rows and see(self._driver, d, _size(c)) is not None]
+        self._driver.settle(blob_path(digest) for digest in strays)
+        missing = contents.keys() - rows.keys() - set(strays)
+        known = {digest: _size(contents[digest]) for digest in (*rows, *strays)}
+        deadline = time.monotonic() + self._wait_seconds
+        while known:
+            deleting = self._settle_known(known, missing)
+            known = {digest: known[digest] for digest in deleting}
+            if known:
+                _pause(deleting, deadline)
+        return missing
+
+    def _settle_known(self, sizes: dict[str, int], missing: set[str]) -> set[str]:
+        """One transaction of `_settle`: adds to `missing` what has to be written; returns what is being deleted."""
+        deleting: set[str] = set()
+        revived: list[Row] = []
+        touched: list[str] = []
+        with self._metadata.write() as writer:
+            rows = writer.blobs.get(sizes)
+            for digest, size in sizes.items():
+                row = rows.get(digest)
+                if row is not None and row.state == "deleting":
+                    deleting.add(digest)
+                    continue
+                found = see(self._driver, digest, size, row)
+                if found is None or found.damaged:
+                    self._set_aside(writer, digest, found)
+                    missing.add(digest)
+                elif row is not None and row.state == "live" and row.encoding == found.encoding:
+                    touched.append(digest)
+                else:
+                    revived.append((digest, size, found.stored_size, found.encoding))
+            writer.blobs.make_live(revived)
+            writer.blobs.touch(touched)
+        return deleting
+
+    def _set_aside(self, writer: Writer, digest: str, found: Presence | None) -> None:
+        """Repair by content: a damaged object leaves its name free, and no row promises it (invariant 8)."""
+        writer.blobs.forget([digest])
+        if found is not None:
+            name = f"{digest}{SUFFIX[found.encoding]}-{secrets.token_hex(4)}"
+            self._driver.move(blob_path(digest, found.encoding), f"quarantine/{name}")
+
+    def _stage(self, digest: str, content: bytes | Staged) -> None:
+        size = _size(content)
+        encoding: Encoding = "raw"
+        stored = size
+        if isinstance(content, Staged):
+            staged = content.file
+            if not content.cloned:
+                staged, encoding, stored = self._packer.pack_staged(self._batch, staged, size)
+        else:
+            staged, encoding, stored = self._packer.stage_bytes(self._batch, content)
+        self._batch.name(staged, blob_path(digest, encoding))
+        self._new[digest] = (digest, size, stored, encoding)
+        self._new_bytes += stored
+
+    def _commit(self) -> None:
+        """Objects, then rows: one batch, one transaction."""
+        if not self._new:
+            return
+        existing = self._batch.commit()
+        with self._metadata.write() as writer:
+            rows = writer.blobs.get(self._new)
+            for digest, size, _, encoding in self._new.values():
+                row = rows.get(digest)
+                raced = row is not None or blob_path(digest, encoding) in existing
+                deleting = row is not None and row.state == "deleting"
+                if deleting or (raced and not _sound(self._driver, digest, size)):
+                    raise StoreUnavailableError(
+                        f"The blob {digest} was removed while it was being written.", hint="Try again."
+                    )
+            writer.blobs.make_live(self._new.values())
+        self._new = {}
+        self._new_bytes = 0
+
+
+def put_all(
+    driver: Driver, metadata: MetadataStore, sources: Iterable[Source], wait_seconds: float = bounds.BUSY_MAX_SECONDS
+) -> list[BlobRef]:
+    """Put every content, in order, sharing syncs and transactions; durable on return."""
+    with contextlib.ExitStack() as stack:
+        intake = Intake(driver, metadata, stack.enter_context(driver.batch()), wait_seconds)
+        references = [intake.take(source) for source in sources]
+        intake.finish()
+    return references
+
+
+def _sound(driver: Driver, digest: str, size: int) -> bool:
+    found = see(driver, digest, size)
+    return found is not None and not found.damaged
+
+
+def _size(content: bytes | Staged) -> int:
+    return content.size if isinstance(content, Staged) else len(content)
+
+
+def _pause(deleting: Collection[str], deadline: float) -> None:
+    if time.monotonic() >= deadline:
+        raise StoreUnavailableError(
+            f"The blob {min(deleting)} is being deleted by a collection that does not end.",
+            hint="Let gc finish, or run it again if it was killed.",
+        )
+    time.sleep(bounds.CLAIM_POLL_SECONDS)

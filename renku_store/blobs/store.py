@@ -1,0 +1,223 @@
+"""The store of bytes: put under the hash of their content, read back verified.
+
+Keeps invariants 1, 2, 8 and 9: `intake` on the way in, `reading` on the way out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from blake3 import blake3
+
+from renku_store import bounds
+from renku_store.blobs.intake import Row, put_all
+from renku_store.blobs.presence import see
+from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, PackedSource, check, corrupt, frame_size, unpack, verified
+from renku_store.drivers.base import Driver
+from renku_store.drivers.posix import shown, unavailable
+from renku_store.errors import BlobMissingError, InvalidValueError, StoreUnavailableError
+from renku_store.metadata.base import MetadataStore, Writer
+from renku_store.records.blob import BlobRef, Encoding, blob_path
+from renku_store.records.ids import check_hash
+
+_GONE_HINT = "Make it anew, or restore the file from a copy; fsck shows what refers to it."
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """A stored blob: `size` in bytes of its content, `stored_size` of the object at `path`, relative to the movie."""
+
+    hash: str
+    size: int | None
+    stored_size: int
+    encoding: Encoding
+    path: str
+
+
+class BlobStore:
+    """Blobs of one movie. Safe to use from many threads and processes.
+
+    `metadata` None: a read-only root without a database; then nothing can be put. `wait_seconds`: how long a put waits
+    for a collection that deletes the same blob. Every method raises `StoreUnavailableError` where the storage fails.
+    """
+
+    def __init__(
+        self, driver: Driver, metadata: MetadataStore | None, *, wait_seconds: float = bounds.BUSY_MAX_SECONDS
+    ) -> None:
+        self._driver = driver
+        self._metadata = metadata
+        self._wait_seconds = wait_seconds
+
+    # Writing
+
+    def put(self, data: bytes | bytearray | memoryview | BinaryIO) -> BlobRef:
+        """Store bytes, or the rest of a binary stream, in constant memory; durable on return."""
+        return put_all(self._driver, self._writable(), (data,), self._wait_seconds)[0]
+
+    def put_file(self, path: str | os.PathLike[str]) -> BlobRef:
+        """Store the content of a file; durable on return. `NotFoundError` where there is none."""
+        return put_all(self._driver, self._writable(), (os.fspath(path),), self._wait_seconds)[0]
+
+    def put_many(self, items: Iterable[bytes | str | os.PathLike[str]]) -> list[BlobRef]:
+        """Store bytes and files (given by path), in order, sharing syncs and transactions; durable on return.
+
+        After an error some of the items may be stored, each of them whole.
+        """
+        return put_all(self._driver, self._writable(), items, self._wait_seconds)
+
+    def revive(self, writer: Writer, hashes: Iterable[str]) -> None:
+        """Inside a write transaction: see each object, make its row live and touched (invariant 9).
+
+        `BlobMissingError` names the first object that is not there (or is being deleted), `BlobCorruptError` one of a
+        wrong size.
+        """
+        wanted = [check_hash(digest) for digest in dict.fromkeys(hashes)]
+        rows = writer.blobs.get(wanted)
+        touched: list[str] = []
+        revived: list[Row] = []
+        for digest in wanted:
+            row = rows.get(digest)
+            found = see(self._driver, digest, None, row)
+            if found is None or (row is not None and row.state == "deleting"):
+                raise _missing(digest)
+            if found.damaged or found.size is None:
+                raise corrupt(digest, f"its object takes {found.stored_size} bytes, which cannot be right")
+            if row is not None and row.state == "live" and row.encoding == found.encoding:
+                touched.append(digest)
+            else:
+                revived.append((digest, found.size, found.stored_size, found.encoding))
+        self._driver.settle(blob_path(digest) for digest, *_ in revived if digest not in rows)
+        writer.blobs.make_live(revived)
+        writer.blobs.touch(touched)
+
+    # Reading
+
+    def read(self, blob: BlobRef | str) -> bytes:
+        """The content, verified; `BlobMissingError` or `BlobCorruptError` otherwise."""
+        digest, size = _named(blob)
+        try:
+            raw = self._driver.read(blob_path(digest), None if size is None else size + 1)
+        except BlobMissingError:
+            return self._read_packed(digest, size)
+        return check(digest, raw, size)
+
+    def open(self, blob: BlobRef | str) -> BinaryIO:
+        """A read-only stream of the content in constant memory, not seekable.
+
+        `BlobCorruptError` is raised before the last byte is handed over, `BlobMissingError` at once.
+        """
+        digest, size = _named(blob)
+        raw = self._driver.stat(blob_path(digest))
+        if raw is not None:
+            if size is not None and raw.size != size:
+                raise corrupt(digest, f"its object has {raw.size} bytes where {size} are recorded")
+            with suppress(BlobMissingError):
+                return verified(self._driver.open(blob_path(digest)), digest, raw.size)
+        size = size if size is not None else self._recorded_size(digest)
+        try:
+            header = self._driver.read(blob_path(digest, "zstd"), FRAME_HEADER_MAX_BYTES)
+            stated = frame_size(digest, header, size)
+            return verified(PackedSource(digest, self._driver.open(blob_path(digest, "zstd"))), digest, stated)
+        except BlobMissingError as error:
+            raise _missing(digest) from error
+
+    def copy_to(self, blob: BlobRef | str, target: Path) -> None:
+        """Write the content into a new file, verified, in constant memory, by reflink where the file system can.
+
+        The file is not synced. After an error it is gone. `InvalidValueError` where the target exists.
+        """
+        try:
+            with target.open("xb", buffering=0) as file:
+                try:
+                    self._copy(blob, target, file)
+                except BaseException:
+                    target.unlink()
+                    raise
+        except FileExistsError as error:
+            raise InvalidValueError(
+                f"{shown(target)} exists already.", hint="Name a file that does not exist."
+            ) from error
+        except OSError as error:
+            raise unavailable(error, "write", target) from error
+
+    def _copy(self, blob: BlobRef | str, target: Path, file: BinaryIO) -> None:
+        digest, size = _named(blob)
+        raw = self._driver.stat(blob_path(digest))
+        if raw is not None and raw.size > 0 and self._driver.clone_to(blob_path(digest), target):
+            _check_clone(digest, target, size)
+            return
+        with self.open(blob) as source:
+            while chunk := source.read(bounds.CHUNK_BYTES):
+                view = memoryview(chunk)
+                while view:
+                    view = view[file.write(view) :]
+
+    def stat(self, blob: BlobRef | str) -> BlobStat:
+        """How a blob is stored; `BlobMissingError` where it is not. Reads no content."""
+        digest, size = _named(blob)
+        found = see(self._driver, digest, size if size is not None else self._recorded_size(digest))
+        if found is None:
+            raise _missing(digest)
+        return BlobStat(digest, found.size, found.stored_size, found.encoding, blob_path(digest, found.encoding))
+
+    def has(self, blob: BlobRef | str) -> bool:
+        """Whether the object is there, and of the right size as far as that is known. Reads no content."""
+        digest, size = _named(blob)
+        found = see(self._driver, digest, size)
+        return found is not None and not found.damaged
+
+    def digests(self) -> Iterator[str]:
+        """The hash of every stored blob, in no order; one that is stored both plain and packed comes twice."""
+        return (found.name.rpartition("/")[2].removesuffix(".zst") for found in self._driver.list("blobs/"))
+
+    def damaged(self, blobs: Mapping[str, int]) -> set[str]:
+        """Of blobs given as hash and size in bytes, those whose object is missing or, by a look at sizes, wrong."""
+        return {digest for digest, size in blobs.items() if not self.has(BlobRef(digest, size))}
+
+    def _read_packed(self, digest: str, size: int | None) -> bytes:
+        try:
+            packed = self._driver.read(blob_path(digest, "zstd"))
+        except BlobMissingError:
+            raise _missing(digest) from None
+        return unpack(digest, packed, size if size is not None else self._recorded_size(digest))
+
+    def _recorded_size(self, digest: str) -> int | None:
+        if self._metadata is None:
+            return None
+        with self._metadata.read() as reader:
+            row = reader.blobs.get((digest,)).get(digest)
+        return None if row is None else row.size
+
+    def _writable(self) -> MetadataStore:
+        if self._metadata is None or self._driver.read_only:
+            raise StoreUnavailableError(
+                "No blob can be put: the movie was opened for reading only.",
+                hint="Choose a root that can be written to.",
+            )
+        return self._metadata
+
+
+def _named(blob: BlobRef | str) -> tuple[str, int | None]:
+    if isinstance(blob, BlobRef):
+        return check_hash(blob.hash), blob.size
+    return check_hash(blob), None
+
+
+def _missing(digest: str) -> BlobMissingError:
+    return BlobMissingError(f"The blob {digest} is not there.", hint=_GONE_HINT)
+
+
+def _check_clone(digest: str, path: Path, size: int | None) -> None:
+    hasher = blake3()
+    count = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(bounds.CHUNK_BYTES):
+            hasher.update(chunk)
+            count += len(chunk)
+    if hasher.hexdigest() != digest or (size is not None and count != size):
+        raise corrupt(digest, "its bytes have another hash")

@@ -1,0 +1,1 @@
+"""Drivers: objects under names, with the guarantees that each declares."""

@@ -1,0 +1,158 @@
+"""What a driver is: objects under names, and the guarantees that it declares.
+
+A name is a relative path with forward slashes (`blobs/7f/7f3c...`), always below the root that the driver was opened
+for. Drivers raise `StoreUnavailableError` where the storage cannot be reached, is full or read-only; never a bare
+`OSError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantees:
+    """What the protocols may rest on.
+
+    `atomic_create`: of many creators of one name exactly one wins, seen by all. `compare_and_swap`: a replacement
+    happens only if the bytes are still those expected. `strong_listing`: a listing holds whatever was created before it
+    began.
+    """
+
+    atomic_create: bool
+    compare_and_swap: bool
+    strong_listing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """An object: its `name`, `size` in bytes, and `modified` as Unix seconds."""
+
+    name: str
+    size: int
+    modified: float
+
+
+class StagedFile(Protocol):
+    """A new object that has no name yet; it is written front to back, then named or discarded by its batch."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes."""
+        ...
+
+    def clone_from(self, source: Path) -> bool:
+        """Take a whole file's content without passing it through memory (reflink); False where that cannot be done."""
+        ...
+
+    def read_back(self) -> BinaryIO:
+        """The bytes written so far, from the start; the caller closes it."""
+        ...
+
+
+class Batch(Protocol):
+    """New objects that share their syncs.
+
+    Nothing has its name before `commit`, and then only whole and synced files do. Leaving the context without `commit`
+    discards everything staged.
+    """
+
+    def stage(self) -> StagedFile:
+        """Begin a new object."""
+        ...
+
+    def name(self, staged: StagedFile, name: str) -> None:
+        """Say under which name it shall appear; existing names are left as they are."""
+        ...
+
+    def discard(self, staged: StagedFile) -> None:
+        """Forget a staged object."""
+        ...
+
+    def commit(self) -> frozenset[str]:
+        """Sync the data, create the names, sync the directories (invariant 2). The batch can be used again.
+
+        Returns the names that existed already and were left as they are; they are durable too.
+        """
+        ...
+
+
+class Driver(Protocol):
+    """Objects under names below one root."""
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What may be relied on."""
+        ...
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written here; then nothing is tried either."""
+        ...
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """The bytes, at most the first `limit`; raises `BlobMissingError` where there is no such object."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """A stream of the bytes; raises `BlobMissingError` where there is no such object."""
+        ...
+
+    def stat(self, name: str) -> ObjectStat | None:
+        """Size and time, or None where there is no such object."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """Every object whose name begins with the folder `prefix` (ends in `/`, or empty), in no order."""
+        ...
+
+    def children(self, prefix: str) -> Iterator[str]:
+        """The names directly below the folder `prefix`, without it; folders end in `/`."""
+        ...
+
+    def batch(self) -> AbstractContextManager[Batch]:
+        """Write many new objects with shared syncs."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Create a durable object if the name is free, atomically; False, and nothing written, if it is not."""
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Create or replace an object, atomically and durably."""
+        ...
+
+    def compare_and_swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
+        """Replace durably if the object's bytes are still `expected` (None: it does not exist); else False."""
+        ...
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Make durable the names of objects that another writer may have created a moment ago."""
+        ...
+
+    def move(self, name: str, target: str) -> bool:
+        """Give an object another, free name; False if it is not there or the name is taken."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an object; no error if it is not there. A crash may bring it back, whole."""
+        ...
+
+    def clone_to(self, name: str, target: Path) -> bool:
+        """Let the empty file `target` share the object's blocks (reflink); False where that cannot be done."""
+        ...
+
+    def lock(self, name: str, *, shared: bool = False, wait_seconds: float) -> AbstractContextManager[None]:
+        """Hold a lock among all processes of this machine; `StoreUnavailableError` names the holder after the wait."""
+        ...
+
+    def scratch(self) -> Path:
+        """A local folder for temporary files, best on the same file system; leftovers go after the grace time."""
+        ...
+
+    def sub(self, prefix: str) -> Driver:
+        """The same storage seen from a folder."""
+        ...

@@ -1,0 +1,98 @@
+"""Locks among the processes and threads of one machine: flock on a file that says who holds it.
+
+The kernel frees the lock of a process that dies, so nothing has to be cleaned up after a crash (invariant 11). Lock
+files are never removed: a lock on a removed file would exclude nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+
+from renku_store import clock
+from renku_store.drivers.posix import shown, unavailable
+from renku_store.errors import StoreUnavailableError, UnsafeDriverError
+
+_FIRST_PAUSE_SECONDS: Final = 0.000_5
+_LONGEST_PAUSE_SECONDS: Final = 0.02
+_HOLDER_MAX_BYTES: Final = 1_024
+_HELD: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+
+
+@contextlib.contextmanager
+def hold(descriptor: int, path: str, *, shared: bool, wait_seconds: float, sign: bool = True) -> Iterator[None]:
+    """Hold the lock of an open lock file, which stays open for the caller to close.
+
+    Two descriptors of one file exclude each other even within one thread. Raises `StoreUnavailableError` that names the
+    holder after `wait_seconds`, `UnsafeDriverError` where the file system has no locks. `sign`: write who holds it into
+    the file.
+    """
+    _acquire(descriptor, path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait_seconds)
+    try:
+        if sign:
+            _write_holder(descriptor, _holder())
+        yield
+    finally:
+        if sign and not shared:
+            _write_holder(descriptor, b"")
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _acquire(descriptor: int, path: str, operation: int, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise UnsafeDriverError(
+                    f"The file system of {shown(path)} has no file locks.", hint="Use a root on a local file system."
+                ) from error
+            if error.errno not in _HELD:
+                raise unavailable(error, "lock", path) from error
+        else:
+            return
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise StoreUnavailableError(
+                f"The lock {shown(path)} is held by {_described(descriptor)}; waited {wait_seconds:g} seconds.",
+                hint="Wait for it to end, or end it.",
+            )
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _holder() -> bytes:
+    record = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": shown(" ".join(sys.argv))[:200],
+        "since": clock.timestamp(clock.SystemClock().now()),
+    }
+    return orjson.dumps(record)
+
+
+def _write_holder(descriptor: int, record: bytes) -> None:
+    # Who holds a lock is said as a courtesy: a full disk does not keep anyone from locking.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, record, 0)
+
+
+def _described(descriptor: int) -> str:
+    try:
+        record = orjson.loads(os.pread(descriptor, _HOLDER_MAX_BYTES, 0))
+        return f"process {record['pid']} on {record['host']} ({record['command']}) since {record['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

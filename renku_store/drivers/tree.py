@@ -1,0 +1,158 @@
+"""Folders and names below a root on a POSIX file system: names to paths, names taken once, folders made durable.
+
+Keeps the second half of invariant 2: a name appears by an atomic link or rename, and lasts once its folders are synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+from renku_store import bounds
+from renku_store.drivers import posix
+from renku_store.errors import InvalidIdError, UnsafeDriverError
+
+_NAME: Final = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\0]+(?:/(?=.)|\Z))+", re.DOTALL)
+
+TEMPORARY: Final = "tmp"
+"""Where files live that have no name yet; what a crash leaves there is swept after the grace time."""
+LOCKS: Final = "locks"
+"""Where lock files live."""
+
+
+def check_name(name: str) -> str:
+    """Return the object name, or raise `InvalidIdError` unless it is a relative path that stays below the root."""
+    if _NAME.fullmatch(name) is None or not _encodable(name):
+        raise InvalidIdError(
+            f"{name!a} is not an object name.", hint="Names are relative paths without '.', '..' or empty parts."
+        )
+    return name
+
+
+def _encodable(name: str) -> bool:
+    try:
+        return name.isascii() or bool(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
+
+
+class Tree:
+    """Paths below one root. Safe to use from many threads; methods raise `OSError`, which the callers name."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.atomic = True
+        self._links = True
+        self._durable: set[str] = set()
+        self._above: set[str] = {root}
+        self._token = secrets.token_hex(4)
+        self._numbers = itertools.count()
+
+    def path(self, name: str) -> str:
+        """The path of an object."""
+        return f"{self.root}/{check_name(name)}"
+
+    def open_temporary(self) -> tuple[int, str]:
+        """A new empty file without a name: its descriptor and path."""
+        while True:
+            path = f"{self.root}/{TEMPORARY}/{os.getpid():x}-{self._token}-{next(self._numbers):x}"
+            try:
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), path
+            except FileNotFoundError:
+                self.make_folder(f"{self.root}/{TEMPORARY}")
+            except FileExistsError:
+                continue
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and what is missing above it; durable with the next `sync_folders` below it."""
+        missing = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for level in reversed(missing):
+            try:
+                os.mkdir(level)
+            except FileExistsError:
+                if not os.path.isdir(level):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), level) from None
+        self._durable.difference_update(missing)
+        self._above.update(level for level in missing if self.root.startswith(level))
+
+    def take_name(self, temporary: str, path: str, *, must_be_atomic: bool) -> bool:
+        """Give a temporary file its name if that is free; False if it is not. The temporary path is gone afterwards.
+
+        Raises `UnsafeDriverError` if it must be atomic and this file system can neither link nor rename so.
+        """
+        try:
+            try:
+                return self._take(temporary, path, must_be_atomic)
+            except FileNotFoundError:
+                self.make_folder(os.path.dirname(path))
+                return self._take(temporary, path, must_be_atomic)
+        except FileExistsError:
+            os.unlink(temporary)
+            return False
+
+    def _take(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
+        if self._links:
+            try:
+                os.link(temporary, path)
+            except OSError as error:
+                if error.errno not in posix.NO_HARD_LINKS:
+                    raise
+            else:
+                os.unlink(temporary)
+                return True
+        try:
+            if self.atomic:
+                posix.rename_new(temporary, path)
+                self._links = False
+                return True
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.ENOSYS}:
+                raise
+            self.atomic = self._links = False
+        return self._take_unsafely(temporary, path, must_be_atomic)
+
+    def _take_unsafely(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
+        if must_be_atomic:
+            raise UnsafeDriverError(
+                f"The file system of {posix.shown(self.root)} can create nothing atomically.",
+                hint="It has neither hard links nor a rename that does not replace; use a root on another file system.",
+            )
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        os.rename(temporary, path)
+        return True
+
+    def sync_folders(self, folders: Iterable[str], filesystem: int | None = None) -> None:
+        """Make the names in folders durable, and the folders themselves where this process has not done so yet.
+
+        `filesystem`: a descriptor on the same file system, used where one sync of it all is cheaper.
+        """
+        wanted = set(folders)
+        for folder in tuple(wanted):
+            step = folder
+            while step not in self._durable and step != self.root:
+                step = os.path.dirname(step)
+                wanted.add(step)
+        if filesystem is not None and len(wanted) >= bounds.SYNCFS_MIN_FILES:
+            posix.sync_filesystem(filesystem)
+        else:
+            for folder in wanted:
+                posix.sync_folder(folder)
+        if self.root in wanted and self.root not in self._durable:
+            self._sync_root()
+        self._durable |= wanted
+
+    def _sync_root(self) -> None:
+        """Make the root's own name durable, and the folders made above it, as far as this process may read."""
+        for level in self._above:
+            with contextlib.suppress(PermissionError):
+                posix.sync_folder(os.path.dirname(level))
