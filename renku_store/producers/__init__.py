@@ -1,0 +1,1 @@
+"""Producers that come with the project, and the registry that finds them and others."""
