@@ -1,0 +1,341 @@
+"""Renku Store: content-addressed builds for AI-made movies.
+
+The public names, sorted; each room is loaded when the first of its names is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from renku_store._version import __version__
+
+if TYPE_CHECKING:
+    from renku_store.blobs import BlobStore as BlobStore
+    from renku_store.blueprint import Blueprint as Blueprint
+    from renku_store.blueprint import check_input as check_input
+    from renku_store.blueprint import effective_inputs as effective_inputs
+    from renku_store.blueprint import expand as expand
+    from renku_store.blueprint import load_yaml_mapping as load_yaml_mapping
+    from renku_store.blueprint import parse_blueprint as parse_blueprint
+    from renku_store.blueprint import parse_graph as parse_graph
+    from renku_store.blueprint import parse_value as parse_value
+    from renku_store.calls import FileItem as FileItem
+    from renku_store.calls import Item as Item
+    from renku_store.calls import Job as Job
+    from renku_store.calls import JobContext as JobContext
+    from renku_store.calls import OutputSpec as OutputSpec
+    from renku_store.calls import Produce as Produce
+    from renku_store.calls import Produced as Produced
+    from renku_store.calls import ValueItem as ValueItem
+    from renku_store.clock import Clock as Clock
+    from renku_store.clock import SystemClock as SystemClock
+    from renku_store.commit import PublishedRevision as PublishedRevision
+    from renku_store.differences import Changes as Changes
+    from renku_store.differences import RevisionDiff as RevisionDiff
+    from renku_store.differences import diff_revisions as diff_revisions
+    from renku_store.errors import BadInputError as BadInputError
+    from renku_store.errors import BlobCorruptError as BlobCorruptError
+    from renku_store.errors import BlobMissingError as BlobMissingError
+    from renku_store.errors import BlueprintError as BlueprintError
+    from renku_store.errors import BudgetExceededError as BudgetExceededError
+    from renku_store.errors import ConflictError as ConflictError
+    from renku_store.errors import DamageError as DamageError
+    from renku_store.errors import GraphError as GraphError
+    from renku_store.errors import InputConflictError as InputConflictError
+    from renku_store.errors import InvalidIdError as InvalidIdError
+    from renku_store.errors import InvalidValueError as InvalidValueError
+    from renku_store.errors import JobError as JobError
+    from renku_store.errors import LeaseLostError as LeaseLostError
+    from renku_store.errors import ManifestConflictError as ManifestConflictError
+    from renku_store.errors import MigrationError as MigrationError
+    from renku_store.errors import NotFoundError as NotFoundError
+    from renku_store.errors import ProducerError as ProducerError
+    from renku_store.errors import RateLimitedError as RateLimitedError
+    from renku_store.errors import RevisionExistsError as RevisionExistsError
+    from renku_store.errors import StalePlanError as StalePlanError
+    from renku_store.errors import StoreError as StoreError
+    from renku_store.errors import StoreUnavailableError as StoreUnavailableError
+    from renku_store.errors import UnsafeDriverError as UnsafeDriverError
+    from renku_store.errors import UnsupportedFormatError as UnsupportedFormatError
+    from renku_store.errors import UnusableError as UnusableError
+    from renku_store.events import EventLog as EventLog
+    from renku_store.export import ExportReport as ExportReport
+    from renku_store.export import export_revision as export_revision
+    from renku_store.hashing import canonical_json as canonical_json
+    from renku_store.hashing import hash_bytes as hash_bytes
+    from renku_store.hashing import hash_value as hash_value
+    from renku_store.movie import ManifestService as ManifestService
+    from renku_store.movie import Movie as Movie
+    from renku_store.planner import Planner as Planner
+    from renku_store.plans import PlanStore as PlanStore
+    from renku_store.producers.demo.sample import sample_blueprint as sample_blueprint
+    from renku_store.producers.demo.sample import sample_inputs as sample_inputs
+    from renku_store.producers.registry import ProducerRegistry as ProducerRegistry
+    from renku_store.producers.registry import default_registry as default_registry
+    from renku_store.records._base import Json as Json
+    from renku_store.records.blob import BlobRef as BlobRef
+    from renku_store.records.events import ArtefactEvent as ArtefactEvent
+    from renku_store.records.events import InputEvent as InputEvent
+    from renku_store.records.events import JobFailure as JobFailure
+    from renku_store.records.events import RunEvent as RunEvent
+    from renku_store.records.events import Trace as Trace
+    from renku_store.records.graph import GraphEdge as GraphEdge
+    from renku_store.records.graph import GraphInput as GraphInput
+    from renku_store.records.graph import GraphNode as GraphNode
+    from renku_store.records.graph import GraphOutput as GraphOutput
+    from renku_store.records.graph import ProducerGraph as ProducerGraph
+    from renku_store.records.graph import Reference as Reference
+    from renku_store.records.manifest import ArtefactValue as ArtefactValue
+    from renku_store.records.manifest import Manifest as Manifest
+    from renku_store.records.manifest import ManifestArtefact as ManifestArtefact
+    from renku_store.records.manifest import ManifestInput as ManifestInput
+    from renku_store.records.manifest import Metrics as Metrics
+    from renku_store.records.manifest import Pointer as Pointer
+    from renku_store.records.plan import CostRange as CostRange
+    from renku_store.records.plan import ExecutionPlan as ExecutionPlan
+    from renku_store.records.plan import PlannedJob as PlannedJob
+    from renku_store.records.plan import Reason as Reason
+    from renku_store.records.run import JobResult as JobResult
+    from renku_store.records.run import RunProgress as RunProgress
+    from renku_store.records.run import RunRecord as RunRecord
+    from renku_store.regenerate import MovieStatus as MovieStatus
+    from renku_store.regenerate import RunReport as RunReport
+    from renku_store.regenerate import abandon as abandon
+    from renku_store.regenerate import movie_blueprint as movie_blueprint
+    from renku_store.regenerate import movie_status as movie_status
+    from renku_store.regenerate import plan_movie as plan_movie
+    from renku_store.regenerate import run_movie as run_movie
+    from renku_store.regenerate import set_inputs as set_inputs
+    from renku_store.running.concurrency import ConcurrencyLimiter as ConcurrencyLimiter
+    from renku_store.running.concurrency import resolve_concurrency as resolve_concurrency
+    from renku_store.running.runner import Runner as Runner
+    from renku_store.running.runner import RunResult as RunResult
+    from renku_store.store import MovieSummary as MovieSummary
+    from renku_store.store import Store as Store
+    from renku_store.store import open_store as open_store
+
+_ROOMS = {
+    "ArtefactEvent": "records.events",
+    "ArtefactValue": "records.manifest",
+    "BadInputError": "errors",
+    "BlobCorruptError": "errors",
+    "BlobMissingError": "errors",
+    "BlobRef": "records.blob",
+    "BlobStore": "blobs",
+    "Blueprint": "blueprint",
+    "BlueprintError": "errors",
+    "BudgetExceededError": "errors",
+    "Changes": "differences",
+    "Clock": "clock",
+    "ConcurrencyLimiter": "running.concurrency",
+    "ConflictError": "errors",
+    "CostRange": "records.plan",
+    "DamageError": "errors",
+    "EventLog": "events",
+    "ExecutionPlan": "records.plan",
+    "ExportReport": "export",
+    "FileItem": "calls",
+    "GraphEdge": "records.graph",
+    "GraphError": "errors",
+    "GraphInput": "records.graph",
+    "GraphNode": "records.graph",
+    "GraphOutput": "records.graph",
+    "InputConflictError": "errors",
+    "InputEvent": "records.events",
+    "InvalidIdError": "errors",
+    "InvalidValueError": "errors",
+    "Item": "calls",
+    "Job": "calls",
+    "JobContext": "calls",
+    "JobError": "errors",
+    "JobFailure": "records.events",
+    "JobResult": "records.run",
+    "Json": "records._base",
+    "LeaseLostError": "errors",
+    "Manifest": "records.manifest",
+    "ManifestArtefact": "records.manifest",
+    "ManifestConflictError": "errors",
+    "ManifestInput": "records.manifest",
+    "ManifestService": "movie",
+    "Metrics": "records.manifest",
+    "MigrationError": "errors",
+    "Movie": "movie",
+    "MovieStatus": "regenerate",
+    "MovieSummary": "store",
+    "NotFoundError": "errors",
+    "OutputSpec": "calls",
+    "PlanStore": "plans",
+    "PlannedJob": "records.plan",
+    "Planner": "planner",
+    "Pointer": "records.manifest",
+    "Produce": "calls",
+    "Produced": "calls",
+    "ProducerError": "errors",
+    "ProducerGraph": "records.graph",
+    "ProducerRegistry": "producers.registry",
+    "PublishedRevision": "commit",
+    "RateLimitedError": "errors",
+    "Reason": "records.plan",
+    "Reference": "records.graph",
+    "RevisionDiff": "differences",
+    "RevisionExistsError": "errors",
+    "RunEvent": "records.events",
+    "RunProgress": "records.run",
+    "RunRecord": "records.run",
+    "RunReport": "regenerate",
+    "RunResult": "running.runner",
+    "Runner": "running.runner",
+    "StalePlanError": "errors",
+    "Store": "store",
+    "StoreError": "errors",
+    "StoreUnavailableError": "errors",
+    "SystemClock": "clock",
+    "Trace": "records.events",
+    "UnsafeDriverError": "errors",
+    "UnsupportedFormatError": "errors",
+    "UnusableError": "errors",
+    "ValueItem": "calls",
+    "abandon": "regenerate",
+    "canonical_json": "hashing",
+    "check_input": "blueprint",
+    "default_registry": "producers.registry",
+    "diff_revisions": "differences",
+    "effective_inputs": "blueprint",
+    "expand": "blueprint",
+    "export_revision": "export",
+    "hash_bytes": "hashing",
+    "hash_value": "hashing",
+    "load_yaml_mapping": "blueprint",
+    "movie_blueprint": "regenerate",
+    "movie_status": "regenerate",
+    "open_store": "store",
+    "parse_blueprint": "blueprint",
+    "parse_graph": "blueprint",
+    "parse_value": "blueprint",
+    "plan_movie": "regenerate",
+    "run_movie": "regenerate",
+    "resolve_concurrency": "running.concurrency",
+    "sample_blueprint": "producers.demo.sample",
+    "sample_inputs": "producers.demo.sample",
+    "set_inputs": "regenerate",
+}
+
+__all__ = [
+    "ArtefactEvent",
+    "ArtefactValue",
+    "BadInputError",
+    "BlobCorruptError",
+    "BlobMissingError",
+    "BlobRef",
+    "BlobStore",
+    "Blueprint",
+    "BlueprintError",
+    "BudgetExceededError",
+    "Changes",
+    "Clock",
+    "ConcurrencyLimiter",
+    "ConflictError",
+    "CostRange",
+    "DamageError",
+    "EventLog",
+    "ExecutionPlan",
+    "ExportReport",
+    "FileItem",
+    "GraphEdge",
+    "GraphError",
+    "GraphInput",
+    "GraphNode",
+    "GraphOutput",
+    "InputConflictError",
+    "InputEvent",
+    "InvalidIdError",
+    "InvalidValueError",
+    "Item",
+    "Job",
+    "JobContext",
+    "JobError",
+    "JobFailure",
+    "JobResult",
+    "Json",
+    "LeaseLostError",
+    "Manifest",
+    "ManifestArtefact",
+    "ManifestConflictError",
+    "ManifestInput",
+    "ManifestService",
+    "Metrics",
+    "MigrationError",
+    "Movie",
+    "MovieStatus",
+    "MovieSummary",
+    "NotFoundError",
+    "OutputSpec",
+    "PlanStore",
+    "PlannedJob",
+    "Planner",
+    "Pointer",
+    "Produce",
+    "Produced",
+    "ProducerError",
+    "ProducerGraph",
+    "ProducerRegistry",
+    "PublishedRevision",
+    "RateLimitedError",
+    "Reason",
+    "Reference",
+    "RevisionDiff",
+    "RevisionExistsError",
+    "RunEvent",
+    "RunProgress",
+    "RunRecord",
+    "RunReport",
+    "RunResult",
+    "Runner",
+    "StalePlanError",
+    "Store",
+    "StoreError",
+    "StoreUnavailableError",
+    "SystemClock",
+    "Trace",
+    "UnsafeDriverError",
+    "UnsupportedFormatError",
+    "UnusableError",
+    "ValueItem",
+    "__version__",
+    "abandon",
+    "canonical_json",
+    "check_input",
+    "default_registry",
+    "diff_revisions",
+    "effective_inputs",
+    "expand",
+    "export_revision",
+    "hash_bytes",
+    "hash_value",
+    "load_yaml_mapping",
+    "movie_blueprint",
+    "movie_status",
+    "open_store",
+    "parse_blueprint",
+    "parse_graph",
+    "parse_value",
+    "plan_movie",
+    "resolve_concurrency",
+    "run_movie",
+    "sample_blueprint",
+    "sample_inputs",
+    "set_inputs",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'renku_store' has no attribute {name!r}")
+    value = getattr(import_module(f"renku_store.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,202 @@
+"""Manifests as objects: written once, read verified, cut into pages when large; and the pointer to the newest.
+
+Keeps invariant 5 (created once, if absent), 6 (each names the hash of the one before) and 7 (the pointer only goes
+forward).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from renku_store import bounds
+from renku_store.drivers.base import Driver
+from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidIdError, NotFoundError, UnsupportedFormatError
+from renku_store.hashing import canonical_document, hash_bytes, manifest_content_hash
+from renku_store.records.ids import revision_name, revision_number
+from renku_store.records.manifest import Manifest, ManifestArtefact, PageRef, Pointer
+
+POINTER = "current.json"
+_MANIFEST_NAME = re.compile(r"rev-(\d{4,12})\.json")
+_PAGE = TypeAdapter(dict[str, ManifestArtefact])
+_ALWAYS_WRITTEN = ("baseRevision", "baseHash", "archive", "graph", "timeline")
+
+
+def manifest_path(revision: str) -> str:
+    """The path of a manifest relative to its movie: `manifests/rev-0003.json`."""
+    return f"manifests/{revision}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedManifest:
+    """A manifest's exact bytes, their hash, and the pages (blobs, by hash) that it names."""
+
+    data: bytes
+    hash: str
+    pages: dict[str, bytes]
+
+
+def encode_manifest(manifest: Manifest) -> EncodedManifest:
+    """The canonical bytes of a manifest; artefacts go into pages where there are more than 1,024."""
+    document = manifest.to_json()
+    for key in _ALWAYS_WRITTEN:
+        document.setdefault(key, None)
+    document.pop("pages", None)
+    pages: dict[str, bytes] = {}
+    if len(manifest.artefacts) > bounds.MANIFEST_PAGE_MIN_ARTEFACTS:
+        references: list[dict[str, Any]] = []
+        for page in cut_pages(document.pop("artefacts")):
+            data = canonical_document(page)
+            digest = hash_bytes(data)
+            pages[digest] = data
+            references.append(PageRef(first=next(iter(page)), hash=digest).to_json())
+        document["pages"] = references
+    data = canonical_document(document)
+    return EncodedManifest(data, hash_bytes(data), pages)
+
+
+def cut_pages(artefacts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Cut a map, sorted by id (code points), before each id whose BLAKE3 begins with a zero byte: one in 256.
+
+    The cut depends on ids alone, so an edit changes one page and an insertion moves at most one cut.
+    Source: content-defined chunking, applied to keys.
+    """
+    page: dict[str, Any] = {}
+    for key in sorted(artefacts):
+        if page and hash_bytes(key.encode()).startswith("00"):
+            yield page
+            page = {}
+        page[key] = artefacts[key]
+    if page:
+        yield page
+
+
+def named_blobs(manifest: Manifest, pages: Mapping[str, bytes]) -> set[str]:
+    """The hash of every blob that a manifest needs: graph, large inputs, artefacts, pages."""
+    blobs = {value.blob for value in manifest.inputs.values() if value.blob}
+    blobs.update(value.blob for value in manifest.artefacts.values() if value.blob)
+    blobs.update(pages)
+    if manifest.graph:
+        blobs.add(manifest.graph)
+    return blobs
+
+
+class ManifestStore:
+    """The manifests of one movie; `read_blob` gives the verified bytes of a page."""
+
+    def __init__(self, driver: Driver, read_blob: Callable[[str], bytes]) -> None:
+        self._driver = driver
+        self._read_blob = read_blob
+
+    def raw(self, number: int) -> bytes | None:
+        """The bytes of a manifest as they are, or None where there is none."""
+        try:
+            return self._driver.read(manifest_path(revision_name(number)))
+        except BlobMissingError:
+            return None
+
+    def exists(self, number: int) -> bool:
+        """Whether a revision is published."""
+        return self._driver.stat(manifest_path(revision_name(number))) is not None
+
+    def create(self, number: int, data: bytes) -> bool:
+        """Publish: create the manifest if it is absent (invariant 5). False if the name is taken."""
+        return self._driver.create(manifest_path(revision_name(number)), data)
+
+    def load(self, number: int, expected: str | None) -> tuple[Manifest, str]:
+        """A verified manifest, complete with its pages, and the hash of its bytes.
+
+        Raises `NotFoundError` for an unknown revision, `BlobCorruptError` for bytes that are not `expected` (or, where
+        nothing says what to expect, that contradict themselves), `UnsupportedFormatError` for a newer format.
+        """
+        revision = revision_name(number)
+        data = self.raw(number)
+        if data is None:
+            raise NotFoundError(f"There is no revision {revision}.", hint="`renku-store log` lists the revisions.")
+        digest = hash_bytes(data)
+        if expected is not None and digest != expected:
+            raise _corrupt(revision, f"its hash is {digest}, not {expected}")
+        manifest = self._decode(revision, data)
+        if expected is None and (
+            manifest.content_hash != manifest_content_hash(manifest) or canonical_document(orjson.loads(data)) != data
+        ):
+            raise _corrupt(revision, "it contradicts itself")
+        return manifest, digest
+
+    def _decode(self, revision: str, data: bytes) -> Manifest:
+        try:
+            document = orjson.loads(data)
+            version = document["format"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise _corrupt(revision, "it is not the JSON of a manifest") from error
+        if version != bounds.FORMAT_VERSION:
+            raise UnsupportedFormatError(
+                f"The manifest of {revision} has format {version!r}; this version reads {bounds.FORMAT_VERSION}.",
+                hint="Install a newer renku-store.",
+            )
+        try:
+            manifest = Manifest.model_validate(document)
+            if manifest.pages is None:
+                return manifest
+            artefacts: dict[str, ManifestArtefact] = {}
+            for page in manifest.pages:
+                artefacts.update(_PAGE.validate_json(self._read_blob(page.hash)))
+        except ValidationError as error:
+            raise _corrupt(revision, f"{error.error_count()} of its fields are not those of a manifest") from error
+        return manifest.model_copy(update={"artefacts": artefacts})
+
+    def pointer(self) -> Pointer | None:
+        """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""
+        try:
+            pointer = Pointer.model_validate_json(self._driver.read(POINTER))
+            revision_number(pointer.revision)
+        except (BlobMissingError, ValidationError, InvalidIdError):
+            return None
+        return pointer
+
+    def newest(self) -> int:
+        """The number of the newest revision, 0 for none: the pointer's, or a later one that it does not name yet."""
+        pointer = self.pointer()
+        number = revision_number(pointer.revision) if pointer else 0
+        if number and not self.exists(number):
+            number = max((n for n in self.numbers() if n <= number), default=0)
+        while self.exists(number + 1):
+            number += 1
+        return number or max(self.numbers(), default=0)
+
+    def numbers(self) -> Iterator[int]:
+        """Every published revision's number, in no order."""
+        for name in self._driver.children("manifests/"):
+            if match := _MANIFEST_NAME.fullmatch(name):
+                yield int(match[1])
+
+    def advance(self, number: int, digest: str, now: str) -> bool:
+        """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed."""
+        revision = revision_name(number)
+        pointer = Pointer(revision=revision, manifest=manifest_path(revision), hash=digest, updated_at=now)
+        data = canonical_document(pointer.to_json())
+        while True:
+            try:
+                present: bytes | None = self._driver.read(POINTER)
+            except BlobMissingError:
+                present = None
+            named = self.pointer() if present is not None else None
+            if (
+                named is not None
+                and revision_number(named.revision) >= number
+                and self.exists(revision_number(named.revision))
+            ):
+                return False
+            if self._driver.compare_and_swap(POINTER, present, data):
+                return True
+
+
+def _corrupt(revision: str, why: str) -> BlobCorruptError:
+    return BlobCorruptError(
+        f"The manifest of {revision} is damaged: {why}.", hint="Restore manifests/ from a copy, or `renku-store fsck`."
+    )

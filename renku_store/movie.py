@@ -1,0 +1,218 @@
+"""One movie, opened: its stores side by side, and the service over its revisions."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+import orjson
+
+from renku_store.archives import ArchiveStore
+from renku_store.blobs import BlobStore
+from renku_store.clock import Clock, timestamp
+from renku_store.commit import Committer, PublishedRevision
+from renku_store.drivers.base import Driver
+from renku_store.errors import InvalidIdError, ManifestConflictError, NotFoundError, RevisionExistsError
+from renku_store.events import EventLog
+from renku_store.hashing import exact_numbers, parse_json
+from renku_store.leases import RunLeases
+from renku_store.manifests import ManifestStore
+from renku_store.metadata.base import MetadataStore
+from renku_store.plans import PlanStore
+from renku_store.projection import fold_artefacts, fold_inputs, next_manifest
+from renku_store.records._base import Json
+from renku_store.records.ids import revision_name, revision_number
+from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
+from renku_store.records.run import LeaseToken
+
+_SHORT_REVISION = re.compile(r"(?:rev-)?0*([1-9]\d{0,11})")
+
+
+class ManifestService:
+    """The revisions of a movie: load any, build the next, publish it."""
+
+    def __init__(
+        self,
+        movie: str,
+        metadata: MetadataStore | None,
+        events: EventLog,
+        manifests: ManifestStore,
+        committer: Committer | None,
+        clock: Clock,
+    ) -> None:
+        self._movie = movie
+        self._metadata = metadata
+        self._events = events
+        self._manifests = manifests
+        self._committer = committer
+        self._clock = clock
+
+    def current(self) -> tuple[Manifest, str] | None:
+        """The newest revision and its hash, or None before the first."""
+        number = self._manifests.newest()
+        return self._load(number) if number else None
+
+    def load_current(self) -> tuple[Manifest, str]:
+        """The newest revision and the hash of its manifest; `NotFoundError` before the first."""
+        current = self.current()
+        if current is None:
+            raise NotFoundError(f"The movie {self._movie} has no revision yet.", hint="`renku-store run` makes one.")
+        return current
+
+    def load(self, revision: str) -> Manifest:
+        """A revision (`rev-0003`, `3` or `latest`), verified; `NotFoundError` names the newest where there is none."""
+        return self.load_with_hash(revision)[0]
+
+    def load_with_hash(self, revision: str) -> tuple[Manifest, str]:
+        """A revision and the hash of its manifest."""
+        return self._load(revision_number(self.resolve(revision)))
+
+    def resolve(self, name: str) -> str:
+        """The revision meant by `latest`, `rev-0003`, `rev-3` or `3`; `NotFoundError` if there is none."""
+        newest = self._manifests.newest()
+        if name == "latest":
+            if not newest:
+                self.load_current()
+            return revision_name(newest)
+        match = _SHORT_REVISION.fullmatch(name)
+        if match is None:
+            raise InvalidIdError(f"{name!a} is not a revision.", hint="Use rev-0001 and so on, or latest.")
+        number = int(match[1])
+        if number > newest or not self._manifests.exists(number):
+            known = f"The newest is {revision_name(newest)}." if newest else "There is none yet: `renku-store run`."
+            raise NotFoundError(f"The movie {self._movie} has no revision {revision_name(number)}.", hint=known)
+        return revision_name(number)
+
+    def revisions(self) -> Iterator[tuple[Manifest, str]]:
+        """Every revision with its hash, newest first; each is verified against the one after it."""
+        number = self._manifests.newest()
+        expected = self._expected(number) if number else None
+        while number:
+            manifest, digest = self._manifests.load(number, expected)
+            yield manifest, digest
+            number, expected = number - 1, manifest.base_hash
+
+    def build_from_events(self, target_revision: str, *, run: str | None = None) -> Manifest:
+        """Fold what happened since the base of `target_revision` over that base, without publishing it.
+
+        These are the movie-wide edits and artefact events that no revision has taken, and the events of `run` if one
+        is named. Raises `NotFoundError` if the base does not exist, `RevisionExistsError` if the target already does.
+        """
+        number = revision_number(target_revision)
+        if self._manifests.exists(number):
+            raise RevisionExistsError(
+                f"{target_revision} is published already.", hint="Build the one after the newest."
+            )
+        base, base_hash = self._load(number - 1) if number > 1 else (None, None)
+        pending = self._events.pending()
+        own = list(self._events.stream(run=run)) if run else []
+        events = [*pending, *own]
+        return next_manifest(
+            base,
+            base_hash,
+            movie=self._movie,
+            revision=target_revision,
+            run=run or self._events.new_id(),
+            created_at=timestamp(self._clock.now()),
+            graph=base.graph if base else None,
+            timeline=base.timeline if base else None,
+            inputs=fold_inputs(base.inputs if base else {}, (e for e in events if e.type == "input")),
+            artefacts=fold_artefacts(base.artefacts if base else {}, (e for e in events if e.type == "artefact")),
+        )
+
+    def save_manifest(
+        self, manifest: Manifest, *, previous_hash: str | None, token: LeaseToken | None = None
+    ) -> PublishedRevision:
+        """Publish a manifest as the revision after the one whose hash is `previous_hash` (None: as the first).
+
+        Its events are archived first if it names no archive. Raises `ManifestConflictError` with both hashes if
+        someone else published meanwhile, `LeaseLostError` if `token` is no longer its run's.
+        """
+        if self._committer is None:
+            raise NotFoundError(
+                f"The movie {self._movie} was opened read-only.", hint="Open it where it can be written."
+            )
+        if manifest.base_hash != previous_hash:
+            raise ManifestConflictError(
+                f"{manifest.revision} names {manifest.base_hash} as its base, not {previous_hash}.",
+                expected=previous_hash,
+                actual=manifest.base_hash,
+                hint="Build it on the current revision.",
+            )
+        if manifest.archive is None:
+            through = max((event.seq or 0 for event in self._events.pending()), default=0)
+            archive = self._committer.archive(manifest.run, through)
+            manifest = manifest.model_copy(update={"archive": archive})
+        return self._committer.publish(manifest, token=token)
+
+    def _load(self, number: int) -> tuple[Manifest, str]:
+        return self._manifests.load(number, self._expected(number))
+
+    def _expected(self, number: int) -> str | None:
+        """What the hash of a manifest must be, from whoever knows: the pointer, the index, or the revision after it."""
+        pointer = self._manifests.pointer()
+        if pointer is not None and pointer.revision == revision_name(number):
+            return pointer.hash
+        if self._metadata is not None:
+            with self._metadata.read() as reader:
+                row = reader.revisions.get(number)
+            if row is not None:
+                return row.hash
+        following = self._manifests.raw(number + 1)
+        return orjson.loads(following).get("baseHash") if following else None
+
+
+@dataclass(frozen=True, slots=True)
+class Movie:
+    """One movie, opened. `read_only` movies have neither a write side nor pending edits."""
+
+    id: str
+    root: str
+    driver: Driver
+    metadata: MetadataStore
+    blobs: BlobStore
+    events: EventLog
+    manifests: ManifestService
+    plans: PlanStore
+    archives: ArchiveStore
+    leases: RunLeases
+    committer: Committer
+    clock: Clock
+    read_only: bool
+    closing: Callable[[], None]
+
+    def artefact(self, artefact_id: str, revision: str = "latest") -> ManifestArtefact:
+        """An artefact as a revision holds it; `NotFoundError` with the nearest names where it does not."""
+        manifest = self.manifests.load(revision)
+        if artefact_id not in manifest.artefacts:
+            near = difflib.get_close_matches(artefact_id, manifest.artefacts, n=3, cutoff=0.5)
+            hint = (
+                f"Did you mean {', '.join(near)}?" if near else f"`renku-store inspect {manifest.revision}` lists them."
+            )
+            raise NotFoundError(f"{manifest.revision} has no artefact {artefact_id}.", hint=hint)
+        return manifest.artefacts[artefact_id]
+
+    def read(self, artefact: ArtefactValue) -> bytes:
+        """The exact bytes of an artefact, verified."""
+        return artefact.inline.encode() if artefact.inline is not None else self.blobs.read(artefact.hash)
+
+    def open(self, artefact: ArtefactValue) -> BinaryIO:
+        """A verified stream of an artefact that is a blob; use `read` for inline ones."""
+        return self.blobs.open(artefact.hash)
+
+    def value(self, entry: ManifestInput) -> Json:
+        """The JSON value of an input."""
+        return exact_numbers(entry.value) if entry.blob is None else parse_json(self.blobs.read(entry.blob))
+
+    def close(self) -> None:
+        """Let go of the movie; it cannot be used afterwards."""
+        self.closing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,204 @@
+"""What would run, and why. Pure: graph, manifest, inputs and edits in, a plan with reasons out.
+
+A job is clean when the manifest holds all its outputs with the signature that its inputs give now, and their blobs
+are usable. Otherwise it is dirty, with reasons that lead, job by job, down to what was edited. Where a job depends on
+outputs that are not made yet, its signature is decided at dispatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from renku_store import bounds
+from renku_store.graph import GraphIndex
+from renku_store.hashing import canonical_json, graph_bytes, hash_bytes, signature
+from renku_store.records._base import Json
+from renku_store.records.events import InputEvent
+from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph
+from renku_store.records.ids import revision_name, revision_number
+from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
+from renku_store.records.plan import ExecutionPlan, PlannedJob, Reason
+from renku_store.selection import MISSING, Missing, Selection, references
+
+_SIGNED_FIELDS = ("producer", "version", "provider", "provider_model", "config", "context")
+
+
+class Planner:
+    """Computes plans. It has no state: `Planner.compute_plan` is a function with a place to live."""
+
+    @staticmethod
+    def compute_plan(
+        *,
+        graph: ProducerGraph,
+        manifest: Manifest | None,
+        inputs: Mapping[str, Json],
+        pending_edits: Iterable[InputEvent] = (),
+        manifest_hash: str | None = None,
+        base_graph: ProducerGraph | None = None,
+        base_inputs: Mapping[str, Json] | None = None,
+        defaults: Collection[str] = (),
+        documents: Mapping[str, Json] | None = None,
+        damaged: Collection[str] = (),
+        failed: Collection[str] = (),
+        edits_through: int = 0,
+    ) -> ExecutionPlan:
+        """The plan for the revision after `manifest` (None: for the first one).
+
+        - `inputs`: id -> value as it is to be used (defaults included); `pending_edits` replace values, the last wins.
+        - `defaults`: the ids of `inputs` that nobody set: used, but not recorded in the manifest.
+        - `base_graph` and `base_inputs`: what `manifest` was made from (defaults included), so that reasons can name
+          what changed.
+        - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
+        - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
+
+        Raises `GraphError` for a cycle, a duplicate, or a reference to nothing. Time and memory are linear in the
+        graph.
+        """
+        known = documents or {}
+        edited = {edit.input: known[edit.blob] if edit.blob else edit.value for edit in pending_edits}
+        values = {**inputs, **edited}
+        artefacts = manifest.artefacts if manifest else {}
+
+        def document(artefact: ArtefactValue) -> Json | Missing:
+            return known.get(artefact.hash, MISSING)
+
+        now = Selection(values, artefacts, document)
+        past = Selection(base_inputs or {}, artefacts, document)
+        differences = _Differences(base_graph if base_inputs is not None else None, past, now)
+        jobs = _State(graph, artefacts, now, differences, set(damaged), set(failed)).plan()
+        depth = 1 + max((job.layer for job in jobs.values() if job.state != "clean"), default=-1)
+        layers: list[list[str]] = [[] for _ in range(depth)]
+        for job_id, job in jobs.items():
+            if job.state != "clean":
+                layers[job.layer].append(job_id)
+        return ExecutionPlan(
+            format=bounds.FORMAT_VERSION,
+            movie=manifest.movie if manifest else None,
+            revision=revision_name(revision_number(manifest.revision) + 1 if manifest else 1),
+            base_revision=manifest.revision if manifest else None,
+            manifest_base_hash=manifest_hash,
+            edits_through=edits_through,
+            layers=layers,
+            jobs=jobs,
+            graph=graph,
+            graph_hash=hash_bytes(graph_bytes(graph)),
+            inputs={key: input_entry(value) for key, value in values.items()},
+            defaults=sorted(set(defaults) - edited.keys()),
+        )
+
+
+def input_entry(value: Json) -> ManifestInput:
+    """An input as manifests and plans hold it: inline up to 2,048 bytes of canonical JSON, else a blob of that JSON."""
+    data = canonical_json(value)
+    digest = hash_bytes(data)
+    if len(data) <= bounds.INLINE_MAX_BYTES:
+        return ManifestInput(hash=digest, value=value)
+    return ManifestInput(hash=digest, blob=digest)
+
+
+@dataclass(slots=True)
+class _State:
+    """One planning: what is given, and how far it has come."""
+
+    graph: ProducerGraph
+    artefacts: Mapping[str, ManifestArtefact]
+    now: Selection
+    differences: _Differences
+    damaged: set[str]
+    failed: set[str]
+
+    def plan(self) -> dict[str, PlannedJob]:
+        index = GraphIndex(self.graph)
+        jobs: dict[str, PlannedJob] = {}
+        for job_id in index.order:
+            node = index.node(job_id)
+            waits = _dirty_makers(node, index, jobs)
+            known = None if waits else signature(node, self.now.signed_inputs(node))
+            upstream = [Reason(kind="upstream", subject=maker) for maker in waits]
+            reasons = upstream + self._reasons(node, known)
+            jobs[job_id] = PlannedJob(
+                state="dirty" if reasons else "clean", reasons=reasons, signature=known, layer=index.layer(job_id)
+            )
+        return jobs
+
+    def _reasons(self, node: GraphNode, known: str | None) -> list[Reason]:
+        """Why a job is dirty by itself, whatever is upstream of it."""
+        reasons: list[Reason] = []
+        changed = False
+        for output in node.produces:
+            present = self.artefacts.get(output.id)
+            if present is None:
+                reasons.append(Reason(kind="output missing", subject=output.id))
+            elif present.blob in self.damaged:
+                reasons.append(Reason(kind="blob missing or damaged", subject=output.id, detail=present.hash))
+            elif known is not None and present.signature != known:
+                changed = True
+        if changed or (known is None and not reasons):
+            reasons = [*self.differences.of(node, sure=known is not None), *reasons]
+        if reasons and known in self.failed:
+            reasons.append(Reason(kind="last attempt failed", subject=node.job_id))
+        return reasons
+
+
+class _Differences:
+    """What is other than in the base manifest, job by job, where the base graph tells."""
+
+    def __init__(self, base_graph: ProducerGraph | None, past: Selection, now: Selection) -> None:
+        self._nodes = {node.job_id: node for node in base_graph.nodes} if base_graph else {}
+        self._past = past
+        self._now = now
+
+    def of(self, node: GraphNode, *, sure: bool) -> list[Reason]:
+        """The reasons why this job's signature is not the base's; with `sure` at least one is given."""
+        base = self._nodes.get(node.job_id)
+        if base is None:
+            return [Reason(kind="input changed", subject=node.job_id, detail="made from other inputs")] if sure else []
+        reasons = [
+            Reason(kind="producer changed", subject=node.producer, detail=f"its {_words(name)}")
+            for name in _SIGNED_FIELDS
+            if getattr(base, name) != getattr(node, name)
+        ]
+        if _signed_outputs(base) != _signed_outputs(node):
+            reasons.append(Reason(kind="producer changed", subject=node.producer, detail="its outputs"))
+        reasons.extend(self._inputs(base, node))
+        if sure and not reasons:
+            reasons.append(Reason(kind="input changed", subject=node.job_id, detail="made from other inputs"))
+        return reasons
+
+    def _inputs(self, base: GraphNode, node: GraphNode) -> Iterable[Reason]:
+        before = {entry.name: entry for entry in base.inputs}
+        for entry in node.inputs:
+            past = before.pop(entry.name, None)
+            if past is None:
+                yield Reason(kind="input changed", subject=_subject(entry), detail=f"{entry.name} is new")
+            elif self._past.signed(past) != self._now.signed(entry):
+                yield Reason(kind="input changed", subject=_subject(entry), detail=entry.name)
+        for name, entry in before.items():
+            yield Reason(kind="input changed", subject=_subject(entry), detail=f"{name} is read no longer")
+
+
+def _dirty_makers(node: GraphNode, index: GraphIndex, jobs: Mapping[str, PlannedJob]) -> list[str]:
+    """The jobs whose outputs this one reads and that are not clean, each once, in the order of reading."""
+    makers: dict[str, None] = {}
+    for entry in node.inputs:
+        for reference in references(entry):
+            maker = index.maker(reference.id) if reference.kind == "artefact" else None
+            if maker is not None and jobs[maker].state != "clean":
+                makers[maker] = None
+    return list(makers)
+
+
+def _signed_outputs(node: GraphNode) -> dict[str, str]:
+    return {output.name: output.mime_type for output in node.produces}
+
+
+def _subject(entry: GraphInput) -> str:
+    named: Sequence[str] = [reference.text() for reference in references(entry)]
+    if not named:
+        return entry.name
+    return named[0] if len(named) == 1 else f"{named[0]} and {len(named) - 1} more"
+
+
+def _words(field: str) -> str:
+    return field.replace("provider_model", "model")

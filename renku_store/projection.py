@@ -1,0 +1,88 @@
+"""Events folded over a base manifest give the next one. Pure: the same arguments give the same manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from renku_store import bounds
+from renku_store.hashing import content_hash
+from renku_store.records.events import ArtefactEvent, InputEvent
+from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, Metrics
+
+
+def fold_inputs(base: Mapping[str, ManifestInput], events: Iterable[InputEvent]) -> dict[str, ManifestInput]:
+    """The inputs after some events: the last value of each wins."""
+    inputs = dict(base)
+    for event in events:
+        inputs[event.input] = ManifestInput(hash=event.hash, value=event.value, blob=event.blob)
+    return inputs
+
+
+def fold_artefacts(
+    base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent]
+) -> dict[str, ManifestArtefact]:
+    """The artefacts after some events: the last that gave a value wins; a failure changes nothing."""
+    artefacts = dict(base)
+    for event in events:
+        if event.value is not None:
+            artefacts[event.artefact] = ManifestArtefact(
+                **dict(event.value),
+                produced_by=event.producer,
+                job=event.job,
+                signature=event.signature,
+                edited_by=event.edited_by if event.status == "edited" else None,
+            )
+    return artefacts
+
+
+def differs(
+    base: Manifest | None,
+    inputs: Mapping[str, ManifestInput],
+    artefacts: Mapping[str, ManifestArtefact],
+    graph: str | None,
+) -> bool:
+    """Whether there is anything to publish: other inputs, artefacts (who edited them included) or another graph."""
+    if base is None:
+        return True
+    return (
+        base.graph != graph
+        or {key: value.hash for key, value in base.inputs.items()} != {key: value.hash for key, value in inputs.items()}
+        or dict(base.artefacts) != dict(artefacts)
+    )
+
+
+def next_manifest(
+    base: Manifest | None,
+    base_hash: str | None,
+    *,
+    movie: str,
+    revision: str,
+    run: str,
+    created_at: str,
+    graph: str | None,
+    timeline: str | None,
+    inputs: Mapping[str, ManifestInput],
+    artefacts: Mapping[str, ManifestArtefact],
+    keep: Collection[str] | None = None,
+    archive: ArchiveRef | None = None,
+    metrics: Metrics | None = None,
+) -> Manifest:
+    """The manifest of `revision` on top of `base`; of the artefacts only those in `keep` (None: all) remain."""
+    kept = dict(artefacts) if keep is None else {key: artefacts[key] for key in artefacts if key in keep}
+    shown = timeline if timeline in kept else None
+    return Manifest(
+        format=bounds.FORMAT_VERSION,
+        movie=movie,
+        revision=revision,
+        base_revision=base.revision if base else None,
+        base_hash=base_hash,
+        run=run,
+        archive=archive,
+        created_at=created_at,
+        content_hash=content_hash(inputs, kept, shown),
+        graph=graph,
+        inputs=dict(inputs),
+        artefacts=kept,
+        timeline=shown,
+        metrics=metrics or Metrics(),
+    )

@@ -1,0 +1,1 @@
+"""The only asynchronous part of the house: runs a plan, bounded, isolated and resumable."""

@@ -1,0 +1,184 @@
+"""How results reach the store: one writer, many results a commit.
+
+Keeps invariants 3 (blobs are durable before the event that names them), 9 (what an earlier result names is made live
+again) and 10 (storing a trace and releasing its claim are one transaction).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from renku_store import bounds
+from renku_store.blobs import BlobStore
+from renku_store.clock import Clock, timestamp
+from renku_store.hashing import hash_bytes
+from renku_store.media_types import is_text
+from renku_store.metadata.base import MetadataStore, Writer
+from renku_store.records.events import ArtefactEvent, ArtefactStatus, JobFailure, Trace
+from renku_store.records.graph import GraphNode
+from renku_store.records.manifest import ArtefactValue
+from renku_store.records.run import LeaseToken
+
+T = TypeVar("T")
+
+_GROUP_MAX = 256
+"""Results in one commit: a sync is shared by this many, and no waiter waits for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one job came to, on its way into the store.
+
+    Exactly one is given: `contents` (output name -> bytes or a file, of a call that succeeded), `trace` (an earlier
+    result that is taken over) or `failure`.
+    """
+
+    node: GraphNode
+    signature: str
+    contents: Mapping[str, bytes | Path] = field(default_factory=dict)
+    mime_types: Mapping[str, str] = field(default_factory=dict)
+    trace: Trace | None = None
+    failure: JobFailure | None = None
+    cost: float = 0.0
+    attempts: int = 0
+    request_id: str | None = None
+    duration_seconds: float = 0.0
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
+    """Run `work` to its end even if the caller is cancelled meanwhile; says whether it was.
+
+    What has been paid for is stored, whoever loses patience.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while True:
+        try:
+            return await asyncio.shield(task), cancelled
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            cancelled = True
+
+
+class ResultWriter:
+    """Stores outcomes; those that arrive while a commit is under way share the next one."""
+
+    def __init__(
+        self, metadata: MetadataStore, blobs: BlobStore, new_id: Callable[[], str], clock: Clock, token: LeaseToken
+    ) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._new_id = new_id
+        self._clock = clock
+        self._token = token
+        self._waiting: list[tuple[Outcome, asyncio.Future[dict[str, ArtefactValue]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def store(self, outcome: Outcome) -> dict[str, ArtefactValue]:
+        """Store one outcome, durable on return; gives the value of each output (none for a failure)."""
+        future: asyncio.Future[dict[str, ArtefactValue]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((outcome, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+        return await future
+
+    async def flush(self) -> None:
+        """Wait until everything that was handed over is stored."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:_GROUP_MAX], self._waiting[_GROUP_MAX:]
+                await self._store_group(group)
+        finally:
+            self._task = None
+
+    async def _store_group(self, group: Sequence[tuple[Outcome, asyncio.Future[dict[str, ArtefactValue]]]]) -> None:
+        try:
+            stored = await asyncio.to_thread(self._commit, [outcome for outcome, _ in group])
+        except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
+            for _, future in group:
+                if not future.cancelled():
+                    future.set_exception(error)
+            return
+        for (_, future), values in zip(group, stored, strict=True):
+            if not future.cancelled():
+                future.set_result(values)
+
+    def _commit(self, outcomes: Sequence[Outcome]) -> list[dict[str, ArtefactValue]]:
+        values = self._put(outcomes)
+        with self._metadata.write() as transaction:
+            for outcome, outputs in zip(outcomes, values, strict=True):
+                if outcome.trace is not None:
+                    self._blobs.revive(transaction, [value.blob for value in outputs.values() if value.blob])
+                self._append(transaction, outcome, outputs)
+        return values
+
+    def _put(self, outcomes: Sequence[Outcome]) -> list[dict[str, ArtefactValue]]:
+        """Make the bytes of all outcomes durable in one batch, and say what each output is."""
+        values: list[dict[str, ArtefactValue]] = []
+        large: list[tuple[dict[str, ArtefactValue], str, str]] = []
+        contents: list[bytes | Path] = []
+        for outcome in outcomes:
+            outputs = dict(outcome.trace.outputs) if outcome.trace else {}
+            for name, content in outcome.contents.items():
+                mime_type = outcome.mime_types[name]
+                inline = _inline(content, mime_type)
+                if inline is not None:
+                    outputs[name] = inline
+                else:
+                    large.append((outputs, name, mime_type))
+                    contents.append(content)
+            values.append(outputs)
+        for (outputs, name, mime_type), blob in zip(large, self._blobs.put_many(contents), strict=True):
+            outputs[name] = ArtefactValue(hash=blob.hash, size=blob.size, mime_type=mime_type, blob=blob.hash)
+        return values
+
+    def _append(self, transaction: Writer, outcome: Outcome, values: Mapping[str, ArtefactValue]) -> None:
+        status: ArtefactStatus = "failed" if outcome.failure else "reused" if outcome.trace else "succeeded"
+        result = outcome.trace.result if outcome.trace else self._new_id()
+        now = timestamp(self._clock.now())
+        transaction.events.append(
+            [
+                ArtefactEvent(
+                    id=self._new_id(),
+                    run=self._token.run,
+                    artefact=output.id,
+                    status=status,
+                    output=output.name,
+                    job=outcome.node.job_id,
+                    producer=outcome.node.producer,
+                    signature=outcome.signature,
+                    result=result,
+                    value=values.get(output.name),
+                    cost=outcome.cost if place == 0 and not outcome.trace else None,
+                    attempts=outcome.attempts or None,
+                    request_id=outcome.request_id,
+                    duration_seconds=round(outcome.duration_seconds, 3) if outcome.attempts else None,
+                    failure=outcome.failure,
+                    created_at=now,
+                )
+                for place, output in enumerate(outcome.node.produces)
+            ]
+        )
+        transaction.runs.unclaim(outcome.signature, self._token)
+
+
+def _inline(content: bytes | Path, mime_type: str) -> ArtefactValue | None:
+    """Text of at most 2,048 UTF-8 bytes as an inline value; None for what is to be a blob."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    if size > bounds.INLINE_MAX_BYTES or not is_text(mime_type):
+        return None
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return ArtefactValue(hash=hash_bytes(data), size=len(data), mime_type=mime_type, inline=text)

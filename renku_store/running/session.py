@@ -1,0 +1,319 @@
+"""One run while it goes: what is known by now, and the way of one job.
+
+    signature, clean?, earlier result?, claim, slot, call, store
+
+A job that is known never waits for a slot. Keeps invariant 10: a new call starts only under a claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from renku_store import bounds
+from renku_store.calls import Job, JobContext, Produce, Produced
+from renku_store.clock import timestamp
+from renku_store.errors import ConflictError, NotFoundError, ProducerError, StoreError, UnusableError
+from renku_store.graph import GraphIndex
+from renku_store.hashing import parse_json, signature
+from renku_store.leases import AlreadyMade, Claimed
+from renku_store.movie import Movie
+from renku_store.projection import fold_artefacts
+from renku_store.records._base import Json
+from renku_store.records.events import JobFailure, Trace
+from renku_store.records.graph import GraphNode
+from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact
+from renku_store.records.plan import ExecutionPlan
+from renku_store.records.run import JobResult, LeaseToken, RunProgress
+from renku_store.running.concurrency import ConcurrencyLimiter
+from renku_store.running.preparation import job_directory, prepare_job
+from renku_store.running.results import Outcome, ResultWriter, to_the_end
+from renku_store.selection import MISSING, Missing, Selection, references
+
+FATAL = (UnusableError, ConflictError)
+"""Errors of the store itself, not of a job: nothing that runs beside it can do better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done for a job whose inputs are final: nothing, take `trace` over, or call."""
+
+    signature: str
+    clean: bool = False
+    trace: Trace | None = None
+
+
+class RunSession:
+    """The state of one run. Its methods are safe to call from many tasks of one event loop."""
+
+    def __init__(
+        self,
+        movie: Movie,
+        plan: ExecutionPlan,
+        base: Manifest | None,
+        token: LeaseToken,
+        *,
+        limiter: ConcurrencyLimiter,
+        logger: logging.Logger,
+        on_event: Callable[[RunProgress], None] | None,
+    ) -> None:
+        self.plan = plan
+        self.base = base
+        self.token = token
+        self.index = GraphIndex(plan.graph)
+        self.results: dict[str, JobResult] = {}
+        self.artefacts: dict[str, ManifestArtefact] = self._clean_artefacts()
+        self._movie = movie
+        self._limiter = limiter
+        self._logger = logger
+        self._on_event = on_event
+        self._documents: dict[str, Json | Missing] = {}
+        self._selection: Selection | None = None
+        self._writer = ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token)
+
+    def _clean_artefacts(self) -> dict[str, ManifestArtefact]:
+        held = self.base.artefacts if self.base else {}
+        return {
+            output.id: held[output.id]
+            for node in self.plan.graph.nodes
+            if self.plan.jobs[node.job_id].state == "clean"
+            for output in node.produces
+        }
+
+    def decide(self, job_id: str) -> Decision:
+        """Compute a job's signature, once its inputs are final, and see whether its result is there already.
+
+        Raises `NotFoundError` if a job upstream has not been made. Touches the disk.
+        """
+        node = self.index.node(job_id)
+        self._await_upstream(node)
+        known = signature(node, self.selection().signed_inputs(node))
+        if self._is_clean(node, known):
+            return Decision(known, clean=True)
+        return Decision(known, trace=self._usable(self._movie.events.find_trace(known)))
+
+    async def run_job(self, job_id: str, produce: Produce, *, priority: float = 0.0) -> JobResult:
+        """Bring one job to its result: keep it, reuse an earlier one, or call `produce`. Failures are results, too.
+
+        Raises only what ends the whole run: a store that cannot be used, or a lease that is lost.
+        """
+        try:
+            decision = await asyncio.to_thread(self.decide, job_id)
+            result = await self._resolve(job_id, decision, produce, priority)
+        except asyncio.CancelledError:
+            if job_id not in self.results:
+                self.finish(job_id, JobResult(status="cancelled"))
+            raise
+        except FATAL:
+            raise
+        except StoreError as error:
+            result = JobResult(status="failed", error=JobFailure(kind=error.kind, message=error.message))
+        return self.finish(job_id, result)
+
+    def finish(self, job_id: str, result: JobResult) -> JobResult:
+        """Note how a job ended, and tell."""
+        self.results[job_id] = result
+        data: dict[str, Json] = {"cost": result.cost, "seconds": round(result.duration_seconds, 3)}
+        if result.error:
+            data["error"] = result.error.to_json()
+        self.tell("job-finished", job_id, result.status, data)
+        return result
+
+    def tell(
+        self, event: str, job: str | None = None, status: str | None = None, data: Mapping[str, Json] | None = None
+    ) -> None:
+        """Send a typed event to whoever listens."""
+        if self._on_event is not None:
+            now = timestamp(self._movie.clock.now())
+            told = {
+                "event": event,
+                "run": self.token.run,
+                "at": now,
+                "job": job,
+                "status": status,
+                "data": dict(data or {}),
+            }
+            self._on_event(RunProgress.model_validate(told))
+
+    async def flush(self) -> None:
+        """Wait until every result that was handed over is durable."""
+        await self._writer.flush()
+
+    def selection(self) -> Selection:
+        """The references of this run against what is known by now."""
+        if self._selection is None:
+            inputs = {key: self._movie.value(entry) for key, entry in self.plan.inputs.items()}
+            self._selection = Selection(inputs, self.artefacts, self._document)
+        return self._selection
+
+    async def _resolve(self, job_id: str, decision: Decision, produce: Produce, priority: float) -> JobResult:
+        node = self.index.node(job_id)
+        if decision.clean:
+            self._keep(node)
+            return JobResult(status="clean", signature=decision.signature)
+        trace = decision.trace or await self._claim(node, decision.signature)
+        if trace is not None:
+            values = await self._writer.store(Outcome(node, decision.signature, trace=trace))
+            self._take(node, decision.signature, values)
+            return JobResult(status="reused", signature=decision.signature)
+        stored = False
+        try:
+            async with self._limiter.slot(priority):
+                result = await self._call(node, decision.signature, produce)
+            stored = True
+            return result
+        finally:
+            if not stored:
+                await asyncio.to_thread(self._unclaim, decision.signature)
+
+    async def _claim(self, node: GraphNode, known: str) -> Trace | None:
+        """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
+        while True:
+            answer = await asyncio.to_thread(self._movie.leases.claim, known, self.token, node.job_id)
+            if isinstance(answer, Claimed):
+                return None
+            if isinstance(answer, AlreadyMade):
+                return answer.trace
+            self.tell("job-waiting", node.job_id, data={"for": answer.run})
+            await asyncio.sleep(bounds.CLAIM_POLL_SECONDS)
+
+    async def _call(self, node: GraphNode, known: str, produce: Produce) -> JobResult:
+        self.tell("job-started", node.job_id)
+        started = self._movie.clock.monotonic()
+        with job_directory(self._movie.driver.scratch) as directory:
+            try:
+                job, produced = await self._produce(node, known, produce, directory)
+                contents = _contents(job, produced)
+            except FATAL:
+                raise
+            except Exception as error:  # noqa: BLE001 (the boundary of a job: whatever its producer raises is its failure)
+                elapsed = self._movie.clock.monotonic() - started
+                return await self._failed(node, known, error, elapsed)
+            elapsed = self._movie.clock.monotonic() - started
+            mime_types = {name: produced.mime_types.get(name, job.outputs[name].mime_type) for name in contents}
+            outcome = Outcome(
+                node,
+                known,
+                contents,
+                mime_types,
+                cost=produced.cost,
+                attempts=1,
+                request_id=produced.request_id,
+                duration_seconds=elapsed,
+            )
+            values, cancelled = await to_the_end(self._writer.store(outcome))
+        self._take(node, known, values)
+        result = JobResult(status="made", attempts=1, cost=produced.cost, duration_seconds=elapsed, signature=known)
+        if cancelled:
+            self.finish(node.job_id, result)
+            raise asyncio.CancelledError
+        return result
+
+    async def _produce(self, node: GraphNode, known: str, produce: Produce, directory: Path) -> tuple[Job, Produced]:
+        job = await asyncio.to_thread(prepare_job, node, known, self.selection(), self._movie.blobs, directory)
+        context = JobContext(node.job_id, self.token.run, 1, directory, self._logger)
+        limit = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
+        try:
+            async with asyncio.timeout(limit):
+                return job, await produce(job, context)
+        except TimeoutError as error:
+            raise ProducerError(
+                f"{node.job_id} did not end within {limit:g} seconds.", hint="Give it a `timeout`."
+            ) from error
+
+    async def _failed(self, node: GraphNode, known: str, error: Exception, elapsed: float) -> JobResult:
+        kind = error.kind if isinstance(error, StoreError) else ProducerError.__name__
+        message = error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        self._logger.warning("%s failed: %s", node.job_id, message)
+        failure = JobFailure(
+            kind=kind,
+            message=message,
+            retryable=bool(getattr(error, "retryable", False)),
+            diagnostics=getattr(error, "diagnostics", None),
+        )
+        await self._writer.store(Outcome(node, known, failure=failure, attempts=1, duration_seconds=elapsed))
+        return JobResult(status="failed", attempts=1, duration_seconds=elapsed, signature=known, error=failure)
+
+    def _unclaim(self, known: str) -> None:
+        with self._movie.metadata.write() as transaction:
+            transaction.runs.unclaim(known, self.token)
+
+    def _is_clean(self, node: GraphNode, known: str) -> bool:
+        held = self.base.artefacts if self.base else {}
+        broken = any(reason.kind == "blob missing or damaged" for reason in self.plan.jobs[node.job_id].reasons)
+        return not broken and all(output.id in held and held[output.id].signature == known for output in node.produces)
+
+    def _keep(self, node: GraphNode) -> None:
+        held = self.base.artefacts if self.base else {}
+        self.artefacts.update({output.id: held[output.id] for output in node.produces})
+
+    def _take(self, node: GraphNode, known: str, values: Mapping[str, ArtefactValue]) -> None:
+        for output in node.produces:
+            self.artefacts[output.id] = ManifestArtefact(
+                **dict(values[output.name]), produced_by=node.producer, job=node.job_id, signature=known
+            )
+
+    def _usable(self, trace: Trace | None) -> Trace | None:
+        """The trace, if its bytes are really there; if not, its blobs are struck from the index (invariant 8)."""
+        if trace is None:
+            return None
+        gone = self._movie.blobs.damaged({value.blob: value.size for value in trace.outputs.values() if value.blob})
+        if not gone:
+            return trace
+        with self._movie.metadata.write() as transaction:
+            transaction.blobs.forget(gone)
+        return self._usable(self._movie.events.find_trace(trace.signature))
+
+    def _await_upstream(self, node: GraphNode) -> None:
+        """See that everything this job reads has been made, here or by another process that works on the same run."""
+        needed = {ref.id for entry in node.inputs for ref in references(entry) if ref.kind == "artefact"}
+        missing = needed - self.artefacts.keys()
+        if missing:
+            made = fold_artefacts(
+                {}, (e for e in self._movie.events.stream(run=self.token.run) if e.type == "artefact")
+            )
+            self.artefacts.update({key: made[key] for key in missing if key in made})
+            missing -= made.keys()
+        if missing:
+            raise NotFoundError(
+                f"{node.job_id} reads {min(missing)}, which is not made yet.", hint="Run its job first."
+            )
+
+    def _document(self, artefact: ArtefactValue) -> Json | Missing:
+        if artefact.hash not in self._documents:
+            data = self._movie.read(artefact)
+            try:
+                self._documents[artefact.hash] = parse_json(data)
+            except orjson.JSONDecodeError:
+                self._documents[artefact.hash] = MISSING
+        return self._documents[artefact.hash]
+
+
+def _contents(job: Job, produced: Produced) -> dict[str, bytes | Path]:
+    """What a producer answered, checked against what it was asked for."""
+    for name in job.outputs:
+        if name not in produced.outputs:
+            raise ProducerError(
+                f"{job.job_id} did not make its output {name}.", hint="Each declared output must be made."
+            )
+    for name in produced.outputs:
+        if name not in job.outputs:
+            raise ProducerError(
+                f"{job.job_id} made {name}, which it does not declare.", hint="Declare it under `outputs`."
+            )
+    contents: dict[str, bytes | Path] = {}
+    for name, content in produced.outputs.items():
+        value = content.encode() if isinstance(content, str) else content
+        size = value.stat().st_size if isinstance(value, Path) else len(value)
+        if size > job.max_output_bytes:
+            raise ProducerError(
+                f"The output {name} of {job.job_id} has {size} bytes; the limit is {job.max_output_bytes}.",
+                hint="Raise `maxBytes` of the producer if that is meant.",
+            )
+        contents[name] = value
+    return contents

@@ -1,0 +1,113 @@
+"""What a job reads, resolved: references to values, artefacts and their hashes. Pure; planner and runner share it.
+
+A missing value is not null: an input whose reference selects nothing is left out, of the request and of the signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from renku_store.hashing import artefact_item, hash_value, list_item, value_item
+from renku_store.records._base import Json
+from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
+from renku_store.records.manifest import ArtefactValue
+
+
+class Missing:
+    """The type of `MISSING`."""
+
+    __slots__ = ()
+
+
+MISSING: Final = Missing()
+"""What a path selects where nothing is."""
+
+
+def select(document: Json, path: Iterable[str | int]) -> Json | Missing:
+    """The part of a JSON value that a path leads to, or `MISSING`."""
+    value = document
+    for step in path:
+        if (isinstance(value, dict) and isinstance(step, str) and step in value) or (
+            isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)
+        ):
+            value = value[step]
+        else:
+            return MISSING
+    return value
+
+
+class Selection:
+    """References against one state: input values, artefacts, and the JSON documents inside artefacts.
+
+    `document` gives the parsed JSON of an artefact; it is asked only for references that go into one.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Json],
+        artefacts: Mapping[str, ArtefactValue],
+        document: Callable[[ArtefactValue], Json | Missing],
+    ) -> None:
+        self._inputs = inputs
+        self._artefacts = artefacts
+        self._document = document
+        self._hashes: dict[tuple[str, str, tuple[str | int, ...]], str | None] = {}
+
+    def artefact(self, artefact_id: str) -> ArtefactValue | None:
+        """The artefact's value in this state, if it has one."""
+        return self._artefacts.get(artefact_id)
+
+    def value(self, reference: Reference) -> Json | Missing:
+        """The JSON value that a reference to an input, or into an artefact, selects."""
+        if reference.kind == "input":
+            return select(self._inputs[reference.id], reference.path) if reference.id in self._inputs else MISSING
+        artefact = self._artefacts.get(reference.id)
+        return MISSING if artefact is None else select(self._document(artefact), reference.path)
+
+    def item(self, reference: Reference | None) -> dict[str, Json] | None:
+        """The signed form of what a reference selects; None where there is nothing."""
+        if reference is None:
+            return None
+        if reference.kind == "artefact" and not reference.path:
+            artefact = self._artefacts.get(reference.id)
+            return None if artefact is None else artefact_item(artefact)
+        digest = self._value_hash(reference)
+        return None if digest is None else value_item(digest)
+
+    def _value_hash(self, reference: Reference) -> str | None:
+        holder = reference.id if reference.kind == "input" else getattr(self._artefacts.get(reference.id), "hash", "")
+        key = (reference.kind, holder, tuple(reference.path))
+        if key not in self._hashes:
+            value = self.value(reference)
+            self._hashes[key] = None if isinstance(value, Missing) else hash_value(value)
+        return self._hashes[key]
+
+    def signed(self, entry: GraphInput) -> dict[str, Json] | None:
+        """The signed form of one input of a job; None where it is missing."""
+        if entry.refs is not None:
+            return list_item(self.item(reference) for reference in entry.refs)
+        return self.item(entry.ref)
+
+    def signed_inputs(self, node: GraphNode) -> dict[str, dict[str, Json]]:
+        """What `hashing.signature` takes: every input of a job that is there."""
+        items = ((entry.name, self.signed(entry)) for entry in node.inputs)
+        return {name: item for name, item in items if item is not None}
+
+
+def references(entry: GraphInput) -> list[Reference]:
+    """The references of an input, places without a job left out."""
+    if entry.refs is not None:
+        return [reference for reference in entry.refs if reference is not None]
+    return [entry.ref] if entry.ref is not None else []
+
+
+def documents_needed(graph: ProducerGraph) -> set[str]:
+    """The artefacts that some job reads into: those whose content is needed to tell what is dirty."""
+    return {
+        reference.id
+        for node in graph.nodes
+        for entry in node.inputs
+        for reference in references(entry)
+        if reference.kind == "artefact" and reference.path
+    }

@@ -1,0 +1,286 @@
+"""The daily loop: run, look, tweak, run again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from renku_store import ExecutionPlan, JobResult, Movie, RunProgress, Runner, RunReport, StalePlanError, Store, abandon, movie_status, open_store, plan_movie, run_movie, set_inputs
+from tests import independent_reader
+from tests.running.conftest import SEGMENTS, Studio
+
+
+def run(movie: Movie, studio: Studio, **more: object) -> RunReport:
+    return asyncio.run(run_movie(movie, produce=studio, **more))  # type: ignore[arg-type]
+
+
+def test_a_first_run_makes_everything_and_publishes(movie: Movie, studio: Studio) -> None:
+    """Ten jobs, each called once; rev-0001 holds every artefact, and another reader resolves them all."""
+    report = run(movie, studio)
+    assert (report.status, report.revision, report.made, report.reused) == ("published", "rev-0001", 10, 0)
+    assert set(studio.calls.values()) == {1}
+    assert report.cost == pytest.approx(0.10)
+    manifest, digest = movie.manifests.load_current()
+    assert manifest.timeline == "film.timeline"
+    assert manifest.metrics.made == 10
+    read = independent_reader.artefacts(Path(movie.root) / movie.id)
+    assert read == {key: movie.read(entry) for key, entry in manifest.artefacts.items()}
+    assert len(read) == 11
+    assert digest == movie.manifests.load_with_hash("latest")[1]
+
+
+def test_a_second_run_makes_nothing_and_writes_nothing(movie: Movie, studio: Studio) -> None:
+    """Nothing changed: no call, no revision, no run, no new file."""
+    run(movie, studio)
+    before = sorted(path for path in Path(movie.root).rglob("*"))
+    report = run(movie, studio)
+    assert (report.status, report.revision, report.run, report.made) == ("unchanged", "rev-0001", None, 0)
+    assert {job.status for job in report.jobs.values()} == {"clean"}
+    assert sum(studio.calls.values()) == 10
+    assert sorted(path for path in Path(movie.root).rglob("*")) == before
+
+
+def test_one_changed_sentence_remakes_what_depends_on_it_and_nothing_else(movie: Movie, studio: Studio) -> None:
+    """Segment 1's text: its narration, its length and the film; not the drawings, not the other segments."""
+    run(movie, studio)
+    studio.calls.clear()
+    set_inputs(movie, {"segments": [SEGMENTS[0], {**SEGMENTS[1], "text": "changed"}, SEGMENTS[2]]})
+    report = run(movie, studio)
+    assert dict(studio.calls) == {"say[1]": 1, "length[1]": 1, "film": 1}
+    assert (report.status, report.revision, report.made) == ("published", "rev-0002", 3)
+
+
+def test_early_cutoff_stops_where_a_result_is_the_same(movie: Movie, studio: Studio) -> None:
+    """A text of the same length gives the same length: what reads only that is not made again."""
+    run(movie, studio)
+    studio.calls.clear()
+    set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "eno"}, *SEGMENTS[1:]]})
+    set_inputs(movie, {"voice": "en"})
+    report = run(movie, studio)
+    assert dict(studio.calls) == {"say[0]": 1, "length[0]": 1, "film": 1}
+    assert report.jobs["length[0]"].status == "made"
+    set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "one"}, *SEGMENTS[1:]]})
+    studio.calls.clear()
+    assert run(movie, studio).reused == 3
+    assert not studio.calls
+
+
+def test_reverting_an_input_costs_nothing(movie: Movie, studio: Studio) -> None:
+    """Every result of before is found by its signature; the revision has the content of the first."""
+    run(movie, studio)
+    first = movie.manifests.load("rev-0001")
+    set_inputs(movie, {"segments": SEGMENTS[:1]})
+    run(movie, studio)
+    set_inputs(movie, {"segments": SEGMENTS})
+    studio.calls.clear()
+    report = run(movie, studio)
+    assert (report.made, report.cost, report.revision) == (0, 0.0, "rev-0003")
+    assert not studio.calls
+    assert movie.manifests.load("rev-0003").content_hash == first.content_hash
+
+
+def test_a_failure_fails_its_dependents_only_and_the_next_run_goes_on(movie: Movie, studio: Studio) -> None:
+    """One job breaks: the others are made and kept; nothing is published; the same run continues later."""
+    studio.broken = {"say[1]"}
+    report = run(movie, studio)
+    assert (report.status, report.revision) == ("failed", None)
+    assert report.jobs["say[1]"].status == "failed"
+    assert report.jobs["say[1]"].error is not None
+    assert "say[1] is broken" in report.jobs["say[1]"].error.message
+    assert {job for job, result in report.jobs.items() if result.status == "upstream failed"} == {"length[1]", "film"}
+    assert report.made == 7
+    plan = plan_movie(movie)
+    assert "last attempt failed" in [reason.kind for reason in plan.jobs["say[1]"].reasons]
+    studio.broken, before = set(), report.run
+    studio.calls.clear()
+    report = run(movie, studio)
+    assert (report.status, report.run, report.made, report.reused) == ("published", before, 3, 7)
+    assert set(studio.calls) == {"say[1]", "length[1]", "film"}
+
+
+def test_two_jobs_that_ask_the_same_make_one_call(movie: Movie, studio: Studio) -> None:
+    """Equal text and voice are one signature: one is made, the other reuses it."""
+    set_inputs(movie, {"segments": [SEGMENTS[0], SEGMENTS[0]]})
+    report = run(movie, studio)
+    assert sum(count for job, count in studio.calls.items() if job.startswith("say")) == 1
+    assert report.status == "published"
+    assert sorted(report.jobs[f"say[{n}]"].status for n in range(2)) == ["made", "reused"]
+
+
+def test_concurrency_is_bounded(movie: Movie, studio: Studio) -> None:
+    """With 2 at once no third call begins; all the same everything is made."""
+    studio.pause_seconds = 0.02
+    assert run(movie, studio, concurrency=2).made == 10
+    assert studio.peak == 2
+
+
+def test_jobs_start_when_they_are_ready_not_layer_by_layer(movie: Movie, studio: Studio) -> None:
+    """A job whose inputs are there starts while others of an earlier layer still run."""
+    order: list[str] = []
+    gate = asyncio.Event()
+
+    async def produce(job, context):  # type: ignore[no-untyped-def]
+        order.append(job.job_id)
+        if job.job_id == "draw[2]":
+            await asyncio.wait_for(gate.wait(), 30)
+        if job.job_id == "length[0]":
+            gate.set()
+        return await studio(job, context)
+
+    report = asyncio.run(run_movie(movie, produce=produce, concurrency=10))
+    assert report.status == "published"
+
+
+def test_stopping_keeps_what_is_finished_and_the_next_run_continues(movie: Movie, studio: Studio) -> None:
+    """Stop after two results: running calls are cancelled, the two are kept, and nothing of them is made again."""
+
+    async def go() -> RunReport:
+        stop = asyncio.Event()
+        done: list[str] = []
+
+        def listen(event: RunProgress) -> None:
+            if event.event == "job-finished" and event.status == "made":
+                done.append(event.job or "")
+                if len(done) == 2:
+                    studio.hold = asyncio.Event()
+                    stop.set()
+
+        return await run_movie(movie, produce=studio, concurrency=1, on_event=listen, stop=stop)
+
+    report = asyncio.run(go())
+    assert report.status == "interrupted"
+    assert report.made == 2
+    assert {result.status for result in report.jobs.values()} == {"made", "cancelled"}
+    studio.hold = None
+    made = set(studio.calls)
+    report = run(movie, studio)
+    assert report.status == "published"
+    assert report.reused == 2
+    assert sum(studio.calls.values()) <= 11
+    assert made <= set(studio.calls)
+
+
+def test_private_inputs_stay_private_until_published(movie: Movie, studio: Studio) -> None:
+    """Inputs of a run that fails are seen by nobody else; when it publishes, they are the movie's."""
+    run(movie, studio)
+    studio.broken = {"film"}
+    report = run(movie, studio, inputs={"voice": "fr"})
+    assert report.status == "failed"
+    assert plan_movie(movie).dirty == []
+    assert movie.events.latest_input("voice") is None
+    studio.broken = set()
+    assert run(movie, studio).status == "published"
+    latest = movie.events.latest_input("voice")
+    assert latest is not None
+    assert latest.value == "fr"
+    assert movie.manifests.load("latest").inputs["voice"].value == "fr"
+
+
+def test_abandoned_runs_are_not_resumed_but_their_results_are_reused(movie: Movie, studio: Studio) -> None:
+    """After abandoning, a new run has a new id and pays for nothing that was made."""
+    studio.broken = {"film"}
+    failed = run(movie, studio)
+    assert failed.run is not None
+    assert [record.run for record in movie_status(movie).runs] == [failed.run]
+    abandon(movie, failed.run)
+    assert movie_status(movie).runs == []
+    studio.broken = set()
+    report = run(movie, studio)
+    assert report.run != failed.run
+    assert (report.made, report.reused) == (1, 9)
+
+
+def test_a_deleted_blob_is_made_again(movie: Movie, studio: Studio) -> None:
+    """A blob that is gone makes its job dirty with that reason, and reuse does not fall for its trace."""
+    set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "x" * 3000}, *SEGMENTS[1:]]})
+    run(movie, studio)
+    entry = movie.manifests.load("latest").artefacts["say[0].audio"]
+    assert entry.blob is not None
+    for path in Path(movie.root).rglob(entry.blob + "*"):
+        path.unlink()
+    plan = plan_movie(movie)
+    assert [reason.kind for reason in plan.jobs["say[0]"].reasons] == ["blob missing or damaged"]
+    studio.calls.clear()
+    report = run(movie, studio)
+    assert dict(studio.calls) == {"say[0]": 1}
+    assert report.status == "unchanged"
+    assert movie.read(entry) == movie.blobs.read(entry.hash)
+
+
+def test_a_stale_plan_is_refused(movie: Movie, studio: Studio) -> None:
+    """A plan whose base is no longer current cannot be executed."""
+    plan = plan_movie(movie)
+    run(movie, studio)
+    with pytest.raises(StalePlanError, match="empty movie"):
+        asyncio.run(Runner(movie).execute(plan, produce=studio))
+
+
+def test_jobs_can_be_driven_by_a_callers_own_scheduler(movie: Movie, studio: Studio) -> None:
+    """`execute_job` from many tasks at once, in an order of the caller's; the manifest is published by hand."""
+
+    async def go(plan: ExecutionPlan) -> list[JobResult]:
+        async with Runner(movie, concurrency=4) as runner:
+            results = []
+            for layer in plan.layers:
+                results += await asyncio.gather(*(runner.execute_job(job, plan=plan, produce=studio) for job in layer))
+            result = runner.result(plan)
+            movie.manifests.save_manifest(result.build_manifest(), previous_hash=plan.manifest_base_hash)
+            return results
+
+    results = asyncio.run(go(plan_movie(movie)))
+    assert {result.status for result in results} == {"made"}
+    assert movie.manifests.load_current()[0].revision == "rev-0001"
+    assert run(movie, studio).status == "unchanged"
+
+
+def test_a_movie_moves_by_copying_its_folder(movie: Movie, studio: Studio, store: Store, tmp_path: Path) -> None:
+    """The folder is the movie: a copy is clean, verified and complete."""
+    import shutil
+
+    run(movie, studio)
+    content = movie.manifests.load("latest").content_hash
+    store.close()
+    shutil.copytree(tmp_path / "builds", tmp_path / "elsewhere")
+    with open_store(tmp_path / "elsewhere") as other:
+        moved = other.movie("small")
+        assert moved.manifests.load("latest").content_hash == content
+        assert run(moved, studio).status == "unchanged"
+
+
+def test_the_published_history_survives_the_database(movie: Movie, studio: Studio, store: Store, tmp_path: Path) -> None:
+    """Objects are the truth: without metadata.db the revisions, the inputs' history and reuse are back."""
+    run(movie, studio)
+    set_inputs(movie, {"voice": "fr"})
+    run(movie, studio)
+    store.close()
+    for name in ("metadata.db", "metadata.db-wal", "metadata.db-shm"):
+        (tmp_path / "builds" / "small" / name).unlink(missing_ok=True)
+    with open_store(tmp_path / "builds") as again:
+        movie = again.movie("small")
+        assert [manifest.revision for manifest, _ in movie.manifests.revisions()] == ["rev-0002", "rev-0001"]
+        latest = movie.events.latest_input("voice")
+        assert latest is not None
+        assert latest.value == "fr"
+        assert run(movie, studio).status == "unchanged"
+        set_inputs(movie, {"voice": "en"})
+        studio.calls.clear()
+        assert run(movie, studio).reused == 7
+        assert not studio.calls
+
+
+def test_producers_see_nothing_that_is_not_signed(movie: Movie, studio: Studio) -> None:
+    """The request holds no movie, revision, run, job, time or path outside its folder."""
+    seen: list[str] = []
+
+    async def produce(job, context):  # type: ignore[no-untyped-def]
+        seen.append(str(job.request(context.directory)))
+        return await studio(job, context)
+
+    report = asyncio.run(run_movie(movie, produce=produce))
+    text = " ".join(seen)
+    for secret in ("small", "rev-0001", report.run, movie.root, "say[0]"):
+        assert str(secret) not in text, secret
+    assert sys.version not in text

@@ -1,0 +1,192 @@
+"""A movie under random use, against a model of dicts: put, append, plan, run, publish, reopen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from blake3 import blake3
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from renku_store import Job, JobContext, Produced, ProducerError, open_store, plan_movie, run_movie, set_inputs
+from tests import independent_reader
+from tests.running.conftest import words
+
+READS = {"p": ("a",), "q": ("b", "p"), "r": ("c", "q"), "s": ("p", "r")}
+
+
+def _producer(name: str, reads: tuple[str, ...]) -> str:
+    inputs = ", ".join(f"{read}: {read if read in 'abc' else read + '.out'}" for read in reads)
+    return f"  {name}: {{run: test/{name}, inputs: {{{inputs}}}, outputs: {{out: {{mimeType: text/plain}}}}}}\n"
+
+
+BLUEPRINT = "inputs: {a: {type: integer}, b: {type: integer}, c: {type: integer}}\nproducers:\n" + "".join(
+    _producer(name, reads) for name, reads in READS.items()
+)
+
+
+def expected(inputs: dict[str, int]) -> dict[str, str]:
+    """What every artefact must be: the whole engine, as a function of three numbers."""
+    made: dict[str, str] = {}
+    for name, reads in READS.items():
+        given = "|".join(f"{read}={inputs[read] if read in inputs else made[read]}" for read in reads)
+        # `q` forgets most of what it reads, so that early cutoff has something to cut.
+        made[name] = str(len(given) % 2) if name == "q" else f"{name}({given})" * (60 if name == "r" else 1)
+    return {f"{name}.out": text for name, text in made.items()}
+
+
+class MovieMachine(RuleBasedStateMachine):
+    """Random use of two movies of one store: `made` by the runner, `manual` through the stores alone."""
+
+    @initialize(a=st.integers(0, 2), b=st.integers(0, 2), c=st.integers(0, 2))
+    def create(self, a: int, b: int, c: int) -> None:
+        """A store with two movies."""
+        self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        self.inputs = {"a": a, "b": b, "c": c}
+        self.revisions: list[dict[str, str]] = []
+        self.published: list[dict[str, int]] = []
+        self.calls: Counter[str] = Counter()
+        self.paid: Counter[str] = Counter()
+        self.blobs: set[bytes] = set()
+        self.notes: list[dict[str, int]] = []
+        self.pending_notes: dict[str, int] = {}
+        self.open()
+        self.store.create_movie("made")
+        self.store.create_movie("manual")
+        set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
+
+    def open(self) -> None:
+        """Open what is on the disk."""
+        self.store = open_store(self.folder / "root")
+
+    @property
+    def made(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        """The movie that the runner makes."""
+        return self.store.movie("made")
+
+    @property
+    def manual(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        """The movie that is made through the stores."""
+        return self.store.movie("manual")
+
+    @rule(key=st.sampled_from("abc"), value=st.integers(0, 2))
+    def edit(self, key: str, value: int) -> None:
+        """A person sets an input."""
+        set_inputs(self.made, {key: value})
+        self.inputs[key] = value
+
+    @rule()
+    def plan(self) -> None:
+        """Dirty are exactly the jobs whose inputs, direct or not, changed; of those upstream counts as changed."""
+        dirty = set(plan_movie(self.made).dirty)
+        if not self.published:
+            assert dirty == set(READS)
+            return
+        changed = {key for key in "abc" if self.inputs[key] != self.published[-1][key]}
+        for name, reads in READS.items():
+            changed |= {name} if changed & set(reads) else set()
+        assert dirty == changed - set("abc")
+
+    @rule(broken=st.sets(st.sampled_from("pqrs"), max_size=2), concurrency=st.integers(1, 3))
+    def run(self, broken: set[str], concurrency: int) -> None:
+        """A run makes what is missing, pays for nothing twice, and publishes if all went well and anything differs."""
+
+        async def produce(job: Job, context: JobContext) -> Produced:
+            if job.job_id in broken:
+                raise ProducerError(f"{job.job_id} is broken")
+            given = "|".join(f"{name}={words(item)}" for name, item in job.inputs.items())
+            text = str(len(given) % 2) if job.producer == "q" else f"{job.producer}({given})" * (60 if job.producer == "r" else 1)
+            self.paid[f"{job.producer}:{given}"] += 1
+            return Produced({"out": text}, cost=1.0)
+
+        report = asyncio.run(run_movie(self.made, produce=produce, concurrency=concurrency))
+        if report.status == "published":
+            self.published.append(dict(self.inputs))
+            self.revisions.append(expected(self.inputs))
+        elif report.status == "unchanged":
+            assert self.published[-1] == self.inputs
+        else:
+            assert report.status == "failed"
+            assert any(report.jobs[job].status == "failed" for job in broken)
+        assert max(self.paid.values(), default=1) == 1, "something was paid for twice"
+
+    @rule(data=st.binary(max_size=5_000) | st.text("ab", min_size=3_000, max_size=6_000).map(str.encode))
+    def put(self, data: bytes) -> None:
+        """A blob is what it was put as."""
+        assert self.manual.blobs.put(data).hash == blake3(data).hexdigest()
+        self.blobs.add(data)
+
+    @rule(key=st.sampled_from("xyz"), value=st.integers(0, 5))
+    def note(self, key: str, value: int) -> None:
+        """An input event is the latest value at once."""
+        self.manual.events.append_input(key, value)
+        self.pending_notes[key] = value
+        latest = self.manual.events.latest_input(key)
+        assert latest is not None
+        assert latest.value == value
+
+    @precondition(lambda self: self.pending_notes)
+    @rule()
+    def publish(self) -> None:
+        """Folding the pending events over the base and saving it gives the next revision."""
+        target = f"rev-{len(self.notes) + 1:04d}"
+        manifest = self.manual.manifests.build_from_events(target)
+        previous = self.manual.manifests.current()
+        self.manual.manifests.save_manifest(manifest, previous_hash=previous[1] if previous else None)
+        self.notes.append({**(self.notes[-1] if self.notes else {}), **self.pending_notes})
+        self.pending_notes = {}
+
+    @rule(lose_database=st.booleans())
+    def reopen(self, lose_database: bool) -> None:
+        """Everything published survives closing; it survives the loss of the database, too."""
+        self.store.close()
+        if lose_database and not self.pending_notes and (not self.published or self.published[-1] == self.inputs):
+            for path in self.folder.rglob("metadata.db*"):
+                path.unlink()
+        self.open()
+        if not self.published:
+            set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
+
+    @invariant()
+    def every_revision_is_what_the_model_says(self) -> None:
+        """Each revision, read back through the store, holds the artefacts of its inputs, on one chain."""
+        if not hasattr(self, "store"):
+            return
+        history = list(self.made.manifests.revisions())
+        assert len(history) == len(self.revisions)
+        for (manifest, _), artefacts in zip(reversed(history), self.revisions, strict=True):
+            assert {key: self.made.read(entry).decode() for key, entry in manifest.artefacts.items()} == artefacts
+        for (later, _), (earlier, digest) in zip(history, history[1:], strict=False):
+            assert (later.base_revision, later.base_hash) == (earlier.revision, digest)
+        values = [{key: entry.value for key, entry in manifest.inputs.items()} for manifest, _ in self.manual.manifests.revisions()]
+        assert list(reversed(values)) == self.notes
+
+    @invariant()
+    def another_reader_sees_the_same(self) -> None:
+        """From current.json alone, without this project."""
+        if self.__dict__.get("revisions"):
+            read = independent_reader.artefacts(self.folder / "root" / "made")
+            assert {key: data.decode() for key, data in read.items()} == self.revisions[-1]
+            assert json.loads((self.folder / "root" / "made" / "current.json").read_bytes())["revision"] == f"rev-{len(self.revisions):04d}"
+
+    @invariant()
+    def no_blob_is_lost(self) -> None:
+        """Every blob that was put is there, whole."""
+        for data in self.__dict__.get("blobs", ()):
+            assert self.manual.blobs.read(blake3(data).hexdigest()) == data
+
+    def teardown(self) -> None:
+        """Remove the folder."""
+        if hasattr(self, "store"):
+            self.store.close()
+            shutil.rmtree(self.folder)
+
+
+TestMovieMachine = MovieMachine.TestCase
+TestMovieMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
