@@ -1,0 +1,26 @@
+"""YAML to graph: parsing, expressions, inputs, expansion; and graphs that are given as JSON. Pure, all of it."""
+
+from __future__ import annotations
+
+from renku_store.blueprint.document import Blueprint, InputSpec, LoopSpec, OutputSpec, ProducerSpec, RunSpec
+from renku_store.blueprint.expand import expand
+from renku_store.blueprint.given import parse_graph
+from renku_store.blueprint.parse import parse_blueprint
+from renku_store.blueprint.source import load_yaml_mapping
+from renku_store.blueprint.values import check_input, effective_inputs, parse_value
+
+__all__ = [
+    "Blueprint",
+    "InputSpec",
+    "LoopSpec",
+    "OutputSpec",
+    "ProducerSpec",
+    "RunSpec",
+    "check_input",
+    "effective_inputs",
+    "expand",
+    "load_yaml_mapping",
+    "parse_blueprint",
+    "parse_graph",
+    "parse_value",
+]

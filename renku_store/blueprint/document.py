@@ -1,0 +1,129 @@
+"""A blueprint as it is held: every reference bound to what it names, every key's line known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from renku_store.blueprint.expressions import Expression
+from renku_store.blueprint.places import Place
+from renku_store.blueprint.references import Every, Key, LoopVariable, Position
+from renku_store.records._base import Json
+
+InputType = Literal["list", "string", "number", "integer", "boolean", "object", "any"]
+ValueStep = Key | Position | LoopVariable
+JobIndex = str | LoopVariable | Every
+"""Which job of a loop: by its label (the position or key as text), by the loop's present place, or all."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputUse:
+    """A reference to an input or into its value."""
+
+    id: str
+    steps: tuple[ValueStep, ...]
+    text: str
+
+    @property
+    def varies(self) -> bool:
+        """Whether it depends on loops."""
+        return any(isinstance(step, LoopVariable) for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class ArtefactUse:
+    """A reference to outputs of a producer's jobs, or into them; one index for each loop of that producer."""
+
+    producer: str
+    indices: tuple[JobIndex, ...]
+    output: str
+    steps: tuple[ValueStep, ...]
+    text: str
+
+    @property
+    def varies(self) -> bool:
+        """Whether it depends on loops."""
+        return any(isinstance(step, LoopVariable) for step in (*self.indices, *self.steps))
+
+    @property
+    def is_fan_in(self) -> bool:
+        """Whether it gives a list."""
+        return any(isinstance(index, Every) for index in self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """A declared input; `default` counts only with `has_default`, for null is a default too."""
+
+    id: str
+    type: InputType = "any"
+    required: bool = False
+    default: Json = None
+    has_default: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSpec:
+    """A loop over a list; `outer` are the loops that it runs inside of, outermost first."""
+
+    name: str
+    over: InputUse
+    key: str | None
+    outer: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """What each job of a producer makes under `name`."""
+
+    name: str
+    mime_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What a producer's `run` names."""
+
+    provider: str
+    model: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerSpec:
+    """A producer: how its jobs are named, when they are there, what they read and make."""
+
+    name: str
+    run: RunSpec
+    outputs: tuple[OutputSpec, ...]
+    loops: tuple[str, ...] = ()
+    when: Expression | None = None
+    inputs: Mapping[str, InputUse | ArtefactUse] = field(default_factory=dict[str, InputUse | ArtefactUse])
+    config: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    context: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    rate_key: str = ""
+    timeout_seconds: float | None = None
+    max_output_bytes: int | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A parsed blueprint. `places` has the line of each key by its path: `("producers", "narration", "when")`."""
+
+    name: str
+    inputs: Mapping[str, InputSpec]
+    loops: Mapping[str, LoopSpec]
+    producers: Mapping[str, ProducerSpec]
+    overrides: Mapping[str, Mapping[str, Json]]
+    timeline: ArtefactUse | None
+    file: str | None
+    places: Mapping[tuple[str, ...], Place] = field(repr=False, compare=False)
+
+    def place(self, *path: str) -> Place:
+        """The line of a key, or of the nearest one above it."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place(self.file, 1))

@@ -1,0 +1,154 @@
+"""References of jobs: uses of inputs and artefacts, with the loops' places filled in, become references of the graph.
+
+A job that `when` leaves out is a null place in a fan-in and a missing input elsewhere. What is found for no job of a
+producer at all is a mistake in the blueprint; what is found for some is missing for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from renku_store import bounds
+from renku_store.blueprint.document import ArtefactUse, Blueprint, InputUse
+from renku_store.blueprint.instances import Family, job_name
+from renku_store.blueprint.names import nearest
+from renku_store.blueprint.places import Place
+from renku_store.blueprint.references import Every, LoopVariable
+from renku_store.blueprint.selecting import Lost, Turns, fixed_path, select
+from renku_store.records._base import Json
+from renku_store.records.graph import GraphInput, Reference
+
+_Labels = tuple[str | None, ...]
+
+
+@dataclass(slots=True)
+class _Luck:
+    """Whether an input of a producer was found for any of its jobs, and if not, what was missed first."""
+
+    found: bool = False
+    missed: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Resolver:
+    """Makes the inputs of jobs, one producer after the other."""
+
+    blueprint: Blueprint
+    inputs: Mapping[str, Json]
+    families: Mapping[str, Family]
+    _groups: dict[tuple[str, tuple[bool, ...]], dict[tuple[str, ...], list[str | None]]] = field(default_factory=dict)
+    _shared: dict[tuple[str, str], GraphInput] = field(default_factory=dict)
+    _fan_ins: dict[tuple[object, ...], list[Reference | None]] = field(default_factory=dict)
+    _luck: dict[tuple[str, str], _Luck] = field(default_factory=dict)
+    _count: int = 0
+
+    def inputs_of(self, family: Family, turns: Turns) -> list[GraphInput]:
+        """What a job reads; missing inputs are left out. Raises `BlueprintError`."""
+        entries: list[GraphInput] = []
+        for name, use in family.spec.inputs.items():
+            entry = self._shared.get((family.spec.name, name))
+            if entry is None:
+                entry = self._entry(family, name, use, turns)
+                if entry is not None and not use.varies:
+                    self._shared[family.spec.name, name] = entry
+            if entry is not None:
+                entries.append(entry)
+        return entries
+
+    def _entry(self, family: Family, name: str, use: InputUse | ArtefactUse, turns: Turns) -> GraphInput | None:
+        if isinstance(use, ArtefactUse) and use.is_fan_in:
+            place = self.blueprint.place("producers", family.spec.name, "inputs", name)
+            return GraphInput(name=name, refs=self._fan_in(use, turns, place))
+        luck = self._luck.setdefault((family.spec.name, name), _Luck())
+        reference = self._artefact(use, turns, luck) if isinstance(use, ArtefactUse) else self._input(use, turns, luck)
+        return None if reference is None else GraphInput(name=name, ref=reference)
+
+    def check_found(self) -> None:
+        """Refuse inputs that were found for no job: misspelt keys and positions beyond the end."""
+        for (producer, name), luck in self._luck.items():
+            if luck.missed and not luck.found:
+                message, hint = luck.missed
+                place = self.blueprint.place("producers", producer, "inputs", name)
+                raise place.error(f"{producer} reads {message}", hint)
+
+    def artefact(self, use: ArtefactUse, reader: str, place: Place) -> str | None:
+        """The id of one artefact that is named without loops; None where `when` leaves its job out."""
+        luck = _Luck()
+        reference = self._artefact(use, {}, luck)
+        if luck.missed:
+            raise place.error(f"{reader} names {luck.missed[0]}", luck.missed[1])
+        return reference.id if reference else None
+
+    def _input(self, use: InputUse, turns: Turns, luck: _Luck) -> Reference | None:
+        if use.id not in self.inputs:
+            return None
+        selected = select(self.inputs[use.id], use.steps, turns)
+        if isinstance(selected, Lost):
+            hint = f"{selected.hint()} A value that may be missing everywhere is given as null."
+            luck.missed = luck.missed or (f"{use.text}, which is nowhere in the input {use.id}.", hint)
+            return None
+        luck.found = True
+        return Reference(kind="input", id=use.id, path=selected.path)
+
+    def _artefact(self, use: ArtefactUse, turns: Turns, luck: _Luck) -> Reference | None:
+        family = self.families[use.producer]
+        labels = tuple(label for label in _labels(use, turns) if label is not None)
+        if labels not in family.jobs:
+            wrong = job_name(use.producer, labels)
+            luck.missed = luck.missed or (f"{use.text}, but there is no job {wrong}.", nearest(wrong, family.names()))
+            return None
+        luck.found = True
+        job = family.jobs[labels]
+        if job is None:
+            return None
+        return Reference(kind="artefact", id=f"{job}.{use.output}", path=fixed_path(use.steps, turns))
+
+    def _fan_in(self, use: ArtefactUse, turns: Turns, place: Place) -> list[Reference | None]:
+        labels = _labels(use, turns)
+        path = fixed_path(use.steps, turns)
+        group = self._group(use.producer, labels)
+        self._add(len(group), place)
+        known = (use.producer, use.output, labels, tuple(path))
+        if known not in self._fan_ins:
+            self._check_labels(use, labels, place)
+            self._fan_ins[known] = [
+                None if job is None else Reference(kind="artefact", id=f"{job}.{use.output}", path=path)
+                for job in group
+            ]
+        return self._fan_ins[known]
+
+    def _check_labels(self, use: ArtefactUse, labels: _Labels, place: Place) -> None:
+        """Refuse a written label that no turn of its loop has, such as the 9 of picture[9][*]."""
+        family = self.families[use.producer]
+        for index, label, loop, present in zip(use.indices, labels, family.spec.loops, family.labels, strict=True):
+            if family.jobs and isinstance(index, str) and label not in present:
+                raise place.error(
+                    f"{use.text} names {index}, but the loop {loop} has no such turn.", nearest(index, present)
+                )
+
+    def _group(self, producer: str, labels: _Labels) -> list[str | None]:
+        """The jobs with these labels, in loop order; all groups of one kind are made in one pass over the jobs."""
+        fixed = tuple(label is not None for label in labels)
+        if (producer, fixed) not in self._groups:
+            groups: dict[tuple[str, ...], list[str | None]] = {}
+            for own, job in self.families[producer].jobs.items():
+                key = tuple(label for label, is_fixed in zip(own, fixed, strict=True) if is_fixed)
+                groups.setdefault(key, []).append(job)
+            self._groups[producer, fixed] = groups
+        return self._groups[producer, fixed].get(tuple(label for label in labels if label is not None), [])
+
+    def _add(self, count: int, place: Place) -> None:
+        self._count += count
+        if self._count > bounds.GRAPH_FAN_IN_MAX:
+            raise place.error(
+                f"The jobs read more than {bounds.GRAPH_FAN_IN_MAX} artefacts through fan-ins.",
+                "Do not read all jobs of a large loop from each job of another.",
+            )
+
+
+def _labels(use: ArtefactUse, turns: Turns) -> _Labels:
+    return tuple(
+        None if isinstance(index, Every) else turns[index.name].label if isinstance(index, LoopVariable) else index
+        for index in use.indices
+    )

@@ -1,0 +1,107 @@
+"""Paths into values, with the loops' present places filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from renku_store.blueprint.document import ValueStep
+from renku_store.blueprint.names import nearest
+from renku_store.blueprint.places import describe
+from renku_store.blueprint.references import Every, Key, LoopVariable, Position, Step
+from renku_store.records._base import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a loop: its place in the list, from 0, and, where the loop names a key, that key.
+
+    `label` is what stands in job ids: the key or the place, as text.
+    """
+
+    position: int
+    key: str | int | None
+    label: str
+
+    @property
+    def value(self) -> str | int:
+        """What `context` and `when` see: the key, or the place."""
+        return self.position if self.key is None else self.key
+
+
+Turns = Mapping[str, Turn]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A selected value and the path to it, without loops."""
+
+    value: Json
+    path: list[str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A path ends early: in `value` there is nothing at `step`."""
+
+    value: Json
+    step: str | int
+
+    def hint(self) -> str:
+        """The nearest key or the positions that there are."""
+        if isinstance(self.value, dict):
+            return nearest(str(self.step), self.value)
+        if isinstance(self.value, list):
+            last = len(self.value) - 1
+            return f"The list has the positions 0 to {last}." if self.value else "The list is empty."
+        return f"It goes into {describe(self.value)}."
+
+
+def select(value: Json, steps: Iterable[Step], turns: Turns) -> Found | Lost:
+    """Follow steps into a value. A loop is its place in a list, and in an object its key; [*] selects nothing."""
+    path: list[str | int] = []
+    for step in steps:
+        if isinstance(step, Every):
+            return Lost(value, "*")
+        concrete = _in_value(step, turns, value)
+        if isinstance(value, dict) and isinstance(concrete, str):
+            if concrete not in value:
+                return Lost(value, concrete)
+            value = value[concrete]
+        elif isinstance(value, list) and isinstance(concrete, int):
+            if concrete >= len(value):
+                return Lost(value, concrete)
+            value = value[concrete]
+        else:
+            return Lost(value, concrete)
+        path.append(concrete)
+    return Found(value, path)
+
+
+def fixed_path(steps: Iterable[ValueStep], turns: Turns) -> list[str | int]:
+    """The path into a value that is not known yet. A loop is its key if it names one, else its place."""
+    path: list[str | int] = []
+    for step in steps:
+        match step:
+            case Key(text):
+                path.append(text)
+            case Position(number):
+                path.append(number)
+            case LoopVariable(name):
+                path.append(turns[name].position if turns[name].key is None else turns[name].label)
+    return path
+
+
+def path_text(root: str, path: Iterable[str | int]) -> str:
+    """A path as a person writes it: `segments[2].text`."""
+    return root + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+
+
+def _in_value(step: ValueStep, turns: Turns, value: Json) -> str | int:
+    match step:
+        case Key(text):
+            return text
+        case Position(number):
+            return number
+        case LoopVariable(name):
+            return turns[name].label if isinstance(value, dict) else turns[name].position

@@ -1,0 +1,248 @@
+"""Which job waits for which: order, layers, descendants and longest paths of an expanded graph. Pure.
+
+Adjacency is kept as arrays of positions (compressed rows: the neighbours of job `i` are
+`targets[starts[i]:starts[i+1]]`), a few hundred bytes a job where dictionaries of sets take several times that.
+Building and every walk are linear in jobs and references.
+"""
+
+from __future__ import annotations
+
+import difflib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from renku_store.errors import GraphError, NotFoundError
+from renku_store.records.graph import GraphNode, ProducerGraph
+
+_SHOWN_OF_CYCLE: Final = 12
+_SEARCHED_FOR_NEAREST: Final = 20_000
+
+
+class GraphIndex:
+    """A graph's adjacency, built once and asked often. It never changes.
+
+    Dependencies are what the edges say and what the inputs read, both. Raises `GraphError` with `reason` "duplicate"
+    (two jobs of one id, two makers of one artefact), "unresolved" (an artefact that no job makes, an edge to no job)
+    or "cycle" (named: a -> b -> a, each waiting for the one before it).
+    """
+
+    def __init__(self, graph: ProducerGraph) -> None:
+        self.graph = graph
+        self._positions = _positions(graph)
+        self._makers = _makers(graph)
+        self._dependencies = _Rows.collect(self._read_dependencies())
+        self._dependents = self._dependencies.turned()
+        self._order, self._layers = self._sort()
+
+    @property
+    def order(self) -> Sequence[str]:
+        """All job ids, each after what it waits for: by layer, within a layer as in the graph."""
+        nodes = self.graph.nodes
+        return [nodes[position].job_id for position in self._order]
+
+    @property
+    def layers(self) -> Sequence[Sequence[str]]:
+        """Job ids by layer: those of layer 0 wait for nothing."""
+        layers: list[list[str]] = [[] for _ in range(max(self._layers, default=-1) + 1)]
+        for position in self._order:
+            layers[self._layers[position]].append(self.graph.nodes[position].job_id)
+        return layers
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def node(self, job_id: str) -> GraphNode:
+        """The job's node. Look-ups by job id raise `NotFoundError` with the nearest ids for an unknown one."""
+        return self.graph.nodes[self._position(job_id)]
+
+    def layer(self, job_id: str) -> int:
+        """How many jobs the longest chain of dependencies of this job has."""
+        return self._layers[self._position(job_id)]
+
+    def maker(self, artefact_id: str) -> str | None:
+        """The id of the job that makes an artefact; None where no job does."""
+        position = self._makers.get(artefact_id)
+        return None if position is None else self.graph.nodes[position].job_id
+
+    def dependencies(self, job_id: str) -> list[str]:
+        """The jobs that this one waits for, each once, as in the graph."""
+        return self._ids(self._dependencies.of(self._position(job_id)))
+
+    def dependents(self, job_id: str) -> list[str]:
+        """The jobs that wait for this one, each once, as in the graph."""
+        return self._ids(self._dependents.of(self._position(job_id)))
+
+    def descendants(self, job_ids: Iterable[str]) -> list[str]:
+        """All that wait for any of these jobs, near or far, in topological order; of the jobs only those that do."""
+        found = bytearray(len(self))
+        open_positions = [self._position(job_id) for job_id in job_ids]
+        reached: list[int] = []
+        while open_positions:
+            for position in self._dependents.of(open_positions.pop()):
+                if not found[position]:
+                    found[position] = 1
+                    open_positions.append(position)
+                    reached.append(position)
+        return self._ids(sorted(reached, key=lambda position: (self._layers[position], position)))
+
+    def longest_path(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Per job the largest sum of weights on any path from it, its own weight included, to a job none waits for.
+
+        Weights must not be negative; a job without one weighs nothing.
+        """
+        remaining = [0.0] * len(self)
+        for position in reversed(self._order):
+            beyond = max((remaining[after] for after in self._dependents.of(position)), default=0.0)
+            remaining[position] = beyond + weights.get(self.graph.nodes[position].job_id, 0.0)
+        return {node.job_id: remaining[position] for position, node in enumerate(self.graph.nodes)}
+
+    def _ids(self, positions: Iterable[int]) -> list[str]:
+        nodes = self.graph.nodes
+        return [nodes[position].job_id for position in positions]
+
+    def _position(self, job_id: str) -> int:
+        position = self._positions.get(job_id)
+        if position is None:
+            raise NotFoundError(f"There is no job {job_id}.", hint=_nearest(job_id, self._positions))
+        return position
+
+    def _read_dependencies(self) -> Iterator[Iterable[int]]:
+        """Per job, in the order of the graph, the positions of what it waits for, sorted."""
+        declared: dict[int, list[int]] = {}
+        for edge in self.graph.edges:
+            for job_id in (edge.from_, edge.to):
+                if job_id not in self._positions:
+                    raise GraphError(
+                        f"The edge {edge.from_} -> {edge.to} names {job_id}, which is not a job.",
+                        hint=_nearest(job_id, self._positions),
+                    )
+            declared.setdefault(self._positions[edge.to], []).append(self._positions[edge.from_])
+        for position, node in enumerate(self.graph.nodes):
+            waits = set(declared.pop(position, ()))
+            waits.update(self._makers_read(node))
+            yield sorted(waits)
+
+    def _makers_read(self, node: GraphNode) -> Iterator[int]:
+        for entry in node.inputs:
+            for reference in entry.refs if entry.refs is not None else (entry.ref,):
+                if reference is None or reference.kind == "input":
+                    continue
+                maker = self._makers.get(reference.id)
+                if maker is None:
+                    raise GraphError(
+                        f"The job {node.job_id} reads {reference.id} as {entry.name}, which no job makes.",
+                        hint=_nearest(reference.id, self._makers),
+                    )
+                yield maker
+
+    def _sort(self) -> tuple[array[int], array[int]]:
+        """Order by whole layers (Kahn, 1962), so that a job's layer is its depth, whatever the graph's own order is."""
+        waits = [len(self._dependencies.of(position)) for position in range(len(self))]
+        layers = array("i", [0]) * len(self)
+        order = array("i")
+        ready = [position for position, count in enumerate(waits) if not count]
+        layer = 0
+        while ready:
+            order.extend(ready)
+            following: list[int] = []
+            for position in ready:
+                layers[position] = layer
+                for after in self._dependents.of(position):
+                    waits[after] -= 1
+                    if not waits[after]:
+                        following.append(after)
+            ready = sorted(following)
+            layer += 1
+        if len(order) < len(self):
+            raise self._cycle(waits)
+        return order, layers
+
+    def _cycle(self, waits: list[int]) -> GraphError:
+        """The error that names one cycle: every job still waiting waits for another one that is still waiting."""
+        position = next(position for position, count in enumerate(waits) if count)
+        path: list[int] = []
+        places: dict[int, int] = {}
+        while position not in places:
+            places[position] = len(path)
+            path.append(position)
+            position = next(before for before in self._dependencies.of(position) if waits[before])
+        cycle = path[places[position] :][::-1]
+        first = cycle.index(min(cycle))
+        named = self._ids([*cycle[first:], *cycle[: first + 1]])
+        if len(named) > _SHOWN_OF_CYCLE:
+            named = [*named[: _SHOWN_OF_CYCLE - 2], "...", named[-1]]
+        return GraphError(
+            f"The jobs wait for each other in a cycle: {' -> '.join(named)}.",
+            hint="One of them must not read what comes after it.",
+            reason="cycle",
+        )
+
+
+class _Rows:
+    """Lists of positions, one per job, end to end in one array."""
+
+    __slots__ = ("_starts", "_targets")
+
+    def __init__(self, starts: array[int], targets: array[int]) -> None:
+        self._starts = starts
+        self._targets = targets
+
+    @classmethod
+    def collect(cls, rows: Iterable[Iterable[int]]) -> _Rows:
+        starts, targets = array("q", [0]), array("i")
+        for row in rows:
+            targets.extend(row)
+            starts.append(len(targets))
+        return cls(starts, targets)
+
+    def of(self, position: int) -> array[int]:
+        return self._targets[self._starts[position] : self._starts[position + 1]]
+
+    def turned(self) -> _Rows:
+        """The same pairs seen from their other ends; each row is sorted."""
+        size = len(self._starts) - 1
+        starts = array("q", [0]) * (size + 1)
+        for target in self._targets:
+            starts[target + 1] += 1
+        for position in range(size):
+            starts[position + 1] += starts[position]
+        free = starts[:]
+        targets = array("i", [0]) * len(self._targets)
+        for position in range(size):
+            for target in self.of(position):
+                targets[free[target]] = position
+                free[target] += 1
+        return _Rows(starts, targets)
+
+
+def _positions(graph: ProducerGraph) -> dict[str, int]:
+    positions: dict[str, int] = {}
+    for position, node in enumerate(graph.nodes):
+        if positions.setdefault(node.job_id, position) != position:
+            raise GraphError(f"Two jobs have the id {node.job_id}.", hint="Rename one of them.", reason="duplicate")
+    return positions
+
+
+def _makers(graph: ProducerGraph) -> dict[str, int]:
+    makers: dict[str, int] = {}
+    for position, node in enumerate(graph.nodes):
+        for output in node.produces:
+            if output.id in makers:
+                other = graph.nodes[makers[output.id]].job_id
+                raise GraphError(
+                    f"The artefact {output.id} has two makers: {other} and {node.job_id}.",
+                    hint="Each artefact is made by one job, once.",
+                    reason="duplicate",
+                )
+            makers[output.id] = position
+    return makers
+
+
+def _nearest(wrong: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(wrong, list(islice(known, _SEARCHED_FOR_NEAREST)), n=3, cutoff=0.5)
+    return f"Did you mean {', '.join(near)}?" if near else ""
