@@ -1,0 +1,150 @@
+"""`log`, `inspect` and `cat`: what was published."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from itertools import islice
+from typing import Any, Final
+
+import click
+
+from renku_cli.grammar import GlobalOptions, command, complete
+from renku_cli.opening import open_movie
+from renku_cli.output import note, print_heading, print_json, print_line, print_table, write_bytes
+from renku_cli.text import cost, count, shown_value, size
+from renku_store import Manifest, ManifestArtefact, ManifestInput, Movie
+
+_NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@command("log", "renku-store log", "renku-store log --limit 5 --json")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show the newest N only.")
+@click.pass_obj
+def log(options: GlobalOptions, limit: int | None) -> None:
+    """What each took: producer calls that succeeded, jobs answered by earlier results, and US dollars."""
+    with open_movie(options) as movie:
+        revisions = list(islice(movie.manifests.revisions(), limit))
+        if options.as_json:
+            print_json([_logged(manifest, digest) for manifest, digest in revisions])
+            return
+        rows = [
+            (m.revision, m.created_at, str(m.metrics.made), str(m.metrics.reused), cost(m.metrics.cost), digest[:12])
+            for m, digest in revisions
+        ]
+        print_table(("revision", "created", "made", "reused", "cost", "hash"), rows, right=("made", "reused", "cost"))
+        if not rows:
+            note(f"{movie.id} has no revision yet: `renku-store run` makes one.")
+
+
+def _logged(manifest: Manifest, digest: str) -> dict[str, Any]:
+    return {
+        "revision": manifest.revision,
+        "hash": digest,
+        "baseRevision": manifest.base_revision,
+        "createdAt": manifest.created_at,
+        "made": manifest.metrics.made,
+        "reused": manifest.metrics.reused,
+        "cost": manifest.metrics.cost,
+        "tags": [],
+    }
+
+
+@command("inspect", "renku-store inspect", "renku-store inspect rev-0001 --json")
+@click.argument("revision", metavar="[REV]", default="latest", shell_complete=complete("revisions"))
+@click.pass_obj
+def inspect(options: GlobalOptions, revision: str) -> None:
+    """REV is rev-0003, 3 or latest (the default)."""
+    with open_movie(options) as movie:
+        manifest, digest = movie.manifests.load_with_hash(revision)
+        if options.as_json:
+            print_json(_inspected(manifest, digest))
+        else:
+            _show(manifest, digest)
+
+
+def _bytes_of(manifest: Manifest) -> int:
+    return sum(artefact.size for artefact in manifest.artefacts.values())
+
+
+def _inspected(manifest: Manifest, digest: str) -> dict[str, Any]:
+    document = manifest.to_json()
+    document.pop("pages", None)
+    return {**dict.fromkeys(_NAMED), **document, "hash": digest, "bytes": _bytes_of(manifest)}
+
+
+def _show(manifest: Manifest, digest: str) -> None:
+    base = f" on {manifest.base_revision}" if manifest.base_revision else ""
+    metrics = manifest.metrics
+    print_heading(f"{manifest.movie} {manifest.revision}{base}")
+    print_line(f"created {manifest.created_at} by run {manifest.run}")
+    print_line(f"hash {digest}")
+    print_line(f"made {metrics.made}, reused {metrics.reused}, {cost(metrics.cost)}; {size(_bytes_of(manifest))}")
+    print_heading(f"\n{count(len(manifest.inputs), 'input')}".lstrip("\n"))
+    print_table(("input", "value", "hash"), [(k, shown_input(v), v.hash[:12]) for k, v in manifest.inputs.items()])
+    print_heading(count(len(manifest.artefacts), "artefact"))
+    rows = [(k, v.mime_type, size(v.size), _maker(v), v.hash[:12]) for k, v in manifest.artefacts.items()]
+    print_table(("artefact", "type", "size", "made by", "hash"), rows, right=("size",))
+
+
+def shown_input(entry: ManifestInput) -> str:
+    """An input's value in a table; one that is a blob is too long to be shown."""
+    return f"(blob {entry.blob[:12]})" if entry.blob else shown_value(entry.value)
+
+
+def _maker(artefact: ManifestArtefact) -> str:
+    return f"{artefact.edited_by} (edited)" if artefact.edited_by else artefact.job or artefact.produced_by or "-"
+
+
+@command(
+    "cat", "renku-store cat timeline.timeline", "renku-store cat 'narration[2].audio' --rev rev-0001 > narration.wav"
+)
+@click.argument("artefact", shell_complete=complete("artefacts"))
+@click.option(
+    "--rev",
+    "revision",
+    metavar="REV",
+    default="latest",
+    shell_complete=complete("revisions"),
+    help="Revision; the newest unless given.",
+)
+@click.pass_obj
+def cat(options: GlobalOptions, artefact: str, revision: str) -> None:
+    """The bytes are verified while they are written: a damaged artefact ends with an error before its last byte.
+
+    With --json: a document with the content as text, or in base64.
+    """
+    with open_movie(options) as movie:
+        name = movie.manifests.resolve(revision)
+        found = movie.artefact(artefact, name)
+        if options.as_json:
+            print_json(_document(artefact, name, found, movie.read(found)))
+        else:
+            _stream(movie, found)
+
+
+def _stream(movie: Movie, artefact: ManifestArtefact) -> None:
+    if artefact.inline is not None:
+        write_bytes(movie.read(artefact))
+        return
+    with movie.open(artefact) as source:
+        while chunk := source.read(_CHUNK_BYTES):
+            sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _document(id: str, revision: str, artefact: ManifestArtefact, data: bytes) -> dict[str, Any]:
+    try:
+        encoding, content = "utf-8", data.decode()
+    except UnicodeDecodeError:
+        encoding, content = "base64", base64.b64encode(data).decode()
+    return {
+        "artefact": id,
+        "revision": revision,
+        "hash": artefact.hash,
+        "size": artefact.size,
+        "mimeType": artefact.mime_type,
+        "encoding": encoding,
+        "content": content,
+    }

@@ -1,0 +1,210 @@
+"""`run`: the daily loop, with its progress on standard error and its events wherever they are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+import click
+import orjson
+
+from renku_cli.commands.movies import blueprint_source
+from renku_cli.commands.planning import show_plan
+from renku_cli.failures import INTERRUPTED
+from renku_cli.grammar import GlobalOptions, command
+from renku_cli.misuse import Misuse
+from renku_cli.opening import open_movie
+from renku_cli.outcome import report_document, show_report
+from renku_cli.output import note, print_json
+from renku_cli.progress import view
+from renku_cli.settings import setting
+from renku_cli.sources import read_mapping
+from renku_store import (
+    Json,
+    Movie,
+    RunProgress,
+    RunReport,
+    default_registry,
+    plan_movie,
+    resolve_concurrency,
+    run_movie,
+)
+
+_EXIT_CODES: Final = {"published": 0, "unchanged": 0, "failed": 1, "partial": 1, "interrupted": INTERRUPTED}
+
+
+@command(
+    "run",
+    "renku-store run",
+    "renku-store run --dry-run",
+    "renku-store run --inputs tonight.yaml --concurrency 50%",
+    "renku-store run --json --events run-events.jsonl",
+)
+@click.option("--blueprint", metavar="FILE", type=click.Path(), help="Blueprint for this run instead of the movie's.")
+@click.option("--graph", metavar="FILE", type=click.Path(), help="Expanded graph (JSON) for this run.")
+@click.option(
+    "--inputs",
+    "inputs_file",
+    metavar="FILE",
+    type=click.Path(),
+    help="Inputs for this run (YAML or JSON: id to value).",
+)
+@click.option("-c", "--concurrency", metavar="N|P%|auto", help="Jobs at once; the default is a setting, at first 5.")
+@click.option(
+    "--events",
+    "events_file",
+    metavar="FILE",
+    type=click.Path(),
+    help="Append the run's events as JSON lines; - is standard output.",
+)
+@click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
+@click.pass_obj
+def run(
+    options: GlobalOptions,
+    blueprint: str | None,
+    graph: str | None,
+    inputs_file: str | None,
+    concurrency: str | None,
+    events_file: str | None,
+    dry_run: bool,
+) -> int:
+    """Plans, runs what is not up to date, and publishes if anything differs from the current revision.
+
+    A run that died, failed or was interrupted is taken up again. Ctrl-C cancels running jobs and keeps what is
+    finished. What --blueprint, --graph and --inputs give is private to the run until it publishes.
+    """
+    private = _private_inputs(blueprint, graph, inputs_file)
+    limit = resolve_concurrency(concurrency or setting("concurrency").value or "")
+    with open_movie(options) as movie:
+        if dry_run:
+            show_plan(options, plan_movie(movie, inputs=private))
+            return 0
+        with _events_to(events_file) as record:
+            report = run_with_progress(movie, inputs=private, concurrency=limit, record=record)
+    if options.as_json:
+        print_json(report_document(report), one_line=events_file == "-")
+    else:
+        show_report(report, stream=sys.stderr if events_file == "-" else sys.stdout)
+    return exit_code(report)
+
+
+def exit_code(report: RunReport) -> int:
+    """The exit code of a run."""
+    return _EXIT_CODES[report.status]
+
+
+def run_with_progress(
+    movie: Movie,
+    *,
+    inputs: Mapping[str, Json] | None = None,
+    concurrency: int,
+    record: Callable[[RunProgress], None] | None = None,
+) -> RunReport:
+    """Run a movie, show how it goes on standard error, and stop in good order on SIGINT and SIGTERM.
+
+    `record` is given every event as well.
+    """
+
+    async def whole() -> RunReport:
+        stop = asyncio.Event()
+        with _stopped_by_signals(stop), view() as show:
+
+            def on_event(event: RunProgress) -> None:
+                show(event)
+                if record is not None:
+                    record(event)
+
+            return await run_movie(
+                movie,
+                produce=default_registry(),
+                inputs=inputs or {},
+                concurrency=concurrency,
+                on_event=on_event,
+                stop=stop,
+                logger=_logger(),
+            )
+
+    return asyncio.run(whole())
+
+
+def _logger() -> logging.Logger:
+    """What the runner logs, the view shows: nothing of it goes to standard error twice."""
+    logger = logging.getLogger("renku_cli.run")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return logger
+
+
+@contextmanager
+def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM end the run in good order; a second one does what it always does."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stopping() -> None:
+        stop.set()
+        release()
+        note("Stopping: running jobs are ended, what is finished is kept.")
+
+    def release() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, stopping)
+    try:
+        yield
+    finally:
+        release()
+
+
+def _private_inputs(blueprint: str | None, graph: str | None, inputs_file: str | None) -> dict[str, Json]:
+    private = read_mapping(inputs_file) if inputs_file is not None else {}
+    source = blueprint_source(blueprint, graph)
+    return private if source is None else {**private, "@blueprint": source}
+
+
+@contextmanager
+def _events_to(target: str | None) -> Iterator[Callable[[RunProgress], None] | None]:
+    """Something that writes events, one JSON object a line, to a file or standard output; None where nobody asked."""
+    if target is None:
+        yield None
+    elif target == "-":
+        yield _Lines(sys.stdout.buffer).write
+    else:
+        with _appending(target) as file:
+            yield _Lines(file).write
+
+
+def _appending(target: str) -> BinaryIO:
+    """A file that is appended to without a buffer: what failed to be written does not come back when it is closed."""
+    try:
+        return cast("BinaryIO", Path(target).open("ab", buffering=0))
+    except OSError as error:
+        raise Misuse(f"The events cannot be written to {target}: {error.strerror}.") from error
+
+
+class _Lines:
+    """Events as JSON lines. When nobody reads them any more the run goes on without."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._readers = True
+
+    def write(self, event: RunProgress) -> None:
+        """Write one event and flush it."""
+        if not self._readers:
+            return
+        try:
+            self._stream.write(orjson.dumps(event.to_json()) + b"\n")
+            self._stream.flush()
+        except OSError as error:
+            self._readers = False
+            note(f"The events cannot be written any more: {error.strerror}.")

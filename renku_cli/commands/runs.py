@@ -1,0 +1,68 @@
+"""`abandon` and `status`: runs that have not come to an end."""
+
+from __future__ import annotations
+
+import click
+
+from renku_cli.grammar import GlobalOptions, command, complete
+from renku_cli.opening import open_movie
+from renku_cli.output import Cell, print_heading, print_json, print_line, print_table, state
+from renku_cli.text import shown_value
+from renku_store import InputEvent, MovieStatus, movie_status
+from renku_store import abandon as abandon_run
+
+
+@command("abandon", "renku-store abandon 01932c5e-4a7b-7c3d-8e9f-0a1b2c3d4e5f")
+@click.argument("run", shell_complete=complete("unfinished_runs"))
+@click.pass_obj
+def abandon(options: GlobalOptions, run: str) -> None:
+    """Nothing of it is published. What it made stays reusable: a later run that wants the same does not call again."""
+    with open_movie(options) as movie:
+        abandon_run(movie, run)
+    if options.as_json:
+        print_json({"run": run, "status": "abandoned"})
+    else:
+        print_line(f"Abandoned {run}.")
+
+
+@command("status", "renku-store status", "renku-store --movie trailer status --json")
+@click.pass_obj
+def status(options: GlobalOptions) -> None:
+    """A run without a live holder died, failed or was interrupted: `run` takes it up again, `abandon` gives it up."""
+    with open_movie(options) as movie:
+        found = movie_status(movie)
+        current = movie.manifests.current()
+        revision = current[0].revision if current else None
+        if options.as_json:
+            runs = [run.to_json() for run in found.runs]
+            pending = [event.to_json() for event in found.pending]
+            print_json({"movie": movie.id, "revision": revision, "runs": runs, "pending": pending})
+            return
+        print_line(f"{movie.id}: {revision or 'no revision yet'}")
+        _show(found)
+
+
+def _show(found: MovieStatus) -> None:
+    if found.runs:
+        print_heading("Unfinished runs")
+        runs: list[tuple[Cell, ...]] = [
+            (
+                run.run,
+                state("running" if run.alive else run.status),
+                run.base_revision or "-",
+                run.created_at,
+                run.holder or "-",
+            )
+            for run in found.runs
+        ]
+        print_table(("run", "state", "base", "created", "holder"), runs)
+    if found.pending:
+        print_heading("Pending edits")
+        rows = [(event.input, _value(event), event.edited_by, event.created_at) for event in found.pending]
+        print_table(("input", "value", "by", "at"), rows)
+    if not found.runs and not found.pending:
+        print_line("Nothing is pending.")
+
+
+def _value(event: InputEvent) -> str:
+    return f"(blob {event.blob[:12]})" if event.blob else shown_value(event.value)

@@ -1,0 +1,52 @@
+"""The store and the movie that a call of the command line works on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from renku_cli.grammar import GlobalOptions
+from renku_cli.misuse import Misuse
+from renku_cli.settings import setting
+from renku_store import Movie, NotFoundError, Store, open_store
+
+
+def root_of(options: GlobalOptions) -> str:
+    """The build root in effect, `~` expanded."""
+    root = setting("root", options.root).value or ""
+    if not root:
+        raise Misuse("The build root may not be empty.", hint="--root takes a folder, such as --root builds.")
+    return os.path.expanduser(root) if root.startswith("~") else root  # noqa: PTH111 - may be a URL
+
+
+def movie_of(options: GlobalOptions, store: Store) -> str:
+    """The movie in effect; `NotFoundError` lists those there are where none is named and the choice is not clear."""
+    named = setting("movie", options.movie).value
+    if named is not None:
+        return named
+    root = root_of(options)
+    movies = [movie.id for movie in store.movies()]
+    if len(movies) == 1:
+        return movies[0]
+    if not movies:
+        raise NotFoundError(f"There is no movie in {root}.", hint="`renku-store init MOVIE` creates one.")
+    listed = ", ".join(movies[:10]) + (f" and {len(movies) - 10} more" if len(movies) > 10 else "")
+    raise NotFoundError(
+        f"{root} holds {len(movies)} movies, and none is named: {listed}.",
+        hint="Name one with --movie, RENKU_STORE_MOVIE or `renku-store config movie ID`.",
+    )
+
+
+@contextmanager
+def open_root(options: GlobalOptions) -> Iterator[Store]:
+    """The store at the root in effect."""
+    with open_store(root_of(options)) as store:
+        yield store
+
+
+@contextmanager
+def open_movie(options: GlobalOptions) -> Iterator[Movie]:
+    """The movie in effect."""
+    with open_root(options) as store, store.movie(movie_of(options, store)) as movie:
+        yield movie

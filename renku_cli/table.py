@@ -1,0 +1,47 @@
+"""The table of commands: which module holds which, in one line of help each.
+
+This is the one place of the command line that loads modules late, so that `--help`, `--version` and every command pay
+for what they use only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: `target` is `module:name` below `renku_cli`, `help` its line in the list of commands."""
+
+    target: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Entry]] = {
+    "demo": Entry("commands.demo:demo", "Build the sample movie from end to end, offline."),
+    "init": Entry("commands.movies:init", "Create a movie."),
+    "movies": Entry("commands.movies:movies", "List the movies of the build root."),
+    "set": Entry("commands.inputs:set_", "Give inputs new values."),
+    "plan": Entry("commands.planning:plan", "Show what would run, and why; writes nothing."),
+    "explain": Entry("commands.planning:explain", "Show the causes that make a job or artefact dirty."),
+    "run": Entry("commands.run:run", "Make what is not up to date and publish a revision."),
+    "abandon": Entry("commands.runs:abandon", "Give an unfinished run up; its results stay reusable."),
+    "status": Entry("commands.runs:status", "Show running and unfinished runs, and pending edits."),
+    "log": Entry("commands.revisions:log", "List the revisions, newest first."),
+    "inspect": Entry("commands.revisions:inspect", "Show one revision: inputs, artefacts, cost."),
+    "diff": Entry("commands.diff:diff", "Show what differs between two revisions."),
+    "cat": Entry("commands.revisions:cat", "Write an artefact's bytes to standard output."),
+    "events": Entry("commands.events:events", "Show the audit trail."),
+    "export": Entry("commands.exporting:export", "Write a revision as a plain folder."),
+    "config": Entry("commands.config:config", "Show or change settings."),
+    "doctor": Entry("commands.doctor:doctor", "Check what this machine and the build root can do."),
+}
+
+
+def load(target: str) -> Any:
+    """What a `module:name` below `renku_cli` stands for."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(f"renku_cli.{module}"), name)

@@ -1,0 +1,134 @@
+"""Errors: one sentence, a hint, and the code of their group."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import renku_store
+from renku_cli.failures import failure_of, write_failure
+from renku_store import InputConflictError, NotFoundError, StoreError
+from tests.cli.conftest import Call, program
+
+_GROUPS = {"BadInputError": 2, "ConflictError": 3, "DamageError": 4, "UnusableError": 5, "JobError": 1}
+
+
+def _kinds() -> list[type[StoreError]]:
+    found = (getattr(renku_store, name) for name in renku_store.__all__ if name.endswith("Error"))
+    return [kind for kind in found if kind is not StoreError]
+
+
+@pytest.mark.parametrize("kind", _kinds())
+def test_every_kind_of_error_has_the_code_of_its_group(kind: type[StoreError]) -> None:
+    """The contract gives a code to each group, and each kind is in one."""
+    error = kind.__new__(kind)
+    StoreError.__init__(error, "It went wrong.", hint="Do better.")
+    if isinstance(error, InputConflictError):
+        error.values = {}
+    failure = failure_of(error)
+    groups = [code for group, code in _GROUPS.items() if isinstance(error, getattr(renku_store, group))]
+    assert [failure.exit_code] == groups
+    assert (failure.kind, failure.message, failure.hint) == (kind.__name__, "It went wrong.", "Do better.")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (click.UsageError("no"), "UsageError", 2),
+        (click.FileError("x"), "UsageError", 2),
+        (KeyboardInterrupt(), "Interrupted", 130),
+        (click.Abort(), "Interrupted", 130),
+        (OSError(28, "No space left on device"), "StoreUnavailableError", 5),
+        (ZeroDivisionError("oh"), "InternalError", 70),
+    ],
+)
+def test_other_errors_have_a_kind_and_a_code(error: BaseException, kind: str, code: int) -> None:
+    """Nothing reaches a person as a traceback."""
+    failure = failure_of(error)
+    assert (failure.kind, failure.exit_code) == (kind, code)
+
+
+def test_a_conflict_of_inputs_shows_both_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to guess which edits collided."""
+    error = InputConflictError("Two edits.", values={"topic": ("a", ["b"])})
+    write_failure(failure_of(error), as_json=True)
+    assert json.loads(capsys.readouterr().err)["error"]["values"] == {"topic": ["a", ["b"]]}
+    write_failure(failure_of(error), as_json=False)
+    assert 'topic: theirs "a", ours ["b"]' in capsys.readouterr().err
+
+
+def test_a_message_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids from outside stand in messages."""
+    write_failure(failure_of(NotFoundError("no \x1b[2J\u202e", hint="\x07")), as_json=False)
+    assert capsys.readouterr().err == "error: no \\x1b[2J\\u202e\nhint: \\x07\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["rum"], "Did you mean run?"),
+        (["zzz"], "renku-store --help"),
+        (["run", "--conc", "5"], "--concurrency"),
+        (["log", "--limit", "0"], "--help"),
+        (["cat"], "--help"),
+        (["config", "a", "b", "c"], "--help"),
+    ],
+)
+def test_a_wrong_use_ends_with_2_and_a_hint(call: Call, arguments: list[str], hint: str) -> None:
+    """The same error as text and as JSON."""
+    plain = call(*arguments)
+    assert (plain.code, plain.out) == (2, "")
+    assert plain.err.startswith("error: ")
+    assert hint in plain.err
+    told = call(*arguments, "--json")
+    assert (told.code, told.out, told.error["kind"]) == (2, "", "UsageError")
+
+
+def test_an_option_without_its_value_points_at_the_help(call: Call) -> None:
+    """The parser's own errors know their command."""
+    assert "`renku-store run --help`" in call("run", "--concurrency").err
+
+
+def test_no_command_at_all_shows_the_help(call: Call) -> None:
+    """Somebody who types the bare name wants to know what there is."""
+    done = call()
+    assert (done.code, done.out) == (2, "")
+    assert "Commands:" in done.err
+
+
+def test_debug_shows_the_traceback_and_still_the_sentence(call: Call) -> None:
+    """Only --debug does."""
+    assert "Traceback" not in call("log").err
+    done = call("log", "--debug")
+    assert done.code == 2
+    assert "Traceback" in done.err
+    assert done.err.splitlines()[-2].startswith("error: ")
+
+
+def test_a_reader_that_went_away_is_no_error(place: Path) -> None:
+    """`renku-store ... | head` prints nothing about pipes."""
+    writer = subprocess.run(
+        ["bash", "-c", 'renku() { "$0" "$@"; }; renku config --json | true; echo "${PIPESTATUS[0]}"', _executable()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert writer.stderr == ""
+    assert writer.stdout.strip() in {"0", "141"}
+
+
+def test_a_full_disk_behind_standard_output_is_an_error(place: Path) -> None:
+    """A script must not take a truncated document for a whole one."""
+    with Path("/dev/full").open("w") as full:
+        done = program("config", "--json", stdout=full)
+    assert done.returncode == 5
+    assert "No space left" in done.stderr
+
+
+def _executable() -> str:
+    return str(Path(sys.executable).parent / "renku-store")

@@ -1,0 +1,246 @@
+"""`run`, `status` and `abandon`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import BLUEPRINT, Call, Called, program
+from tests.cli.test_output import on_terminal
+
+FAILING = BLUEPRINT.replace(
+    "'cat request.json > outputs/text'",
+    "'grep -q tw[o] request.json && { printf \"\\033[31mno\\nreason\" >&2; exit 3; }; cat request.json > outputs/text'",
+)
+SLOW = BLUEPRINT.replace(
+    "'cat request.json > outputs/text'",
+    "'grep -q on[e] request.json || sleep 60; cat request.json > outputs/text'",
+)
+
+
+def _reset(call: Call, place: Path, blueprint: str) -> None:
+    (place / "other.yaml").write_text(blueprint)
+    assert call("set", "@blueprint", "@other.yaml").code == 0
+
+
+def test_a_run_publishes_and_says_what_it_did(call: Call, movie: str) -> None:
+    """The document has what the contract names; progress is a line per finished job on standard error."""
+    done = call("run", "--json")
+    report = done.json
+    assert (done.code, report["revision"], report["status"]) == (0, "rev-0001", "published")
+    assert (report["made"], report["reused"], report["cost"]) == (4, 0, 0.0)
+    assert len(report["run"]) == 36
+    assert {"status", "attempts", "cost", "error"} <= set(report["jobs"]["book"])
+    assert report["jobs"]["book"]["error"] is None
+    finished = [line.split("  ")[:2] for line in done.err.splitlines()]
+    assert sorted(finished) == [["made", "book"], *(["made", f"word[{n}]"] for n in range(3))]
+
+
+def test_a_second_run_makes_nothing(call: Call, built: str) -> None:
+    """Unchanged is a success; run is null, the revision is the current one."""
+    done = call("run", "--json")
+    assert (done.code, done.json["status"]) == (0, "unchanged")
+    assert (done.json["run"], done.json["revision"], done.json["made"]) == (None, "rev-0001", 0)
+    assert call("run").out == "unchanged rev-0001: made 0, reused 0, 4 clean, $0.00.\n"
+
+
+def test_going_back_to_an_earlier_input_reuses_its_results(call: Call, built: str) -> None:
+    """What was made once is not made twice."""
+    for greeting in ("hi", "hello"):
+        assert call("set", "greeting", greeting).code == 0
+        report = call("run", "--json").json
+    assert (report["revision"], report["made"], report["reused"]) == ("rev-0003", 0, 4)
+
+
+def test_a_failed_job_ends_with_1_and_is_told_with_the_end_of_what_it_wrote(
+    call: Call, movie: str, place: Path
+) -> None:
+    """Its dependents are upstream failed, the others are made, nothing is published, and the next run goes on."""
+    _reset(call, place, FAILING)
+    done = call("run")
+    assert done.code == 1
+    assert "word[1]\tProducerError\t" in done.out
+    assert "    \\x1b[31mno\n    reason\n" in done.out
+    assert "failed: made 2, reused 0, 1 failed, 1 upstream failed, $0.00." in done.out
+    status = call("status", "--json").json
+    assert (status["revision"], [run["status"] for run in status["runs"]]) == (None, ["failed"])
+    again = call("run", "--json")
+    assert (again.code, again.json["status"], again.json["run"]) == (1, "failed", status["runs"][0]["run"])
+    assert (again.json["made"], again.json["reused"]) == (0, 2)
+    assert again.json["jobs"]["word[1]"]["error"]["kind"] == "ProducerError"
+    _reset(call, place, BLUEPRINT)
+    assert call("run").code == 0
+    assert call("status", "--json").json["runs"] == []
+
+
+def test_an_unfinished_run_can_be_abandoned(call: Call, movie: str, place: Path) -> None:
+    """It is gone from the status; a run that is not there is an error."""
+    _reset(call, place, FAILING)
+    run = call("run", "--json").json["run"]
+    assert call("abandon", run, "--json").json == {"run": run, "status": "abandoned"}
+    assert call("status", "--json").json["runs"] == []
+    done = call("abandon", run, "--json")
+    assert (done.code, done.error["kind"]) == (2, "NotFoundError")
+
+
+def _started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / "renku-store"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for_line(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if word in line:
+            return
+    pytest.fail("the program ended before it said so")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_is_finished(call: Call, movie: str, place: Path, number: signal.Signals) -> None:
+    """Running jobs are cancelled, the code is 130, and the next run makes only the rest."""
+    _reset(call, place, SLOW)
+    with _started("run", "--json", "-c", "3") as process:
+        _wait_for_line(process, "made  word[0]")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    report = json.loads(out)
+    assert (report["status"], report["made"]) == ("interrupted", 1)
+    assert "Stopping" in err
+    _reset(call, place, BLUEPRINT.replace("'cat request", "'true; cat request"))
+    assert call("run", "--json").json["status"] == "published"
+
+
+def test_events_are_json_lines_in_a_file_and_are_appended(call: Call, movie: str, place: Path) -> None:
+    """Typed events of each run, from its start."""
+    assert call("run", "--events", "events.jsonl").code == 0
+    assert call("set", "greeting", "hi").code == 0
+    assert call("run", "--events", "events.jsonl").code == 0
+    events = [json.loads(line) for line in (place / "events.jsonl").read_text().splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds.count("run-started") == 2
+    assert kinds[0] == "run-started"
+    assert {event["job"] for event in events if event["event"] == "job-finished"} >= {"book", "word[0]"}
+    assert len({event["run"] for event in events}) == 2
+
+
+def test_events_on_standard_output_come_before_the_document(call: Call, movie: str) -> None:
+    """With `--events -` every line is JSON, and the last one is the report; without --json its text goes elsewhere."""
+    lines = [json.loads(line) for line in call("run", "--events", "-", "--json").out.splitlines()]
+    assert lines[0]["event"] == "run-started"
+    assert lines[-1]["status"] == "published"
+    assert call("set", "greeting", "hi").code == 0
+    done = call("run", "--events", "-")
+    assert all("event" in json.loads(line) for line in done.out.splitlines())
+    assert "published rev-0002" in done.err
+
+
+def test_nobody_reading_progress_or_events_is_no_reason_to_stop(call: Call, movie: str, place: Path) -> None:
+    """A paid run goes on when the terminal or the reader of the events is gone."""
+    with _started("run", "--events", "-") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+        process.wait(timeout=30)
+    assert call("log", "--json").json[0]["revision"] == "rev-0001"
+
+
+def test_a_full_disk_behind_the_events_is_no_reason_to_stop(call: Call, movie: str) -> None:
+    """The run is told of it and goes on."""
+    done = call("run", "--events", "/dev/full")
+    assert done.code == 0
+    assert "cannot be written any more" in done.err
+
+
+def test_private_inputs_are_published_with_the_run(call: Call, built: str, place: Path) -> None:
+    """--inputs and --blueprint count for this run, and are part of what it publishes."""
+    (place / "tonight.json").write_text('{"greeting": "good night"}')
+    (place / "renamed.yaml").write_text(BLUEPRINT.replace("name: tiny", "name: tonight"))
+    report = call("run", "--inputs", "tonight.json", "--blueprint", "renamed.yaml", "--json").json
+    assert (report["revision"], report["made"]) == ("rev-0002", 4)
+    inputs = call("inspect", "--json").json["inputs"]
+    assert inputs["greeting"]["value"] == "good night"
+    assert "name: tonight" in inputs["@blueprint"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["-c", "0"], "InvalidValueError"),
+        (["-c", "x"], "InvalidValueError"),
+        (["--inputs", "none"], "NotFoundError"),
+        (["--inputs", "list.yaml"], "BlueprintError"),
+        (["--blueprint", "a", "--graph", "b"], "UsageError"),
+        (["--events", "none/there"], "UsageError"),
+        (["--inputs", "unknown.yaml"], "NotFoundError"),
+    ],
+)
+def test_a_wrong_run_is_refused_before_anything_happens(
+    call: Call, movie: str, place: Path, arguments: list[str], kind: str
+) -> None:
+    """Bad options cost nothing."""
+    (place / "list.yaml").write_text("[]")
+    (place / "unknown.yaml").write_text("gretting: x")
+    done = call("run", *arguments, "--json")
+    assert (done.code, done.error["kind"]) == (2, kind)
+    assert call("status", "--json").json["runs"] == []
+
+
+def test_the_setting_gives_the_concurrency(call: Call, movie: str) -> None:
+    """A wrong one in the config file is told of like a wrong option."""
+    assert call("config", "concurrency", "auto").code == 0
+    assert call("run").code == 0
+
+
+def test_a_terminal_shows_the_run_live(call: Call, movie: str) -> None:
+    """A bar, jobs and a summary, drawn over; the last line stays."""
+    shown = on_terminal("run")
+    assert "\x1b[?25l" in shown
+    assert "4 of 4 jobs, 4 made" in shown
+    assert "\x1b[32mpublished\x1b[0m rev-0001: made 4, reused 0, $0.00." in shown
+
+
+def test_a_movie_without_a_blueprint_cannot_run(call: Call) -> None:
+    """The hint says how to give it one."""
+    assert call("init", "bare").code == 0
+    done = call("run", "--json")
+    assert (done.code, done.error["kind"]) == (2, "NotFoundError")
+    assert "@blueprint" in done.error["hint"]
+
+
+def test_a_lost_race_ends_with_3(call: Call, built: str, place: Path) -> None:
+    """Somebody else published rev-0002 while our run was under way."""
+    slow = BLUEPRINT.replace("'cat request.json", "'until test -e GO; do sleep 0.02; done; cat request.json").replace(
+        "GO", str(place / "go")
+    )
+    (place / "slow.yaml").write_text(slow)
+    with _started("run", "--blueprint", "slow.yaml", "--json", "-c", "1") as process:
+        for _ in range(200):
+            if call("status", "--json").json["runs"]:
+                break
+            time.sleep(0.05)
+        (place / "hi.yaml").write_text("greeting: hi\n")
+        assert call("run", "--inputs", "hi.yaml").code == 0
+        (place / "go").write_text("")
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert json.loads(err.splitlines()[-1])["error"]["kind"] == "ManifestConflictError"
+
+
+def test_the_program_runs_as_a_module(movie: str) -> None:
+    """`python -m renku_cli` is the same program."""
+    done = subprocess.run([sys.executable, "-m", "renku_cli", "movies"], capture_output=True, text=True, check=True)
+    assert Called(done.returncode, done.stdout, "").out.splitlines()[1].startswith("tiny\t-")
+    assert program("movies").stdout == done.stdout

@@ -1,0 +1,319 @@
+"""Exporting a revision as a plain folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import stat
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renku_store import (
+    ArtefactEvent,
+    ArtefactValue,
+    BlobCorruptError,
+    InvalidValueError,
+    Movie,
+    NotFoundError,
+    StoreUnavailableError,
+    export_revision,
+    hash_bytes,
+    open_store,
+)
+from renku_store.export.names import INDEX, MANIFEST, NAME_MAX_BYTES, TIMELINE, file_names
+from renku_store.hashing import manifest_content_hash
+
+MOVING = random.Random(1).randbytes(1_000_000)
+TEXT = b"word " * 2_000
+CUT = b'{"tracks": [{"clips": [{"artefact": "clip[0]", "deep": [{"artefact": "note"}]}, {"artefact": "none"}]}]}'
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Iterator[Movie]:
+    """An empty movie."""
+    with open_store(tmp_path / "builds") as store, store.create_movie("film") as movie:
+        yield movie
+
+
+def _publish(movie: Movie, artefacts: Mapping[str, tuple[str, bytes]], timeline: str | None = None) -> str:
+    """A revision with exactly these artefacts (those of the revision before included); its name."""
+    for name, (mime_type, data) in artefacts.items():
+        blob = movie.blobs.put(data) if len(data) > 100 else None
+        value = ArtefactValue(
+            hash=hash_bytes(data),
+            size=len(data),
+            mime_type=mime_type,
+            inline=None if blob else data.decode(),
+            blob=blob.hash if blob else None,
+        )
+        movie.events.append_artefact(
+            ArtefactEvent(
+                id=movie.events.new_id(),
+                artefact=name,
+                status="edited",
+                value=value,
+                edited_by="test",
+                created_at="2026-01-01T00:00:00.000Z",
+            )
+        )
+    current = movie.manifests.current()
+    number = int(current[0].revision[4:]) + 1 if current else 1
+    manifest = movie.manifests.build_from_events(f"rev-{number:04d}")
+    manifest = manifest.model_copy(
+        update={
+            "timeline": timeline,
+            "artefacts": {name: manifest.artefacts[name] for name in manifest.artefacts if name in artefacts},
+        }
+    )
+    manifest = manifest.model_copy(update={"content_hash": manifest_content_hash(manifest)})
+    return movie.manifests.save_manifest(manifest, previous_hash=current[1] if current else None).revision
+
+
+FILM = {
+    "clip[0]": ("video/mp4", MOVING),
+    "script": ("text/plain", TEXT),
+    "note": ("text/markdown", b"# short"),
+    "cut": ("application/json", CUT),
+}
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in {INDEX, MANIFEST}}
+
+
+def test_every_artefact_is_a_file_named_by_its_id_and_type(movie: Movie, tmp_path: Path) -> None:
+    """Raw, compressed and inline ones alike; the manifest is the published file itself."""
+    revision = _publish(movie, FILM)
+    report = export_revision(movie, revision, tmp_path / "out")
+    contents = _contents(tmp_path / "out")
+    assert contents == {"clip[0].mp4": MOVING, "script.txt": TEXT, "note.md": b"# short", "cut.json": CUT}
+    manifest = (tmp_path / "out" / MANIFEST).read_bytes()
+    assert manifest == (tmp_path / "builds/film/manifests/rev-0001.json").read_bytes()
+    assert report.files == 5
+    assert report.bytes == sum(map(len, contents.values())) + len(manifest)
+    assert report.names == {"clip[0]": "clip[0].mp4", "script": "script.txt", "note": "note.md", "cut": "cut.json"}
+
+
+def test_the_timeline_gains_the_paths_of_its_artefacts(movie: Movie, tmp_path: Path) -> None:
+    """At any depth; what names nothing stays as it is."""
+    export_revision(movie, _publish(movie, FILM, timeline="cut"), tmp_path / "out")
+    clips = json.loads((tmp_path / "out" / TIMELINE).read_text())["tracks"][0]["clips"]
+    assert clips == [
+        {"artefact": "clip[0]", "path": "clip[0].mp4", "deep": [{"artefact": "note", "path": "note.md"}]},
+        {"artefact": "none"},
+    ]
+
+
+def test_exporting_again_writes_nothing(movie: Movie, tmp_path: Path) -> None:
+    """Files that are as they were left are not touched."""
+    revision = _publish(movie, FILM)
+    export_revision(movie, revision, tmp_path / "out")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir() if path.name != INDEX}
+    report = export_revision(movie, revision, tmp_path / "out")
+    assert (report.files, report.written, report.removed) == (5, 0, 0)
+    assert before == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir() if path.name != INDEX}
+
+
+def test_another_revision_writes_what_differs_and_removes_what_is_gone(movie: Movie, tmp_path: Path) -> None:
+    """And files of others stay, also one that was exported and changed since."""
+    first = _publish(movie, FILM)
+    second = _publish(movie, {"note": ("text/markdown", b"# new"), "cut": FILM["cut"]})
+    out = tmp_path / "out"
+    export_revision(movie, first, out)
+    (out / "mine.txt").write_text("mine")
+    (out / "script.txt").write_text("my notes on the script")
+    report = export_revision(movie, second, out)
+    assert (report.written, report.removed) == (2, 1)
+    assert _contents(out) == {
+        "note.md": b"# new",
+        "cut.json": CUT,
+        "mine.txt": b"mine",
+        "script.txt": b"my notes on the script",
+    }
+
+
+def test_a_changed_file_of_the_revision_is_written_anew(movie: Movie, tmp_path: Path) -> None:
+    """The folder shows the revision, whatever happened to it: changed, gone, or replaced by a link or folder's link."""
+    revision = _publish(movie, FILM)
+    out = tmp_path / "out"
+    export_revision(movie, revision, out)
+    (out / "script.txt").write_text("changed")
+    (out / "note.md").unlink()
+    (tmp_path / "secret").write_text("keep")
+    (out / "cut.json").unlink()
+    (out / "cut.json").symlink_to(tmp_path / "secret")
+    assert export_revision(movie, revision, out).written == 3
+    assert _contents(out)["script.txt"] == TEXT
+    assert not (out / "cut.json").is_symlink()
+    assert (tmp_path / "secret").read_text() == "keep"
+
+
+def test_a_file_of_somebody_else_is_never_overwritten(movie: Movie, tmp_path: Path) -> None:
+    """It is named, and nothing is written."""
+    revision = _publish(movie, FILM)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "script.txt").write_text("mine")
+    with pytest.raises(InvalidValueError, match=r"script\.txt"):
+        export_revision(movie, revision, out)
+    assert [path.name for path in out.iterdir()] == ["script.txt"]
+
+
+def test_an_export_that_was_killed_is_done_again(movie: Movie, tmp_path: Path) -> None:
+    """What it had written is known to be its own, though it never came to its end; what it left is swept."""
+    revision = _publish(movie, FILM)
+    out = tmp_path / "out"
+    export_revision(movie, revision, out)
+    index = json.loads((out / INDEX).read_text())
+    index["files"] = {name: {} for name in index["files"]}
+    (out / INDEX).write_text(json.dumps(index))
+    (out / ".renku-export-00.tmp").write_text("half")
+    (out / ".renku-export-01.tmp").write_text("half of another export, going on now")
+    os.utime(out / ".renku-export-00.tmp", (0, 0))
+    assert export_revision(movie, revision, out).written == 5
+    assert [path.name for path in out.glob("*.tmp")] == [".renku-export-01.tmp"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"files": 3}', '{"files": {"a": 1}}', '{"files": {"../../secret": {}}}', "\xff"]
+)
+def test_an_index_that_is_not_ours_harms_nothing(movie: Movie, tmp_path: Path, text: str) -> None:
+    """Damaged or malicious, it removes nothing outside the folder, and nothing that it does not describe exactly."""
+    revision = _publish(movie, {"note": FILM["note"]})
+    out = tmp_path / "deep" / "out"
+    out.mkdir(parents=True)
+    (tmp_path / "secret").write_text("keep")
+    (out / "a").write_text("keep")
+    (out / INDEX).write_text(text, encoding="latin-1")
+    export_revision(movie, revision, out)
+    assert (tmp_path / "secret").read_text() == "keep"
+    assert _contents(out) == {"note.md": b"# short", "a": b"keep"}
+
+
+def test_links_share_the_bytes_of_raw_blobs_only(movie: Movie, tmp_path: Path) -> None:
+    """Compressed and inline artefacts are written; all contents are right."""
+    revision = _publish(movie, FILM)
+    report = export_revision(movie, revision, tmp_path / "out", link=True)
+    assert report.written == 5
+    assert (tmp_path / "out/clip[0].mp4").stat().st_nlink == 2
+    assert (tmp_path / "out/script.txt").stat().st_nlink == 1
+    assert _contents(tmp_path / "out") == {
+        "clip[0].mp4": MOVING,
+        "script.txt": TEXT,
+        "note.md": b"# short",
+        "cut.json": CUT,
+    }
+
+
+def test_linking_where_it_cannot_be_copies(movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file system, or one without hard links."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    revision = _publish(movie, FILM)
+    monkeypatch.setattr(os, "link", refused)
+    export_revision(movie, revision, tmp_path / "out", link=True)
+    assert (tmp_path / "out/clip[0].mp4").stat().st_nlink == 1
+    assert (tmp_path / "out/clip[0].mp4").read_bytes() == MOVING
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_damaged_artefact_is_never_exported(movie: Movie, tmp_path: Path, link: bool) -> None:
+    """One bit is enough; no half of it is left behind."""
+    revision = _publish(movie, {"clip[0]": FILM["clip[0]"]})
+    digest = hash_bytes(MOVING)
+    blob = tmp_path / "builds/film/blobs" / digest[:2] / digest
+    blob.chmod(0o644)
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(data)
+    with pytest.raises(BlobCorruptError):
+        export_revision(movie, revision, tmp_path / "out", link=link)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {INDEX}
+
+
+@pytest.mark.parametrize("target", ["builds", "builds/film", "builds/film/out/deep", "way/film", "file"])
+def test_the_stores_own_folders_are_refused(movie: Movie, tmp_path: Path, target: str) -> None:
+    """Also when they are reached by a link; and a file is no folder."""
+    revision = _publish(movie, FILM)
+    (tmp_path / "way").symlink_to(tmp_path / "builds")
+    (tmp_path / "file").write_text("")
+    before = sorted(path.name for path in (tmp_path / "builds/film").iterdir())
+    with pytest.raises(InvalidValueError):
+        export_revision(movie, revision, tmp_path / target)
+    assert sorted(path.name for path in (tmp_path / "builds/film").iterdir()) == before
+
+
+def test_a_folder_beside_the_movies_is_fine(movie: Movie, tmp_path: Path) -> None:
+    """The demo exports into `out` of its root."""
+    export_revision(movie, _publish(movie, FILM), tmp_path / "builds/out")
+    with open_store(tmp_path / "builds") as store:
+        assert store.ids() == ["film"]
+
+
+def test_an_unknown_revision_creates_no_folder(movie: Movie, tmp_path: Path) -> None:
+    """Nothing is done before it is known what to do."""
+    with pytest.raises(NotFoundError):
+        export_revision(movie, "rev-0007", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(movie: Movie, tmp_path: Path) -> None:
+    """A folder below a file cannot be made."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises((StoreUnavailableError, InvalidValueError), match="file"):
+        export_revision(movie, _publish(movie, FILM), tmp_path / "file" / "out")
+
+
+def test_exported_copies_can_be_edited(movie: Movie, tmp_path: Path) -> None:
+    """A copy is the person's own: it is writable, and the store does not see what becomes of it."""
+    revision = _publish(movie, FILM)
+    export_revision(movie, revision, tmp_path / "out")
+    path = tmp_path / "out/clip[0].mp4"
+    assert path.stat().st_mode & stat.S_IWUSR
+    path.write_bytes(b"cut")
+    assert movie.read(movie.artefact("clip[0]")) == MOVING
+
+
+_NAMES = st.text(st.characters(exclude_characters="/\\", exclude_categories=("Cs", "Cc")), min_size=1, max_size=120)
+
+
+@given(st.dictionaries(_NAMES, st.sampled_from(["text/plain", "video/mp4", "x/unknown", "application/json"])))
+def test_names_are_safe_and_never_two_for_one_file(mime_types: dict[str, str]) -> None:
+    """On file systems that fold case and Unicode forms, with reserved names, short limits and forbidden characters."""
+    names = file_names(mime_types)
+    assert names.keys() == mime_types.keys()
+    folded = {unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold()) for name in names.values()}
+    assert len(folded) == len(names)
+    assert not folded & {INDEX, MANIFEST, TIMELINE}
+    for name in names.values():
+        assert len(name.encode()) <= NAME_MAX_BYTES
+        assert not set(name) & set('<>:"/\\|?*')
+        assert not name.startswith(".")
+        assert not name.endswith((" ", "."))
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        ({"a": "image/png", "A": "image/png"}, {"A": "A.png", "a": "a~"}),
+        ({"a?": "image/png", "a*": "image/png"}, {"a*": "a_.png", "a?": "a_~"}),
+        ({"con": "text/plain"}, {"con": "_con.txt"}),
+        ({"manifest": "application/json"}, {"manifest": "manifest~"}),
+        ({"film.mp4": "video/mp4"}, {"film.mp4": "film.mp4"}),
+        ({"a": "x/unknown"}, {"a": "a"}),
+    ],
+)
+def test_collisions_and_reserved_names(ids: dict[str, str], names: dict[str, str]) -> None:
+    """The first keeps its name, the others get a part of their own."""
+    found = file_names(ids)
+    for key, start in names.items():
+        assert found[key].startswith(start)
+        assert ("~" in start) == ("~" in found[key])
