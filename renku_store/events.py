@@ -1,0 +1,285 @@
+"""The log of a movie: appending what happened, and finding values and results again. Keeps invariant 3.
+
+A value is put as a blob before the event that names it is appended; blobs that other events name are their caller's
+to put.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+from renku_store import bounds
+from renku_store.clock import Clock, timestamp
+from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
+from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
+from renku_store.metadata.base import MetadataStore, Reader
+from renku_store.metadata.traces import usable_trace
+from renku_store.records._base import Json
+from renku_store.records.blob import BlobRef
+from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace
+from renku_store.records.ids import check_id, check_run_id, revision_number, uuid7
+
+E = TypeVar("E", bound=InputEvent | ArtefactEvent | RunEvent)
+
+_RANDOM_BITS: Final = 74
+_TAIL_BITS: Final = 62
+
+
+class IdSource:
+    """Ids that sort in the order in which they were asked for: UUIDs of version 7, counted up within a millisecond.
+
+    Safe to use from many threads. The counter is RFC 9562's method 2: random at first, raised by a random step.
+    """
+
+    def __init__(self, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._lock = threading.Lock()
+        self._milliseconds = 0
+        self._counter = 0
+
+    def next(self) -> str:
+        """A new id, greater than any that this source gave before, even where the clock goes back."""
+        now = int(self._clock.now().timestamp() * 1000)
+        with self._lock:
+            self._counter += 1 + int.from_bytes(self._random_bytes(4), "big")
+            if now > self._milliseconds:
+                # The highest bit stays free, so that there is room to count up within the millisecond.
+                self._milliseconds = now
+                self._counter = int.from_bytes(self._random_bytes(10), "big") >> (80 - _RANDOM_BITS + 1)
+            elif self._counter >> _RANDOM_BITS:
+                self._milliseconds += 1
+                self._counter = 0
+            # Version and variant lie over the bits between the two parts of the counter.
+            head, tail = self._counter >> _TAIL_BITS, self._counter & (1 << _TAIL_BITS) - 1
+            return uuid7(self._milliseconds, (head << 64 | tail).to_bytes(10, "big"))
+
+
+class EventLog:
+    """The events of one movie."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        put: Callable[[bytes], BlobRef],
+        read: Callable[[str], bytes],
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._metadata = metadata
+        self._put = put
+        self._read = read
+        self._clock = clock
+        self._ids = IdSource(clock, random_bytes)
+
+    def new_id(self) -> str:
+        """A new id for an event, a run or a result: a UUID of version 7, greater than those before it."""
+        return self._ids.next()
+
+    # Appending
+
+    def append_input(
+        self, input_id: str, value: Json, *, run: str | None = None, edited_by: str = "user"
+    ) -> InputEvent:
+        """Append a new value of an input, durable on return: movie-wide, or private to `run`.
+
+        Raises `InvalidIdError`, and `InvalidValueError` for a value that has no canonical JSON.
+        """
+        return self.append_inputs({input_id: value}, run=run, edited_by=edited_by)[0]
+
+    def append_inputs(
+        self, values: Mapping[str, Json], *, run: str | None = None, edited_by: str = "user"
+    ) -> list[InputEvent]:
+        """Append new values of several inputs, all or none."""
+        encoded = {check_id("input", key): canonical_json(value) for key, value in values.items()}
+        now = timestamp(self._clock.now())
+        events = [
+            self._input_event(key, values[key], data, self.new_id(), run, edited_by, now)
+            for key, data in encoded.items()
+        ]
+        return [event for event in self._append(events) if isinstance(event, InputEvent)]
+
+    def append_artefact(self, event: ArtefactEvent) -> ArtefactEvent:
+        """Append one artefact event whose blob, if it names one, is durable already."""
+        appended = self.append_many([event])[0]
+        return event.model_copy(update={"seq": appended.seq})
+
+    def append_many(self, events: Iterable[Event]) -> list[Event]:
+        """Append events in one transaction, durable on return, and return them with their numbers, in order.
+
+        Raises `InvalidIdError`, and `InvalidValueError` for an input event whose hash is not that of its value.
+        """
+        return self._append([self._checked(event) for event in events])
+
+    def _append(self, events: Sequence[Event]) -> list[Event]:
+        if not events:
+            return []
+        with self._metadata.write() as writer:
+            return writer.events.append(events)
+
+    def _checked(self, event: Event) -> Event:
+        if isinstance(event, ArtefactEvent):
+            check_id("artefact", event.artefact)
+        if not isinstance(event, InputEvent):
+            return event
+        check_id("input", event.input)
+        if event.blob is not None:
+            return event
+        checked = self._input_event(
+            event.input,
+            event.value,
+            canonical_json(event.value),
+            event.id,
+            event.run,
+            event.edited_by,
+            event.created_at,
+        )
+        if checked.hash != event.hash:
+            raise InvalidValueError(
+                f"The event {event.id} of the input {event.input} names another hash than its value's."
+            )
+        return checked
+
+    def _input_event(
+        self, input_id: str, value: Json, encoded: bytes, event_id: str, run: str | None, edited_by: str, now: str
+    ) -> InputEvent:
+        """The event of a value: inline if short, else naming the blob that it is put as."""
+        large = len(encoded) > bounds.INLINE_MAX_BYTES
+        return InputEvent(
+            id=event_id,
+            run=run,
+            input=input_id,
+            hash=hash_bytes(encoded),
+            value=None if large else value,
+            blob=self._put(encoded).hash if large else None,
+            edited_by=edited_by,
+            created_at=now,
+        )
+
+    # Finding
+
+    def latest_input(self, input_id: str, revision: str | None = None) -> InputEvent | None:
+        """The newest value of an input, or the one it has in a revision; None where it has none.
+
+        Raises `NotFoundError` for a revision that is not published.
+        """
+        with self._metadata.read() as reader:
+            if revision is None:
+                return reader.events.latest_input(input_id)
+            return reader.events.input_at(input_id, _booked(reader, revision))
+
+    def latest_artefact(self, artefact_id: str, revision: str | None = None) -> ArtefactEvent | None:
+        """The newest event that gave an artefact a value, or the one it has in a revision; None where it has none.
+
+        Raises `NotFoundError` for a revision that is not published.
+        """
+        with self._metadata.read() as reader:
+            if revision is None:
+                return reader.events.latest_artefact(artefact_id)
+            return reader.events.artefact_at(artefact_id, _booked(reader, revision))
+
+    def read_value(self, event: InputEvent) -> Json:
+        """The value of an input event, wherever it is kept. Raises what reading a blob raises."""
+        if event.blob is None:
+            return exact_numbers(event.value)
+        return parse_json(self._read(event.blob))
+
+    def find_trace(self, signature: str) -> Trace | None:
+        """The newest result for a signature whose blobs are all live; None where there is none."""
+        with self._metadata.read() as reader:
+            return usable_trace(reader, signature)
+
+    def failed(self, signatures: Iterable[str]) -> set[str]:
+        """Those of the signatures whose newest attempt failed."""
+        with self._metadata.read() as reader:
+            return reader.events.failed(signatures)
+
+    def pending(self) -> list[Event]:
+        """The movie-wide edits, of inputs and of artefacts, that no published run has taken, oldest first."""
+        with self._metadata.read() as reader:
+            events: list[Event] = [*reader.events.pending_inputs(), *reader.events.pending_artefacts()]
+        return sorted(events, key=_number)
+
+    # Streams: a page at a time, so that neither memory nor the write-ahead log grows with a slow reader.
+
+    def stream_inputs(self, since_revision: str | None = None) -> Iterator[InputEvent]:
+        """Input events, oldest first; only those appended after a revision was published, if one is named.
+
+        Raises `NotFoundError`, when the first event is asked for, if that revision is not published.
+        """
+        with self._metadata.read() as reader:
+            after = reader.events.watermarks(_booked(reader, since_revision))[0] if since_revision else 0
+
+        def page(reader: Reader, seq: int) -> list[InputEvent]:
+            return reader.events.inputs_after(seq, bounds.EVENT_PAGE_ROWS)
+
+        yield from self._pages(page, after)
+
+    def stream_artefacts(self, since_revision: str | None = None) -> Iterator[ArtefactEvent]:
+        """Artefact events, oldest first; only those appended after a revision was published, if one is named.
+
+        Raises `NotFoundError`, when the first event is asked for, if that revision is not published.
+        """
+        with self._metadata.read() as reader:
+            after = reader.events.watermarks(_booked(reader, since_revision))[1] if since_revision else 0
+
+        def page(reader: Reader, seq: int) -> list[ArtefactEvent]:
+            return reader.events.artefacts_after(seq, bounds.EVENT_PAGE_ROWS)
+
+        yield from self._pages(page, after)
+
+    def stream(self, *, run: str | None = None, about: str | None = None, after: int = 0) -> Iterator[Event]:
+        """Events of every kind in the order in which they became durable, from beyond the number `after`.
+
+        Only those of one run if `run` is given; only those about one input, artefact, job or run if `about` is; not
+        both. To follow the log, ask again with the `seq` of the last event: none is missed, and none comes twice.
+        """
+        if about is not None and run is None and _is_run(about):
+            run, about = about, None
+
+        def page(reader: Reader, seq: int) -> list[Event]:
+            return _merged_page(reader, seq, run, about)
+
+        yield from self._pages(page, after)
+
+    def _pages(self, page: Callable[[Reader, int], list[E]], after: int) -> Iterator[E]:
+        while True:
+            with self._metadata.read() as reader:
+                events = page(reader, after)
+            yield from events
+            if len(events) < bounds.EVENT_PAGE_ROWS:
+                return
+            after = _number(events[-1])
+
+
+def _merged_page(reader: Reader, seq: int, run: str | None, about: str | None) -> list[Event]:
+    """A page of all three kinds, seen at one moment: what came later has a higher number than all that is in it."""
+    limit = bounds.EVENT_PAGE_ROWS
+    found: list[Event] = [
+        *reader.events.inputs_after(seq, limit, run=run, about=about),
+        *reader.events.artefacts_after(seq, limit, run=run, about=about),
+    ]
+    if about is None:
+        found += reader.events.runs_after(seq, limit, run=run)
+    return sorted(found, key=_number)[:limit]
+
+
+def _number(event: InputEvent | ArtefactEvent | RunEvent) -> int:
+    return event.seq or 0
+
+
+def _is_run(text: str) -> bool:
+    try:
+        check_run_id(text)
+    except InvalidIdError:
+        return False
+    return True
+
+
+def _booked(reader: Reader, revision: str) -> int:
+    number = revision_number(revision)
+    if reader.revisions.get(number) is None:
+        raise NotFoundError(f"{revision} is not published.", hint="`renku-store log` lists the revisions.")
+    return number

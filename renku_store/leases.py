@@ -1,0 +1,257 @@
+"""Who works on what: leases of runs with heartbeats, and claims of signatures. Keeps invariant 10.
+
+A lease that expires is up for taking; one whose process is seen to be gone, on this machine, is so at once. Whoever
+takes a lease has a greater token than anyone before, by which a late holder is told from the present one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from renku_store import bounds
+from renku_store.clock import Clock, timestamp
+from renku_store.errors import LeaseLostError, NotFoundError, StoreError
+from renku_store.metadata.base import MetadataStore, Writer
+from renku_store.metadata.traces import usable_trace
+from renku_store.records.events import Trace
+from renku_store.records.run import Holder, LeaseToken, RunRecord
+
+_COMMAND_MAX_CHARS: Final = 200
+_ENDED: Final = frozenset({"published", "abandoned"})
+_DEAD_STATES: Final = frozenset({"Z", "X", "x"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The signature is ours to make."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyMade:
+    """There is a usable result."""
+
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBy:
+    """A run, maybe this one for another job, is making it."""
+
+    run: str
+
+
+ClaimAnswer = Claimed | AlreadyMade | HeldBy
+
+
+class Heartbeat:
+    """A lease that is being renewed; `lost` is set once somebody else has it."""
+
+    def __init__(self, token: LeaseToken) -> None:
+        self.token = token
+        self.lost = threading.Event()
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` if the lease was lost."""
+        if self.lost.is_set():
+            raise _lost(self.token.run)
+
+
+class RunLeases:
+    """The leases and claims of one movie, as this process takes them."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        clock: Clock,
+        *,
+        holder: Holder | None = None,
+        lease_seconds: float = bounds.LEASE_SECONDS,
+        heartbeat_seconds: float = bounds.HEARTBEAT_SECONDS,
+    ) -> None:
+        self._metadata = metadata
+        self._clock = clock
+        self._holder = holder or this_process()
+        self._lease_seconds = lease_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+
+    def start(self, run: str, *, base_revision: str | None, edits_through: int) -> LeaseToken:
+        """Begin a run, `running` under a lease of this process; one that has begun before is taken over."""
+        with self._metadata.write() as writer:
+            if writer.runs.get(run) is None:
+                now = timestamp(self._clock.now())
+                writer.runs.create(run, base_revision=base_revision, edits_through=edits_through, created_at=now)
+            return self._take(writer, run, base_revision, edits_through)
+
+    def take_over(self, run: str, *, base_revision: str | None = None, edits_through: int | None = None) -> LeaseToken:
+        """Continue a run whose lease was given up, has expired, or was held by a process of this machine that is gone.
+
+        `base_revision` and `edits_through` are changed if given. Raises `NotFoundError` for a run that is not there,
+        `LeaseLostError` for one that has ended or that a living process holds.
+        """
+        with self._metadata.write() as writer:
+            return self._take(writer, run, base_revision, edits_through)
+
+    def unfinished(self) -> list[RunRecord]:
+        """Runs neither published nor abandoned, oldest first; `alive` says whether a process may be working on one."""
+        with self._metadata.read() as reader:
+            records = reader.runs.list(unfinished=True)
+            holders = {record.run: reader.runs.holder(record.run) for record in records if record.alive}
+        gone = {run for run, holder in holders.items() if holder is not None and not process_alive(holder)}
+        return [record.model_copy(update={"alive": False}) if record.run in gone else record for record in records]
+
+    def check(self, token: LeaseToken) -> None:
+        """Raise `LeaseLostError` unless this token is still the present one of its run."""
+        with self._metadata.read() as reader:
+            if not reader.runs.holds(token):
+                raise _lost(token.run)
+
+    def release(self, token: LeaseToken) -> None:
+        """Give a lease and its claims up; no error if it is lost already."""
+        with self._metadata.write() as writer:
+            writer.runs.release(token)
+
+    @contextmanager
+    def held(self, token: LeaseToken, on_lost: Callable[[], None] | None = None) -> Iterator[Heartbeat]:
+        """Renew a lease from a thread of its own, and release it at the end.
+
+        When the lease turns out to be lost, `lost` is set and `on_lost` called in that thread, once.
+        """
+        heartbeat = Heartbeat(token)
+        done = threading.Event()
+        thread = threading.Thread(
+            target=self._beat, args=(heartbeat, done, on_lost), name=f"lease of {token.run}", daemon=True
+        )
+        thread.start()
+        try:
+            yield heartbeat
+        finally:
+            done.set()
+            thread.join()
+            # What cannot be released now expires by itself.
+            with contextlib.suppress(StoreError):
+                self.release(token)
+
+    def claim(self, signature: str, token: LeaseToken, job: str, *, forced: bool = False) -> ClaimAnswer:
+        """Claim a signature for a job, unless there is a usable result already or someone else is making one.
+
+        All of it is seen at one moment (invariant 10). A `forced` job wants a new result whatever there is. Claims of
+        processes of this machine that are gone are taken at once. Raises `LeaseLostError` if the token is not the
+        present one.
+        """
+        with self._metadata.write() as writer:
+            if not writer.runs.holds(token):
+                raise _lost(token.run)
+            trace = None if forced else usable_trace(writer, signature)
+            if trace is not None:
+                return AlreadyMade(trace)
+            run = writer.runs.claim(signature, token, job)
+            if run is None:
+                return Claimed()
+            holder = writer.runs.holder(run)
+            if holder is None or process_alive(holder):
+                return HeldBy(run)
+            writer.runs.claim(signature, token, job, steal=True)
+            return Claimed()
+
+    def unclaim(self, signature: str, token: LeaseToken) -> None:
+        """Give a claim up without a result; no error if it is not ours."""
+        with self._metadata.write() as writer:
+            writer.runs.unclaim(signature, token)
+
+    def _take(self, writer: Writer, run: str, base_revision: str | None, edits_through: int | None) -> LeaseToken:
+        record = writer.runs.get(run)
+        if record is None:
+            raise NotFoundError(f"There is no run {run}.", hint="`renku-store status` lists the runs.")
+        if record.status in _ENDED:
+            raise LeaseLostError(f"The run {run} has ended: it is {record.status}.", hint="Start another run.")
+        holder = writer.runs.holder(run)
+        token = writer.runs.acquire(
+            run, self._holder, self._lease_seconds, steal=holder is not None and not process_alive(holder)
+        )
+        if token is None:
+            raise LeaseLostError(
+                f"The run {run} is held by {record.holder}.",
+                hint="Wait for it, or stop it; its lease ends by itself soon after its process does.",
+            )
+        writer.runs.update(run, status="running", base_revision=base_revision, edits_through=edits_through)
+        return token
+
+    def _beat(self, heartbeat: Heartbeat, done: threading.Event, on_lost: Callable[[], None] | None) -> None:
+        while not done.wait(self._heartbeat_seconds):
+            try:
+                with self._metadata.write() as writer:
+                    held = writer.runs.renew(heartbeat.token, self._lease_seconds)
+            except StoreError:
+                # A full disk or a busy store may pass before the lease does; whoever publishes asks the store again.
+                continue
+            if not held:
+                heartbeat.lost.set()
+                if on_lost is not None:
+                    on_lost()
+                return
+
+
+def this_process() -> Holder:
+    """This process, as other processes of the machine can recognise it."""
+    command = _printable(" ".join(sys.argv))[:_COMMAND_MAX_CHARS]
+    return Holder(_host(), os.getpid(), _start_of(os.getpid()) or "", command)
+
+
+def process_alive(holder: Holder) -> bool:
+    """False if the process is known to be gone; True for one that lives, or that cannot be seen from here.
+
+    Only processes of the same host, boot and process namespace can be seen: two containers may well have one name. A
+    number that another process has by now does not deceive, as the time of its start is part of the holder.
+    """
+    if holder.host != _host() or not holder.process_start:
+        return True
+    here, _, started = holder.process_start.rpartition("/")
+    return here != _place() or _start_of(holder.pid) == f"{here}/{started}"
+
+
+def _lost(run: str) -> LeaseLostError:
+    return LeaseLostError(f"The run {run} was taken over.", hint="`renku-store status` shows by whom.")
+
+
+@cache
+def _host() -> str:
+    return _printable(socket.gethostname())
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, as `boot/namespace/ticks`; None for one that is gone, empty where that cannot be told."""
+    place = _place()
+    if not place:
+        return ""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except OSError:
+        return ""
+    # Fields 3 and 22 of proc(5): the state, and the start in ticks since boot. A zombie holds nothing any more.
+    return None if fields[0] in _DEAD_STATES else f"{place}/{fields[19]}"
+
+
+@cache
+def _place() -> str:
+    """This boot of the machine and this process namespace, as `boot/namespace`; empty without a Linux `/proc`."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

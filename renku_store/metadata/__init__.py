@@ -1,0 +1,1 @@
+"""Metadata stores: transactions over the tables of the model."""

@@ -1,0 +1,335 @@
+"""What a metadata store is: transactions over the tables of the model.
+
+Objects are the truth; this is an index plus live state. A `Reader` sees one moment; a `Writer` is the only writer among
+all processes that share the store, and what it did is durable when its context ends without an error.
+Tables are grouped by what they are about, so that each store of the house asks for the group that it needs.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from renku_store.records.blob import BlobRow, Encoding
+from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace
+from renku_store.records.run import Holder, LeaseToken, RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """A published revision as the index knows it; `edits_through` is the last movie-wide edit that its run took."""
+
+    number: int
+    hash: str
+    base_hash: str | None
+    run: str
+    created_at: str
+    made: int
+    reused: int
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a run is about to publish: revision `number` with exactly these bytes (invariant 11)."""
+
+    run: str
+    number: int
+    hash: str
+    manifest: bytes
+
+
+class EventReads(Protocol):
+    """Look-ups in the event tables; each by an index, whatever the history."""
+
+    def latest_input(self, input_id: str) -> InputEvent | None:
+        """The newest value of an input: movie-wide edits and published runs."""
+        ...
+
+    def latest_inputs(self) -> dict[str, InputEvent]:
+        """The newest value of every input."""
+        ...
+
+    def input_at(self, input_id: str, revision: int) -> InputEvent | None:
+        """The value of an input as of a revision."""
+        ...
+
+    def latest_artefact(self, artefact_id: str) -> ArtefactEvent | None:
+        """The newest event of an artefact that gave it a value, of whatever run."""
+        ...
+
+    def artefact_at(self, artefact_id: str, revision: int) -> ArtefactEvent | None:
+        """The event that gave an artefact the value it has in a revision."""
+        ...
+
+    def inputs_after(
+        self, seq: int, limit: int, *, run: str | None = None, about: str | None = None
+    ) -> list[InputEvent]:
+        """Input events beyond `seq`, oldest first, at most `limit`; of one run, or of one input (`about`), if named."""
+        ...
+
+    def artefacts_after(
+        self, seq: int, limit: int, *, run: str | None = None, about: str | None = None
+    ) -> list[ArtefactEvent]:
+        """Artefact events beyond `seq`, oldest first, at most `limit`; of one run, or one artefact or job (`about`)."""
+        ...
+
+    def runs_after(self, seq: int, limit: int, *, run: str | None = None) -> list[RunEvent]:
+        """Run events beyond `seq`, oldest first, at most `limit`; of one run only if named."""
+        ...
+
+    def pending_inputs(self) -> list[InputEvent]:
+        """Movie-wide input edits that no published run has taken, oldest first."""
+        ...
+
+    def pending_artefacts(self) -> list[ArtefactEvent]:
+        """Movie-wide artefact events that no published run has taken, oldest first."""
+        ...
+
+    def traces(self, signature: str) -> list[Trace]:
+        """Every result for a signature, oldest first."""
+        ...
+
+    def failed(self, signatures: Iterable[str]) -> set[str]:
+        """Those of the signatures whose newest attempt failed."""
+        ...
+
+    def watermarks(self, revision: int) -> tuple[int, int]:
+        """The last input and artefact `seq` when the revision was booked (0, 0 for revision 0)."""
+        ...
+
+    def last_seq(self) -> tuple[int, int]:
+        """The last input and artefact `seq` there is."""
+        ...
+
+
+class EventWrites(EventReads, Protocol):
+    """Appending."""
+
+    def append(self, events: Sequence[Event]) -> list[Event]:
+        """Append events, derive look-ups and traces from them, and return them with their `seq`.
+
+        Events of all kinds are numbered in one row, in the order in which they become durable.
+
+        Artefact events of status `succeeded` that share `result` and carry a signature become one trace. Events whose
+        `id` is already there are left alone (a rebuild may see them twice).
+        """
+        ...
+
+
+class BlobReads(Protocol):
+    """What is known of blobs."""
+
+    def get(self, digests: Iterable[str]) -> dict[str, BlobRow]:
+        """The rows there are, by hash."""
+        ...
+
+
+class BlobWrites(BlobReads, Protocol):
+    """Rows of blobs; callers have seen the object (invariants 8 and 9)."""
+
+    def make_live(self, rows: Iterable[tuple[str, int, int, Encoding]]) -> None:
+        """Insert or revive (hash, size, stored size, encoding), touched now by its clock; never a `deleting` row."""
+        ...
+
+    def touch(self, digests: Iterable[str]) -> None:
+        """Set `touched_at` of live rows to now."""
+        ...
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Drop the rows of objects found gone or damaged: a missing row promises nothing (invariant 8)."""
+        ...
+
+
+class RunReads(Protocol):
+    """Runs and their leases."""
+
+    def get(self, run: str) -> RunRecord | None:
+        """One run; `alive` says whether its lease is held."""
+        ...
+
+    def list(self, *, unfinished: bool = False) -> list[RunRecord]:
+        """Runs, oldest first; only those neither published nor abandoned if asked."""
+        ...
+
+    def holder(self, run: str) -> Holder | None:
+        """Who holds the lease of a run, expired or not; None where nobody does."""
+        ...
+
+    def holds(self, token: LeaseToken) -> bool:
+        """Whether this token is the lease's present one (even if overdue: nobody has taken it)."""
+        ...
+
+
+class RunWrites(RunReads, Protocol):
+    """Runs, leases and claims. Times are the database's clock."""
+
+    def create(self, run: str, *, base_revision: str | None, edits_through: int, created_at: str) -> None:
+        """Insert a run, `planned`."""
+        ...
+
+    def update(
+        self,
+        run: str,
+        *,
+        status: str | None = None,
+        base_revision: str | None = None,
+        edits_through: int | None = None,
+        revision: str | None = None,
+        ended_at: str | None = None,
+    ) -> None:
+        """Change what is given, leave the rest."""
+        ...
+
+    def acquire(self, run: str, holder: Holder, seconds: float, *, steal: bool = False) -> LeaseToken | None:
+        """Take the lease of a run if nobody holds it unexpired (or `steal`); the token is greater than any before."""
+        ...
+
+    def renew(self, token: LeaseToken, seconds: float) -> bool:
+        """Extend a lease; False if it is held under another token by now."""
+        ...
+
+    def release(self, token: LeaseToken) -> None:
+        """Give a lease up, and all claims of its run."""
+        ...
+
+    def claim(self, signature: str, token: LeaseToken, job: str, *, steal: bool = False) -> str | None:
+        """Claim a signature for a run's job; None if it is ours, else the run that holds it (invariant 10).
+
+        That may be the run itself, for another of its jobs. A claim lasts as long as the lease that it was made under;
+        `steal` takes it whoever holds it, for a caller that has seen the holder's process gone.
+        """
+        ...
+
+    def holds_claim(self, signature: str, token: LeaseToken) -> bool:
+        """Whether the claim is still ours."""
+        ...
+
+    def unclaim(self, signature: str, token: LeaseToken) -> None:
+        """Release a claim of ours; no error if it is not."""
+        ...
+
+
+class RevisionReads(Protocol):
+    """Published revisions and intents."""
+
+    def newest(self) -> RevisionRow | None:
+        """The newest booked revision."""
+        ...
+
+    def get(self, number: int) -> RevisionRow | None:
+        """One booked revision."""
+        ...
+
+    def list(self, *, before: int | None = None, limit: int) -> list[RevisionRow]:
+        """Booked revisions, newest first, below `before`."""
+        ...
+
+    def intents(self) -> builtins.list[Intent]:
+        """Every intent."""
+        ...
+
+
+class RevisionWrites(RevisionReads, Protocol):
+    """Booking."""
+
+    def put_intent(self, intent: Intent) -> None:
+        """Record what a run is about to publish; replaces an earlier intent of the same run."""
+        ...
+
+    def drop_intent(self, run: str) -> None:
+        """Forget a run's intent."""
+        ...
+
+    def book(
+        self,
+        row: RevisionRow,
+        *,
+        blobs: Iterable[str],
+        inputs: Mapping[str, str | None],
+        artefacts: Mapping[str, str | None],
+        taken: Iterable[str],
+    ) -> None:
+        """Index a published revision; again is no harm. Revisions are booked in rising order.
+
+        `blobs` are all that its manifest names. `inputs` and `artefacts` map the ids that changed against the base to
+        their new hash, None where the revision has them no more; `taken` are the ids of the movie-wide events that the
+        run took, pending no longer. The run's private inputs become latest values, where no edit came after them.
+        """
+        ...
+
+
+class Reader(Protocol):
+    """One moment of the store."""
+
+    @property
+    def events(self) -> EventReads:
+        """Events, latest values, traces."""
+        ...
+
+    @property
+    def blobs(self) -> BlobReads:
+        """Blobs."""
+        ...
+
+    @property
+    def runs(self) -> RunReads:
+        """Runs, leases, claims."""
+        ...
+
+    @property
+    def revisions(self) -> RevisionReads:
+        """Revisions and intents."""
+        ...
+
+
+class Writer(Protocol):
+    """The one writer of a moment; it also reads."""
+
+    @property
+    def events(self) -> EventWrites:
+        """Events, latest values, traces."""
+        ...
+
+    @property
+    def blobs(self) -> BlobWrites:
+        """Blobs."""
+        ...
+
+    @property
+    def runs(self) -> RunWrites:
+        """Runs, leases, claims."""
+        ...
+
+    @property
+    def revisions(self) -> RevisionWrites:
+        """Revisions and intents."""
+        ...
+
+    def now_ms(self) -> int:
+        """The database's clock, Unix milliseconds."""
+        ...
+
+
+class MetadataStore(Protocol):
+    """Transactions over the tables; safe to use from many threads."""
+
+    @property
+    def epoch(self) -> int:
+        """Grows with every rebuild of the database."""
+        ...
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """A moment to read."""
+        ...
+
+    def write(self) -> AbstractContextManager[Writer]:
+        """The write lock; committed durably when the context ends without an error, rolled back otherwise."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store."""
+        ...

@@ -1,0 +1,126 @@
+"""Appending events, and what is derived from them in the same transaction. Keeps invariants 4 and 10.
+
+Row numbers are given out here, beyond the last one ever used: SQLite's own record of that survives the removal of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from renku_store.metadata.sqlite.events import EventReading
+from renku_store.metadata.sqlite.rows import (
+    ARTEFACT_COLUMNS,
+    INPUT_COLUMNS,
+    RUN_COLUMNS,
+    Row,
+    all_rows,
+    artefact_row,
+    input_row,
+    json_list,
+    run_row,
+    trace_row,
+)
+from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
+
+E = TypeVar("E", InputEvent, ArtefactEvent, RunEvent)
+Numbered = list[tuple[int, E]]
+
+
+def _insert(table: str, columns: str) -> str:
+    places = ", ".join("?" * (columns.count(",") + 1))
+    return f"INSERT INTO {table} ({columns}) VALUES ({places}) ON CONFLICT (id) DO NOTHING"  # noqa: S608 (constants)
+
+
+INSERT: Final = {
+    "input_events": _insert("input_events", INPUT_COLUMNS),
+    "artefact_events": _insert("artefact_events", ARTEFACT_COLUMNS),
+    "run_events": _insert("run_events", RUN_COLUMNS),
+}
+KNOWN: Final = {
+    table: f"SELECT e.id, e.seq FROM json_each(?) AS j CROSS JOIN {table} AS e ON e.id = j.value"  # noqa: S608 (constants)
+    for table in INSERT
+}
+LAST_USED: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence"
+POINT_INPUT: Final = (
+    "INSERT INTO latest_inputs (input, seq) VALUES (?, ?)"
+    " ON CONFLICT (input) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq"
+)
+POINT_ARTEFACT: Final = (
+    "INSERT INTO latest_artefacts (artefact, seq) VALUES (?, ?)"
+    " ON CONFLICT (artefact) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq"
+)
+ADD_TRACE: Final = (
+    "INSERT INTO traces (result, signature, run, job, producer, outputs, cost, request_id, created_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (result) DO UPDATE SET outputs = json_patch(outputs, excluded.outputs), cost = cost + excluded.cost,"
+    " request_id = coalesce(request_id, excluded.request_id)"
+)
+ADD_FAILURE: Final = (
+    "INSERT INTO failures (signature, seq) VALUES (?, ?) ON CONFLICT (signature) DO UPDATE SET seq = excluded.seq"
+)
+DROP_FAILURE: Final = "DELETE FROM failures WHERE signature = ?"
+
+
+class EventTables(EventReading):
+    """The event tables, reading and writing."""
+
+    def append(self, events: Sequence[Event]) -> list[Event]:
+        """Append events, derive look-ups and traces from them, and return them with their `seq`, in the order given.
+
+        Events of all kinds are numbered in one row. Those whose `id` is already there are left alone, and come back
+        with the `seq` that they have.
+        """
+        last = int(self._db.execute(LAST_USED).get)
+        given = list(enumerate(events, last + 1))
+        known: dict[str, int] = {}
+        inputs = [(seq, event) for seq, event in given if isinstance(event, InputEvent)]
+        if inputs:
+            self._derive_inputs(self._insert_new("input_events", inputs, input_row, known))
+        artefacts = [(seq, event) for seq, event in given if isinstance(event, ArtefactEvent)]
+        if artefacts:
+            self._derive_artefacts(self._insert_new("artefact_events", artefacts, artefact_row, known))
+        runs = [(seq, event) for seq, event in given if isinstance(event, RunEvent)]
+        if runs:
+            self._insert_new("run_events", runs, run_row, known)
+        return [event.model_copy(update={"seq": known.get(event.id, seq)}) for seq, event in given]
+
+    def _insert_new(
+        self, table: str, given: Numbered[E], row: Callable[[E, int], Row], known: dict[str, int]
+    ) -> Numbered[E]:
+        """Insert events and return those that were not there yet; if some were, note the `seq` of all of them."""
+        before = self._db.total_changes()
+        self._db.executemany(INSERT[table], [row(event, seq) for seq, event in given])
+        if self._db.total_changes() - before == len(given):
+            return given
+        ids = json_list(event.id for _, event in given)
+        known.update(all_rows(self._db.execute(KNOWN[table], (ids,))))
+        return [(seq, event) for seq, event in given if known[event.id] == seq]
+
+    def _derive_inputs(self, new: Numbered[InputEvent]) -> None:
+        # A run's private inputs are nobody else's until it publishes: `book` moves the pointers then.
+        movie_wide = {seq: event.input for seq, event in new if event.run is None}
+        newest = {name: seq for seq, name in movie_wide.items()}
+        self._db.executemany(POINT_INPUT, list(newest.items()))
+        self._db.executemany("INSERT INTO pending_inputs (seq) VALUES (?)", [(seq,) for seq in movie_wide])
+
+    def _derive_artefacts(self, new: Numbered[ArtefactEvent]) -> None:
+        newest = {event.artefact: seq for seq, event in new if event.value is not None}
+        self._db.executemany(POINT_ARTEFACT, list(newest.items()))
+        movie_wide = [(seq,) for seq, event in new if event.run is None]
+        self._db.executemany("INSERT INTO pending_artefacts (seq) VALUES (?)", movie_wide)
+        self._derive_failures(new)
+        results: dict[str, list[ArtefactEvent]] = {}
+        for _, event in new:
+            if event.status == "succeeded" and event.signature and event.result and event.value:
+                results.setdefault(event.result, []).append(event)
+        self._db.executemany(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
+
+    def _derive_failures(self, new: Numbered[ArtefactEvent]) -> None:
+        attempts = {
+            bytes.fromhex(event.signature): seq if event.status == "failed" else None
+            for seq, event in new
+            if event.signature and event.status in {"failed", "succeeded"}
+        }
+        self._db.executemany(ADD_FAILURE, [item for item in attempts.items() if item[1] is not None])
+        self._db.executemany(DROP_FAILURE, [(key,) for key, seq in attempts.items() if seq is None])

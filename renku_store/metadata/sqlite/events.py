@@ -1,0 +1,170 @@
+"""Reading the event tables: every look-up an index search, every stream a page after a row number."""
+
+# ruff: noqa: S608 (statements are put together from constants)
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import apsw
+
+from renku_store.errors import NotFoundError
+from renku_store.metadata.sqlite.rows import (
+    ARTEFACT_COLUMNS,
+    INPUT_COLUMNS,
+    RUN_COLUMNS,
+    TRACE_COLUMNS,
+    all_rows,
+    artefact_event,
+    input_event,
+    json_list,
+    run_event,
+    trace,
+)
+from renku_store.records.events import ArtefactEvent, InputEvent, RunEvent, Trace
+from renku_store.records.ids import revision_name
+
+_INPUT: Final = "e." + INPUT_COLUMNS.replace(", ", ", e.")
+_ARTEFACT: Final = "e." + ARTEFACT_COLUMNS.replace(", ", ", e.")
+
+LATEST_INPUT: Final = (
+    f"SELECT {_INPUT} FROM latest_inputs AS l CROSS JOIN input_events AS e ON e.seq = l.seq WHERE l.input = ?"
+)
+LATEST_INPUTS: Final = f"SELECT {_INPUT} FROM latest_inputs AS l CROSS JOIN input_events AS e ON e.seq = l.seq"
+LATEST_ARTEFACT: Final = (
+    f"SELECT {_ARTEFACT} FROM latest_artefacts AS l CROSS JOIN artefact_events AS e ON e.seq = l.seq"
+    " WHERE l.artefact = ?"
+)
+INPUT_AT: Final = (
+    f"SELECT {_INPUT} FROM (SELECT seq FROM revision_inputs WHERE input = ? AND revision <= ?"
+    " ORDER BY revision DESC LIMIT 1) AS r CROSS JOIN input_events AS e ON e.seq = r.seq"
+)
+ARTEFACT_AT: Final = (
+    f"SELECT {_ARTEFACT} FROM (SELECT seq FROM revision_artefacts WHERE artefact = ? AND revision <= ?"
+    " ORDER BY revision DESC LIMIT 1) AS r CROSS JOIN artefact_events AS e ON e.seq = r.seq"
+)
+PENDING_INPUTS: Final = (
+    f"SELECT {_INPUT} FROM pending_inputs AS p CROSS JOIN input_events AS e ON e.seq = p.seq ORDER BY p.seq"
+)
+PENDING_ARTEFACTS: Final = (
+    f"SELECT {_ARTEFACT} FROM pending_artefacts AS p CROSS JOIN artefact_events AS e ON e.seq = p.seq ORDER BY p.seq"
+)
+TRACES: Final = f"SELECT {TRACE_COLUMNS} FROM traces WHERE signature = ? ORDER BY created_at, number"
+FAILED: Final = "SELECT j.value FROM json_each(?) AS j CROSS JOIN failures AS f ON f.signature = unhex(j.value)"
+WATERMARKS: Final = "SELECT last_seq, last_seq FROM revisions WHERE number = ?"
+LAST_SEQ: Final = (
+    "SELECT coalesce((SELECT max(seq) FROM input_events), 0), coalesce((SELECT max(seq) FROM artefact_events), 0)"
+)
+
+INPUTS_AFTER: Final = f"SELECT {INPUT_COLUMNS} FROM input_events WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+INPUTS_OF_RUN: Final = f"SELECT {INPUT_COLUMNS} FROM input_events WHERE run = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2"
+INPUTS_OF_ID: Final = f"SELECT {INPUT_COLUMNS} FROM input_events WHERE input = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2"
+ARTEFACTS_AFTER: Final = f"SELECT {ARTEFACT_COLUMNS} FROM artefact_events WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+ARTEFACTS_OF_RUN: Final = (
+    f"SELECT {ARTEFACT_COLUMNS} FROM artefact_events WHERE run = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2"
+)
+ARTEFACTS_OF_ID: Final = (
+    f"SELECT {ARTEFACT_COLUMNS} FROM artefact_events WHERE seq IN ("
+    "SELECT seq FROM (SELECT seq FROM artefact_events WHERE artefact = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2)"
+    " UNION ALL "
+    "SELECT seq FROM (SELECT seq FROM artefact_events WHERE job = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2)"
+    ") ORDER BY seq LIMIT ?2"
+)
+RUNS_AFTER: Final = f"SELECT {RUN_COLUMNS} FROM run_events WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+RUNS_OF_RUN: Final = f"SELECT {RUN_COLUMNS} FROM run_events WHERE run = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2"
+
+
+class EventReading:
+    """The reading side of the event tables."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def latest_input(self, input_id: str) -> InputEvent | None:
+        """The newest value of an input: movie-wide edits and published runs."""
+        return next(map(input_event, all_rows(self._db.execute(LATEST_INPUT, (input_id,)))), None)
+
+    def latest_inputs(self) -> dict[str, InputEvent]:
+        """The newest value of every input."""
+        return {event.input: event for event in map(input_event, all_rows(self._db.execute(LATEST_INPUTS)))}
+
+    def input_at(self, input_id: str, revision: int) -> InputEvent | None:
+        """The event that gave an input the value it has in a revision; None where it has none."""
+        return next(map(input_event, all_rows(self._db.execute(INPUT_AT, (input_id, revision)))), None)
+
+    def latest_artefact(self, artefact_id: str) -> ArtefactEvent | None:
+        """The newest event of an artefact that gave it a value, of whatever run."""
+        return next(map(artefact_event, all_rows(self._db.execute(LATEST_ARTEFACT, (artefact_id,)))), None)
+
+    def artefact_at(self, artefact_id: str, revision: int) -> ArtefactEvent | None:
+        """The event that gave an artefact the value it has in a revision; None where it has none."""
+        return next(map(artefact_event, all_rows(self._db.execute(ARTEFACT_AT, (artefact_id, revision)))), None)
+
+    def inputs_after(
+        self, seq: int, limit: int, *, run: str | None = None, about: str | None = None
+    ) -> list[InputEvent]:
+        """Input events beyond `seq`, oldest first, at most `limit`; of one run, or of one input (`about`), if named."""
+        rows = self._page((INPUTS_AFTER, INPUTS_OF_RUN, INPUTS_OF_ID), seq, limit, run, about)
+        return [input_event(row) for row in all_rows(rows)]
+
+    def artefacts_after(
+        self, seq: int, limit: int, *, run: str | None = None, about: str | None = None
+    ) -> list[ArtefactEvent]:
+        """Artefact events beyond `seq`, oldest first, at most `limit`; of one run, or one artefact or job (`about`)."""
+        rows = self._page((ARTEFACTS_AFTER, ARTEFACTS_OF_RUN, ARTEFACTS_OF_ID), seq, limit, run, about)
+        return [artefact_event(row) for row in all_rows(rows)]
+
+    def runs_after(self, seq: int, limit: int, *, run: str | None = None) -> list[RunEvent]:
+        """Run events beyond `seq`, oldest first, at most `limit`; of one run only if named."""
+        rows = self._page((RUNS_AFTER, RUNS_OF_RUN, ""), seq, limit, run, None)
+        return [run_event(row) for row in all_rows(rows)]
+
+    def pending_inputs(self) -> list[InputEvent]:
+        """Movie-wide input edits that no published run has taken, oldest first."""
+        return [input_event(row) for row in all_rows(self._db.execute(PENDING_INPUTS))]
+
+    def pending_artefacts(self) -> list[ArtefactEvent]:
+        """Movie-wide artefact events that no published run has taken, oldest first."""
+        return [artefact_event(row) for row in all_rows(self._db.execute(PENDING_ARTEFACTS))]
+
+    def traces(self, signature: str) -> list[Trace]:
+        """Every result for a signature, oldest first."""
+        return [trace(row) for row in all_rows(self._db.execute(TRACES, (bytes.fromhex(signature),)))]
+
+    def failed(self, signatures: Iterable[str]) -> set[str]:
+        """Those of the signatures whose newest attempt failed."""
+        given = json_list(signatures)
+        return {row[0] for row in all_rows(self._db.execute(FAILED, (given,)))}
+
+    def watermarks(self, revision: int) -> tuple[int, int]:
+        """The last `seq` when the revision was booked, for inputs and artefacts alike (0, 0 for revision 0).
+
+        Raises `NotFoundError` for one that is not booked.
+        """
+        if revision == 0:
+            return 0, 0
+        row: Any = self._db.execute(WATERMARKS, (revision,)).fetchone()
+        if row is None:
+            raise NotFoundError(
+                f"{revision_name(revision)} is not published.", hint="`renku-store log` lists the revisions."
+            )
+        return row[0], row[1]
+
+    def last_seq(self) -> tuple[int, int]:
+        """The last input and artefact `seq` there is."""
+        row: Any = self._db.execute(LAST_SEQ).fetchone()
+        return row[0], row[1]
+
+    def _page(
+        self, statements: tuple[str, str, str], seq: int, limit: int, run: str | None, about: str | None
+    ) -> apsw.Cursor:
+        """A page of all, of one run, or about one id, by the statement for each."""
+        everything, of_run, of_id = statements
+        if run is not None and about is not None:
+            raise ValueError("A page is of one run or about one id, not both.")
+        if run is not None:
+            return self._db.execute(of_run, (seq, limit, run))
+        if about is not None:
+            return self._db.execute(of_id, (seq, limit, about))
+        return self._db.execute(everything, (seq, limit))

@@ -1,0 +1,85 @@
+"""Brings a database to the schema of this version: numbered files, each run once, all or nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import apsw
+
+from renku_store.errors import UnsupportedFormatError
+from renku_store.schema_files import read_schema_files
+
+APPLICATION_ID: Final = 0x524E4B55
+"""Marks the file as ours (`RNKU`): `file` shows it, and no foreign database is taken for an empty one of ours."""
+_NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step: from schema `number` - 1 to `number`."""
+
+    number: int
+    name: str
+    sql: str
+
+
+def shipped_migrations() -> list[Migration]:
+    """The steps that come with this version, 1, 2, 3 and so on."""
+    found: list[Migration] = []
+    for name, sql in read_schema_files("sql/sqlite", ".sql").items():
+        match = _NAME.fullmatch(name)
+        if match is None or int(match[1]) != len(found) + 1:
+            raise UnsupportedFormatError(
+                f"{name} is not the schema file number {len(found) + 1}.", hint="Install again."
+            )
+        found.append(Migration(int(match[1]), name, sql))
+    return found
+
+
+def schema_is_current(connection: apsw.Connection, name: str, steps: Sequence[Migration]) -> bool:
+    """Whether no step is missing; raises `UnsupportedFormatError` for a database newer than this program, or not ours.
+
+    `name` is the file's, for the message.
+    """
+    version = int(connection.pragma("user_version"))
+    if connection.pragma("application_id") not in {0, APPLICATION_ID} or (version == 0 and _has_tables(connection)):
+        raise UnsupportedFormatError(f"{name} is a database of another program.", hint="Choose another folder.")
+    if version > len(steps):
+        raise UnsupportedFormatError(
+            f"{name} has schema {version}, written by a newer renku-store; this one knows up to {len(steps)}.",
+            hint="Upgrade renku-store.",
+        )
+    return version == len(steps)
+
+
+def migrate(connection: apsw.Connection, name: str, steps: Sequence[Migration]) -> None:
+    """Run the missing steps in one exclusive transaction; does nothing where none is missing.
+
+    Of many processes that try at once, one does it and the others find it done.
+    """
+    if schema_is_current(connection, name, steps):
+        return
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        if not schema_is_current(connection, name, steps):
+            for step in steps[connection.pragma("user_version") :]:
+                _run(connection, step.sql)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", len(steps))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _run(connection: apsw.Connection, script: str) -> None:
+    # A script runs statement by statement as its rows are asked for; unread, the later ones would never run.
+    for _ in connection.execute(script, can_cache=False):
+        pass
+
+
+def _has_tables(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema").get)

@@ -1,0 +1,153 @@
+"""Published revisions, as the index knows them, and intents. Booking moves the look-ups by revision."""
+
+# ruff: noqa: S608 (statements are put together from constants)
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import apsw
+
+from renku_store.errors import ManifestConflictError, RevisionExistsError
+from renku_store.metadata.base import Intent, RevisionRow
+from renku_store.metadata.sqlite.rows import Row, all_rows, json_list, to_bytes, to_hex
+from renku_store.records.ids import revision_name
+
+_COLUMNS: Final = "number, hash, base_hash, run, created_at, made, reused, cost"
+
+NEWEST: Final = f"SELECT {_COLUMNS} FROM revisions ORDER BY number DESC LIMIT 1"
+GET: Final = f"SELECT {_COLUMNS} FROM revisions WHERE number = ?"
+LIST: Final = f"SELECT {_COLUMNS} FROM revisions WHERE number < ? ORDER BY number DESC LIMIT ?"
+INTENTS: Final = "SELECT run, number, hash, manifest FROM intents ORDER BY number, run"
+PUT_INTENT: Final = (
+    "INSERT OR REPLACE INTO intents (run, number, hash, manifest, created_at)"
+    " VALUES (?, ?, ?, ?, CAST(unixepoch('subsec') * 1000 AS INTEGER))"
+)
+DROP_INTENT: Final = "DELETE FROM intents WHERE run = ?"
+ADD: Final = (
+    f"INSERT INTO revisions ({_COLUMNS}, last_seq)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence))"
+)
+# Of several events with the same value, the run's own says best where the value came from.
+ADD_INPUT: Final = (
+    "INSERT INTO revision_inputs (input, revision, hash, seq) VALUES (?1, ?2, ?3, (SELECT seq FROM input_events"
+    " WHERE input = ?1 AND hash = ?3 ORDER BY run IS ?4 DESC, seq DESC LIMIT 1))"
+)
+ADD_ARTEFACT: Final = (
+    "INSERT INTO revision_artefacts (artefact, revision, hash, seq)"
+    " VALUES (?1, ?2, ?3, (SELECT seq FROM artefact_events"
+    " WHERE artefact = ?1 AND hash = ?3 ORDER BY run IS ?4 DESC, seq DESC LIMIT 1))"
+)
+POINT_PRIVATE_INPUTS: Final = (
+    "INSERT INTO latest_inputs (input, seq) SELECT input, max(seq) FROM input_events WHERE run = ? GROUP BY input"
+    " ON CONFLICT (input) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > latest_inputs.seq"
+)
+TAKE_INPUTS: Final = (
+    "DELETE FROM pending_inputs WHERE seq IN"
+    " (SELECT e.seq FROM json_each(?) AS j CROSS JOIN input_events AS e ON e.id = j.value)"
+)
+TAKE_ARTEFACTS: Final = (
+    "DELETE FROM pending_artefacts WHERE seq IN"
+    " (SELECT e.seq FROM json_each(?) AS j CROSS JOIN artefact_events AS e ON e.id = j.value)"
+)
+CLOSE_BLOBS: Final = (
+    "UPDATE manifest_blobs SET last = ?2 WHERE last IS NULL AND hash NOT IN (SELECT unhex(value) FROM json_each(?1))"
+)
+OPEN_BLOBS: Final = (
+    "INSERT INTO manifest_blobs (hash, first) SELECT DISTINCT unhex(j.value), ?2 FROM json_each(?1) AS j"
+    " WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs AS m WHERE m.hash = unhex(j.value) AND m.last IS NULL)"
+)
+
+
+class RevisionTables:
+    """Revisions and intents."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def newest(self) -> RevisionRow | None:
+        """The newest booked revision."""
+        return next(map(_revision, all_rows(self._db.execute(NEWEST))), None)
+
+    def get(self, number: int) -> RevisionRow | None:
+        """One booked revision."""
+        return next(map(_revision, all_rows(self._db.execute(GET, (number,)))), None)
+
+    def intents(self) -> list[Intent]:
+        """Every intent."""
+        return [Intent(row[0], row[1], row[2].hex(), row[3]) for row in all_rows(self._db.execute(INTENTS))]
+
+    def put_intent(self, intent: Intent) -> None:
+        """Record what a run is about to publish; replaces an earlier intent of the same run."""
+        self._db.execute(PUT_INTENT, (intent.run, intent.number, bytes.fromhex(intent.hash), intent.manifest))
+
+    def drop_intent(self, run: str) -> None:
+        """Forget a run's intent."""
+        self._db.execute(DROP_INTENT, (run,))
+
+    def book(
+        self,
+        row: RevisionRow,
+        *,
+        blobs: Iterable[str],
+        inputs: Mapping[str, str | None],
+        artefacts: Mapping[str, str | None],
+        taken: Iterable[str],
+    ) -> None:
+        """Index a published revision; again is no harm. Revisions are booked in rising order.
+
+        `blobs` are all that its manifest names. `inputs` and `artefacts` map the ids that changed against the base to
+        their new hash, None where the revision has them no more; `taken` are the ids of the movie-wide events that the
+        run took, pending no longer. The run's private inputs become latest values, where no edit came after them.
+
+        Raises `ManifestConflictError` if the number is booked with another hash, `RevisionExistsError` if it is not and
+        a later one is.
+        """
+        booked, newest = self.get(row.number), self.newest()
+        if booked is not None:
+            _refuse_other(booked, row)
+            return
+        if newest is not None and newest.number > row.number:
+            raise RevisionExistsError(
+                f"{revision_name(row.number)} cannot be booked after {revision_name(newest.number)}.",
+                hint="`renku-store rebuild` indexes all revisions in order.",
+            )
+        self._db.execute(
+            ADD,
+            (
+                row.number, bytes.fromhex(row.hash), to_bytes(row.base_hash), row.run, row.created_at, row.made,
+                row.reused, row.cost,
+            ),
+        )  # fmt: skip
+        self._db.executemany(ADD_INPUT, [(key, row.number, to_bytes(value), row.run) for key, value in inputs.items()])
+        self._db.executemany(
+            ADD_ARTEFACT, [(key, row.number, to_bytes(value), row.run) for key, value in artefacts.items()]
+        )
+        self._db.execute(POINT_PRIVATE_INPUTS, (row.run,))
+        ids = json_list(taken)
+        self._db.execute(TAKE_INPUTS, (ids,))
+        self._db.execute(TAKE_ARTEFACTS, (ids,))
+        digests = json_list(blobs)
+        self._db.execute(CLOSE_BLOBS, (digests, 0 if newest is None else newest.number))
+        self._db.execute(OPEN_BLOBS, (digests, row.number))
+
+    def list(self, *, before: int | None = None, limit: int) -> list[RevisionRow]:
+        """Booked revisions, newest first, below `before`."""
+        bindings = (2**63 - 1 if before is None else before, limit)
+        return [_revision(row) for row in all_rows(self._db.execute(LIST, bindings))]
+
+
+def _refuse_other(booked: RevisionRow, row: RevisionRow) -> None:
+    if booked.hash != row.hash:
+        raise ManifestConflictError(
+            f"{revision_name(row.number)} is booked as {booked.hash}, not as {row.hash}.",
+            expected=row.hash,
+            actual=booked.hash,
+            hint="`renku-store rebuild` indexes what is published.",
+        )
+
+
+def _revision(row: Row) -> RevisionRow:
+    number, digest, base_hash, run, created_at, made, reused, cost = row
+    return RevisionRow(number, digest.hex(), to_hex(base_hash), run, created_at, made, reused, cost)

@@ -1,0 +1,166 @@
+"""Runs, their leases and their claims, by the clock of the database. Keeps invariant 10."""
+
+# ruff: noqa: S608 (statements are put together from constants)
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import apsw
+
+from renku_store.errors import NotFoundError
+from renku_store.metadata.sqlite.rows import Row, all_rows
+from renku_store.records.run import Holder, LeaseToken, RunRecord
+
+_NOW: Final = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+_RUN: Final = (
+    "SELECT r.run, r.status, r.base_revision, r.edits_through, r.revision, r.created_at, r.ended_at,"
+    " l.host, l.pid, l.command, coalesce(l.expires_at > CAST(unixepoch('subsec') * 1000 AS INTEGER), 0)"
+    " FROM runs AS r LEFT JOIN leases AS l ON l.run = r.run"
+)
+GET: Final = f"{_RUN} WHERE r.run = ?"
+LIST: Final = f"{_RUN} ORDER BY r.created_at, r.run"
+LIST_UNFINISHED: Final = f"{_RUN} WHERE r.status NOT IN ('published', 'abandoned') ORDER BY r.created_at, r.run"
+CREATE: Final = (
+    "INSERT INTO runs (run, status, base_revision, edits_through, created_at) VALUES (?, 'planned', ?, ?, ?)"
+)
+UPDATE: Final = (
+    "UPDATE runs SET status = coalesce(?2, status), base_revision = coalesce(?3, base_revision),"
+    " edits_through = coalesce(?4, edits_through), revision = coalesce(?5, revision), ended_at = coalesce(?6, ended_at)"
+    " WHERE run = ?1"
+)
+HOLDER: Final = "SELECT host, pid, process_start, command FROM leases WHERE run = ?"
+HELD: Final = f"SELECT 1 FROM leases WHERE run = ? AND expires_at > {_NOW}"
+NEXT_TOKEN: Final = "UPDATE meta SET value = value + 1 WHERE key = 'token' RETURNING value"  # noqa: S105 (not a secret)
+EPOCH: Final = "SELECT value FROM meta WHERE key = 'epoch'"
+TAKE_LEASE: Final = (
+    "INSERT OR REPLACE INTO leases (run, epoch, counter, host, pid, process_start, command, expires_at)"
+    f" VALUES (?, ?, ?, ?, ?, ?, ?, {_NOW} + ?)"
+)
+RENEW: Final = f"UPDATE leases SET expires_at = {_NOW} + ?4 WHERE run = ?1 AND epoch = ?2 AND counter = ?3 RETURNING 1"
+HOLDS: Final = "SELECT 1 FROM leases WHERE run = ? AND epoch = ? AND counter = ?"
+RELEASE: Final = "DELETE FROM leases WHERE run = ? AND epoch = ? AND counter = ?"
+DROP_CLAIMS: Final = "DELETE FROM claims WHERE run = ? AND epoch = ? AND counter = ?"
+DROP_OLDER_CLAIMS: Final = "DELETE FROM claims WHERE run = ? AND (epoch, counter) <> (?, ?)"
+CLAIMED_BY: Final = (
+    "SELECT c.run, c.job FROM claims AS c CROSS JOIN leases AS l"
+    " ON l.run = c.run AND l.epoch = c.epoch AND l.counter = c.counter"
+    f" WHERE c.signature = ? AND l.expires_at > {_NOW}"
+)
+CLAIM: Final = (
+    f"INSERT OR REPLACE INTO claims (signature, run, job, epoch, counter, claimed_at) VALUES (?, ?, ?, ?, ?, {_NOW})"
+)
+HOLDS_CLAIM: Final = "SELECT 1 FROM claims WHERE signature = ? AND run = ? AND epoch = ? AND counter = ?"
+UNCLAIM: Final = "DELETE FROM claims WHERE signature = ? AND run = ? AND epoch = ? AND counter = ?"
+
+
+class RunTables:
+    """Runs, leases and claims."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def get(self, run: str) -> RunRecord | None:
+        """One run; `alive` says whether its lease is held and unexpired."""
+        return next(map(_record, all_rows(self._db.execute(GET, (run,)))), None)
+
+    def list(self, *, unfinished: bool = False) -> list[RunRecord]:
+        """Runs, oldest first; only those neither published nor abandoned if asked."""
+        return [_record(row) for row in all_rows(self._db.execute(LIST_UNFINISHED if unfinished else LIST))]
+
+    def holder(self, run: str) -> Holder | None:
+        """Who holds the lease of a run, expired or not; None where nobody does."""
+        row: Any = self._db.execute(HOLDER, (run,)).fetchone()
+        return None if row is None else Holder(*row)
+
+    def create(self, run: str, *, base_revision: str | None, edits_through: int, created_at: str) -> None:
+        """Insert a run, `planned`."""
+        self._db.execute(CREATE, (run, base_revision, edits_through, created_at))
+
+    def update(
+        self,
+        run: str,
+        *,
+        status: str | None = None,
+        base_revision: str | None = None,
+        edits_through: int | None = None,
+        revision: str | None = None,
+        ended_at: str | None = None,
+    ) -> None:
+        """Change what is given, leave the rest. Raises `NotFoundError` for a run that is not there."""
+        self._db.execute(UPDATE, (run, status, base_revision, edits_through, revision, ended_at))
+        if not self._db.changes():
+            raise NotFoundError(f"There is no run {run}.", hint="`renku-store status` lists the runs.")
+
+    def acquire(self, run: str, holder: Holder, seconds: float, *, steal: bool = False) -> LeaseToken | None:
+        """Take the lease of a run if nobody holds it unexpired (or `steal`); the token is greater than any before.
+
+        Claims made under an earlier token of the run end with it.
+        """
+        if not steal and self._found(HELD, run):
+            return None
+        token = LeaseToken(run, int(self._db.execute(EPOCH).get), int(self._db.execute(NEXT_TOKEN).get))
+        self._db.execute(
+            TAKE_LEASE,
+            (
+                run, token.epoch, token.counter, holder.host, holder.pid, holder.process_start, holder.command,
+                _milliseconds(seconds),
+            ),
+        )  # fmt: skip
+        self._db.execute(DROP_OLDER_CLAIMS, (run, token.epoch, token.counter))
+        return token
+
+    def renew(self, token: LeaseToken, seconds: float) -> bool:
+        """Extend a lease, overdue or not; False if it is held under another token by now, or given up."""
+        return self._found(RENEW, token.run, token.epoch, token.counter, _milliseconds(seconds))
+
+    def holds(self, token: LeaseToken) -> bool:
+        """Whether this token is the lease's present one (even if overdue: nobody has taken it)."""
+        return self._found(HOLDS, token.run, token.epoch, token.counter)
+
+    def release(self, token: LeaseToken) -> None:
+        """Give a lease up, and all claims made under it; no error if it is not ours any more."""
+        self._db.execute(DROP_CLAIMS, (token.run, token.epoch, token.counter))
+        self._db.execute(RELEASE, (token.run, token.epoch, token.counter))
+
+    def claim(self, signature: str, token: LeaseToken, job: str, *, steal: bool = False) -> str | None:
+        """Claim a signature for a run's job; None if it is ours now, else the run that holds it unexpired.
+
+        That may be the run itself, for another of its jobs. A claim lasts as long as the lease that it was made under;
+        `steal` takes it whoever holds it, for a caller that has seen the holder's process gone.
+        """
+        row: Any = self._db.execute(CLAIMED_BY, (bytes.fromhex(signature),)).fetchone()
+        if row is not None and not steal and row != (token.run, job):
+            return str(row[0])
+        self._db.execute(CLAIM, (bytes.fromhex(signature), token.run, job, token.epoch, token.counter))
+        return None
+
+    def holds_claim(self, signature: str, token: LeaseToken) -> bool:
+        """Whether the claim is still ours (even if overdue: nobody has taken it)."""
+        return self._found(HOLDS_CLAIM, bytes.fromhex(signature), token.run, token.epoch, token.counter)
+
+    def unclaim(self, signature: str, token: LeaseToken) -> None:
+        """Release a claim of ours; no error if it is not."""
+        self._db.execute(UNCLAIM, (bytes.fromhex(signature), token.run, token.epoch, token.counter))
+
+    def _found(self, statement: str, *bindings: str | int | bytes) -> bool:
+        return self._db.execute(statement, bindings).get is not None
+
+
+def _record(row: Row) -> RunRecord:
+    host, pid, command, alive = row[7:]
+    return RunRecord(
+        run=row[0],
+        status=row[1],
+        base_revision=row[2],
+        edits_through=row[3],
+        revision=row[4],
+        created_at=row[5],
+        ended_at=row[6],
+        holder=None if host is None else f"{command} (process {pid} on {host})",
+        alive=bool(alive),
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,188 @@
+"""Transactions on one connection: many threads and processes, one writer at a time.
+
+Keeps the durability behind invariant 3: what `write` did is on the disk when its context ends, or it never was.
+Writers queue for a turn in this process, then for the lock among processes, then for SQLite itself, so that a waiting
+writer keeps no reader from reading.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from renku_store.errors import StoreUnavailableError
+from renku_store.metadata.sqlite.appending import EventTables
+from renku_store.metadata.sqlite.blobs import BlobTable
+from renku_store.metadata.sqlite.connection import Patience
+from renku_store.metadata.sqlite.faults import named_error, named_errors
+from renku_store.metadata.sqlite.revisions import RevisionTables
+from renku_store.metadata.sqlite.runs import RunTables
+
+EPOCH: Final = "SELECT value FROM meta WHERE key = 'epoch'"
+NOW: Final = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+
+
+class Transaction:
+    """The tables, for as long as a transaction lasts."""
+
+    __slots__ = ("_store", "open")
+
+    def __init__(self, store: SqliteMetadata) -> None:
+        self._store = store
+        self.open = True
+
+    @property
+    def events(self) -> EventTables:
+        """Events, latest values, traces."""
+        return self._tables().events
+
+    @property
+    def blobs(self) -> BlobTable:
+        """Blobs."""
+        return self._tables().blobs
+
+    @property
+    def runs(self) -> RunTables:
+        """Runs, leases, claims."""
+        return self._tables().runs
+
+    @property
+    def revisions(self) -> RevisionTables:
+        """Revisions and intents."""
+        return self._tables().revisions
+
+    def now_ms(self) -> int:
+        """The database's clock, Unix milliseconds."""
+        return int(self._tables().connection.execute(NOW).get)
+
+    def _tables(self) -> SqliteMetadata:
+        if not self.open:
+            raise RuntimeError("This transaction has ended.")
+        return self._store
+
+
+class SqliteMetadata:
+    """A metadata store in one SQLite file; open it with `open_sqlite`."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        path: Path,
+        patience: Patience,
+        *,
+        lock: Callable[[], AbstractContextManager[None]] = nullcontext,
+        read_only: bool = False,
+        cleanup: Callable[[], None] | None = None,
+    ) -> None:
+        self.connection = connection
+        self.path = path
+        self.read_only = read_only
+        self.events = EventTables(connection)
+        self.blobs = BlobTable(connection)
+        self.runs = RunTables(connection)
+        self.revisions = RevisionTables(connection)
+        self._patience = patience
+        self._lock = lock
+        self._cleanup = cleanup
+        self._process = os.getpid()
+        self._closed = False
+        self._connection_lock = threading.RLock()
+        self._writers_turn = threading.Lock()
+        self._current: Transaction | None = None
+        self._owner: int | None = None
+        self._epoch = int(connection.execute(EPOCH).get)
+
+    @property
+    def epoch(self) -> int:
+        """Grows with every rebuild of the database: the Unix milliseconds at which it was created."""
+        return self._epoch
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A moment to read; within a transaction of the same thread, the moment of that one.
+
+        Raises `StoreUnavailableError`, `DamageError`.
+        """
+        self._refuse_unusable()
+        with self._connection_lock:
+            if self._current is not None:
+                yield self._current
+                return
+            with self._begun("BEGIN") as transaction:
+                yield transaction
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """The write lock; committed durably when the context ends without an error, rolled back otherwise.
+
+        It nests in no other transaction. Raises `StoreUnavailableError` where the lock is not to be had, or the disk is
+        full or cannot be written; `DamageError`. The store can be used again after each of them.
+        """
+        self._refuse_unusable()
+        if self.read_only:
+            raise StoreUnavailableError(f"{self.path} was opened for reading only.", hint="Open the root for writing.")
+        if self._owner == threading.get_ident():
+            raise RuntimeError("A write transaction cannot begin within another transaction.")
+        with self._turn(), self._lock(), self._connection_lock, self._begun("BEGIN IMMEDIATE") as transaction:
+            yield transaction
+
+    def close(self) -> None:
+        """Let go of the store; again is no harm. In a process forked from the opener's, nothing is touched."""
+        if self._process != os.getpid():
+            return
+        with self._connection_lock:
+            self._closed = True
+            self.connection.close()
+            if self._cleanup is not None:
+                self._cleanup()
+                self._cleanup = None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        seconds = self._patience.seconds
+        if not self._writers_turn.acquire(timeout=seconds):
+            raise StoreUnavailableError(
+                f"Another thread of this process has been writing to {self.path.name} for {seconds:g} seconds.",
+                hint="Keep write transactions short.",
+            )
+        try:
+            yield
+        finally:
+            self._writers_turn.release()
+
+    @contextmanager
+    def _begun(self, statement: str) -> Iterator[Transaction]:
+        self._patience.start()
+        with named_errors(self.path, self._patience.seconds):
+            self.connection.execute(statement)
+        transaction = Transaction(self)
+        self._current, self._owner = transaction, threading.get_ident()
+        try:
+            yield transaction
+            self.connection.execute("COMMIT")
+        except apsw.Error as error:
+            named = named_error(error, self.path, self._patience.seconds)
+            if named is None:
+                raise
+            raise named from error
+        finally:
+            transaction.open = False
+            self._current = self._owner = None
+            # SQLite has already rolled back by itself after some errors, such as a full disk.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+
+    def _refuse_unusable(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError(f"{self.path.name} was closed.", hint="Open the movie again.")
+        if self._process != os.getpid():
+            raise StoreUnavailableError(
+                f"{self.path.name} was opened by another process, which this one was forked from.",
+                hint="Open the store again after forking: an SQLite connection must not cross a fork.",
+            )

@@ -1,0 +1,20 @@
+"""Which result may be used again: the rule that the look-up and the claim share. Keeps invariant 10."""
+
+from __future__ import annotations
+
+from renku_store.metadata.base import Reader
+from renku_store.records.events import Trace
+
+
+def usable_trace(reader: Reader, signature: str) -> Trace | None:
+    """The newest result for a signature all of whose blobs are live; None where there is none.
+
+    A blob without a live row promises nothing, whether its object is there or not (invariant 8).
+    """
+    traces = reader.events.traces(signature)
+    named = {value.blob for trace in traces for value in trace.outputs.values() if value.blob is not None}
+    live = {digest for digest, row in reader.blobs.get(named).items() if row.state == "live"} if named else set()
+    for trace in reversed(traces):
+        if all(value.blob is None or value.blob in live for value in trace.outputs.values()):
+            return trace
+    return None

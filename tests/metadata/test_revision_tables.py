@@ -1,0 +1,160 @@
+"""Booking: revisions, what they changed, which blobs their manifests name, and intents before them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renku_store.errors import ManifestConflictError, NotFoundError, RevisionExistsError
+from renku_store.hashing import hash_value
+from renku_store.metadata.base import Intent
+from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
+from renku_store.metadata.sqlite.store import Transaction
+from tests.metadata.samples import digest, input_event, made, revision
+
+
+def _book(writer: Transaction, number: int, **given: Any) -> None:
+    arguments: dict[str, Any] = {"blobs": [], "inputs": {}, "artefacts": {}, "taken": [], **given}
+    writer.revisions.book(revision(number, run=f"run-{number}"), **arguments)
+
+
+def test_revisions_are_listed_newest_first_in_pages(memory: SqliteMetadata) -> None:
+    """Each row comes back whole, and a page goes on below the last number of the one before."""
+    with memory.write() as writer:
+        assert writer.revisions.newest() is None
+        for number in range(1, 6):
+            _book(writer, number)
+        rows = [revision(number, run=f"run-{number}") for number in range(1, 6)]
+        assert writer.revisions.list(limit=3) == [rows[4], rows[3], rows[2]]
+        assert writer.revisions.list(before=3, limit=3) == [rows[1], rows[0]]
+        assert (writer.revisions.newest(), writer.revisions.get(2), writer.revisions.get(9)) == (rows[4], rows[1], None)
+
+
+def test_booking_again_is_no_harm(memory: SqliteMetadata) -> None:
+    """Two processes may both book what one published; the second changes nothing."""
+    with memory.write() as writer:
+        (event,) = writer.events.append([input_event("a", 1)])
+        _book(writer, 1, inputs={"a": hash_value(1)}, taken=[event.id], blobs=[digest("b")])
+        writer.events.append([input_event("a", 1)])
+        before = list(memory.connection.execute("SELECT * FROM revision_inputs, manifest_blobs, revisions"))
+        _book(writer, 1, inputs={}, taken=[], blobs=[])
+        assert list(memory.connection.execute("SELECT * FROM revision_inputs, manifest_blobs, revisions")) == before
+        assert writer.events.input_at("a", 1) == event
+
+
+def test_a_number_has_one_hash(memory: SqliteMetadata) -> None:
+    """Booking a number with another hash is a conflict that names both."""
+    with memory.write() as writer:
+        _book(writer, 1)
+        with pytest.raises(ManifestConflictError) as caught:
+            writer.revisions.book(revision(1, content="else"), blobs=[], inputs={}, artefacts={}, taken=[])
+    assert (caught.value.expected, caught.value.actual) == (digest("else"), digest(("revision", 1)))
+
+
+def test_an_earlier_revision_is_not_booked_after_a_later_one(memory: SqliteMetadata) -> None:
+    """What changed in a revision only makes sense upon the one before."""
+    with memory.write() as writer:
+        _book(writer, 3)
+        with pytest.raises(RevisionExistsError, match="rev-0002 cannot be booked after rev-0003"):
+            _book(writer, 2)
+
+
+def test_taken_edits_are_pending_no_longer_and_others_are(memory: SqliteMetadata) -> None:
+    """Membership is by event id; ids that this database does not know are no error."""
+    with memory.write() as writer:
+        first, second = writer.events.append([input_event("a", 1), input_event("a", 2)])
+        edit, choice = writer.events.append(
+            [made("x", 1, run=None, status="edited"), made("x", 2, run=None, status="chosen")]
+        )
+        assert writer.events.pending_artefacts() == [edit, choice]
+        _book(writer, 1, taken=[first.id, edit.id, "unknown"])
+        assert writer.events.pending_inputs() == [second]
+        assert writer.events.pending_artefacts() == [choice]
+
+
+def test_private_inputs_become_latest_when_their_run_publishes_unless_an_edit_came_after(
+    memory: SqliteMetadata,
+) -> None:
+    """Nobody else sees a run's own inputs before; an edit made meanwhile is newer than they are."""
+    with memory.write() as writer:
+        old, a, b = writer.events.append(
+            [input_event("a", "old"), input_event("a", "own", run="run-1"), input_event("b", "own", run="run-1")]
+        )
+        (later,) = writer.events.append([input_event("b", "later")])
+        assert writer.events.latest_inputs() == {"a": old, "b": later}
+        _book(writer, 1, inputs={"a": hash_value("own"), "b": hash_value("own")}, taken=[old.id])
+        assert writer.events.latest_inputs() == {"a": a, "b": later}
+        assert writer.events.input_at("b", 1) == b
+        assert writer.events.pending_inputs() == [later]
+
+
+def test_what_a_revision_dropped_has_no_value_in_it(memory: SqliteMetadata) -> None:
+    """An id that is gone in a revision is there before it, and not in it or after it."""
+    with memory.write() as writer:
+        (event,) = writer.events.append([made("x", 1)])
+        _book(writer, 1, artefacts={"x": digest(1)})
+        _book(writer, 2, artefacts={"x": None})
+        _book(writer, 3)
+        assert [writer.events.artefact_at("x", number) for number in range(4)] == [None, event, None, None]
+
+
+def test_the_event_of_the_run_itself_says_where_a_value_came_from(memory: SqliteMetadata) -> None:
+    """Of several events with one value, that of the publishing run is meant, however old it is."""
+    with memory.write() as writer:
+        own, _ = writer.events.append([made("x", 1, run="run-1"), made("x", 1, run="run-9")])
+        _book(writer, 1, artefacts={"x": digest(1)})
+        assert writer.events.artefact_at("x", 1) == own
+
+
+def test_watermarks_say_how_far_the_log_was(memory: SqliteMetadata) -> None:
+    """Before the first revision there is nothing; a revision that is not booked is an error."""
+    with memory.write() as writer:
+        writer.events.append([input_event("a", 1), made("x", 1)])
+        _book(writer, 1)
+        writer.events.append([input_event("a", 2)])
+        assert writer.events.watermarks(0) == (0, 0)
+        assert writer.events.watermarks(1) == (2, 2)
+        with pytest.raises(NotFoundError, match="rev-0002"):
+            writer.events.watermarks(2)
+
+
+def test_a_run_has_one_intent(memory: SqliteMetadata) -> None:
+    """The exact bytes come back; a newer intent of the run replaces the older; dropping one twice is no error."""
+    first, second = Intent("r", 1, digest(1), b"{}"), Intent("r", 2, digest(2), b"\x00\xff")
+    other = Intent("s", 1, digest(3), b"{ }")
+    with memory.write() as writer:
+        writer.revisions.put_intent(first)
+        writer.revisions.put_intent(other)
+        writer.revisions.put_intent(second)
+        assert writer.revisions.intents() == [other, second]
+        writer.revisions.drop_intent("r")
+        writer.revisions.drop_intent("r")
+        assert writer.revisions.intents() == [other]
+
+
+@given(manifests=st.lists(st.sets(st.integers(0, 5)), max_size=8))
+def test_the_blobs_of_each_revision_can_be_told_from_their_spans(manifests: list[set[int]]) -> None:
+    """However blobs come and go, the spans of revisions that name each say exactly what every manifest named."""
+    store = open_sqlite(Path(":memory:"))
+    with store.write() as writer:
+        for number, names in enumerate(manifests, 1):
+            _book(writer, number, blobs=[digest(name) for name in [*names, *names]])
+    spans = "SELECT lower(hex(hash)) FROM manifest_blobs WHERE first <= ?1 AND (last IS NULL OR last >= ?1)"
+    for number, names in enumerate(manifests, 1):
+        assert sorted(row[0] for row in store.connection.execute(spans, (number,))) == sorted(map(digest, names))
+    assert store.connection.execute("SELECT count(*) FROM manifest_blobs").get == _runs_of_presence(manifests)
+    store.close()
+
+
+def _runs_of_presence(manifests: list[set[int]]) -> int:
+    """How often a blob appears that the manifest before did not name."""
+    before: set[int] = set()
+    count = 0
+    for names in manifests:
+        count += len(names - before)
+        before = names
+    return count
