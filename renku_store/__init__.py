@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from renku_store.blueprint import Blueprint as Blueprint
     from renku_store.blueprint import check_input as check_input
     from renku_store.blueprint import effective_inputs as effective_inputs
-    from renku_store.blueprint import expand as expand
     from renku_store.blueprint import load_yaml_mapping as load_yaml_mapping
     from renku_store.blueprint import parse_blueprint as parse_blueprint
     from renku_store.blueprint import parse_graph as parse_graph
@@ -202,7 +201,6 @@ _ROOMS = {
     "default_registry": "producers.registry",
     "diff_revisions": "differences",
     "effective_inputs": "blueprint",
-    "expand": "blueprint",
     "export_revision": "export",
     "hash_bytes": "hashing",
     "hash_value": "hashing",
@@ -309,7 +307,6 @@ __all__ = [
     "default_registry",
     "diff_revisions",
     "effective_inputs",
-    "expand",
     "export_revision",
     "hash_bytes",
     "hash_value",

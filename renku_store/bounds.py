@@ -102,7 +102,7 @@ INPUTS_FILE_MAX_BYTES: Final = 64 * 1_048_576
 """A file of inputs may hold texts of megabytes; reading YAML costs about ten times its size in memory."""
 LOOPS_NESTED_MAX: Final = 16
 """Loops in each other; four are rare."""
-GRAPH_FAN_IN_MAX: Final = 8_000_000
+GRAPH_FAN_IN_MAX: Final = 2_000_000
 """Places in all fan-ins: all jobs of a large loop read by each job of another is a mistake that would fill the memory."""
 
 # Collection

@@ -46,10 +46,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def canonical_json(value: Json, *, max_depth: int = bounds.VALUE_MAX_DEPTH) -> bytes:
-    """The canonical JSON of a value per RFC 8785, as UTF-8; what `parse_json` reads from it has the same canonical JSON.
+    """The canonical JSON of a value per RFC 8785, as UTF-8; what `parse_json` reads from it has the same.
 
-    Raises `InvalidValueError` for NaN, Infinity, integers beyond 2^53 - 1, text with lone surrogates, keys that are not text, lists and objects nested deeper than `max_depth`, and
-    anything that is not JSON; the message names the place.
+    Raises `InvalidValueError` for NaN, Infinity, integers beyond 2^53 - 1, text with lone surrogates, keys that are
+    not text, lists and objects nested deeper than `max_depth`, and anything that is not JSON; the message names the
+    place.
     """
     try:
         (settled,) = _settle((value,), max_depth)
@@ -70,8 +71,8 @@ def canonical_document(document: Json) -> bytes:
 def parse_json(data: bytes | str) -> Json:
     """The value of a JSON text; raises `orjson.JSONDecodeError` (a `ValueError`) for anything else.
 
-    Numbers without a fraction beyond 2^53 - 1 become floats, which is what they are everywhere but in Python: RFC 8785 writes
-    the float 1e20 as an integer.
+    Numbers without a fraction beyond 2^53 - 1 become floats, which is what they are everywhere but in Python: RFC
+    8785 writes the float 1e20 as an integer.
     """
     value = orjson.loads(data)
     return exact_numbers(value)

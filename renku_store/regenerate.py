@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -252,7 +252,7 @@ def _blueprint_of(movie: Movie, values: Mapping[str, Json]) -> Blueprint | Produ
             source = movie.value(current[0].inputs[BLUEPRINT])
     if isinstance(source, str):
         return parse_blueprint(source, BLUEPRINT)
-    return parse_graph(source, ()) if isinstance(source, dict) else None
+    return parse_graph(source, None) if isinstance(source, dict) else None
 
 
 # Beginning, resuming, ending
@@ -322,7 +322,7 @@ def _conclude(movie: Movie, result: RunResult, token: LeaseToken) -> RunReport:
 
     plan = result.plan
     if not result.succeeded:
-        outcome: RunOutcome = "interrupted" if result.interrupted else "failed"
+        outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
         _end(movie, token, outcome, plan.edits_through, {"failed": _failed_jobs(result)})
         return report(outcome, plan.base_revision)
     manifest = result.build_manifest()

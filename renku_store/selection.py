@@ -28,12 +28,14 @@ def select(document: Json, path: Iterable[str | int]) -> Json | Missing:
     """The part of a JSON value that a path leads to, or `MISSING`."""
     value = document
     for step in path:
-        if (isinstance(value, dict) and isinstance(step, str) and step in value) or (
-            isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)
-        ):
+        if isinstance(step, int):
+            if not isinstance(value, list) or not 0 <= step < len(value):
+                return MISSING
             value = value[step]
         else:
-            return MISSING
+            if not isinstance(value, dict) or step not in value:
+                return MISSING
+            value = value[step]
     return value
 
 
@@ -63,7 +65,8 @@ class Selection:
         if reference.kind == "input":
             return select(self._inputs[reference.id], reference.path) if reference.id in self._inputs else MISSING
         artefact = self._artefacts.get(reference.id)
-        return MISSING if artefact is None else select(self._document(artefact), reference.path)
+        document = MISSING if artefact is None else self._document(artefact)
+        return MISSING if isinstance(document, Missing) else select(document, reference.path)
 
     def item(self, reference: Reference | None) -> dict[str, Json] | None:
         """The signed form of what a reference selects; None where there is nothing."""

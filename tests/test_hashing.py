@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from renku_store import bounds
 from renku_store.errors import InvalidValueError
 from renku_store.hashing import (
-    parse_json,
     artefact_item,
     canonical_document,
     canonical_json,
@@ -23,6 +22,7 @@ from renku_store.hashing import (
     hash_bytes,
     hash_value,
     list_item,
+    parse_json,
     signature,
     value_item,
 )

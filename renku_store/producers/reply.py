@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -12,6 +12,10 @@ from renku_store import bounds
 from renku_store.answers import is_mime_type, wrong_cost, wrong_file
 from renku_store.calls import Job
 from renku_store.errors import ProducerError
+
+
+_FACTS: Final = frozenset({"cost", "requestId", "outputs"})
+"""What is said about the call; any other key is an output, as if it stood below `outputs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ def read_reply(path: Path, job: Job, printed: str | None) -> Reply:
     if not path.exists() and not path.is_symlink():
         return Reply()
     try:
-        return _reply(_document(path), job)
+        return _reply(_document(path, job), job)
     except _Wrong as wrong:
         raise ProducerError(
             f"{job.producer}: outputs.json is not right: {wrong}",
@@ -41,14 +45,14 @@ def read_reply(path: Path, job: Job, printed: str | None) -> Reply:
         ) from None
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _document(path: Path, job: Job) -> dict[str, Any]:
     if wrong := wrong_file(path, "outputs.json", bounds.REPLY_MAX_BYTES):
         raise _Wrong(wrong)
     try:
         document = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         raise _Wrong(f"It is not JSON: {error}.") from None
-    return _mapping(document, "It", {"cost", "requestId", "outputs"})
+    return _mapping(document, "It", {*_FACTS, *job.outputs})
 
 
 def _reply(document: dict[str, Any], job: Job) -> Reply:
@@ -58,7 +62,8 @@ def _reply(document: dict[str, Any], job: Job) -> Reply:
     request_id = document.get("requestId")
     if request_id is not None and (not isinstance(request_id, str) or not 0 < len(request_id) <= bounds.ID_MAX_BYTES):
         raise _Wrong(f"requestId is not a text of 1 to {bounds.ID_MAX_BYTES} characters.")
-    outputs = _mapping(document.get("outputs", {}), "outputs", set(job.outputs))
+    plain = {name: about for name, about in document.items() if name not in _FACTS}
+    outputs = {**plain, **_mapping(document.get("outputs", {}), "outputs", set(job.outputs))}
     return Reply(float(cost), request_id, dict(_mime_types(outputs)))
 
 

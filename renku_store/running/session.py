@@ -16,6 +16,7 @@ from pathlib import Path
 import orjson
 
 from renku_store import bounds
+from renku_store.answers import check_answer
 from renku_store.calls import Job, JobContext, Produce, Produced
 from renku_store.clock import timestamp
 from renku_store.errors import ConflictError, NotFoundError, ProducerError, StoreError, UnusableError
@@ -188,7 +189,7 @@ class RunSession:
         with job_directory(self._movie.driver.scratch) as directory:
             try:
                 job, produced = await self._produce(node, known, produce, directory)
-                contents = _contents(job, produced)
+                contents = _contents(check_answer(job, directory, produced))
             except FATAL:
                 raise
             except Exception as error:  # noqa: BLE001 (the boundary of a job: whatever its producer raises is its failure)
@@ -294,26 +295,7 @@ class RunSession:
         return self._documents[artefact.hash]
 
 
-def _contents(job: Job, produced: Produced) -> dict[str, bytes | Path]:
-    """What a producer answered, checked against what it was asked for."""
-    for name in job.outputs:
-        if name not in produced.outputs:
-            raise ProducerError(
-                f"{job.job_id} did not make its output {name}.", hint="Each declared output must be made."
-            )
-    for name in produced.outputs:
-        if name not in job.outputs:
-            raise ProducerError(
-                f"{job.job_id} made {name}, which it does not declare.", hint="Declare it under `outputs`."
-            )
-    contents: dict[str, bytes | Path] = {}
-    for name, content in produced.outputs.items():
-        value = content.encode() if isinstance(content, str) else content
-        size = value.stat().st_size if isinstance(value, Path) else len(value)
-        if size > job.max_output_bytes:
-            raise ProducerError(
-                f"The output {name} of {job.job_id} has {size} bytes; the limit is {job.max_output_bytes}.",
-                hint="Raise `maxBytes` of the producer if that is meant.",
-            )
-        contents[name] = value
-    return contents
+def _contents(produced: Produced) -> dict[str, bytes | Path]:
+    return {
+        name: content.encode() if isinstance(content, str) else content for name, content in produced.outputs.items()
+    }

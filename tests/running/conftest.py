@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from renku_store import FileItem, Item, Job, JobContext, Movie, Produced, ProducerError, Store, ValueItem, open_store, set_inputs
+from renku_store import (
+    FileItem,
+    Item,
+    Job,
+    JobContext,
+    Movie,
+    Produced,
+    ProducerError,
+    Store,
+    ValueItem,
+    open_store,
+    set_inputs,
+)
 
 BLUEPRINT = """
 name: small
@@ -82,7 +94,9 @@ class Studio:
             text = f"{job.producer}({', '.join(f'{name}={words(item)}' for name, item in sorted(job.inputs.items()))})"
             if job.producer == "length":
                 text = str(len(words(job.inputs["audio"])))
-            return Produced({name: f"{name}:{text}" if name != "seconds" else text for name in job.outputs}, cost=self.cost)
+            return Produced(
+                {name: f"{name}:{text}" if name != "seconds" else text for name in job.outputs}, cost=self.cost
+            )
         finally:
             self.running -= 1
 

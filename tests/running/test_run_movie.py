@@ -8,7 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from renku_store import ExecutionPlan, JobResult, Movie, RunProgress, Runner, RunReport, StalePlanError, Store, abandon, movie_status, open_store, plan_movie, run_movie, set_inputs
+from renku_store import (
+    ExecutionPlan,
+    JobResult,
+    Movie,
+    Runner,
+    RunProgress,
+    RunReport,
+    StalePlanError,
+    Store,
+    abandon,
+    movie_status,
+    open_store,
+    plan_movie,
+    run_movie,
+    set_inputs,
+)
 from tests import independent_reader
 from tests.running.conftest import SEGMENTS, Studio
 
@@ -250,7 +265,9 @@ def test_a_movie_moves_by_copying_its_folder(movie: Movie, studio: Studio, store
         assert run(moved, studio).status == "unchanged"
 
 
-def test_the_published_history_survives_the_database(movie: Movie, studio: Studio, store: Store, tmp_path: Path) -> None:
+def test_the_published_history_survives_the_database(
+    movie: Movie, studio: Studio, store: Store, tmp_path: Path
+) -> None:
     """Objects are the truth: without metadata.db the revisions, the inputs' history and reuse are back."""
     run(movie, studio)
     set_inputs(movie, {"voice": "fr"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import shutil
 import tempfile
@@ -66,12 +67,12 @@ class MovieMachine(RuleBasedStateMachine):
         self.store = open_store(self.folder / "root")
 
     @property
-    def made(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def made(self):  # type: ignore[no-untyped-def]
         """The movie that the runner makes."""
         return self.store.movie("made")
 
     @property
-    def manual(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def manual(self):  # type: ignore[no-untyped-def]
         """The movie that is made through the stores."""
         return self.store.movie("manual")
 
@@ -101,7 +102,11 @@ class MovieMachine(RuleBasedStateMachine):
             if job.job_id in broken:
                 raise ProducerError(f"{job.job_id} is broken")
             given = "|".join(f"{name}={words(item)}" for name, item in job.inputs.items())
-            text = str(len(given) % 2) if job.producer == "q" else f"{job.producer}({given})" * (60 if job.producer == "r" else 1)
+            text = (
+                str(len(given) % 2)
+                if job.producer == "q"
+                else f"{job.producer}({given})" * (60 if job.producer == "r" else 1)
+            )
             self.paid[f"{job.producer}:{given}"] += 1
             return Produced({"out": text}, cost=1.0)
 
@@ -162,9 +167,12 @@ class MovieMachine(RuleBasedStateMachine):
         assert len(history) == len(self.revisions)
         for (manifest, _), artefacts in zip(reversed(history), self.revisions, strict=True):
             assert {key: self.made.read(entry).decode() for key, entry in manifest.artefacts.items()} == artefacts
-        for (later, _), (earlier, digest) in zip(history, history[1:], strict=False):
+        for (later, _), (earlier, digest) in itertools.pairwise(history):
             assert (later.base_revision, later.base_hash) == (earlier.revision, digest)
-        values = [{key: entry.value for key, entry in manifest.inputs.items()} for manifest, _ in self.manual.manifests.revisions()]
+        values = [
+            {key: entry.value for key, entry in manifest.inputs.items()}
+            for manifest, _ in self.manual.manifests.revisions()
+        ]
         assert list(reversed(values)) == self.notes
 
     @invariant()
@@ -173,7 +181,10 @@ class MovieMachine(RuleBasedStateMachine):
         if self.__dict__.get("revisions"):
             read = independent_reader.artefacts(self.folder / "root" / "made")
             assert {key: data.decode() for key, data in read.items()} == self.revisions[-1]
-            assert json.loads((self.folder / "root" / "made" / "current.json").read_bytes())["revision"] == f"rev-{len(self.revisions):04d}"
+            assert (
+                json.loads((self.folder / "root" / "made" / "current.json").read_bytes())["revision"]
+                == f"rev-{len(self.revisions):04d}"
+            )
 
     @invariant()
     def no_blob_is_lost(self) -> None:
