@@ -105,7 +105,10 @@ async def run_movie(
     runner = Runner(movie, concurrency=concurrency, on_event=on_event, logger=logger)
     with movie.leases.held(token):
         result = await runner.execute(plan, produce=produce, token=token, stop=stop)
-        return await asyncio.to_thread(_conclude, movie, result, token)
+        report = await asyncio.to_thread(_conclude, movie, result, token)
+    if on_event is not None:
+        on_event(_finished(movie, report))
+    return report
 
 
 def set_inputs(movie: Movie, values: Mapping[str, Json], *, edited_by: str = "user") -> list[InputEvent]:
@@ -150,9 +153,9 @@ def abandon(movie: Movie, run: str) -> None:
 
 
 def _look(movie: Movie, private: Mapping[str, Json]) -> _Outlook:
-    current = movie.manifests.current()
-    base, base_hash = current or (None, None)
+    # Edits first: one that a run takes in between is then seen twice, which is no harm, and never not at all.
     pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
+    base, base_hash = movie.manifests.current() or (None, None)
     edits = {**{event.input: movie.events.read_value(event) for event in pending}, **private}
     before = _input_values(movie, base, replaced=edits.keys())
     given = {**before, **edits}
@@ -333,6 +336,17 @@ def _conclude(movie: Movie, result: RunResult, token: LeaseToken) -> RunReport:
     manifest = manifest.model_copy(update={"archive": archive})
     published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
     return report("published", published.revision)
+
+
+def _finished(movie: Movie, report: RunReport) -> RunProgress:
+    totals: dict[str, Json] = {"made": report.made, "reused": report.reused, "cost": report.cost}
+    return RunProgress(
+        event="run-finished",
+        run=report.run or "",
+        at=timestamp(movie.clock.now()),
+        status=report.status,
+        data={"revision": report.revision, **totals},
+    )
 
 
 def _failed_jobs(result: RunResult) -> list[Json]:

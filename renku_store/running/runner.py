@@ -33,13 +33,17 @@ _AHEAD = 64
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run came to: how each dirty job ended, and every artefact of the graph that there is now."""
+    """What a run came to: how each dirty job ended, and every artefact of the graph that there is now.
+
+    `totals` counts what the whole run took, earlier executions of it included; `metrics` this execution alone.
+    """
 
     run: str
     plan: ExecutionPlan
     base: Manifest | None
     jobs: dict[str, JobResult]
     artefacts: dict[str, ManifestArtefact]
+    totals: Metrics
     interrupted: bool
     created_at: str
 
@@ -73,7 +77,7 @@ class RunResult:
             timeline=plan.graph.timeline,
             inputs={key: value for key, value in plan.inputs.items() if key not in plan.defaults},
             artefacts=self.artefacts,
-            metrics=self.metrics,
+            metrics=self.totals,
         )
 
 
@@ -123,7 +127,7 @@ class Runner:
                 await dispatch.run()
             finally:
                 await session.flush()
-            return self._result(session, interrupted=dispatch.stopped)
+            return await asyncio.to_thread(self._result, session, interrupted=dispatch.stopped)
         finally:
             await asyncio.to_thread(self._forget, plan)
 
@@ -159,13 +163,14 @@ class Runner:
     def _result(self, session: RunSession, *, interrupted: bool) -> RunResult:
         now = timestamp(self._movie.clock.now())
         return RunResult(
-            session.token.run,
-            session.plan,
-            session.base,
-            dict(session.results),
-            dict(session.artefacts),
-            interrupted,
-            now,
+            run=session.token.run,
+            plan=session.plan,
+            base=session.base,
+            jobs=dict(session.results),
+            artefacts=dict(session.artefacts),
+            totals=session.totals(),
+            interrupted=interrupted,
+            created_at=now,
         )
 
     async def _open(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:

@@ -26,9 +26,9 @@ from renku_store.leases import AlreadyMade, Claimed
 from renku_store.movie import Movie
 from renku_store.projection import fold_artefacts
 from renku_store.records._base import Json
-from renku_store.records.events import JobFailure, Trace
+from renku_store.records.events import ArtefactEvent, JobFailure, Trace
 from renku_store.records.graph import GraphNode
-from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact
+from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunProgress
 from renku_store.running.concurrency import ConcurrencyLimiter
@@ -36,6 +36,7 @@ from renku_store.running.preparation import job_directory, prepare_job
 from renku_store.running.results import Outcome, ResultWriter, to_the_end
 from renku_store.selection import MISSING, Missing, Selection, references
 
+_NONE = JobResult(status="skipped")
 FATAL = (UnusableError, ConflictError)
 """Errors of the store itself, not of a job: nothing that runs beside it can do better."""
 
@@ -141,6 +142,23 @@ class RunSession:
             }
             self._on_event(RunProgress.model_validate(told))
 
+    def totals(self) -> Metrics:
+        """What this run took since it began, earlier executions of it included: a revision tells its whole price.
+
+        A result that this run had made before it died counts as made, not as reused.
+        """
+        made: dict[str, float] = {}
+        reused: dict[str, str] = {}
+        for event in self._movie.events.stream(run=self.token.run):
+            if not isinstance(event, ArtefactEvent) or event.result is None or event.job is None:
+                continue
+            if event.status == "succeeded":
+                made[event.result] = made.get(event.result, 0.0) + (event.cost or 0.0)
+            elif event.status == "reused" and self.results.get(event.job, _NONE).status == "reused":
+                reused[event.job] = event.result
+        others = sum(result not in made for result in reused.values())
+        return Metrics(made=len(made), reused=others, cost=round(sum(made.values()), 6))
+
     async def flush(self) -> None:
         """Wait until every result that was handed over is durable."""
         await self._writer.flush()
@@ -174,13 +192,16 @@ class RunSession:
 
     async def _claim(self, node: GraphNode, known: str) -> Trace | None:
         """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
+        waiting_for = None
         while True:
             answer = await asyncio.to_thread(self._movie.leases.claim, known, self.token, node.job_id)
             if isinstance(answer, Claimed):
                 return None
             if isinstance(answer, AlreadyMade):
                 return answer.trace
-            self.tell("job-waiting", node.job_id, data={"for": answer.run})
+            if answer.run != waiting_for:
+                waiting_for = answer.run
+                self.tell("job-waiting", node.job_id, data={"for": answer.run})
             await asyncio.sleep(bounds.CLAIM_POLL_SECONDS)
 
     async def _call(self, node: GraphNode, known: str, produce: Produce) -> JobResult:

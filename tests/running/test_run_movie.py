@@ -114,6 +114,10 @@ def test_a_failure_fails_its_dependents_only_and_the_next_run_goes_on(movie: Mov
     report = run(movie, studio)
     assert (report.status, report.run, report.made, report.reused) == ("published", before, 3, 7)
     assert set(studio.calls) == {"say[1]", "length[1]", "film"}
+    metrics = movie.manifests.load("latest").metrics
+    assert (metrics.made, metrics.reused, metrics.cost) == (10, 0, pytest.approx(0.10)), (
+        "a revision tells its whole price"
+    )
 
 
 def test_two_jobs_that_ask_the_same_make_one_call(movie: Movie, studio: Studio) -> None:
@@ -286,6 +290,16 @@ def test_the_published_history_survives_the_database(
         studio.calls.clear()
         assert run(movie, studio).reused == 7
         assert not studio.calls
+
+
+def test_typed_events_tell_the_run_from_start_to_end(movie: Movie, studio: Studio) -> None:
+    """One start, one finish for each job and one for the run, in that order, with what it all came to."""
+    told: list[RunProgress] = []
+    report = run(movie, studio, on_event=told.append)
+    assert (told[0].event, told[-1].event, told[-1].status) == ("run-started", "run-finished", "published")
+    assert told[-1].data == {"revision": "rev-0001", "made": 10, "reused": 0, "cost": pytest.approx(0.10)}
+    assert sorted(event.job or "" for event in told if event.event == "job-finished") == sorted(report.jobs)
+    assert {event.run for event in told} == {report.run}
 
 
 def test_producers_see_nothing_that_is_not_signed(movie: Movie, studio: Studio) -> None:
