@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver
-from renku_store.errors import BlobCorruptError
+from renku_store.errors import BlobCorruptError, UnsupportedFormatError
 from renku_store.hashing import hash_bytes
 from renku_store.records.events import Event
 from renku_store.records.ids import check_run_id
@@ -40,13 +40,21 @@ class ArchiveStore:
 
     def write(self, run: str, events: Iterable[Event]) -> ArchiveRef:
         """Archive a run's events, durably; a run that is resumed replaces its archive by one that holds more."""
+        return self.save(run, self.encode(run, events))
+
+    def encode(self, run: str, events: Iterable[Event]) -> bytes:
+        """The bytes of an archive: one zstd frame with a checksum of its content."""
         buffer = io.BytesIO()
-        with zstandard.ZstdCompressor(level=bounds.COMPRESSION_LEVEL).stream_writer(buffer, closefd=False) as stream:
+        compressor = zstandard.ZstdCompressor(level=bounds.COMPRESSION_LEVEL, write_checksum=True)
+        with compressor.stream_writer(buffer, closefd=False) as stream:
             header = {"type": "archive", "format": bounds.FORMAT_VERSION, "movie": self._movie, "run": run}
             stream.write(orjson.dumps(header) + b"\n")
             for event in events:
                 stream.write(orjson.dumps(event.to_json()) + b"\n")
-        data = buffer.getvalue()
+        return buffer.getvalue()
+
+    def save(self, run: str, data: bytes) -> ArchiveRef:
+        """Give the bytes of an archive their name, durably."""
         self._driver.replace(archive_path(run), data)
         return ArchiveRef(name=archive_path(run), hash=hash_bytes(data))
 
@@ -58,17 +66,47 @@ class ArchiveStore:
     def read(self, run: str, expected: str | None = None) -> Iterator[Event]:
         """The events of a run's archive, verified against the hash that a manifest says, where one does.
 
-        Raises `BlobMissingError` or `BlobCorruptError` where they cannot be had.
+        Raises `BlobMissingError` or `BlobCorruptError` where they cannot be had, `UnsupportedFormatError` for an archive
+        of a newer version.
         """
         name = archive_path(run)
         data = self._driver.read(name)
         if expected is not None and hash_bytes(data) != expected:
             raise BlobCorruptError(f"The archive {name} is damaged.", hint="`renku-store fsck` tells what is affected.")
         try:
-            with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream:
-                lines = io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
-                next(lines)
-                for line in lines:
-                    yield _EVENT.validate_json(line)
-        except (zstandard.ZstdError, ValidationError, StopIteration) as error:
-            raise BlobCorruptError(f"The archive {name} cannot be read.", hint="`renku-store fsck`.") from error
+            lines = _lines(data)
+            _check_header(name, run, next(lines, b""))
+            for line in lines:
+                yield _EVENT.validate_json(line)
+        except (zstandard.ZstdError, ValidationError, orjson.JSONDecodeError) as error:
+            raise _unreadable(name) from error
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """The lines of a whole frame, without holding all of them; `ZstdError` for one that was cut off or altered."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=bounds.COMPRESSION_WINDOW_MAX_BYTES).decompressobj()
+    rest = b""
+    for start in range(0, len(data), bounds.COMPRESSION_SAMPLE_BYTES):
+        *lines, rest = (rest + decompressor.decompress(data[start : start + bounds.COMPRESSION_SAMPLE_BYTES])).split(
+            b"\n"
+        )
+        yield from lines
+        if decompressor.eof:
+            break
+    if rest or not decompressor.eof:
+        raise zstandard.ZstdError("the archive was cut off")
+
+
+def _check_header(name: str, run: str, line: bytes) -> None:
+    header = orjson.loads(line)
+    if not isinstance(header, dict) or header.get("type") != "archive" or header.get("run") != run:
+        raise _unreadable(name)
+    if header.get("format") != bounds.FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"The archive {name} has format {header.get('format')!a}; this version reads {bounds.FORMAT_VERSION}.",
+            hint="Install a newer renku-store.",
+        )
+
+
+def _unreadable(name: str) -> BlobCorruptError:
+    return BlobCorruptError(f"The archive {name} cannot be read.", hint="`renku-store fsck` tells what is affected.")

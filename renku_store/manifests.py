@@ -7,7 +7,7 @@ forward).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from renku_store import bounds
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidIdError, NotFoundError, UnsupportedFormatError
-from renku_store.hashing import canonical_document, hash_bytes, manifest_content_hash
+from renku_store.hashing import canonical_document, exact_numbers, hash_bytes, manifest_content_hash, parse_json
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestArtefact, PageRef, Pointer
 
@@ -76,8 +76,8 @@ def cut_pages(artefacts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield page
 
 
-def named_blobs(manifest: Manifest, pages: Mapping[str, bytes]) -> set[str]:
-    """The hash of every blob that a manifest needs: graph, large inputs, artefacts, pages."""
+def named_blobs(manifest: Manifest, pages: Iterable[str]) -> set[str]:
+    """The hash of every blob that a manifest needs: graph, large inputs, artefacts, and the pages it is cut into."""
     blobs = {value.blob for value in manifest.inputs.values() if value.blob}
     blobs.update(value.blob for value in manifest.artefacts.values() if value.blob)
     blobs.update(pages)
@@ -122,11 +122,32 @@ class ManifestStore:
         if expected is not None and digest != expected:
             raise _corrupt(revision, f"its hash is {digest}, not {expected}")
         manifest = self._decode(revision, data)
+        if manifest.revision != revision:
+            raise _corrupt(revision, f"it calls itself {manifest.revision[:32]!a}")
         if expected is None and (
-            manifest.content_hash != manifest_content_hash(manifest) or canonical_document(orjson.loads(data)) != data
+            manifest.content_hash != manifest_content_hash(manifest) or canonical_document(parse_json(data)) != data
         ):
             raise _corrupt(revision, "it contradicts itself")
         return manifest, digest
+
+    def expected(self, number: int) -> str | None:
+        """What the hash of a manifest must be: the pointer says it of the one it names, each of the one before it.
+
+        None where neither can tell.
+        """
+        pointer = self.pointer()
+        if pointer is not None and pointer.revision == revision_name(number):
+            return pointer.hash
+        try:
+            following = orjson.loads(self.raw(number + 1) or b"{}")
+        except orjson.JSONDecodeError:
+            return None
+        said = following.get("baseHash") if isinstance(following, dict) else None
+        return said if isinstance(said, str) else None
+
+    def settle(self, number: int) -> None:
+        """Make the name of a manifest durable, whose creator may have died before it did."""
+        self._driver.settle([manifest_path(revision_name(number))])
 
     def _decode(self, revision: str, data: bytes) -> Manifest:
         try:
@@ -141,14 +162,19 @@ class ManifestStore:
             )
         try:
             manifest = Manifest.model_validate(document)
+            # Only the values of inputs hold numbers of any size.
+            inputs = {
+                key: entry.model_copy(update={"value": exact_numbers(entry.value)})
+                for key, entry in manifest.inputs.items()
+            }
             if manifest.pages is None:
-                return manifest
+                return manifest.model_copy(update={"inputs": inputs})
             artefacts: dict[str, ManifestArtefact] = {}
             for page in manifest.pages:
                 artefacts.update(_PAGE.validate_json(self._read_blob(page.hash)))
         except ValidationError as error:
             raise _corrupt(revision, f"{error.error_count()} of its fields are not those of a manifest") from error
-        return manifest.model_copy(update={"artefacts": artefacts})
+        return manifest.model_copy(update={"inputs": inputs, "artefacts": artefacts})
 
     def pointer(self) -> Pointer | None:
         """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""
@@ -163,20 +189,24 @@ class ManifestStore:
         """The number of the newest revision, 0 for none: the pointer's, or a later one that it does not name yet."""
         pointer = self.pointer()
         number = revision_number(pointer.revision) if pointer else 0
-        if number and not self.exists(number):
-            number = max((n for n in self.numbers() if n <= number), default=0)
+        if not number or not self.exists(number):
+            number = max(self.numbers(), default=0)
         while self.exists(number + 1):
             number += 1
-        return number or max(self.numbers(), default=0)
+        return number
 
     def numbers(self) -> Iterator[int]:
         """Every published revision's number, in no order."""
         for name in self._driver.children("manifests/"):
-            if match := _MANIFEST_NAME.fullmatch(name):
+            match = _MANIFEST_NAME.fullmatch(name)
+            if match and int(match[1]) and manifest_path(revision_name(int(match[1]))) == f"manifests/{name}":
                 yield int(match[1])
 
     def advance(self, number: int, digest: str, now: str) -> bool:
-        """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed."""
+        """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed.
+
+        `digest` is the hash that its manifest is known to have: a pointer that says another one is put right.
+        """
         revision = revision_name(number)
         pointer = Pointer(revision=revision, manifest=manifest_path(revision), hash=digest, updated_at=now)
         data = canonical_document(pointer.to_json())
@@ -186,14 +216,14 @@ class ManifestStore:
             except BlobMissingError:
                 present = None
             named = self.pointer() if present is not None else None
-            if (
-                named is not None
-                and revision_number(named.revision) >= number
-                and self.exists(revision_number(named.revision))
-            ):
+            if named is not None and self._is_ahead(named, number, digest):
                 return False
             if self._driver.compare_and_swap(POINTER, present, data):
                 return True
+
+    def _is_ahead(self, named: Pointer, number: int, digest: str) -> bool:
+        named_number = revision_number(named.revision)
+        return (named_number, named.hash) == (number, digest) or (named_number > number and self.exists(named_number))
 
 
 def _corrupt(revision: str, why: str) -> BlobCorruptError:

@@ -91,7 +91,7 @@ def test_ids_grow_whatever_the_clock_does(milliseconds: list[int], seed: bytes) 
 def test_ids_go_on_where_the_counter_of_a_millisecond_is_used_up() -> None:
     """With the greatest steps that can be drawn, ids keep growing into the following milliseconds."""
     ids = IdSource(Ticking([0] * 10), lambda count: b"\xff" * count)
-    vars(ids).update(_counter=(1 << 74) - 2, _milliseconds=10**14)
+    vars(ids).update(_counter=(1 << 74) - (1 << 34), _milliseconds=10**14)
     given_out = [ids.next() for _ in range(10)]
     assert given_out == sorted(set(given_out))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -44,7 +45,7 @@ def movie(tmp_path: Path) -> Iterator[Movie]:
 def _publish(movie: Movie, artefacts: Mapping[str, tuple[str, bytes]], timeline: str | None = None) -> str:
     """A revision with exactly these artefacts (those of the revision before included); its name."""
     for name, (mime_type, data) in artefacts.items():
-        blob = movie.blobs.put(data) if len(data) > 100 else None
+        blob = movie.blobs.put(data) if len(data) > 2_048 else None
         value = ArtefactValue(
             hash=hash_bytes(data),
             size=len(data),
@@ -194,6 +195,31 @@ def test_an_index_that_is_not_ours_harms_nothing(movie: Movie, tmp_path: Path, t
     export_revision(movie, revision, out)
     assert (tmp_path / "secret").read_text() == "keep"
     assert _contents(out) == {"note.md": b"# short", "a": b"keep"}
+
+
+def test_an_index_cannot_name_files_elsewhere(movie: Movie, tmp_path: Path) -> None:
+    """Not even one that it describes exactly."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "secret").write_text("keep")
+    found = (tmp_path / "secret").stat()
+    known = {"hash": "x", "size": found.st_size, "modifiedNs": found.st_mtime_ns}
+    (out / INDEX).write_text(json.dumps({"files": {"../secret": known}}))
+    assert export_revision(movie, _publish(movie, FILM), out).removed == 0
+    assert (tmp_path / "secret").read_text() == "keep"
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_of_a_file(movie: Movie, tmp_path: Path) -> None:
+    """The limit on the size of files stands for the disk."""
+    revision = _publish(movie, {"note": ("text/plain", b"x" * 2_000)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500, hard))
+    try:
+        with pytest.raises(StoreUnavailableError, match="out"):
+            export_revision(movie, revision, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [INDEX]
 
 
 def test_links_share_the_bytes_of_raw_blobs_only(movie: Movie, tmp_path: Path) -> None:

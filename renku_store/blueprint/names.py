@@ -13,6 +13,8 @@ RESERVED: Final = frozenset({"not", "and", "or", "in", "true", "false", "null"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SEARCHED_MAX: Final = 20_000
 _LISTED_MAX: Final = 8
+_AS_GOOD: Final = 0.1
+"""Names this much less alike than the best one are not worth naming."""
 
 
 def is_identifier(name: str) -> bool:
@@ -29,9 +31,11 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
     head = _IDENTIFIER.match(wrong)
     alike = [name for name in names if head and name.startswith(head[0])] or names
     folded = {name.casefold(): name for name in reversed(alike)}
-    near = [folded[name] for name in difflib.get_close_matches(wrong.casefold(), folded, n=3, cutoff=0.6)]
+    near = difflib.get_close_matches(wrong.casefold(), folded, n=3, cutoff=0.5)
     if near:
-        return f"Did you mean {', '.join(near)}?"
+        alike_by = [difflib.SequenceMatcher(None, name, wrong.casefold()).ratio() for name in near]
+        best = [folded[name] for name, ratio in zip(near, alike_by, strict=True) if ratio > alike_by[0] - _AS_GOOD]
+        return f"Did you mean {', '.join(best)}?"
     if not names:
         return "There are none."
     more = ", ..." if len(names) > _LISTED_MAX else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import Any
 
@@ -127,7 +128,8 @@ def test_an_empty_list_makes_no_jobs_and_empty_fan_ins() -> None:
     text = _small(
         "{over: items}", f"p: {{for: item, run: a/b, {_OUT}}}", f"q: {{run: a/b, inputs: {{x: 'p[*].o'}}, {_OUT}}}"
     )
-    for inputs in ({"items": []}, {}):
+    cases: list[dict[str, Any]] = [{"items": []}, {}]
+    for inputs in cases:
         (node,) = _expand(text, inputs).nodes
         assert _read(node) == {"x": []}
 
@@ -199,10 +201,13 @@ def test_the_timeline_of_a_job_that_is_not_there_is_none() -> None:
 def test_the_config_of_the_movie_goes_over_the_overrides() -> None:
     """Producer, then job, first of the blueprint, then of `@config`; each replaces whole values."""
     blueprint = parse_blueprint(FILM)
-    config: Any = {"narration": {"config": {"speed": 1}}, "narration[0]": {"config": {"voice": 0, "new": []}}}
+    config: Any = {
+        "narration[0]": {"config": {"voice": 0, "new": []}},
+        "narration": {"config": {"speed": 1, "voice": 1}},
+    }
     jobs = {node.job_id: node for node in expand(blueprint, film_inputs(), config).nodes}
     assert jobs["narration[0]"].config == {"speed": 1, "pitch": {"low": 1}, "voice": 0, "new": []}
-    assert jobs["narration[1]"].config == {"speed": 1, "pitch": None, "voice": {"low": 2}}
+    assert jobs["narration[1]"].config == {"speed": 1, "pitch": None, "voice": 1}
     # a place without a job may be overridden: whether it has one depends on inputs
     expand(blueprint, film_inputs(), {"picture[0][0]": {"config": {"a": 1}}})
 
@@ -326,6 +331,21 @@ def test_fan_ins_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     )
     with pytest.raises(BlueprintError, match=f"film.yaml:5: .* more than {bounds.GRAPH_FAN_IN_MAX} artefacts"):
         _expand(text, {"items": list(range(400))})
+
+
+def test_the_garbage_collector_is_as_it_was_afterwards() -> None:
+    """It pauses while a graph is made, also one that cannot be made; and stays off for who had it off."""
+    assert gc.isenabled()
+    _expand(FILM, film_inputs())
+    with pytest.raises(NotFoundError):
+        _expand(FILM, {})
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        _expand(FILM, film_inputs())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 _values = st.recursive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -84,11 +85,12 @@ def test_a_text_that_does_not_fit_is_refused(input_id: str, text: str, message: 
 
 def test_an_unknown_input_is_refused_with_the_nearest_name() -> None:
     """However it is set."""
-    for set_it in (
+    ways: list[Callable[[], object]] = [
         lambda: parse_value(_BLUEPRINT, "topics", "x"),
         lambda: check_input(_BLUEPRINT, "topics", "x"),
         lambda: effective_inputs(_BLUEPRINT, {"topics": "x"}),
-    ):
+    ]
+    for set_it in ways:
         with pytest.raises(NotFoundError, match="no input topics") as caught:
             set_it()
         assert caught.value.hint == "Did you mean topic?"

@@ -70,6 +70,9 @@ def test_a_second_demo_makes_nothing_and_every_next_step_works(built: Built) -> 
     assert set(changes["artefacts"]["changed"]) == set(made)
     assert "made 4, reused 0, 16 clean" in outputs["run"]
     assert "4 jobs to run, 16 clean" in outputs["plan"]
+    again = _json(folder, "demo")
+    assert isinstance(again, dict)
+    assert (again["revision"], again["made"]) == ("rev-0002", 0), "the demo keeps what a person has changed"
 
 
 def test_a_missing_extra_is_named(call: Call, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ SHIPPED = shipped_migrations()
 NEXT = Migration(
     len(SHIPPED) + 1,
     f"{len(SHIPPED) + 1:04d}_notes.sql",
-    "CREATE TABLE notes (text TEXT NOT NULL) STRICT; ALTER TABLE blobs ADD COLUMN note TEXT;"
+    "CREATE TABLE notes (text TEXT NOT NULL) STRICT; SELECT 1 UNION ALL SELECT 2;"
+    " ALTER TABLE blobs ADD COLUMN note TEXT;"
     " INSERT INTO notes (text) VALUES ('made');",
 )
 

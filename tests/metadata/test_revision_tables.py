@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from renku_store.hashing import hash_value
 from renku_store.metadata.base import Intent
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
 from renku_store.metadata.sqlite.store import Transaction
-from tests.metadata.samples import digest, input_event, made, revision
+from tests.metadata.samples import HOLDER, digest, input_event, made, revision
 
 
 def _book(writer: Transaction, number: int, **given: Any) -> None:
@@ -134,6 +135,35 @@ def test_a_run_has_one_intent(memory: SqliteMetadata) -> None:
         writer.revisions.drop_intent("r")
         writer.revisions.drop_intent("r")
         assert writer.revisions.intents() == [other]
+
+
+def test_views_show_hashes_as_people_know_them(store: SqliteMetadata, path: Path) -> None:
+    """Any SQLite tool sees the 64 hex digits, through the views named in the README of the schema."""
+    event = made("x.y", 1, signature=digest("s"))
+    with store.write() as writer:
+        writer.events.append([input_event("a", 1), event])
+        writer.blobs.make_live([(digest("b"), 1, 1, "raw")])
+        _book(writer, 1)
+        writer.runs.create("r", base_revision=None, edits_through=0, created_at="")
+        token = writer.runs.acquire("r", HOLDER, 60)
+        assert token is not None
+        writer.runs.claim(digest("c"), token, "x")
+    expected = {
+        "input_history": ("hash", hash_value(1)),
+        "artefact_history": ("hash", digest(1)),
+        "trace_list": ("signature", digest("s")),
+        "revision_list": ("hash", digest(("revision", 1))),
+        "blob_list": ("hash", digest("b")),
+        "claim_list": ("signature", digest("c")),
+    }
+    browser = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    shown = {
+        view: (column, browser.execute(f"SELECT {column} FROM {view}").get) for view, (column, _) in expected.items()
+    }
+    views = {row[0] for row in browser.execute("SELECT name FROM sqlite_schema WHERE type = 'view'")}
+    browser.close()
+    assert shown == expected
+    assert views == set(expected)
 
 
 @given(manifests=st.lists(st.sets(st.integers(0, 5)), max_size=8))

@@ -108,6 +108,17 @@ def test_write_transactions_do_not_nest(store: SqliteMetadata) -> None:
         assert reader.events.latest_input("a") is not None
 
 
+def test_the_write_lock_is_held_from_the_beginning(store: SqliteMetadata, path: Path) -> None:
+    """What a writer reads first is still true when it writes: nobody else can begin meanwhile, even without a queue."""
+    other = open_sqlite(path, busy_seconds=0.05)
+    with store.write() as writer:
+        assert writer.events.last_seq() == (0, 0)
+        with pytest.raises(StoreUnavailableError, match=f"locked by process {os.getpid()}"), other.write():
+            pass
+    _append(other, "a")
+    other.close()
+
+
 def test_a_reader_sees_one_moment(store: SqliteMetadata, path: Path) -> None:
     """What another process commits in the meantime is not seen until the next reading."""
     other = open_sqlite(path)
