@@ -24,6 +24,7 @@ from renku_store.errors import (
     InvalidIdError,
     NotFoundError,
     RevisionExistsError,
+    StoreError,
     StoreUnavailableError,
     UnsupportedFormatError,
 )
@@ -43,12 +44,16 @@ _DATABASE = "metadata.db"
 
 @dataclass(frozen=True, slots=True)
 class MovieSummary:
-    """A movie in a list: its newest revision (None: none yet), how many artefacts that has, and their bytes."""
+    """A movie in a list: its newest revision (None: none yet), how many artefacts that has, and their bytes.
+
+    `problem` says why a movie cannot be opened; the others of the list are none the worse for it.
+    """
 
     id: str
-    revision: str | None
-    artefacts: int
-    bytes: int
+    revision: str | None = None
+    artefacts: int = 0
+    bytes: int = 0
+    problem: StoreError | None = None
 
 
 class Store:
@@ -105,7 +110,10 @@ class Store:
         self.close()
 
     def _summary(self, movie: str) -> MovieSummary:
-        current = self.movie(movie).manifests.current()
+        try:
+            current = self.movie(movie).manifests.current()
+        except StoreError as error:
+            return MovieSummary(movie, problem=error)
         artefacts = current[0].artefacts if current else {}
         size = sum(artefact.size for artefact in artefacts.values())
         return MovieSummary(movie, current[0].revision if current else None, len(artefacts), size)

@@ -12,7 +12,7 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import Cell, note, print_heading, print_json, print_line, print_table, styled
 from renku_cli.revision_causes import reasons_between
-from renku_cli.text import cost, size
+from renku_cli.text import cost, count, size
 from renku_store import Changes, DamageError, Manifest, Movie, Reason, RevisionDiff, diff_revisions
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
@@ -77,7 +77,9 @@ def _show(a: Manifest, b: Manifest, changes: RevisionDiff, reasons: dict[str, li
         print_table(("", "artefact", a.revision, b.revision, "reasons"), artefacts, right=(a.revision, b.revision))
     if not inputs and not artefacts:
         print_line(f"{a.revision} and {b.revision} hold the same.")
-    print_line(f"{len(inputs)} inputs and {len(artefacts)} artefacts differ; {cost(spent)} from one to the other.")
+    print_line(
+        f"{count(len(inputs), 'input')} and {count(len(artefacts), 'artefact')} differ; {cost(spent)} from one to the other."
+    )
 
 
 def _each(changes: Changes) -> list[tuple[str, str]]:

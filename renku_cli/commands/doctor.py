@@ -13,6 +13,7 @@ from renku_cli.grammar import GlobalOptions, command
 from renku_cli.opening import root_of
 from renku_cli.output import print_heading, print_json, print_line, print_table, styled
 from renku_cli.probes import Check, check_root
+from renku_cli.text import count
 from renku_store import StoreError, __version__, open_store
 
 UNSAFE: Final = 5
@@ -97,6 +98,6 @@ def _driver(root: str) -> list[Check]:
     try:
         with open_store(root) as store:
             movies = store.ids()
-            return [Check("store", "ok", f"{store.root} can be opened; it holds {len(movies)} movies.")]
+            return [Check("store", "ok", f"{store.root} can be opened; it holds {count(len(movies), 'movie')}.")]
     except StoreError as error:
         return [Check("store", "failed", error.message)]

@@ -56,15 +56,23 @@ def blueprint_source(blueprint: str | None, graph: str | None) -> Json:
 @command("movies", "renku-store movies", "renku-store --root demo-build movies --json")
 @click.pass_obj
 def movies(options: GlobalOptions) -> None:
-    """Each with its newest revision, the number of artefacts in it and their bytes."""
+    """Each with its newest revision, the number of artefacts in it and their bytes.
+
+    One that cannot be opened is listed all the same; its error follows the list.
+    """
     with open_root(options) as store:
         found = store.movies()
         if options.as_json:
             print_json(
                 [{"id": m.id, "revision": m.revision, "artefacts": m.artefacts, "bytes": m.bytes} for m in found]
             )
-            return
-        rows = [(m.id, m.revision or "-", str(m.artefacts), size(m.bytes)) for m in found]
-        print_table(("movie", "revision", "artefacts", "size"), rows, right=("artefacts", "size"))
-        if not found:
-            note(f"There is no movie in {store.root}. `renku-store init MOVIE` creates one.")
+        else:
+            rows = [
+                (m.id, m.revision or ("damaged" if m.problem else "-"), str(m.artefacts), size(m.bytes)) for m in found
+            ]
+            print_table(("movie", "revision", "artefacts", "size"), rows, right=("artefacts", "size"))
+            if not found:
+                note(f"There is no movie in {store.root}. `renku-store init MOVIE` creates one.")
+        for movie in found:
+            if movie.problem is not None:
+                raise movie.problem

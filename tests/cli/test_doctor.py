@@ -31,7 +31,7 @@ def test_the_root_itself_is_tried_where_it_is_there(call: Call, built: str, plac
     before = sorted(path.name for path in (place / "builds").iterdir())
     shown = call("doctor").out
     assert "root\tok\tbuilds\n" in shown
-    assert "it holds 1 movies" in shown
+    assert "it holds 1 movie" in shown
     assert sorted(path.name for path in (place / "builds").iterdir()) == before
 
 

@@ -233,3 +233,14 @@ def test_a_root_that_is_a_file_cannot_be_used(call: Call, place: Path) -> None:
     (place / "file").write_text("")
     done = call("movies", "--root", "file", "--json")
     assert (done.code, done.error["kind"]) == (5, "StoreUnavailableError")
+
+
+def test_one_damaged_movie_is_listed_and_harms_no_other(call: Call, movie: str, place: Path) -> None:
+    """`movies` shows the others, and then the error of the one that cannot be opened, with its exit code."""
+    call("init", "other")
+    (place / "builds" / "other" / "format.json").write_text('{"format": 99}')
+    done = call("movies", "--json")
+    assert [entry["id"] for entry in done.json] == ["other", movie]
+    assert done.code == 5
+    assert done.error["kind"] == "UnsupportedFormatError"
+    assert "damaged" in call("movies").out
