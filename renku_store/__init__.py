@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from renku_store.differences import Changes as Changes
     from renku_store.differences import RevisionDiff as RevisionDiff
     from renku_store.differences import diff_revisions as diff_revisions
+    from renku_store.edits import movie_blueprint as movie_blueprint
+    from renku_store.edits import set_inputs as set_inputs
     from renku_store.errors import BadInputError as BadInputError
     from renku_store.errors import BlobCorruptError as BlobCorruptError
     from renku_store.errors import BlobMissingError as BlobMissingError
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from renku_store.hashing import hash_value as hash_value
     from renku_store.movie import ManifestService as ManifestService
     from renku_store.movie import Movie as Movie
+    from renku_store.outlook import plan_movie as plan_movie
     from renku_store.planner import Planner as Planner
     from renku_store.plans import PlanStore as PlanStore
     from renku_store.producers.demo.sample import sample_blueprint as sample_blueprint
@@ -101,11 +104,8 @@ if TYPE_CHECKING:
     from renku_store.regenerate import MovieStatus as MovieStatus
     from renku_store.regenerate import RunReport as RunReport
     from renku_store.regenerate import abandon as abandon
-    from renku_store.regenerate import movie_blueprint as movie_blueprint
     from renku_store.regenerate import movie_status as movie_status
-    from renku_store.regenerate import plan_movie as plan_movie
     from renku_store.regenerate import run_movie as run_movie
-    from renku_store.regenerate import set_inputs as set_inputs
     from renku_store.running.concurrency import ConcurrencyLimiter as ConcurrencyLimiter
     from renku_store.running.concurrency import resolve_concurrency as resolve_concurrency
     from renku_store.running.runner import Runner as Runner
@@ -205,18 +205,18 @@ _ROOMS = {
     "hash_bytes": "hashing",
     "hash_value": "hashing",
     "load_yaml_mapping": "blueprint",
-    "movie_blueprint": "regenerate",
+    "movie_blueprint": "edits",
     "movie_status": "regenerate",
     "open_store": "store",
     "parse_blueprint": "blueprint",
     "parse_graph": "blueprint",
     "parse_value": "blueprint",
-    "plan_movie": "regenerate",
+    "plan_movie": "outlook",
     "run_movie": "regenerate",
     "resolve_concurrency": "running.concurrency",
     "sample_blueprint": "producers.demo.sample",
     "sample_inputs": "producers.demo.sample",
-    "set_inputs": "regenerate",
+    "set_inputs": "edits",
 }
 
 __all__ = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import orjson
 import zstandard
@@ -24,6 +25,8 @@ from renku_store.records.manifest import ArchiveRef
 
 _ARCHIVE_NAME = re.compile(r"([0-9a-f-]{36})\.jsonl\.zst")
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_SLICE_BYTES: Final = 1_024
+"""What is unpacked at a time: zstd makes at most 32 MB of it, and of events far less."""
 
 
 def archive_path(run: str) -> str:
@@ -66,8 +69,8 @@ class ArchiveStore:
     def read(self, run: str, expected: str | None = None) -> Iterator[Event]:
         """The events of a run's archive, verified against the hash that a manifest says, where one does.
 
-        Raises `BlobMissingError` or `BlobCorruptError` where they cannot be had, `UnsupportedFormatError` for an archive
-        of a newer version.
+        Raises `BlobMissingError` or `BlobCorruptError` where they cannot be had, `UnsupportedFormatError` where a newer
+        version wrote them.
         """
         name = archive_path(run)
         data = self._driver.read(name)
@@ -86,10 +89,8 @@ def _lines(data: bytes) -> Iterator[bytes]:
     """The lines of a whole frame, without holding all of them; `ZstdError` for one that was cut off or altered."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=bounds.COMPRESSION_WINDOW_MAX_BYTES).decompressobj()
     rest = b""
-    for start in range(0, len(data), bounds.COMPRESSION_SAMPLE_BYTES):
-        *lines, rest = (rest + decompressor.decompress(data[start : start + bounds.COMPRESSION_SAMPLE_BYTES])).split(
-            b"\n"
-        )
+    for start in range(0, len(data), _SLICE_BYTES):
+        *lines, rest = (rest + decompressor.decompress(data[start : start + _SLICE_BYTES])).split(b"\n")
         yield from lines
         if decompressor.eof:
             break

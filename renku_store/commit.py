@@ -9,30 +9,38 @@ can be repaired from the objects, and is, when the movie is opened for writing).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final, TypeVar
 
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
-from renku_store.errors import DamageError, LeaseLostError, ManifestConflictError
+from renku_store.errors import DamageError, LeaseLostError, ManifestConflictError, NotFoundError, RevisionExistsError
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import ManifestStore, encode_manifest, named_blobs
 from renku_store.metadata.base import Intent, MetadataStore, RevisionRow, Writer
-from renku_store.records.events import Event, RunEvent, RunEventKind
+from renku_store.records.events import RunEvent
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import ArchiveRef, Manifest
+from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput
 from renku_store.records.run import LeaseToken
+
+T = TypeVar("T")
+
+_GROUP: Final = 1_000
+"""Events or blobs that are held at a time when an index is filled from the objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedRevision:
-    """A revision that is published: its name and the hash of its manifest."""
+    """A revision that is published: its name, the hash of its manifest, and the run that published it."""
 
     revision: str
     hash: str
+    run: str
 
 
 class Committer:
@@ -54,25 +62,42 @@ class Committer:
         self._archives = archives
         self._clock = clock
 
-    def archive(self, run: str, edits_through: int) -> ArchiveRef:
-        """Archive a run: its own events, and the movie-wide edits up to `edits_through` that no revision has taken."""
-        taken = [event for event in self._pending() if (event.seq or 0) <= edits_through]
+    def archive(self, run: str, edits_through: int, *, token: LeaseToken | None = None) -> ArchiveRef:
+        """Archive a run: its own events, and the movie-wide edits up to `edits_through` that no revision has taken.
+
+        Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` for a run that has published:
+        its archive is named by a manifest.
+        """
+        taken = [event for event in self._events.pending() if (event.seq or 0) <= edits_through]
         own = self._events.stream(run=run)
-        return self._archives.write(run, (event for part in (taken, own) for event in part))
+        data = self._archives.encode(run, (event for part in (taken, own) for event in part))
+        # Under the write lock, so that nobody takes the run over, and publishes, between the look and the replacing.
+        with self._metadata.write() as transaction:
+            self._check_run(transaction, run, token, None)
+            self._withdraw(transaction, run)
+            return self._archives.save(run, data)
+
+    def _withdraw(self, transaction: Writer, run: str) -> None:
+        """Drop what a run had meant to publish: that names the archive which is about to be replaced."""
+        for intent in transaction.revisions.intents():
+            if intent.run == run:
+                if self._manifests.raw(intent.number) == intent.manifest:
+                    raise _published_already(run, revision_name(intent.number))
+                transaction.revisions.drop_intent(run)
 
     def publish(self, manifest: Manifest, *, token: LeaseToken | None = None) -> PublishedRevision:
         """Publish a manifest whose blobs and archive are durable, as the revision after its base.
 
-        Raises `LeaseLostError` if `token` is no longer the run's, `BlobMissingError` for a blob that is not there, and
-        `ManifestConflictError` with both hashes if the revision exists with other bytes or the base is another one.
+        Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` if the run has published
+        another revision, `BlobMissingError` for a blob that is not there, and `ManifestConflictError` with both hashes
+        if the revision exists with other bytes or the base is another one.
         """
         number = revision_number(manifest.revision)
         self._check_base(manifest, number)
         encoded = encode_manifest(manifest)
         self._blobs.put_many(list(encoded.pages.values()))
         with self._metadata.write() as transaction:
-            if token is not None and not transaction.runs.holds(token):
-                raise LeaseLostError(f"The run {token.run} was taken over.", hint="`renku-store status` shows by whom.")
+            self._check_run(transaction, manifest.run, token, manifest.revision)
             self._blobs.revive(transaction, named_blobs(manifest, encoded.pages))
             intent = Intent(run=manifest.run, number=number, hash=encoded.hash, manifest=encoded.data)
             transaction.revisions.put_intent(intent)
@@ -91,35 +116,61 @@ class Committer:
             booked = reader.revisions.newest()
             intents = reader.revisions.intents()
         if booked is None:
-            self._restore()
-        for number in range((booked.number if booked else 0) + 1, newest + 1):
-            self._book(*self._manifests.load(number, None))
-        if newest:
-            self._point(newest)
+            self._restore(newest)
+        self._catch_up(newest)
+        self._point(newest)
         for intent in intents:
             if intent.number <= newest:
                 self._drop_intent(intent.run)
 
-    def _restore(self) -> None:
-        """Fill an empty index with every blob there is and every archived event; booking then says what is published."""
-        runs = self._archives.runs()
-        if not runs:
+    def _catch_up(self, newest: int) -> None:
+        """Book, in rising order, every revision up to `newest` that is not in the index yet.
+
+        A damaged one is left out: it harms neither the others nor the opening of the movie.
+        """
+        with self._metadata.read() as reader:
+            booked = reader.revisions.newest()
+        for number in range((booked.number if booked else 0) + 1, newest + 1):
+            # Its creator may have died before its name was durable; a row would promise what a power cut can take back.
+            self._manifests.settle(number)
+            with suppress(DamageError, NotFoundError):
+                self._book(*self._manifests.load(number, self._manifests.expected(number)))
+
+    def _restore(self, newest: int) -> None:
+        """Fill an empty index with every blob and every archived event; booking then says what is published."""
+        with self._metadata.read() as reader:
+            known = {record.run for record in reader.runs.list()}
+        archived = [run for run in self._archives.runs() if run not in known]
+        if not archived:
             return
-        digests = list(self._blobs.digests())
+        # Edits come back in the order in which revisions took them, then those that none has taken.
+        chain = (self._manifests.glance(number).get("run") for number in range(1, newest + 1))
+        published = [run for run in dict.fromkeys(chain) if run in archived]
+        digests = iter(dict.fromkeys(self._blobs.digests()))
         with self._metadata.write() as transaction:
+            for group in _groups(digests):
+                self._revive_all(transaction, group)
+            for run in [*published, *sorted(set(archived) - set(published))]:
+                steps: list[RunEvent] = []
+                with suppress(DamageError):  # what is left of a damaged archive is better than a movie that cannot open
+                    for events in _groups(self._archives.read(run)):
+                        transaction.events.append(events)
+                        steps += [event for event in events if isinstance(event, RunEvent)]
+                self._restore_run(transaction, run, steps)
+
+    def _revive_all(self, transaction: Writer, digests: list[str]) -> None:
+        try:
+            self._blobs.revive(transaction, digests)
+        except DamageError:
             for digest in digests:
                 with suppress(DamageError):  # a missing row promises nothing (invariant 8)
                     self._blobs.revive(transaction, [digest])
-            for run in runs:
-                events = list(self._archives.read(run))
-                transaction.events.append(events)
-                self._restore_run(transaction, run, [event for event in events if isinstance(event, RunEvent)])
 
     def _restore_run(self, transaction: Writer, run: str, steps: list[RunEvent]) -> None:
         """The row of a run, as its own events tell; a later booking says `published`."""
         if transaction.runs.get(run) is not None or not steps:
             return
-        base = steps[-1].data.get("base")
+        base = next((step.data["base"] for step in reversed(steps) if "base" in step.data), None)
         ended = steps[-1].kind in {"abandoned", "unchanged"}
         transaction.runs.create(
             run, base_revision=base if isinstance(base, str) else None, edits_through=0, created_at=steps[0].created_at
@@ -131,7 +182,7 @@ class Committer:
     def _check_base(self, manifest: Manifest, number: int) -> None:
         base = self._manifests.raw(number - 1) if number > 1 else None
         actual = hash_bytes(base) if base is not None else None
-        if actual != manifest.base_hash:
+        if actual != manifest.base_hash or (number > 1 and base is None):
             raise ManifestConflictError(
                 f"{manifest.revision} was built on {manifest.base_hash}, but {revision_name(number - 1)} is {actual}.",
                 expected=manifest.base_hash,
@@ -153,13 +204,18 @@ class Committer:
                     hint="Run again: it plans on the new revision, and nothing is made twice.",
                 )
         self._manifests.advance(intent.number, intent.hash, timestamp(self._clock.now()))
+        # Whoever published the base may have died before it was booked.
+        self._catch_up(intent.number - 1)
         self._book(*self._manifests.load(intent.number, intent.hash))
-        return PublishedRevision(revision, intent.hash)
+        return PublishedRevision(revision, intent.hash, intent.run)
 
     def _point(self, number: int) -> None:
-        data = self._manifests.raw(number)
-        if data is not None:
-            self._manifests.advance(number, hash_bytes(data), timestamp(self._clock.now()))
+        """Let the pointer name the newest revision that is booked: then its bytes were seen to be right."""
+        with self._metadata.read() as reader:
+            row = reader.revisions.get(number)
+        data = self._manifests.raw(number) if row else None
+        if row is not None and data is not None and hash_bytes(data) == row.hash:
+            self._manifests.advance(number, row.hash, timestamp(self._clock.now()))
 
     def _drop_intent(self, run: str) -> None:
         with self._metadata.write() as transaction:
@@ -168,8 +224,7 @@ class Committer:
     def _book(self, manifest: Manifest, digest: str) -> None:
         """Index a published revision; everything comes from the objects, so that a repair does the very same."""
         number = revision_number(manifest.revision)
-        base = self._manifests.load(number - 1, manifest.base_hash)[0] if number > 1 else None
-        events = list(self._archives.read(manifest.run, manifest.archive.hash)) if manifest.archive else []
+        base = self._base(number, manifest)
         row = RevisionRow(
             number=number,
             hash=digest,
@@ -180,38 +235,84 @@ class Committer:
             reused=manifest.metrics.reused,
             cost=manifest.metrics.cost,
         )
-        encoded = encode_manifest(manifest)
         with self._metadata.write() as transaction:
-            transaction.events.append(events)
+            taken = self._append_archived(transaction, manifest)
             if transaction.runs.get(manifest.run) is None:
                 transaction.runs.create(
                     manifest.run, base_revision=manifest.base_revision, edits_through=0, created_at=manifest.created_at
                 )
             if transaction.revisions.get(number) is None:
-                transaction.events.append([self._run_event(manifest.run, "published", {"revision": manifest.revision})])
+                transaction.events.append([self._published_event(manifest)])
             transaction.revisions.book(
                 row,
-                blobs=named_blobs(manifest, encoded.pages),
+                blobs=named_blobs(manifest, (page.hash for page in manifest.pages or ())),
                 inputs=_changed(base.inputs if base else {}, manifest.inputs),
                 artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
-                taken=[event.id for event in events if event.run is None],
+                taken=taken,
             )
             transaction.runs.update(
                 manifest.run, status="published", revision=manifest.revision, ended_at=manifest.created_at
             )
-            transaction.revisions.drop_intent(manifest.run)
+            for intent in transaction.revisions.intents():
+                if intent.number <= number:
+                    transaction.revisions.drop_intent(intent.run)
 
-    def _run_event(self, run: str, kind: RunEventKind, data: dict[str, str]) -> RunEvent:
-        now = timestamp(self._clock.now())
-        return RunEvent(id=self._events.new_id(), run=run, kind=kind, data=dict(data), created_at=now)
+    def _base(self, number: int, manifest: Manifest) -> Manifest | None:
+        """The revision before; None where there is none that can be read: then everything counts as changed."""
+        with suppress(DamageError, NotFoundError):
+            return self._manifests.load(number - 1, manifest.base_hash)[0] if number > 1 else None
+        return None
 
-    def _pending(self) -> list[Event]:
-        with self._metadata.read() as reader:
-            return [*reader.events.pending_inputs(), *reader.events.pending_artefacts()]
+    def _append_archived(self, transaction: Writer, manifest: Manifest) -> list[str]:
+        """See that the index has a run's archived events; gives the ids of the movie-wide edits that it took.
+
+        Those of an archive that is damaged stay pending: nothing that a person said is lost.
+        """
+        taken: list[str] = []
+        if manifest.archive is not None:
+            with suppress(DamageError):
+                for events in _groups(self._archives.read(manifest.run, manifest.archive.hash)):
+                    transaction.events.append(events)
+                    taken += [event.id for event in events if event.run is None]
+        return taken
+
+    def _published_event(self, manifest: Manifest) -> RunEvent:
+        return RunEvent(
+            id=self._events.new_id(),
+            run=manifest.run,
+            kind="published",
+            data={"revision": manifest.revision},
+            created_at=manifest.created_at,
+        )
+
+    def _check_run(self, transaction: Writer, run: str, token: LeaseToken | None, revision: str | None) -> None:
+        """Refuse a run that others hold by now, or that has published another revision than this."""
+        if token is not None and not transaction.runs.holds(token):
+            raise LeaseLostError(f"The run {token.run} was taken over.", hint="`renku-store status` shows by whom.")
+        record = transaction.runs.get(run)
+        if record is not None and record.revision is not None and record.revision != revision:
+            raise _published_already(run, record.revision)
 
 
-def _changed(base: Mapping[str, object], present: Mapping[str, object]) -> dict[str, str]:
-    """The ids whose hash is another than in the base, with the new hash."""
-    before = {key: getattr(value, "hash", None) for key, value in base.items()}
-    after: Iterable[tuple[str, str]] = ((key, getattr(value, "hash", "")) for key, value in present.items())
-    return {key: digest for key, digest in after if before.get(key) != digest}
+def _changed(
+    base: Mapping[str, ManifestInput | ManifestArtefact], present: Mapping[str, ManifestInput | ManifestArtefact]
+) -> dict[str, str | None]:
+    """The ids whose hash is another than in the base, with the new hash; None for those that are no more."""
+    changed: dict[str, str | None] = dict.fromkeys(base.keys() - present.keys())
+    changed.update(
+        {key: value.hash for key, value in present.items() if key not in base or base[key].hash != value.hash}
+    )
+    return changed
+
+
+def _published_already(run: str, revision: str) -> RevisionExistsError:
+    return RevisionExistsError(
+        f"The run {run} has published {revision} already.", hint="What comes after it is another run's."
+    )
+
+
+def _groups(items: Iterable[T]) -> Iterator[list[T]]:
+    """The items in lists, in order, of which one is held at a time."""
+    remaining = iter(items)
+    while group := list(islice(remaining, _GROUP)):
+        yield group

@@ -17,7 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 from renku_store import bounds
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidIdError, NotFoundError, UnsupportedFormatError
-from renku_store.hashing import canonical_document, exact_numbers, hash_bytes, manifest_content_hash, parse_json
+from renku_store.hashing import (
+    canonical_document,
+    exact_numbers,
+    hash_bytes,
+    hash_value,
+    manifest_content_hash,
+    parse_json,
+)
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestArtefact, PageRef, Pointer
 
@@ -86,6 +93,20 @@ def named_blobs(manifest: Manifest, pages: Iterable[str]) -> set[str]:
     return blobs
 
 
+def contradiction(manifest: Manifest) -> str | None:
+    """The first thing that a manifest says twice, and not the same both times; None where it agrees with itself."""
+    if manifest.content_hash != manifest_content_hash(manifest):
+        return "contentHash"
+    for key, given in manifest.inputs.items():
+        if (given.blob or hash_value(given.value)) != given.hash:
+            return f"inputs.{key}"
+    for key, held in manifest.artefacts.items():
+        if (held.blob if held.inline is None else hash_bytes(held.inline.encode())) != held.hash:
+            return f"artefacts.{key}"
+    named = manifest.archive.name if manifest.archive else None
+    return "archive" if named not in {None, f"events/{manifest.run}.jsonl.zst"} else None
+
+
 class ManifestStore:
     """The manifests of one movie; `read_blob` gives the verified bytes of a page."""
 
@@ -124,9 +145,7 @@ class ManifestStore:
         manifest = self._decode(revision, data)
         if manifest.revision != revision:
             raise _corrupt(revision, f"it calls itself {manifest.revision[:32]!a}")
-        if expected is None and (
-            manifest.content_hash != manifest_content_hash(manifest) or canonical_document(parse_json(data)) != data
-        ):
+        if expected is None and (contradiction(manifest) or canonical_document(parse_json(data)) != data):
             raise _corrupt(revision, "it contradicts itself")
         return manifest, digest
 
@@ -138,12 +157,16 @@ class ManifestStore:
         pointer = self.pointer()
         if pointer is not None and pointer.revision == revision_name(number):
             return pointer.hash
-        try:
-            following = orjson.loads(self.raw(number + 1) or b"{}")
-        except orjson.JSONDecodeError:
-            return None
-        said = following.get("baseHash") if isinstance(following, dict) else None
+        said = self.glance(number + 1).get("baseHash")
         return said if isinstance(said, str) else None
+
+    def glance(self, number: int) -> dict[str, Any]:
+        """What a manifest says, unverified and without its pages; nothing where it cannot be read."""
+        try:
+            document = orjson.loads(self.raw(number) or b"{}")
+        except orjson.JSONDecodeError:
+            return {}
+        return document if isinstance(document, dict) else {}
 
     def settle(self, number: int) -> None:
         """Make the name of a manifest durable, whose creator may have died before it did."""
@@ -183,7 +206,7 @@ class ManifestStore:
             revision_number(pointer.revision)
         except (BlobMissingError, ValidationError, InvalidIdError):
             return None
-        return pointer
+        return pointer if pointer.manifest == manifest_path(pointer.revision) else None
 
     def newest(self) -> int:
         """The number of the newest revision, 0 for none: the pointer's, or a later one that it does not name yet."""

@@ -8,25 +8,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
-import orjson
-
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.commit import Committer, PublishedRevision
 from renku_store.drivers.base import Driver
-from renku_store.errors import InvalidIdError, ManifestConflictError, NotFoundError, RevisionExistsError
+from renku_store.errors import (
+    InvalidIdError,
+    InvalidValueError,
+    ManifestConflictError,
+    NotFoundError,
+    RevisionExistsError,
+)
 from renku_store.events import EventLog
 from renku_store.hashing import exact_numbers, parse_json
 from renku_store.leases import RunLeases
-from renku_store.manifests import ManifestStore
+from renku_store.manifests import ManifestStore, contradiction
 from renku_store.metadata.base import MetadataStore
 from renku_store.plans import PlanStore
-from renku_store.projection import fold_artefacts, fold_inputs, next_manifest
+from renku_store.projection import edits_reflected, fold_artefacts, fold_inputs, next_manifest
 from renku_store.records._base import Json
-from renku_store.records.ids import revision_name, revision_number
+from renku_store.records.ids import check_id, revision_name, revision_number
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
-from renku_store.records.run import LeaseToken
+from renku_store.records.run import LeaseToken, RunRecord
 
 _SHORT_REVISION = re.compile(r"(?:rev-)?0*([1-9]\d{0,11})")
 
@@ -37,10 +41,10 @@ class ManifestService:
     def __init__(
         self,
         movie: str,
-        metadata: MetadataStore | None,
+        metadata: MetadataStore,
         events: EventLog,
         manifests: ManifestStore,
-        committer: Committer | None,
+        committer: Committer,
         clock: Clock,
     ) -> None:
         self._movie = movie
@@ -79,7 +83,7 @@ class ManifestService:
             return revision_name(newest)
         match = _SHORT_REVISION.fullmatch(name)
         if match is None:
-            raise InvalidIdError(f"{name!a} is not a revision.", hint="Use rev-0001 and so on, or latest.")
+            raise InvalidIdError(f"{name[:64]!a} is not a revision.", hint="Use rev-0001 and so on, or latest.")
         number = int(match[1])
         if number > newest or not self._manifests.exists(number):
             known = f"The newest is {revision_name(newest)}." if newest else "There is none yet: `renku-store run`."
@@ -99,7 +103,8 @@ class ManifestService:
         """Fold what happened since the base of `target_revision` over that base, without publishing it.
 
         These are the movie-wide edits and artefact events that no revision has taken, and the events of `run` if one
-        is named. Raises `NotFoundError` if the base does not exist, `RevisionExistsError` if the target already does.
+        is named: then only the edits that it had seen when it planned. Raises `NotFoundError` if the base does not
+        exist, `RevisionExistsError` if the target already does.
         """
         number = revision_number(target_revision)
         if self._manifests.exists(number):
@@ -107,7 +112,8 @@ class ManifestService:
                 f"{target_revision} is published already.", hint="Build the one after the newest."
             )
         base, base_hash = self._load(number - 1) if number > 1 else (None, None)
-        pending = self._events.pending()
+        planned = self._record(run) if run else None
+        pending = [e for e in self._events.pending() if planned is None or (e.seq or 0) <= planned.edits_through]
         own = list(self._events.stream(run=run)) if run else []
         events = [*pending, *own]
         return next_manifest(
@@ -128,13 +134,11 @@ class ManifestService:
     ) -> PublishedRevision:
         """Publish a manifest as the revision after the one whose hash is `previous_hash` (None: as the first).
 
-        Its events are archived first if it names no archive. Raises `ManifestConflictError` with both hashes if
-        someone else published meanwhile, `LeaseLostError` if `token` is no longer its run's.
+        Its events are archived first if it names no archive, and with them the pending edits that went into it; edits
+        made since wait for the next one. Raises `ManifestConflictError` with both hashes if someone else published
+        meanwhile, `LeaseLostError` if `token` is no longer its run's, `RevisionExistsError` if that run has published,
+        `InvalidValueError` for a manifest that contradicts itself.
         """
-        if self._committer is None:
-            raise NotFoundError(
-                f"The movie {self._movie} was opened read-only.", hint="Open it where it can be written."
-            )
         if manifest.base_hash != previous_hash:
             raise ManifestConflictError(
                 f"{manifest.revision} names {manifest.base_hash} as its base, not {previous_hash}.",
@@ -142,27 +146,45 @@ class ManifestService:
                 actual=manifest.base_hash,
                 hint="Build it on the current revision.",
             )
+        self._check_sound(manifest)
         if manifest.archive is None:
-            through = max((event.seq or 0 for event in self._events.pending()), default=0)
-            archive = self._committer.archive(manifest.run, through)
+            archive = self._committer.archive(manifest.run, self._edits_through(manifest), token=token)
             manifest = manifest.model_copy(update={"archive": archive})
         return self._committer.publish(manifest, token=token)
+
+    def _check_sound(self, manifest: Manifest) -> None:
+        """Refuse what could be published but not be read again."""
+        number = revision_number(manifest.revision)
+        wrong = contradiction(manifest)
+        if manifest.movie != self._movie:
+            wrong = "movie"
+        elif manifest.base_revision != (revision_name(number - 1) if number > 1 else None):
+            wrong = "baseRevision"
+        if wrong is not None:
+            raise InvalidValueError(
+                f"The {wrong} of {manifest.revision} is not what it must be.",
+                hint="Build it with `build_from_events` or `RunResult.build_manifest`.",
+            )
+
+    def _edits_through(self, manifest: Manifest) -> int:
+        """The last movie-wide edit that a manifest took: as its run's plan says or, without a run, as it shows."""
+        record = self._record(manifest.run)
+        if record is not None:
+            return record.edits_through
+        return edits_reflected(self._events.pending(), manifest, self._events.stream(run=manifest.run))
+
+    def _record(self, run: str) -> RunRecord | None:
+        with self._metadata.read() as reader:
+            return reader.runs.get(run)
 
     def _load(self, number: int) -> tuple[Manifest, str]:
         return self._manifests.load(number, self._expected(number))
 
     def _expected(self, number: int) -> str | None:
-        """What the hash of a manifest must be, from whoever knows: the pointer, the index, or the revision after it."""
-        pointer = self._manifests.pointer()
-        if pointer is not None and pointer.revision == revision_name(number):
-            return pointer.hash
-        if self._metadata is not None:
-            with self._metadata.read() as reader:
-                row = reader.revisions.get(number)
-            if row is not None:
-                return row.hash
-        following = self._manifests.raw(number + 1)
-        return orjson.loads(following).get("baseHash") if following else None
+        """What the hash of a manifest must be, from whoever knows: the index, the pointer, or the revision after it."""
+        with self._metadata.read() as reader:
+            row = reader.revisions.get(number)
+        return self._manifests.expected(number) if row is None else row.hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +207,11 @@ class Movie:
     closing: Callable[[], None]
 
     def artefact(self, artefact_id: str, revision: str = "latest") -> ManifestArtefact:
-        """An artefact as a revision holds it; `NotFoundError` with the nearest names where it does not."""
+        """An artefact as a revision holds it; `NotFoundError` with the nearest names where it does not.
+
+        Raises `InvalidIdError` for what cannot be the id of an artefact.
+        """
+        check_id("artefact", artefact_id)
         manifest = self.manifests.load(revision)
         if artefact_id not in manifest.artefacts:
             near = difflib.get_close_matches(artefact_id, manifest.artefacts, n=3, cutoff=0.5)

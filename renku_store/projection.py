@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from renku_store import bounds
 from renku_store.hashing import content_hash
-from renku_store.records.events import ArtefactEvent, InputEvent
-from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, Metrics
+from renku_store.records.events import ArtefactEvent, Event, InputEvent
+from renku_store.records.manifest import ArchiveRef, ArtefactValue, Manifest, ManifestArtefact, ManifestInput, Metrics
 
 
 def fold_inputs(base: Mapping[str, ManifestInput], events: Iterable[InputEvent]) -> dict[str, ManifestInput]:
@@ -33,6 +33,45 @@ def fold_artefacts(
                 edited_by=event.edited_by if event.status == "edited" else None,
             )
     return artefacts
+
+
+def edits_reflected(pending: Sequence[Event], manifest: Manifest, own: Iterable[Event]) -> int:
+    """The number (`seq`) up to which pending edits, oldest first, have gone into a manifest; 0 for none.
+
+    Folded, they come to what the manifest holds; what its run's `own` events say of an id overrules them.
+    """
+    overruled = {_subject(event) for event in own}
+    held = {("input", key): value.hash for key, value in manifest.inputs.items()}
+    held.update({("artefact", key): value.hash for key, value in manifest.artefacts.items()})
+    differing: set[tuple[str, str]] = set()
+    through = 0
+    for event in pending:
+        subject, digest = _subject(event), _digest(event)
+        if subject not in overruled and digest is not None:
+            (differing.discard if held.get(subject) == digest else differing.add)(subject)
+        if not differing:
+            through = event.seq or 0
+    return through
+
+
+def _subject(event: Event) -> tuple[str, str]:
+    match event:
+        case InputEvent():
+            return "input", event.input
+        case ArtefactEvent():
+            return "artefact", event.artefact
+        case _:
+            return "run", event.run
+
+
+def _digest(event: Event) -> str | None:
+    match event:
+        case InputEvent():
+            return event.hash
+        case ArtefactEvent(value=ArtefactValue() as value):
+            return value.hash
+        case _:
+            return None
 
 
 def differs(

@@ -7,35 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 
 from renku_store import bounds
-from renku_store.blueprint import Blueprint, check_input, effective_inputs, expand, parse_blueprint, parse_graph
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
-from renku_store.errors import BlueprintError, DamageError, InvalidValueError, ManifestConflictError, NotFoundError
-from renku_store.hashing import canonical_json, hash_value, parse_json
-from renku_store.media_types import is_json
+from renku_store.errors import InputConflictError, LeaseLostError, ManifestConflictError, NotFoundError, StalePlanError
+from renku_store.hashing import canonical_json, hash_value
+from renku_store.merging import overlaps
 from renku_store.movie import Movie
-from renku_store.planner import Planner
+from renku_store.outlook import Outlook, anything_to_do, look
 from renku_store.projection import differs
 from renku_store.records._base import Json, Record
 from renku_store.records.events import InputEvent, RunEvent, RunEventKind
-from renku_store.records.graph import ProducerGraph
-from renku_store.records.ids import check_id
-from renku_store.records.manifest import Manifest
-from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunOutcome, RunProgress, RunRecord
 from renku_store.running.runner import Runner, RunResult
-from renku_store.selection import documents_needed
 
-BLUEPRINT = "@blueprint"
-CONFIG = "@config"
+OnConflict = Literal["rebase", "fail"]
+"""What a run does when someone else has published meanwhile."""
 
 
 class RunReport(Record):
@@ -58,26 +52,13 @@ class MovieStatus:
     pending: list[InputEvent]
 
 
-@dataclass(frozen=True, slots=True)
-class _Outlook:
-    """What a movie would be: its plan, on which revision, and which values that is made of."""
-
-    plan: ExecutionPlan
-    base: Manifest | None
-    values: dict[str, Json]
-
-
-def plan_movie(movie: Movie, *, inputs: Mapping[str, Json] | None = None) -> ExecutionPlan:
-    """What a run would do now, and why; writes nothing. `inputs` are values for that run alone."""
-    return _look(movie, inputs or {}).plan
-
-
 async def run_movie(
     movie: Movie,
     *,
     produce: Produce,
     inputs: Mapping[str, Json] | None = None,
     concurrency: int | str = bounds.CONCURRENCY_DEFAULT,
+    on_conflict: OnConflict = "rebase",
     on_event: Callable[[RunProgress], None] | None = None,
     stop: asyncio.Event | None = None,
     logger: logging.Logger | None = None,
@@ -86,49 +67,39 @@ async def run_movie(
 
     A run that died, failed or was interrupted is taken up again; `inputs` are private to the run until it publishes,
     and a run with other private inputs is begun anew. When `stop` is set, running calls are cancelled and finished
-    ones kept. Raises `ManifestConflictError` if someone else published meanwhile, and what `Runner.execute` raises.
+    ones kept. If someone else publishes meanwhile, the run plans again on that revision, and nothing is made twice;
+    with `on_conflict="fail"` it raises `ManifestConflictError` or `StalePlanError`, and the next run goes on.
+
+    Raises `InputConflictError` where both changed an input, differently, and what `Runner.execute` raises.
     """
     private = dict(inputs or {})
     unfinished = await asyncio.to_thread(_resumable, movie, private)
+    finished = await asyncio.to_thread(_finish, movie, unfinished.run) if unfinished else None
+    if finished is not None:
+        unfinished = None
     if unfinished is not None:
-        published = await asyncio.to_thread(_finish, movie, unfinished.run)
-        if published is not None:
-            return RunReport(run=unfinished.run, revision=published.revision, status="published")
         private = {**await asyncio.to_thread(_private_inputs, movie, unfinished.run), **private}
-    outlook = await asyncio.to_thread(_look, movie, private)
-    if unfinished is None and not _anything_to_do(outlook):
-        jobs = {job: JobResult(status="clean", signature=entry.signature) for job, entry in outlook.plan.jobs.items()}
-        return RunReport(revision=outlook.plan.base_revision, status="unchanged", jobs=jobs)
+    outlook = await asyncio.to_thread(look, movie, private)
+    if unfinished is None and not anything_to_do(outlook):
+        return _nothing_to_do(outlook, finished)
     run = unfinished.run if unfinished else movie.events.new_id()
-    plan = outlook.plan.model_copy(update={"run": run, "movie": movie.id})
-    token = await asyncio.to_thread(_begin, movie, plan, outlook, private, unfinished)
+    outlook = outlook.of(movie.id, run)
+    token = await asyncio.to_thread(_begin, movie, outlook, private, unfinished)
     runner = Runner(movie, concurrency=concurrency, on_event=on_event, logger=logger)
+    executions: list[RunResult] = []
     with movie.leases.held(token):
-        result = await runner.execute(plan, produce=produce, token=token, stop=stop)
-        report = await asyncio.to_thread(_conclude, movie, result, token)
+        while True:
+            try:
+                executions.append(await runner.execute(outlook.plan, produce=produce, token=token, stop=stop))
+                report = await asyncio.to_thread(_conclude, movie, executions, token)
+                break
+            except (ManifestConflictError, StalePlanError):
+                if on_conflict == "fail":
+                    raise
+                outlook = await asyncio.to_thread(_rebase, movie, outlook, private, token)
     if on_event is not None:
         on_event(_finished(movie, report))
     return report
-
-
-def set_inputs(movie: Movie, values: Mapping[str, Json], *, edited_by: str = "user") -> list[InputEvent]:
-    """Append movie-wide edits, all or none; the next run that plans takes them.
-
-    Ids and types are checked against the movie's blueprint. Raises `InvalidIdError`, `InvalidValueError`,
-    `NotFoundError`.
-    """
-    blueprint = _blueprint_of(movie, values)
-    for key, value in values.items():
-        check_id("input", key)
-        if isinstance(blueprint, Blueprint) and not key.startswith("@"):
-            check_input(blueprint, key, value)
-        canonical_json(value)
-    return movie.events.append_inputs(values, edited_by=edited_by)
-
-
-def movie_blueprint(movie: Movie) -> Blueprint | ProducerGraph | None:
-    """The movie's present blueprint or graph, pending edits included; None before it has one."""
-    return _blueprint_of(movie, {})
 
 
 def movie_status(movie: Movie) -> MovieStatus:
@@ -142,133 +113,12 @@ def abandon(movie: Movie, run: str) -> None:
 
     Raises `NotFoundError` for a run that is not unfinished, `LeaseLostError` while another process holds it.
     """
+    movie.committer.repair()
     record = next((record for record in movie.leases.unfinished() if record.run == run), None)
     if record is None:
         raise NotFoundError(f"There is no unfinished run {run}.", hint="`renku-store status` lists them.")
     token = movie.leases.take_over(run)
     _end(movie, token, "abandoned", record.edits_through, {})
-
-
-# What the movie would be
-
-
-def _look(movie: Movie, private: Mapping[str, Json]) -> _Outlook:
-    # Edits first: one that a run takes in between is then seen twice, which is no harm, and never not at all.
-    pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
-    base, base_hash = movie.manifests.current() or (None, None)
-    edits = {**{event.input: movie.events.read_value(event) for event in pending}, **private}
-    before = _input_values(movie, base, replaced=edits.keys())
-    given = {**before, **edits}
-    graph, values = _expanded(movie.id, given)
-    base_graph, base_values = _base_graph(movie, base, before)
-    documents = _documents(movie, base, documents_needed(graph) | documents_needed(base_graph or graph))
-    damaged = movie.blobs.damaged({a.blob: a.size for a in base.artefacts.values() if a.blob}) if base else set()
-
-    def planned(failed: set[str]) -> ExecutionPlan:
-        return Planner.compute_plan(
-            graph=graph,
-            manifest=base,
-            manifest_hash=base_hash,
-            inputs=values,
-            base_graph=base_graph,
-            base_inputs=base_values,
-            defaults=values.keys() - given.keys(),
-            documents=documents,
-            damaged=damaged,
-            failed=failed,
-            edits_through=max((event.seq or 0 for event in pending), default=0),
-        )
-
-    plan = planned(set())
-    dirty = {entry.signature for entry in plan.jobs.values() if entry.state != "clean" and entry.signature}
-    failed = movie.events.failed(dirty)
-    return _Outlook(planned(failed) if failed else plan, base, values)
-
-
-def _input_values(movie: Movie, base: Manifest | None, *, replaced: Collection[str]) -> dict[str, Json]:
-    """The values of a revision's inputs; a damaged one is no harm where a new value replaces it."""
-    values: dict[str, Json] = {}
-    for key, entry in base.inputs.items() if base else ():
-        try:
-            values[key] = movie.value(entry)
-        except DamageError:
-            if key not in replaced:
-                raise
-    return values
-
-
-def _expanded(movie: str, given: Mapping[str, Json]) -> tuple[ProducerGraph, dict[str, Json]]:
-    """The graph of some inputs, and their values with the blueprint's defaults."""
-    source = given.get(BLUEPRINT)
-    match source:
-        case None:
-            raise NotFoundError(
-                f"The movie {movie} has no blueprint.",
-                hint="`renku-store set @blueprint @FILE`, or `run --blueprint FILE`.",
-            )
-        case str():
-            blueprint = parse_blueprint(source, BLUEPRINT)
-            values = effective_inputs(blueprint, given)
-            return expand(blueprint, values, given.get(CONFIG)), values
-        case dict():
-            return parse_graph(source, given.keys()), dict(given)
-        case _:
-            raise InvalidValueError("The @blueprint is neither YAML text nor a graph.", hint="Set it from a file.")
-
-
-def _base_graph(
-    movie: Movie, base: Manifest | None, before: Mapping[str, Json]
-) -> tuple[ProducerGraph | None, dict[str, Json] | None]:
-    """What the base revision was made from, for reasons; None where it cannot be told any more."""
-    if base is None or base.graph is None:
-        return None, None
-    try:
-        graph = ProducerGraph.model_validate_json(movie.blobs.read(base.graph))
-        return graph, _expanded(movie.id, before)[1]
-    except (DamageError, BlueprintError, InvalidValueError, NotFoundError):
-        return None, None
-
-
-def _documents(movie: Movie, base: Manifest | None, needed: set[str]) -> dict[str, Json]:
-    """The parsed JSON artefacts of the base that some job reads into; one that cannot be read is left out."""
-    documents: dict[str, Json] = {}
-    for key in needed & base.artefacts.keys() if base else ():
-        artefact = base.artefacts[key] if base else None
-        if artefact is not None and is_json(artefact.mime_type):
-            try:
-                documents[artefact.hash] = parse_json(movie.read(artefact))
-            except (DamageError, orjson.JSONDecodeError):
-                continue
-    return documents
-
-
-def _blueprint_of(movie: Movie, values: Mapping[str, Json]) -> Blueprint | ProducerGraph | None:
-    source: Any = values.get(BLUEPRINT)
-    if source is None:
-        event = next(
-            (e for e in reversed(movie.events.pending()) if isinstance(e, InputEvent) and e.input == BLUEPRINT), None
-        )
-        current = movie.manifests.current() if event is None else None
-        if event is not None:
-            source = movie.events.read_value(event)
-        elif current is not None and BLUEPRINT in current[0].inputs:
-            source = movie.value(current[0].inputs[BLUEPRINT])
-    if isinstance(source, str):
-        return parse_blueprint(source, BLUEPRINT)
-    return parse_graph(source, None) if isinstance(source, dict) else None
-
-
-# Beginning, resuming, ending
-
-
-def _anything_to_do(outlook: _Outlook) -> bool:
-    plan = outlook.plan
-    if plan.dirty:
-        return True
-    kept = {output.id for node in plan.graph.nodes for output in node.produces}
-    artefacts = {key: value for key, value in outlook.base.artefacts.items() if key in kept} if outlook.base else {}
-    inputs = {key: value for key, value in plan.inputs.items() if key not in plan.defaults}
-    return differs(outlook.base, inputs, artefacts, plan.graph_hash)
 
 
 def _resumable(movie: Movie, private: Mapping[str, Json]) -> RunRecord | None:
@@ -284,58 +134,131 @@ def _resumable(movie: Movie, private: Mapping[str, Json]) -> RunRecord | None:
 
 def _finish(movie: Movie, run: str) -> PublishedRevision | None:
     """Publish what a run had meant to publish when it died, unless someone else has published that revision since."""
+    token = movie.leases.take_over(run)
     try:
         return movie.committer.finish(run)
     except ManifestConflictError:
         return None
+    finally:
+        movie.leases.release(token)
 
 
 def _private_inputs(movie: Movie, run: str) -> dict[str, Json]:
     return {e.input: movie.events.read_value(e) for e in movie.events.stream(run=run) if e.type == "input"}
 
 
-def _begin(
-    movie: Movie, plan: ExecutionPlan, outlook: _Outlook, private: Mapping[str, Json], unfinished: RunRecord | None
-) -> LeaseToken:
+def _nothing_to_do(outlook: Outlook, finished: PublishedRevision | None) -> RunReport:
+    plan = outlook.plan
+    jobs = {job: JobResult(status="clean", signature=entry.signature) for job, entry in plan.jobs.items()}
+    if finished is not None:
+        return RunReport(run=finished.run, revision=finished.revision, status="published", jobs=jobs)
+    return RunReport(revision=plan.base_revision, status="unchanged", jobs=jobs)
+
+
+def _begin(movie: Movie, outlook: Outlook, private: Mapping[str, Json], unfinished: RunRecord | None) -> LeaseToken:
     """Take the lease; make durable what the run needs: its plan and its own inputs."""
-    run = plan.run or ""
-    large = [canonical_json(outlook.values[key]) for key, entry in plan.inputs.items() if entry.blob]
-    movie.blobs.put_many(large)
+    plan, run = outlook.plan, outlook.plan.run or ""
     if unfinished is None:
         token = movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
         movie.events.append_inputs(private, run=run)
     else:
         token = movie.leases.take_over(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
-    movie.plans.save(plan)
-    _note(movie, run, "resumed" if unfinished else "planned", {"base": plan.base_revision, "jobs": len(plan.dirty)})
+    _prepare(movie, outlook, "resumed" if unfinished else "planned")
     return token
 
 
-def _conclude(movie: Movie, result: RunResult, token: LeaseToken) -> RunReport:
+def _prepare(movie: Movie, outlook: Outlook, kind: RunEventKind) -> None:
+    plan = outlook.plan
+    movie.blobs.put_many([canonical_json(outlook.values[key]) for key, entry in plan.inputs.items() if entry.blob])
+    movie.plans.save(plan)
+    _note(movie, plan.run or "", kind, {"base": plan.base_revision, "jobs": len(plan.dirty)})
+
+
+def _rebase(movie: Movie, before: Outlook, private: Mapping[str, Json], token: LeaseToken) -> Outlook:
+    """Plan the same run again, on what someone else has published; `InputConflictError` where both changed an input."""
+    movie.committer.repair()
+    after = look(movie, private).of(movie.id, token.run)
+    contested = overlaps(before.base_hashes, after.base_hashes, before.hashes)
+    if contested:
+        _end(movie, token, "abandoned", before.plan.edits_through, {"conflict": list(contested)})
+        raise _input_conflict(movie, before, after, list(contested))
+    with movie.metadata.write() as transaction:
+        if not transaction.runs.holds(token):
+            raise LeaseLostError(f"The run {token.run} was taken over.", hint="`renku-store status` shows by whom.")
+        transaction.runs.update(
+            token.run, base_revision=after.plan.base_revision, edits_through=after.plan.edits_through
+        )
+    _prepare(movie, after, "rebased")
+    return after
+
+
+def _input_conflict(movie: Movie, before: Outlook, after: Outlook, contested: list[str]) -> InputConflictError:
+    theirs = after.base.inputs if after.base else {}
+    values: dict[str, tuple[object, object]] = {
+        key: (movie.value(theirs[key]) if key in theirs else None, before.values.get(key)) for key in contested
+    }
+    told = "; ".join(f"{key} is {_short(other)} there and {_short(own)} here" for key, (other, own) in values.items())
+    return InputConflictError(
+        f"{after.plan.base_revision}, published meanwhile, and this run changed the same inputs: {told}.",
+        values=values,
+        hint="Nothing is lost: set the value that is meant and run again; what was made is reused.",
+    )
+
+
+def _short(value: object) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _conclude(movie: Movie, executions: Sequence[RunResult], token: LeaseToken) -> RunReport:
     """Publish what succeeded as a whole; archive what did not."""
-    metrics = result.metrics
-
-    def report(status: RunOutcome, revision: str | None) -> RunReport:
-        jobs = {
-            job: result.jobs.get(job) or JobResult(status="clean", signature=entry.signature)
-            for job, entry in result.plan.jobs.items()
-        }
-        totals = {"made": metrics.made, "reused": metrics.reused, "cost": metrics.cost}
-        return RunReport(run=result.run, revision=revision, status=status, jobs=jobs, **totals)
-
+    result = executions[-1]
     plan = result.plan
     if not result.succeeded:
         outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
         _end(movie, token, outcome, plan.edits_through, {"failed": _failed_jobs(result)})
-        return report(outcome, plan.base_revision)
+        return _report(executions, outcome, plan.base_revision)
     manifest = result.build_manifest()
     if not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
         _end(movie, token, "unchanged", plan.edits_through, {})
-        return report("unchanged", plan.base_revision)
-    archive = movie.committer.archive(result.run, plan.edits_through)
+        return _report(executions, "unchanged", plan.base_revision)
+    archive = movie.committer.archive(result.run, plan.edits_through, token=token)
     manifest = manifest.model_copy(update={"archive": archive})
     published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
-    return report("published", published.revision)
+    return _report(executions, "published", published.revision)
+
+
+def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str | None) -> RunReport:
+    """What this call of `run_movie` did; what it made before a rebase and took over after it counts as made."""
+    last = executions[-1]
+    made = {
+        outcome.signature: outcome
+        for execution in executions
+        for outcome in execution.jobs.values()
+        if outcome.status == "made"
+    }
+    jobs = {
+        job: last.jobs.get(job) or JobResult(status="clean", signature=entry.signature)
+        for job, entry in last.plan.jobs.items()
+    }
+    jobs = {
+        job: made[outcome.signature] if outcome.status == "reused" and _made_before(outcome, last, made) else outcome
+        for job, outcome in jobs.items()
+    }
+    return RunReport(
+        run=last.run,
+        revision=revision,
+        status=status,
+        jobs=jobs,
+        made=len(made),
+        reused=sum(outcome.status == "reused" for outcome in jobs.values()),
+        cost=round(sum(outcome.cost for outcome in made.values()), 6),
+    )
+
+
+def _made_before(outcome: JobResult, last: RunResult, made: Mapping[str | None, JobResult]) -> bool:
+    here = {entry.signature for entry in last.jobs.values() if entry.status == "made"}
+    return outcome.signature in made and outcome.signature not in here
 
 
 def _finished(movie: Movie, report: RunReport) -> RunProgress:
@@ -356,7 +279,7 @@ def _failed_jobs(result: RunResult) -> list[Json]:
 def _end(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: int, data: Mapping[str, Json]) -> None:
     """Note how a run ended without a revision, archive it, and let its lease go."""
     _note(movie, token.run, kind, data)
-    movie.committer.archive(token.run, edits_through)
+    movie.committer.archive(token.run, edits_through, token=token)
     final = kind in {"abandoned", "unchanged"}
     with movie.metadata.write() as transaction:
         transaction.runs.update(

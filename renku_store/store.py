@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -57,13 +58,14 @@ class MovieSummary:
 
 
 class Store:
-    """A build root: a folder of movies. Movies are opened once and closed with the store."""
+    """A build root: a folder of movies. Movies are opened once and closed with the store; any thread may ask."""
 
     def __init__(self, root: str, driver: Driver, clock: Clock) -> None:
         self.root = root
         self.driver = driver
         self._clock = clock
         self._movies: dict[str, Movie] = {}
+        self._opening = threading.RLock()
 
     def ids(self) -> list[str]:
         """The ids of all movies, sorted."""
@@ -80,13 +82,14 @@ class Store:
         Whatever a crash left undone is finished first, if the root can be written.
         """
         check_movie_id(movie)
-        if movie not in self._movies:
-            if self.driver.stat(f"{movie}/{_FORMAT}") is None:
-                near = difflib.get_close_matches(movie, self.ids(), n=3, cutoff=0.5)
-                hint = f"Did you mean {', '.join(near)}?" if near else f"`renku-store init {movie}` creates it."
-                raise NotFoundError(f"There is no movie {movie} in {self.root}.", hint=hint)
-            self._movies[movie] = self._open(movie)
-        return self._movies[movie]
+        with self._opening:
+            if movie not in self._movies:
+                if self.driver.stat(f"{movie}/{_FORMAT}") is None:
+                    near = difflib.get_close_matches(movie, self.ids(), n=3, cutoff=0.5)
+                    hint = f"Did you mean {', '.join(near)}?" if near else f"`renku-store init {movie}` creates it."
+                    raise NotFoundError(f"There is no movie {movie} in {self.root}.", hint=hint)
+                self._movies[movie] = self._open(movie)
+            return self._movies[movie]
 
     def create_movie(self, movie: str) -> Movie:
         """A new, empty movie; `RevisionExistsError` if there is one of that name."""
@@ -110,13 +113,18 @@ class Store:
         self.close()
 
     def _summary(self, movie: str) -> MovieSummary:
+        # From the objects alone: a root may hold more movies than databases can be open.
+        driver = self.driver.sub(movie)
+        manifests = ManifestStore(driver, BlobStore(driver, None).read)
         try:
-            current = self.movie(movie).manifests.current()
+            _check_format(movie, driver)
+            newest = manifests.newest()
+            manifest = manifests.load(newest, manifests.expected(newest))[0] if newest else None
         except StoreError as error:
             return MovieSummary(movie, problem=error)
-        artefacts = current[0].artefacts if current else {}
+        artefacts = manifest.artefacts if manifest else {}
         size = sum(artefact.size for artefact in artefacts.values())
-        return MovieSummary(movie, current[0].revision if current else None, len(artefacts), size)
+        return MovieSummary(movie, manifest.revision if manifest else None, len(artefacts), size)
 
     def _open(self, movie: str) -> Movie:
         driver = self.driver.sub(movie)
@@ -128,7 +136,11 @@ class Store:
         archives = ArchiveStore(driver, movie)
         committer = Committer(metadata, blobs, events, manifests, archives, self._clock)
         if not driver.read_only:
-            committer.repair()
+            try:
+                committer.repair()
+            except BaseException:
+                metadata.close()
+                raise
         return Movie(
             id=movie,
             root=self.root,
@@ -176,10 +188,10 @@ def _check_format(movie: str, driver: Driver) -> None:
         document = orjson.loads(driver.read(_FORMAT))
     except (orjson.JSONDecodeError, BlobMissingError):
         document = None
-    known = {"format": bounds.FORMAT_VERSION, "hash": "blake3"}
-    if not isinstance(document, dict) or known.items() - document.items():
+    said = (document.get("format"), document.get("hash")) if isinstance(document, dict) else (None, None)
+    if said != (bounds.FORMAT_VERSION, "blake3") or isinstance(said[0], bool):
         raise UnsupportedFormatError(
-            f"The movie {movie} has a format that this version does not know: {document!a}.",
+            f"The movie {movie} has a format that this version does not know: {ascii(document)[:100]}.",
             hint="Install a newer renku-store, or restore its format.json.",
         )
 
@@ -190,4 +202,6 @@ def _open_metadata(path: Path, driver: Driver) -> MetadataStore:
         return open_sqlite(path, lock=partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS))
     if path.exists():
         return open_sqlite(path, read_only=True)
-    return open_sqlite(Path(":memory:"))
+    nothing = open_sqlite(Path(":memory:"))
+    nothing.read_only = True
+    return nothing

@@ -12,6 +12,7 @@ from renku_store.blueprint.places import describe, shown
 from renku_store.errors import InvalidValueError, NotFoundError
 from renku_store.hashing import canonical_json
 from renku_store.records._base import Json
+from renku_store.records.ids import check_id
 
 _WORDS: Final[Mapping[InputType, str]] = {
     "list": "a list",
@@ -44,7 +45,8 @@ def type_problem(kind: InputType, value: Json) -> str | None:
 def check_input(blueprint: Blueprint, input_id: str, value: Json) -> Json:
     """The value, if the blueprint declares the input and the value fits its type.
 
-    Raises `NotFoundError` with the nearest id, `InvalidValueError` for another type or a value without canonical JSON.
+    Raises `NotFoundError` with the nearest id, `InvalidIdError` for what can be none, `InvalidValueError` for another
+    type or a value without canonical JSON.
     """
     spec = _declared(blueprint, input_id)
     _check_type(spec, value)
@@ -118,6 +120,7 @@ def _refuse_missing(missing: list[str]) -> NoReturn:
 def _declared(blueprint: Blueprint, input_id: str) -> InputSpec:
     spec = blueprint.inputs.get(input_id)
     if spec is None:
+        check_id("input", input_id)
         raise NotFoundError(f"The blueprint has no input {input_id}.", hint=nearest(input_id, blueprint.inputs))
     return spec
 

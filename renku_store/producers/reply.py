@@ -13,7 +13,6 @@ from renku_store.answers import is_mime_type, wrong_cost, wrong_file
 from renku_store.calls import Job
 from renku_store.errors import ProducerError
 
-
 _FACTS: Final = frozenset({"cost", "requestId", "outputs"})
 """What is said about the call; any other key is an output, as if it stood below `outputs`."""
 

@@ -14,7 +14,7 @@ from renku_store.records._base import Hash, Json, Record, exactly_one
 from renku_store.records.manifest import ArtefactValue
 
 ArtefactStatus = Literal["succeeded", "reused", "failed", "edited", "edit-undone", "chosen"]
-RunEventKind = Literal["planned", "started", "resumed", "published", "unchanged", "failed", "interrupted", "abandoned"]
+RunEventKind = Literal["planned", "started", "resumed", "rebased", "published", "unchanged", "failed", "interrupted", "abandoned"]
 
 
 class InputEvent(Record):

@@ -33,9 +33,10 @@ def named_error(error: apsw.Error, path: Path, waited_seconds: float) -> StoreEr
         return _locked(path, waited_seconds)
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return DamageError(
-            f"{path.name} is damaged.", hint="`renku-store rebuild` makes it anew from the published objects."
+            f"{path.name} is damaged.",
+            hint=f"Move {path.name}* out of {path.parent}: what was published comes back from the objects, as by rebuild.",
         )
-    if isinstance(error, apsw.FullError):
+    if isinstance(error, apsw.FullError) or error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE:
         return StoreUnavailableError(
             f"The disk of {path} is full; nothing of the change was kept.", hint="Free some space and try again."
         )

@@ -26,7 +26,7 @@ MEMORY: Final = ":memory:"
 
 _COPY_TRIES: Final = 5
 _READ: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-_WRITE: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+_WRITE: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 _PARTS: Final = ("", "-wal", "-journal")
 
 
@@ -61,7 +61,9 @@ def open_sqlite(
 def _open_for_writing(
     path: Path, patience: Patience, steps: Sequence[Migration], queue: Callable[[], AbstractContextManager[None]]
 ) -> apsw.Connection:
-    connection = connect(str(path), _WRITE, patience)
+    # As a URI, because a path need not be UTF-8 and SQLite's own form of it must.
+    name = MEMORY if str(path) == MEMORY else file_uri(path, "mode=rwc")
+    connection = connect(name, _WRITE, patience)
     try:
         if connection.pragma("journal_mode") != "wal" or not schema_is_current(connection, path.name, steps):
             with queue():

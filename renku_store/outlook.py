@@ -1,0 +1,159 @@
+"""What a movie would be: the revision that there is, the edits since, the graph that they give, and the plan.
+
+Everything that the planner, which is pure, needs to be handed is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import orjson
+
+from renku_store.blueprint import effective_inputs, expand, parse_blueprint, parse_graph
+from renku_store.errors import BadInputError, DamageError, InvalidValueError, NotFoundError
+from renku_store.hashing import parse_json
+from renku_store.media_types import is_json
+from renku_store.movie import Movie
+from renku_store.planner import Planner
+from renku_store.projection import differs
+from renku_store.records._base import Json
+from renku_store.records.events import InputEvent
+from renku_store.records.graph import ProducerGraph
+from renku_store.records.ids import check_id
+from renku_store.records.inputs import BLUEPRINT, CONFIG
+from renku_store.records.manifest import Manifest
+from renku_store.records.plan import ExecutionPlan
+from renku_store.selection import documents_needed
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a movie would be: its plan, on which revision, and which values that is made of."""
+
+    plan: ExecutionPlan
+    base: Manifest | None
+    values: dict[str, Json]
+
+    def of(self, movie: str, run: str) -> Outlook:
+        """The same, as what a run of a movie sets out to do."""
+        return replace(self, plan=self.plan.model_copy(update={"run": run, "movie": movie}))
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hash of every input that somebody has set."""
+        return {key: entry.hash for key, entry in self.plan.inputs.items() if key not in self.plan.defaults}
+
+    @property
+    def base_hashes(self) -> dict[str, str]:
+        """The hash of every input of the revision that the plan stands on."""
+        return {key: entry.hash for key, entry in self.base.inputs.items()} if self.base else {}
+
+
+def plan_movie(movie: Movie, *, inputs: Mapping[str, Json] | None = None) -> ExecutionPlan:
+    """What a run would do now, and why; writes nothing. `inputs` are values for that run alone."""
+    return look(movie, inputs or {}).plan
+
+
+def look(movie: Movie, private: Mapping[str, Json]) -> Outlook:
+    """What the movie would be with the edits that are pending, and with `private` values on top of them."""
+    for key in private:
+        check_id("input", key)
+    # Edits first: one that a run takes in between is then seen twice, which is no harm, and never not at all.
+    pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
+    base, base_hash = movie.manifests.current() or (None, None)
+    edits = {**{event.input: movie.events.read_value(event) for event in pending}, **private}
+    before = _input_values(movie, base, replaced=edits.keys())
+    given = {**before, **edits}
+    graph, values = _expanded(movie.id, given)
+    base_graph, base_values = _base_graph(movie, base, before)
+    documents = _documents(movie, base, documents_needed(graph) | documents_needed(base_graph or graph))
+    damaged = movie.blobs.damaged({a.blob: a.size for a in base.artefacts.values() if a.blob}) if base else set()
+
+    def planned(failed: set[str]) -> ExecutionPlan:
+        return Planner.compute_plan(
+            graph=graph,
+            manifest=base,
+            manifest_hash=base_hash,
+            inputs=values,
+            base_graph=base_graph,
+            base_inputs=base_values,
+            defaults=values.keys() - given.keys(),
+            documents=documents,
+            damaged=damaged,
+            failed=failed,
+            edits_through=max((event.seq or 0 for event in pending), default=0),
+        )
+
+    plan = planned(set())
+    dirty = {entry.signature for entry in plan.jobs.values() if entry.state != "clean" and entry.signature}
+    failed = movie.events.failed(dirty)
+    return Outlook(planned(failed) if failed else plan, base, values)
+
+
+def _input_values(movie: Movie, base: Manifest | None, *, replaced: Collection[str]) -> dict[str, Json]:
+    """The values of a revision's inputs; a damaged one is no harm where a new value replaces it."""
+    values: dict[str, Json] = {}
+    for key, entry in base.inputs.items() if base else ():
+        try:
+            values[key] = movie.value(entry)
+        except DamageError:
+            if key not in replaced:
+                raise
+    return values
+
+
+def _expanded(movie: str, given: Mapping[str, Json]) -> tuple[ProducerGraph, dict[str, Json]]:
+    """The graph of some inputs, and their values with the blueprint's defaults."""
+    source = given.get(BLUEPRINT)
+    match source:
+        case None:
+            raise NotFoundError(
+                f"The movie {movie} has no blueprint.",
+                hint="`renku-store set @blueprint @FILE`, or `run --blueprint FILE`.",
+            )
+        case str():
+            blueprint = parse_blueprint(source, BLUEPRINT)
+            values = effective_inputs(blueprint, given)
+            return expand(blueprint, values, given.get(CONFIG)), values
+        case dict():
+            return parse_graph(source, given.keys()), dict(given)
+        case _:
+            raise InvalidValueError("The @blueprint is neither YAML text nor a graph.", hint="Set it from a file.")
+
+
+def _base_graph(
+    movie: Movie, base: Manifest | None, before: Mapping[str, Json]
+) -> tuple[ProducerGraph | None, dict[str, Json] | None]:
+    """What the base revision was made from, for reasons; None where it cannot be told any more."""
+    if base is None or base.graph is None:
+        return None, None
+    try:
+        graph = ProducerGraph.model_validate_json(movie.blobs.read(base.graph))
+        return graph, _expanded(movie.id, before)[1]
+    except (DamageError, BadInputError):
+        return None, None
+
+
+def _documents(movie: Movie, base: Manifest | None, needed: set[str]) -> dict[str, Json]:
+    """The parsed JSON artefacts of the base that some job reads into; one that cannot be read is left out."""
+    documents: dict[str, Json] = {}
+    for key in needed & base.artefacts.keys() if base else ():
+        artefact = base.artefacts[key] if base else None
+        if artefact is not None and is_json(artefact.mime_type):
+            try:
+                documents[artefact.hash] = parse_json(movie.read(artefact))
+            except (DamageError, orjson.JSONDecodeError):
+                continue
+    return documents
+
+
+def anything_to_do(outlook: Outlook) -> bool:
+    """Whether a run would do or publish anything."""
+    plan = outlook.plan
+    if plan.dirty:
+        return True
+    kept = {output.id for node in plan.graph.nodes for output in node.produces}
+    artefacts = {key: value for key, value in outlook.base.artefacts.items() if key in kept} if outlook.base else {}
+    inputs = {key: value for key, value in plan.inputs.items() if key not in plan.defaults}
+    return differs(outlook.base, inputs, artefacts, plan.graph_hash)

@@ -1,0 +1,91 @@
+"""Plans as objects: saved under their run, replaced when it is resumed, named when damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from renku_store import (
+    BlobCorruptError,
+    ExecutionPlan,
+    InvalidIdError,
+    Movie,
+    NotFoundError,
+    open_store,
+    plan_movie,
+    set_inputs,
+)
+from renku_store.drivers.local import LocalDriver
+from renku_store.hashing import canonical_document
+from renku_store.plans import PlanStore, plan_path
+
+RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
+BLUEPRINT = """
+inputs: {a: {required: true}}
+producers:
+  p: {run: test/p, inputs: {a: a}, outputs: {out: {mimeType: text/plain}}, config: {x: null, y: 0.5}}
+"""
+
+
+@pytest.fixture
+def plans(tmp_path: Path) -> PlanStore:
+    return PlanStore(LocalDriver(tmp_path))
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> ExecutionPlan:
+    with open_store(tmp_path / "root") as store:
+        movie: Movie = store.create_movie("film")
+        set_inputs(movie, {"@blueprint": BLUEPRINT, "a": {"null": None, "small": 1e-7}})
+        return plan_movie(movie).model_copy(update={"run": RUN, "movie": "film"})
+
+
+def test_a_plan_comes_back_as_it_was_and_can_be_saved_again(
+    plans: PlanStore, plan: ExecutionPlan, tmp_path: Path
+) -> None:
+    """Nulls included; the file is canonical JSON."""
+    path = plans.save(plan)
+    assert path == plan_path(RUN) == f"runs/{RUN}-plan.json"
+    data = (tmp_path / path).read_bytes()
+    loaded = plans.load(RUN)
+    assert loaded.inputs == plan.inputs
+    assert loaded.graph.nodes == plan.graph.nodes
+    plans.save(loaded)
+    assert (tmp_path / path).read_bytes() == data == canonical_document(plan.to_json())
+
+
+def test_a_resumed_run_replaces_its_plan(plans: PlanStore, plan: ExecutionPlan) -> None:
+    """The newest is what the run does."""
+    plans.save(plan)
+    plans.save(plan.model_copy(update={"base_revision": "rev-0007"}))
+    assert plans.load(RUN).base_revision == "rev-0007"
+
+
+def test_a_plan_without_a_run_or_a_run_without_a_plan_is_the_callers_mistake(
+    plans: PlanStore, plan: ExecutionPlan
+) -> None:
+    """Named, with what to do."""
+    with pytest.raises(NotFoundError, match="no run"):
+        plans.save(plan.model_copy(update={"run": None}))
+    with pytest.raises(NotFoundError, match=RUN):
+        plans.load(RUN)
+    for wrong in ("../x", "run", ""):
+        with pytest.raises(InvalidIdError):
+            plans.load(wrong)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"jobs": 1}'])
+def test_a_damaged_plan_is_named(plans: PlanStore, tmp_path: Path, data: bytes) -> None:
+    """It is made anew by the next run."""
+    LocalDriver(tmp_path).replace(plan_path(RUN), data)
+    with pytest.raises(BlobCorruptError, match=RUN):
+        plans.load(RUN)
+
+
+def test_a_plan_tolerates_fields_of_a_later_writer(plans: PlanStore, plan: ExecutionPlan, tmp_path: Path) -> None:
+    """They are ignored."""
+    path = tmp_path / plans.save(plan)
+    path.write_bytes(json.dumps({**json.loads(path.read_bytes()), "later": [1]}).encode())
+    assert plans.load(RUN).jobs == plan.jobs

@@ -1,0 +1,235 @@
+"""A root of movies: creating, listing and opening them; from threads, again and again, after a fork, and read-only."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from renku_store import (
+    InvalidIdError,
+    NotFoundError,
+    RevisionExistsError,
+    StoreUnavailableError,
+    UnsupportedFormatError,
+    open_store,
+)
+from tests import children
+from tests.authoring import LONG, check_whole, lose_database, opened, publish, texts
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root with one movie of two revisions."""
+    with open_store(tmp_path / "root") as store:
+        movie = store.create_movie("film")
+        publish(movie, {"a": "one", "b": LONG}, {"voice": "en"})
+        publish(movie, {"a": "two"})
+    return tmp_path / "root"
+
+
+def descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def test_a_movie_is_created_once(root: Path) -> None:
+    """The second time it says so and harms nothing; its format is written down."""
+    with open_store(root) as store:
+        with pytest.raises(RevisionExistsError, match="film"):
+            store.create_movie("film")
+        assert texts(store.movie("film"))["a"] == "two"
+    assert json.loads((root / "film/format.json").read_bytes()) == {"format": 1, "hash": "blake3"}
+
+
+@pytest.mark.parametrize("movie", ["", ".", "..", "a/b", "-a", ".a", "a" * 129, "ä", "a b", "a\n"])
+def test_what_cannot_be_a_movie_is_refused_before_a_folder_is_made(tmp_path: Path, movie: str) -> None:
+    """By create and by open alike."""
+    with open_store(tmp_path / "root") as store:
+        for call in (store.create_movie, store.movie):
+            with pytest.raises(InvalidIdError):
+                call(movie)
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("movie", ["tmp", "locks", "a..b", "A-1_x.y", "0", "a" * 128])
+def test_unusual_names_are_movies_like_any_other(tmp_path: Path, movie: str) -> None:
+    """Names that the store itself uses inside a movie, too."""
+    with open_store(tmp_path) as store:
+        publish(store.create_movie(movie), {"a": "one"})
+        assert store.ids() == [movie]
+    with opened(tmp_path, movie) as again:
+        check_whole(again)
+
+
+def test_only_folders_with_a_format_are_movies(root: Path) -> None:
+    """Foreign folders and files, temporary and lock files, and a creation that was cut off are passed over."""
+    for name in ("foreign/deep", "tmp", "locks", ".hidden", "with space", "cut-off/tmp"):
+        (root / name).mkdir(parents=True)
+    (root / ".hidden/format.json").write_text("{}")
+    (root / "file").write_text("x")
+    with open_store(root) as store:
+        assert store.ids() == ["film"]
+        assert [(found.id, found.revision, found.artefacts, found.bytes) for found in store.movies()] == [
+            ("film", "rev-0002", 2, 3 + len(LONG))
+        ]
+        with pytest.raises(NotFoundError, match="cut-off"):
+            store.movie("cut-off")
+        assert store.create_movie("cut-off").manifests.current() is None
+        with pytest.raises(NotFoundError) as caught:
+            store.movie("flim")
+        assert "film" in caught.value.hint
+
+
+def test_a_list_of_many_movies_opens_none_of_them(root: Path) -> None:
+    """A root may hold more movies than files can be open, and listing writes nothing."""
+    lose_database(root)
+    for number in range(60):
+        shutil.copytree(root / "film", root / f"copy-{number}")
+    before = sorted(root.rglob("*"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open_store(root) as store:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 20, hard))
+        try:
+            found = store.movies()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(found) == 61
+    assert {(summary.revision, summary.artefacts) for summary in found} == {("rev-0002", 2)}
+    assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"format":2,"hash":"blake3"}', '{"format":1,"hash":"sha256"}', '{"format":[1]}', "\0"]
+)
+def test_an_unknown_format_is_refused(root: Path, content: str) -> None:
+    """By opening; a list names it and goes on."""
+    (root / "film/format.json").write_text(content)
+    with open_store(root) as store:
+        with pytest.raises(UnsupportedFormatError, match="film"):
+            store.movie("film")
+        assert [summary.id for summary in store.movies()] == ["film"]
+
+
+def test_a_format_may_gain_fields(root: Path) -> None:
+    """What a later version adds does not lock this one out."""
+    (root / "film/format.json").write_text('{"format":1,"hash":"blake3","later":{}}')
+    with opened(root) as movie:
+        check_whole(movie)
+
+
+@pytest.mark.parametrize("database", [True, False])
+def test_a_read_only_root_reads_everything_published_and_writes_nothing(
+    root: Path, tmp_path: Path, database: bool
+) -> None:
+    """With or without its index; an attempt to write says why, whatever it is."""
+    if not database:
+        lose_database(root)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    ended = children.run(READ_ONLY, root, prefix=children.on_read_only(root))
+    assert (ended.code, ended.out) == (0, "rev-0002 two one 3\n"), ended.err
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+READ_ONLY = """
+    import sys
+    from renku_store import StoreUnavailableError, open_store
+    from tests.authoring import publish, texts
+    with open_store(sys.argv[1]) as store:
+        movie = store.movie("film")
+        assert movie.read_only and store.movies()[0].revision == "rev-0002"
+        refused = 0
+        for write in (
+            lambda: movie.events.append_input("voice", "fr"),
+            lambda: movie.blobs.put(b"x"),
+            lambda: store.create_movie("other"),
+        ):
+            try:
+                write()
+            except StoreUnavailableError:
+                refused += 1
+        print(movie.manifests.resolve("latest"), texts(movie)["a"], texts(movie, "rev-0001")["a"], refused)
+"""
+
+
+def test_threads_that_open_a_movie_at_once_get_the_same_one(root: Path) -> None:
+    """One index is opened, not one for each; they publish through it without losing anything."""
+    with open_store(root) as store, ThreadPoolExecutor(8) as pool:
+        before = descriptors()
+        movies = [*pool.map(lambda _: store.movie("film"), range(32))]
+        assert len({id(movie) for movie in movies}) == 1
+        assert descriptors() - before < 8
+        edits = [*pool.map(lambda number: movies[0].events.append_input(f"i{number}", number), range(40))]
+        assert len({edit.seq for edit in edits}) == 40
+        assert len(movies[0].events.pending()) == 40
+
+
+def test_opening_and_closing_leaves_nothing_open(root: Path) -> None:
+    """A hundred times; a closed movie says so, and is opened anew when asked for."""
+    with opened(root):
+        before = descriptors()
+    for _ in range(100):
+        with opened(root) as movie:
+            assert movie.manifests.load_current()[0].revision == "rev-0002"
+    assert descriptors() <= before
+    with open_store(root) as store:
+        closed = store.movie("film")
+        closed.close()
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            closed.events.append_input("voice", "x")
+        assert store.movie("film") is not closed
+        check_whole(store.movie("film"))
+
+
+FORK = """
+    import os, sys
+    from pathlib import Path
+    from renku_store import StoreUnavailableError, open_store
+    from tests.authoring import check_whole, opened, publish
+    root = Path(sys.argv[1])
+    with open_store(root) as store:
+        movie = store.movie("film")
+        child = os.fork()
+        if child == 0:
+            try:
+                store.movie("film").events.append_input("voice", "x")
+            except StoreUnavailableError as error:
+                assert "fork" in error.message
+                with opened(root) as own:
+                    publish(own, {"a": "child"})
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        publish(movie, {"a": "parent"})
+        check_whole(movie)
+        print(movie.manifests.load_current()[0].revision)
+"""
+
+
+def test_a_forked_child_opens_its_own_store(root: Path) -> None:
+    """What the parent opened is refused by name, and the parent goes on unharmed."""
+    ended = children.run(FORK, root)
+    assert (ended.code, ended.out) == (0, "rev-0004\n"), ended.err
+
+
+def test_a_movie_moves_and_changes_its_name_by_its_folder(root: Path) -> None:
+    """Copied beside itself under another id it is read as before, with or without its index."""
+    shutil.copytree(root / "film", root / "copy")
+    shutil.copytree(root / "film", root / "bare")
+    lose_database(root, "bare")
+    for name in ("copy", "bare"):
+        with opened(root, name) as movie:
+            check_whole(movie)
+            assert publish(movie, {"a": "three"}).revision == "rev-0003"
+            check_whole(movie)
+
+
+def test_a_root_that_is_a_file_or_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    """By opening it, with the path in the sentence."""
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file/below", "ftp://host/x"):
+        with pytest.raises(StoreUnavailableError, match=r"file|ftp"):
+            open_store(root).create_movie("film")
