@@ -15,7 +15,7 @@ help:
 	@echo "make demo        build the sample movie into ./demo-build"
 	@echo "make check       linters, types and tests, as .ci/run does"
 	@echo "make check-long  the runs that take long"
-	@echo "make bench       the measurements in benchmarks/"
+	@echo "make bench       the measurements in benchmarks/, quickly"
 	@echo "make fmt         format the code"
 	@echo "make schemas     write schema/json/ anew from the records"
 
@@ -37,7 +37,7 @@ check-long: .venv/.with-dev
 bench: .venv/.with-dev
 	@for bench in benchmarks/*/bench.py; do \
 		[ -e "$$bench" ] || continue; \
-		echo "$$bench"; "$(BIN)/python" "$$bench" || exit 1; \
+		echo "$$bench"; "$(BIN)/python" "$$bench" --quick || exit 1; \
 	done
 
 fmt: .venv/.with-dev

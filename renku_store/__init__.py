@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from renku_store.records.run import RunProgress as RunProgress
     from renku_store.records.run import RunRecord as RunRecord
     from renku_store.regenerate import MovieStatus as MovieStatus
+    from renku_store.regenerate import OnConflict as OnConflict
     from renku_store.regenerate import RunReport as RunReport
     from renku_store.regenerate import abandon as abandon
     from renku_store.regenerate import movie_status as movie_status
@@ -163,6 +164,7 @@ _ROOMS = {
     "MovieStatus": "regenerate",
     "MovieSummary": "store",
     "NotFoundError": "errors",
+    "OnConflict": "regenerate",
     "OutputSpec": "calls",
     "PlanStore": "plans",
     "PlannedJob": "records.plan",
@@ -268,6 +270,7 @@ __all__ = [
     "MovieStatus",
     "MovieSummary",
     "NotFoundError",
+    "OnConflict",
     "OutputSpec",
     "PlanStore",
     "PlannedJob",

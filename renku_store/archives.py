@@ -75,7 +75,7 @@ class ArchiveStore:
         name = archive_path(run)
         data = self._driver.read(name)
         if expected is not None and hash_bytes(data) != expected:
-            raise BlobCorruptError(f"The archive {name} is damaged.", hint="`renku-store fsck` tells what is affected.")
+            raise BlobCorruptError(f"The archive {name} is damaged.", hint="Restore it from a copy; manifests and blobs do not depend on it.")
         try:
             lines = _lines(data)
             _check_header(name, run, next(lines, b""))
@@ -110,4 +110,4 @@ def _check_header(name: str, run: str, line: bytes) -> None:
 
 
 def _unreadable(name: str) -> BlobCorruptError:
-    return BlobCorruptError(f"The archive {name} cannot be read.", hint="`renku-store fsck` tells what is affected.")
+    return BlobCorruptError(f"The archive {name} cannot be read.", hint="Restore it from a copy; manifests and blobs do not depend on it.")

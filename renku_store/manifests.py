@@ -251,5 +251,5 @@ class ManifestStore:
 
 def _corrupt(revision: str, why: str) -> BlobCorruptError:
     return BlobCorruptError(
-        f"The manifest of {revision} is damaged: {why}.", hint="Restore manifests/ from a copy, or `renku-store fsck`."
+        f"The manifest of {revision} is damaged: {why}.", hint="Restore it from a copy; the other revisions can be read as before."
     )

@@ -271,11 +271,11 @@ def test_a_missing_object_with_a_live_row_is_written_anew(blobs: BlobStore, root
 
 
 def test_damage_is_named_with_the_hash_and_says_what_to_do(blobs: BlobStore, root: Path) -> None:
-    """The message holds what fsck and a person need."""
+    """The message holds what a person needs."""
     stored = blobs.put(RAW)
     (root / blob_path(stored.hash)).write_bytes(b"x")
     with pytest.raises(StoreError) as error:
         blobs.read(stored)
     assert error.value.kind == "BlobCorruptError"
     assert stored.hash in error.value.message
-    assert "fsck" in error.value.hint
+    assert "from a copy" in error.value.hint

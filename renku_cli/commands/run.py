@@ -28,6 +28,7 @@ from renku_cli.sources import read_mapping
 from renku_store import (
     Json,
     Movie,
+    OnConflict,
     RunProgress,
     RunReport,
     default_registry,
@@ -63,6 +64,13 @@ _EXIT_CODES: Final = {"published": 0, "unchanged": 0, "failed": 1, "partial": 1,
     type=click.Path(),
     help="Append the run's events as JSON lines; - is standard output.",
 )
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["rebase", "fail"]),
+    default="rebase",
+    show_default=True,
+    help="If someone else publishes meanwhile: plan again on that, or fail.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
 @click.pass_obj
 def run(
@@ -72,6 +80,7 @@ def run(
     inputs_file: str | None,
     concurrency: str | None,
     events_file: str | None,
+    on_conflict: OnConflict,
     dry_run: bool,
 ) -> int:
     """Plans, runs what is not up to date, and publishes if anything differs from the current revision.
@@ -86,7 +95,9 @@ def run(
             show_plan(options, plan_movie(movie, inputs=private))
             return 0
         with _events_to(events_file) as record:
-            report = run_with_progress(movie, inputs=private, concurrency=limit, record=record)
+            report = run_with_progress(
+                movie, inputs=private, concurrency=limit, on_conflict=on_conflict, record=record
+            )
     if options.as_json:
         print_json(report_document(report), one_line=events_file == "-")
     else:
@@ -104,6 +115,7 @@ def run_with_progress(
     *,
     inputs: Mapping[str, Json] | None = None,
     concurrency: int,
+    on_conflict: OnConflict = "rebase",
     record: Callable[[RunProgress], None] | None = None,
 ) -> RunReport:
     """Run a movie, show how it goes on standard error, and stop in good order on SIGINT and SIGTERM.
@@ -125,6 +137,7 @@ def run_with_progress(
                 produce=default_registry(),
                 inputs=inputs or {},
                 concurrency=concurrency,
+                on_conflict=on_conflict,
                 on_event=on_event,
                 stop=stop,
                 logger=_logger(),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FRAME_HEADER_MAX_BYTES: Final = 18
 """The longest header of a zstd frame (RFC 8878, 3.1.1)."""
-_HINT: Final = "Restore its file in blobs/ from a copy, or remove it and make or set it anew; fsck shows what refers to it."
+_HINT: Final = "Restore its file in blobs/ from a copy, or move it away: the next run makes it anew."
 
 
 def corrupt(digest: str, what: str) -> BlobCorruptError:

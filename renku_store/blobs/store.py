@@ -25,7 +25,7 @@ from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import BlobRef, Encoding, blob_path
 from renku_store.records.ids import check_hash
 
-_GONE_HINT = "Make it anew, or restore the file from a copy; fsck shows what refers to it."
+_GONE_HINT = "The next run makes it anew, if a job can; or restore the file from a copy."
 
 
 @dataclass(frozen=True, slots=True)

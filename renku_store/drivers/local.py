@@ -295,7 +295,7 @@ def _folder(prefix: str) -> str:
 
 def _missing(path: str) -> BlobMissingError:
     return BlobMissingError(
-        f"There is no object {posix.shown(path)}.", hint="Run fsck to see what else is missing and what can be done."
+        f"There is no object {posix.shown(path)}.", hint="Restore it from a copy, or make it anew."
     )
 
 

@@ -148,7 +148,7 @@ def test_standard_input_can_be_a_value(call: Call, movie: str, monkeypatch: pyte
         (["--file", "list.yaml"], "BlueprintError"),
         (["--file", "twice.yaml"], "BlueprintError"),
         (["--file", "part.yaml"], "InvalidValueError"),
-        (["a/b", "x"], "NotFoundError"),
+        (["a/b", "x"], "InvalidIdError"),
     ],
 )
 def test_a_wrong_edit_is_refused_and_nothing_is_set(

@@ -220,13 +220,15 @@ def test_a_movie_without_a_blueprint_cannot_run(call: Call) -> None:
     assert "@blueprint" in done.error["hint"]
 
 
-def test_a_lost_race_ends_with_3(call: Call, built: str, place: Path) -> None:
-    """Somebody else published rev-0002 while our run was under way."""
+@pytest.mark.parametrize(("on_conflict", "code"), [("fail", 3), ("rebase", 0)])
+def test_a_lost_race_ends_as_asked(call: Call, built: str, place: Path, on_conflict: str, code: int) -> None:
+    """Somebody else published rev-0002 while our run was under way: it fails with 3, or publishes both as rev-0003."""
     slow = BLUEPRINT.replace("'cat request.json", "'until test -e GO; do sleep 0.02; done; cat request.json").replace(
         "GO", str(place / "go")
     )
     (place / "slow.yaml").write_text(slow)
-    with _started("run", "--blueprint", "slow.yaml", "--json", "-c", "1") as process:
+    arguments = ("--blueprint", "slow.yaml", "--json", "-c", "1", "--on-conflict", on_conflict)
+    with _started("run", *arguments) as process:
         for _ in range(200):
             if call("status", "--json").json["runs"]:
                 break
@@ -234,9 +236,13 @@ def test_a_lost_race_ends_with_3(call: Call, built: str, place: Path) -> None:
         (place / "hi.yaml").write_text("greeting: hi\n")
         assert call("run", "--inputs", "hi.yaml").code == 0
         (place / "go").write_text("")
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 3
-    assert json.loads(err.splitlines()[-1])["error"]["kind"] == "ManifestConflictError"
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    if code:
+        assert json.loads(err.splitlines()[-1])["error"]["kind"] == "ManifestConflictError"
+    else:
+        assert json.loads(out)["revision"] == "rev-0003"
+        assert call("inspect", "--json").json["inputs"]["greeting"]["value"] == "hi"
 
 
 def test_the_program_runs_as_a_module(movie: str) -> None:

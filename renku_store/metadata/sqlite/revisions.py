@@ -111,7 +111,7 @@ class RevisionTables:
         if newest is not None and newest.number > row.number:
             raise RevisionExistsError(
                 f"{revision_name(row.number)} cannot be booked after {revision_name(newest.number)}.",
-                hint="`renku-store rebuild` indexes all revisions in order.",
+                hint="Move metadata.db* out of the movie: what is published is indexed anew from the objects.",
             )
         self._db.execute(
             ADD,
@@ -144,7 +144,7 @@ def _refuse_other(booked: RevisionRow, row: RevisionRow) -> None:
             f"{revision_name(row.number)} is booked as {booked.hash}, not as {row.hash}.",
             expected=row.hash,
             actual=booked.hash,
-            hint="`renku-store rebuild` indexes what is published.",
+            hint="Move metadata.db* out of the movie: what is published is indexed anew from the objects.",
         )
 
 

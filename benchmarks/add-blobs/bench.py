@@ -1,0 +1,125 @@
+"""Measures adding blobs durably, adding them again, and reading them back verified."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from ctypes import CDLL, get_errno
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from blake3 import blake3
+from measuring import Task, arguments, measure, report, workplace
+
+from renku_store import BlobStore, open_store
+
+QUESTION = "How long does it take to add blobs durably, to add them again, and to read them back verified?"
+SIZES = {"small": 4_096, "large": 5 * 1_048_576}
+COUNTS = {False: {"small": 20_000, "large": 100}, True: {"small": 2_000, "large": 10}}
+DURABLE = "durable: synced before it returns"
+NONE = "reads only"
+SEEN = "durable already; one synced transaction"
+_LIBC = CDLL(None, use_errno=True)
+
+
+class Bench:
+    """The folders of all rounds; round by round, and size by size, one movie and one folder of the limit."""
+
+    def __init__(self, place: Path, counts: dict[str, int]) -> None:
+        self._place = place
+        self._counts = counts
+        self._store = open_store(place / "ours")
+        for size in SIZES:
+            # The first touch of fresh memory and disk is slow, whoever comes first.
+            write_and_sync(place / "junk" / size, self._contents(-1, size))
+
+    def _contents(self, number: int, size: str) -> Iterator[bytes]:
+        """Contents that cannot be compressed, each another; made by one copy as they are asked for, which both pay."""
+        random = Random(f"{size} {number}")
+        body = random.randbytes(SIZES[size] - 16)
+        for _ in range(self._counts[size]):
+            yield random.randbytes(16) + body
+
+    def _blobs(self, number: int, size: str) -> BlobStore:
+        name = f"{size}-{number}"
+        return (self._store.movie(name) if name in self._store.ids() else self._store.create_movie(name)).blobs
+
+    def tasks(self) -> list[Task]:
+        """Three tasks for each size, in the order in which they build on each other."""
+        return [task for size in SIZES for task in self._tasks(size)]
+
+    def _tasks(self, size: str) -> list[Task]:
+        digests: dict[int, list[str]] = {}
+        label = f"{self._counts[size]:,} x {SIZES[size] // 1024:,} KiB"
+
+        def folder(number: int) -> Path:
+            return self._place / "limit" / f"{size}-{number}"
+
+        def add(number: int) -> None:
+            references = self._blobs(number, size).put_many(self._contents(number, size))
+            digests[number] = [reference.hash for reference in references]
+
+        def read_back(number: int) -> None:
+            blobs = self._blobs(number, size)
+            for digest in digests[number]:
+                blobs.read(digest)
+
+        return [
+            Task(f"add {label}", DURABLE, add, lambda n: write_and_sync(folder(n), self._contents(n, size))),
+            Task(f"add {label} again", SEEN, add, lambda n: hash_all(self._contents(n, size))),
+            Task(
+                f"read {label}, verified", NONE, read_back, lambda n: read_and_hash(folder(n), digests[n], SIZES[size])
+            ),
+        ]
+
+
+# The limits use bare system calls: what is measured is the disk, not a library.
+
+
+def write_and_sync(folder: Path, contents: Iterator[bytes]) -> None:
+    """The limit of adding: hash, write under a temporary name, rename; one sync of the file system for all."""
+    folder.mkdir(parents=True)
+    for content in contents:
+        name = f"{folder}/{blake3(content).hexdigest()}"
+        descriptor = os.open(f"{name}.tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        written = os.write(descriptor, content)
+        os.close(descriptor)
+        assert written == len(content)
+        os.rename(f"{name}.tmp", name)  # noqa: PTH104
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if _LIBC.syncfs(descriptor):
+            raise OSError(get_errno(), "syncfs")
+    finally:
+        os.close(descriptor)
+
+
+def hash_all(contents: Iterator[bytes]) -> None:
+    """The limit of adding what is there already: its hash must be known."""
+    for content in contents:
+        blake3(content).hexdigest()
+
+
+def read_and_hash(folder: Path, digests: list[str], size: int) -> None:
+    """The limit of reading verified, in the order in which ours reads."""
+    for digest in digests:
+        descriptor = os.open(f"{folder}/{digest}", os.O_RDONLY)
+        data = os.read(descriptor, size)
+        os.close(descriptor)
+        assert blake3(data).hexdigest() == digest
+
+
+def main() -> None:
+    """Measure and report."""
+    given = arguments(QUESTION)
+    counts = COUNTS[given.quick]
+    with workplace(given.directory) as place:
+        results = measure(Bench(place, counts).tasks(), given.rounds)
+    report(QUESTION, {}, results, given)
+
+
+if __name__ == "__main__":
+    main()
