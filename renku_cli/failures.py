@@ -48,7 +48,7 @@ def failure_of(error: BaseException) -> Failure:
         code = next((code for group, code in _EXIT_CODES.items() if isinstance(error, group)), 1)
         return Failure(error.kind, error.message, error.hint, code, _details(error))
     if isinstance(error, click.UsageError):
-        return Failure("UsageError", _sentence(error.message), _usage_hint(error), BAD_USE)
+        return Failure("UsageError", _sentence(error.format_message()), _usage_hint(error), BAD_USE)
     if isinstance(error, click.ClickException):
         return Failure("UsageError", _sentence(error.format_message()), "", BAD_USE)
     if isinstance(error, KeyboardInterrupt | click.Abort):

@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "explain": Entry("commands.planning:explain", "Show the causes that make a job or artefact dirty."),
     "run": Entry("commands.run:run", "Make what is not up to date and publish a revision."),
     "abandon": Entry("commands.runs:abandon", "Give an unfinished run up; its results stay reusable."),
+    "cancel": Entry("commands.runs:cancel", "Stop a running run, from any terminal; it can be resumed."),
     "status": Entry("commands.runs:status", "Show running and unfinished runs, and pending edits."),
     "log": Entry("commands.revisions:log", "List the revisions, newest first."),
     "inspect": Entry("commands.revisions:inspect", "Show one revision: inputs, artefacts, cost."),
@@ -36,6 +37,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "cat": Entry("commands.revisions:cat", "Write an artefact's bytes to standard output."),
     "events": Entry("commands.events:events", "Show the audit trail."),
     "export": Entry("commands.exporting:export", "Write a revision as a plain folder."),
+    "gc": Entry("commands.gc:gc", "Remove the blobs that nothing needs any more."),
     "config": Entry("commands.config:config", "Show or change settings."),
     "doctor": Entry("commands.doctor:doctor", "Check what this machine and the build root can do."),
 }

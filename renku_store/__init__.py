@@ -63,6 +63,10 @@ if TYPE_CHECKING:
     from renku_store.events import EventLog as EventLog
     from renku_store.export import ExportReport as ExportReport
     from renku_store.export import export_revision as export_revision
+    from renku_store.gc import CollectedBlob as CollectedBlob
+    from renku_store.gc import CollectionProgress as CollectionProgress
+    from renku_store.gc import CollectionReport as CollectionReport
+    from renku_store.gc import collect as collect
     from renku_store.hashing import canonical_json as canonical_json
     from renku_store.hashing import hash_bytes as hash_bytes
     from renku_store.hashing import hash_value as hash_value
@@ -105,6 +109,7 @@ if TYPE_CHECKING:
     from renku_store.regenerate import OnConflict as OnConflict
     from renku_store.regenerate import RunReport as RunReport
     from renku_store.regenerate import abandon as abandon
+    from renku_store.regenerate import cancel as cancel
     from renku_store.regenerate import movie_status as movie_status
     from renku_store.regenerate import run_movie as run_movie
     from renku_store.running.concurrency import ConcurrencyLimiter as ConcurrencyLimiter
@@ -128,6 +133,9 @@ _ROOMS = {
     "BudgetExceededError": "errors",
     "Changes": "differences",
     "Clock": "clock",
+    "CollectedBlob": "gc",
+    "CollectionProgress": "gc",
+    "CollectionReport": "gc",
     "ConcurrencyLimiter": "running.concurrency",
     "ConflictError": "errors",
     "CostRange": "records.plan",
@@ -198,8 +206,10 @@ _ROOMS = {
     "UnusableError": "errors",
     "ValueItem": "calls",
     "abandon": "regenerate",
+    "cancel": "regenerate",
     "canonical_json": "hashing",
     "check_input": "blueprint",
+    "collect": "gc",
     "default_registry": "producers.registry",
     "diff_revisions": "differences",
     "effective_inputs": "blueprint",
@@ -234,6 +244,9 @@ __all__ = [
     "BudgetExceededError",
     "Changes",
     "Clock",
+    "CollectedBlob",
+    "CollectionProgress",
+    "CollectionReport",
     "ConcurrencyLimiter",
     "ConflictError",
     "CostRange",
@@ -305,8 +318,10 @@ __all__ = [
     "ValueItem",
     "__version__",
     "abandon",
+    "cancel",
     "canonical_json",
     "check_input",
+    "collect",
     "default_registry",
     "diff_revisions",
     "effective_inputs",

@@ -25,6 +25,7 @@ from renku_store.records.manifest import ArchiveRef
 
 _ARCHIVE_NAME = re.compile(r"([0-9a-f-]{36})\.jsonl\.zst")
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_HINT: Final = "Restore it from a copy; manifests and blobs do not depend on it."
 _SLICE_BYTES: Final = 1_024
 """What is unpacked at a time: zstd makes at most 32 MB of it, and of events far less."""
 
@@ -75,7 +76,10 @@ class ArchiveStore:
         name = archive_path(run)
         data = self._driver.read(name)
         if expected is not None and hash_bytes(data) != expected:
-            raise BlobCorruptError(f"The archive {name} is damaged.", hint="Restore it from a copy; manifests and blobs do not depend on it.")
+            raise BlobCorruptError(
+                f"The archive {name} is damaged.",
+                hint=_HINT,
+            )
         try:
             lines = _lines(data)
             _check_header(name, run, next(lines, b""))
@@ -110,4 +114,4 @@ def _check_header(name: str, run: str, line: bytes) -> None:
 
 
 def _unreadable(name: str) -> BlobCorruptError:
-    return BlobCorruptError(f"The archive {name} cannot be read.", hint="Restore it from a copy; manifests and blobs do not depend on it.")
+    return BlobCorruptError(f"The archive {name} cannot be read.", hint=_HINT)

@@ -8,8 +8,6 @@ FORMAT_VERSION: Final = 1
 """The on-disk format that this code writes and the only one that it reads."""
 
 # Ids
-MOVIE_ID_MAX_CHARS: Final = 128
-"""A folder name on every file system (255 bytes), with room for suffixes."""
 ID_MAX_BYTES: Final = 512
 """Nested loops with keys stay below it; an index row stays small."""
 
@@ -48,8 +46,6 @@ SYNCFS_MIN_FILES: Final = 8
 # Manifests
 MANIFEST_PAGE_MIN_ARTEFACTS: Final = 1_024
 """Manifests with more artefacts than this are cut into pages; smaller ones stay one plain file."""
-MANIFEST_PAGE_MEAN_ARTEFACTS: Final = 256
-"""Mean length of a page: an edit rewrites about 50 KB of a manifest however large it is."""
 
 # Metadata
 SQLITE_MIN_VERSION: Final = (3, 51, 3)
@@ -64,6 +60,10 @@ LEASE_SECONDS: Final = 30.0
 """A run whose holder has not been heard of for this long is up for taking over."""
 HEARTBEAT_SECONDS: Final = 10.0
 """Three missed beats end a lease."""
+CANCEL_POLL_SECONDS: Final = 0.5
+"""How often a holder looks whether it was asked to stop, or has lost its lease: a person waits for the answer."""
+CANCEL_WAIT_SECONDS: Final = 20.0
+"""How long `cancel` waits for the holder to let go: it may give a program its grace twice, and has results to store."""
 CLAIM_POLL_SECONDS: Final = 0.05
 """How often a waiter looks whether another's call for the same signature has ended."""
 CONCURRENCY_DEFAULT: Final = 5
@@ -103,8 +103,16 @@ INPUTS_FILE_MAX_BYTES: Final = 64 * 1_048_576
 LOOPS_NESTED_MAX: Final = 16
 """Loops in each other; four are rare."""
 GRAPH_FAN_IN_MAX: Final = 2_000_000
-"""Places in all fan-ins: all jobs of a large loop read by each job of another is a mistake that would fill the memory."""
+"""Places in all fan-ins: a large loop read whole by each job of another is a mistake that would fill the memory."""
 
 # Collection
 GC_GRACE_SECONDS: Final = 86_400.0
 """What was touched within a day is never collected: longer than any run between put and publish."""
+GC_WAIT_SECONDS: Final = 5.0
+"""How long a collection waits for another one before it says who collects."""
+GC_BATCH_BLOBS: Final = 500
+"""Blobs deleted between two transactions: how many a writer may have to wait for, and a crash leaves half done."""
+GC_FUTURE_SECONDS: Final = 60.0
+"""Two clocks may differ by this much before a time in the future is worth a remark."""
+GC_PAGE_MAX_BYTES: Final = 4 * 1_048_576
+"""A blob that nothing names is read, to see whether it is a page of a manifest, up to here; pages are smaller."""

@@ -1,7 +1,7 @@
 """The log of a movie: appending what happened, and finding values and results again. Keeps invariant 3.
 
-A value is put as a blob before the event that names it is appended; blobs that other events name are their caller's
-to put.
+A value is put as a blob before the event that names it is appended; blobs that other events name are seen, and made
+live, in the transaction that appends them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from renku_store import bounds
 from renku_store.clock import Clock, timestamp
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
-from renku_store.metadata.base import MetadataStore, Reader
+from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.traces import usable_trace
 from renku_store.records._base import Json
 from renku_store.records.blob import BlobRef
@@ -65,12 +65,14 @@ class EventLog:
         metadata: MetadataStore,
         put: Callable[[bytes], BlobRef],
         read: Callable[[str], bytes],
+        revive: Callable[[Writer, Iterable[str]], None],
         clock: Clock,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._metadata = metadata
         self._put = put
         self._read = read
+        self._revive = revive
         self._clock = clock
         self._ids = IdSource(clock, random_bytes)
 
@@ -95,21 +97,19 @@ class EventLog:
         """Append new values of several inputs, all or none."""
         encoded = {check_id("input", key): canonical_json(value) for key, value in values.items()}
         now = timestamp(self._clock.now())
-        events = [
-            self._input_event(key, values[key], data, self.new_id(), run, edited_by, now)
-            for key, data in encoded.items()
-        ]
+        events = [self._input_event(key, data, self.new_id(), run, edited_by, now) for key, data in encoded.items()]
         return [event for event in self._append(events) if isinstance(event, InputEvent)]
 
     def append_artefact(self, event: ArtefactEvent) -> ArtefactEvent:
-        """Append one artefact event whose blob, if it names one, is durable already."""
+        """Append one artefact event; `BlobMissingError` if it names a blob that is not there."""
         appended = self.append_many([event])[0]
         return event.model_copy(update={"seq": appended.seq})
 
     def append_many(self, events: Iterable[Event]) -> list[Event]:
         """Append events in one transaction, durable on return, and return them with their numbers, in order.
 
-        Raises `InvalidIdError`, and `InvalidValueError` for an input event whose hash is not that of its value.
+        Raises `InvalidIdError`, `InvalidValueError` for an input event whose hash is not that of its value, and
+        `BlobMissingError` for an event that names a blob that is not there.
         """
         return self._append([self._checked(event) for event in events])
 
@@ -117,6 +117,7 @@ class EventLog:
         if not events:
             return []
         with self._metadata.write() as writer:
+            self._revive(writer, _named_blobs(events))
             return writer.events.append(events)
 
     def _checked(self, event: Event) -> Event:
@@ -129,7 +130,6 @@ class EventLog:
             return event
         checked = self._input_event(
             event.input,
-            event.value,
             canonical_json(event.value),
             event.id,
             event.run,
@@ -143,7 +143,7 @@ class EventLog:
         return checked
 
     def _input_event(
-        self, input_id: str, value: Json, encoded: bytes, event_id: str, run: str | None, edited_by: str, now: str
+        self, input_id: str, encoded: bytes, event_id: str, run: str | None, edited_by: str, now: str
     ) -> InputEvent:
         """The event of a value: inline if short, else naming the blob that it is put as."""
         large = len(encoded) > bounds.INLINE_MAX_BYTES
@@ -152,7 +152,7 @@ class EventLog:
             run=run,
             input=input_id,
             hash=hash_bytes(encoded),
-            value=None if large else value,
+            value=None if large else parse_json(encoded),
             blob=self._put(encoded).hash if large else None,
             edited_by=edited_by,
             created_at=now,
@@ -252,6 +252,17 @@ class EventLog:
             if len(events) < bounds.EVENT_PAGE_ROWS:
                 return
             after = _number(events[-1])
+
+
+def _named_blobs(events: Iterable[Event]) -> list[str]:
+    """The blobs that events name: seen, and made live, in the transaction that appends them (invariants 3 and 9)."""
+    named: list[str] = []
+    for event in events:
+        if isinstance(event, InputEvent) and event.blob is not None:
+            named.append(event.blob)
+        elif isinstance(event, ArtefactEvent) and event.value is not None and event.value.blob is not None:
+            named.append(event.value.blob)
+    return named
 
 
 def _merged_page(reader: Reader, seq: int, run: str | None, about: str | None) -> list[Event]:

@@ -1,7 +1,8 @@
 """Who works on what: leases of runs with heartbeats, and claims of signatures. Keeps invariant 10.
 
 A lease that expires is up for taking; one whose process is seen to be gone, on this machine, is so at once. Whoever
-takes a lease has a greater token than anyone before, by which a late holder is told from the present one.
+takes a lease has a greater token than anyone before, by which a late holder is told from the present one. A holder
+hears within a moment that its lease is lost, or that it is asked to stop.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 from renku_store import bounds
 from renku_store.clock import Clock, timestamp
 from renku_store.errors import LeaseLostError, NotFoundError, StoreError
-from renku_store.metadata.base import MetadataStore, Writer
+from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.traces import usable_trace
 from renku_store.records.events import Trace
 from renku_store.records.run import Holder, LeaseToken, RunRecord
@@ -54,16 +55,43 @@ ClaimAnswer = Claimed | AlreadyMade | HeldBy
 
 
 class Heartbeat:
-    """A lease that is being renewed; `lost` is set once somebody else has it."""
+    """A lease that is being renewed: `lost` once somebody else has it, `cancelled` once its holder is asked to stop."""
 
     def __init__(self, token: LeaseToken) -> None:
         self.token = token
         self.lost = threading.Event()
+        self.cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
 
     def check(self) -> None:
         """Raise `LeaseLostError` if the lease was lost."""
         if self.lost.is_set():
-            raise _lost(self.token.run)
+            raise taken_over(self.token.run)
+
+    @contextmanager
+    def watched(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call `listener` when the lease is lost or its holder asked to stop: at once if it is so already.
+
+        It is called in the thread of the heartbeat, and never after the context has ended.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+            if self.lost.is_set() or self.cancelled.is_set():
+                listener()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners.remove(listener)
+
+    def tell(self, news: threading.Event) -> None:
+        """Set `lost` or `cancelled`, and call whoever watches, the first time."""
+        with self._lock:
+            if not news.is_set():
+                news.set()
+                for listener in self._listeners:
+                    listener()
 
 
 class RunLeases:
@@ -109,16 +137,34 @@ class RunLeases:
         gone = {run for run, holder in holders.items() if holder is not None and not process_alive(holder)}
         return [record.model_copy(update={"alive": False}) if record.run in gone else record for record in records]
 
+    def record(self, run: str) -> RunRecord:
+        """One run; `alive` says whether a process may be working on it. `NotFoundError` for one that is not there."""
+        with self._metadata.read() as reader:
+            record, holder = _known(reader, run), reader.runs.holder(run)
+        gone = holder is not None and not process_alive(holder)
+        return record.model_copy(update={"alive": False}) if gone else record
+
     def check(self, token: LeaseToken) -> None:
         """Raise `LeaseLostError` unless this token is still the present one of its run."""
         with self._metadata.read() as reader:
             if not reader.runs.holds(token):
-                raise _lost(token.run)
+                raise taken_over(token.run)
 
     def release(self, token: LeaseToken) -> None:
         """Give a lease and its claims up; no error if it is lost already."""
         with self._metadata.write() as writer:
             writer.runs.release(token)
+
+    def cancel(self, run: str) -> None:
+        """Ask the process that holds a run to stop; it hears so within `CANCEL_POLL_SECONDS`.
+
+        Raises `NotFoundError` for a run that is not there, or that no living process holds.
+        """
+        with self._metadata.write() as writer:
+            record = _known(writer, run)
+            holder = writer.runs.holder(run)
+            if holder is None or not process_alive(holder) or not writer.runs.cancel(run):
+                raise _not_running(record)
 
     @contextmanager
     def held(self, token: LeaseToken, on_lost: Callable[[], None] | None = None) -> Iterator[Heartbeat]:
@@ -150,7 +196,7 @@ class RunLeases:
         """
         with self._metadata.write() as writer:
             if not writer.runs.holds(token):
-                raise _lost(token.run)
+                raise taken_over(token.run)
             trace = None if forced else usable_trace(writer, signature)
             if trace is not None:
                 return AlreadyMade(trace)
@@ -169,9 +215,7 @@ class RunLeases:
             writer.runs.unclaim(signature, token)
 
     def _take(self, writer: Writer, run: str, base_revision: str | None, edits_through: int | None) -> LeaseToken:
-        record = writer.runs.get(run)
-        if record is None:
-            raise NotFoundError(f"There is no run {run}.", hint="`renku-store status` lists the runs.")
+        record = _known(writer, run)
         if record.status in _ENDED:
             raise LeaseLostError(f"The run {run} has ended: it is {record.status}.", hint="Start another run.")
         holder = writer.runs.holder(run)
@@ -181,24 +225,46 @@ class RunLeases:
         if token is None:
             raise LeaseLostError(
                 f"The run {run} is held by {record.holder}.",
-                hint="Wait for it, or stop it; its lease ends by itself soon after its process does.",
+                hint=f"Wait for it, or stop it: `renku-store cancel {run}`.",
             )
         writer.runs.update(run, status="running", base_revision=base_revision, edits_through=edits_through)
         return token
 
     def _beat(self, heartbeat: Heartbeat, done: threading.Event, on_lost: Callable[[], None] | None) -> None:
-        while not done.wait(self._heartbeat_seconds):
+        pause = min(self._heartbeat_seconds, bounds.CANCEL_POLL_SECONDS)
+        looks = 0
+        while not done.wait(pause):
+            looks += 1
             try:
-                with self._metadata.write() as writer:
-                    held = writer.runs.renew(heartbeat.token, self._lease_seconds)
+                held = self._look(heartbeat)
+                if held and looks * pause >= self._heartbeat_seconds:
+                    held = self._renew(heartbeat.token)
+                    looks = 0
             except StoreError:
                 # A full disk or a busy store may pass before the lease does; whoever publishes asks the store again.
                 continue
             if not held:
-                heartbeat.lost.set()
+                heartbeat.tell(heartbeat.lost)
                 if on_lost is not None:
                     on_lost()
                 return
+
+    def _look(self, heartbeat: Heartbeat) -> bool:
+        """Whether the lease is still ours; passes on that its holder is to stop."""
+        with self._metadata.read() as reader:
+            held, cancelled = reader.runs.holds(heartbeat.token), reader.runs.cancelled(heartbeat.token)
+        if cancelled:
+            heartbeat.tell(heartbeat.cancelled)
+        return held
+
+    def _renew(self, token: LeaseToken) -> bool:
+        with self._metadata.write() as writer:
+            return writer.runs.renew(token, self._lease_seconds)
+
+
+def taken_over(run: str) -> LeaseLostError:
+    """What a holder is told whose lease is another's by now."""
+    return LeaseLostError(f"The run {run} was taken over.", hint="`renku-store status` shows by whom.")
 
 
 def this_process() -> Holder:
@@ -219,8 +285,22 @@ def process_alive(holder: Holder) -> bool:
     return here != _place() or _start_of(holder.pid) == f"{here}/{started}"
 
 
-def _lost(run: str) -> LeaseLostError:
-    return LeaseLostError(f"The run {run} was taken over.", hint="`renku-store status` shows by whom.")
+def _known(reader: Reader, run: str) -> RunRecord:
+    record = reader.runs.get(run)
+    if record is None:
+        raise NotFoundError(f"There is no run {run}.", hint="`renku-store status` lists the runs.")
+    return record
+
+
+def _not_running(record: RunRecord) -> NotFoundError:
+    if record.status in _ENDED:
+        return NotFoundError(
+            f"The run {record.run} is not running: it is {record.status}.", hint="`renku-store status` lists the runs."
+        )
+    return NotFoundError(
+        f"The run {record.run} is not running: it has stopped before it came to its end.",
+        hint=f"`renku-store run` takes it up again, `renku-store abandon {record.run}` gives it up.",
+    )
 
 
 @cache

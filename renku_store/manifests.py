@@ -142,7 +142,7 @@ class ManifestStore:
         digest = hash_bytes(data)
         if expected is not None and digest != expected:
             raise _corrupt(revision, f"its hash is {digest}, not {expected}")
-        manifest = self._decode(revision, data)
+        manifest = self.decode(revision, data)
         if manifest.revision != revision:
             raise _corrupt(revision, f"it calls itself {manifest.revision[:32]!a}")
         if expected is None and (contradiction(manifest) or canonical_document(parse_json(data)) != data):
@@ -172,7 +172,11 @@ class ManifestStore:
         """Make the name of a manifest durable, whose creator may have died before it did."""
         self._driver.settle([manifest_path(revision_name(number))])
 
-    def _decode(self, revision: str, data: bytes) -> Manifest:
+    def decode(self, revision: str, data: bytes) -> Manifest:
+        """The manifest that some bytes are, complete with its pages.
+
+        Raises `BlobCorruptError` where they are none, `UnsupportedFormatError` for a newer format.
+        """
         try:
             document = orjson.loads(data)
             version = document["format"]
@@ -251,5 +255,6 @@ class ManifestStore:
 
 def _corrupt(revision: str, why: str) -> BlobCorruptError:
     return BlobCorruptError(
-        f"The manifest of {revision} is damaged: {why}.", hint="Restore it from a copy; the other revisions can be read as before."
+        f"The manifest of {revision} is damaged: {why}.",
+        hint="Restore it from a copy; the other revisions can be read as before.",
     )

@@ -14,6 +14,7 @@ from renku_store.clock import Clock, timestamp
 from renku_store.commit import Committer, PublishedRevision
 from renku_store.drivers.base import Driver
 from renku_store.errors import (
+    BlobMissingError,
     InvalidIdError,
     InvalidValueError,
     ManifestConflictError,
@@ -85,7 +86,9 @@ class ManifestService:
         if match is None:
             raise InvalidIdError(f"{name[:64]!a} is not a revision.", hint="Use rev-0001 and so on, or latest.")
         number = int(match[1])
-        if number > newest or not self._manifests.exists(number):
+        if number < newest and not self._manifests.exists(number):
+            raise _missing(number)
+        if number > newest:
             known = f"The newest is {revision_name(newest)}." if newest else "There is none yet: `renku-store run`."
             raise NotFoundError(f"The movie {self._movie} has no revision {revision_name(number)}.", hint=known)
         return revision_name(number)
@@ -95,6 +98,8 @@ class ManifestService:
         number = self._manifests.newest()
         expected = self._expected(number) if number else None
         while number:
+            if not self._manifests.exists(number):
+                raise _missing(number)
             manifest, digest = self._manifests.load(number, expected)
             yield manifest, digest
             number, expected = number - 1, manifest.base_hash
@@ -185,6 +190,13 @@ class ManifestService:
         with self._metadata.read() as reader:
             row = reader.revisions.get(number)
         return self._manifests.expected(number) if row is None else row.hash
+
+
+def _missing(number: int) -> BlobMissingError:
+    return BlobMissingError(
+        f"The manifest of {revision_name(number)} is missing.",
+        hint="Restore it from a copy; the other revisions can be read as before.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ Everything that the planner, which is pure, needs to be handed is read here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 
 from renku_store.blueprint import effective_inputs, expand, parse_blueprint, parse_graph
 from renku_store.errors import BadInputError, DamageError, InvalidValueError, NotFoundError
-from renku_store.hashing import parse_json
+from renku_store.hashing import hash_value, parse_json
 from renku_store.media_types import is_json
 from renku_store.movie import Movie
 from renku_store.planner import Planner
@@ -24,6 +24,7 @@ from renku_store.records.ids import check_id
 from renku_store.records.inputs import BLUEPRINT, CONFIG
 from renku_store.records.manifest import Manifest
 from renku_store.records.plan import ExecutionPlan
+from renku_store.records.run import RunRecord
 from renku_store.selection import documents_needed
 
 
@@ -51,21 +52,62 @@ class Outlook:
 
 
 def plan_movie(movie: Movie, *, inputs: Mapping[str, Json] | None = None) -> ExecutionPlan:
-    """What a run would do now, and why; writes nothing. `inputs` are values for that run alone."""
-    return look(movie, inputs or {}).plan
+    """What a run would do now, and why; writes nothing. `inputs` are values for that run alone.
+
+    Where the run would take up an unfinished one, the plan names it, and shows what comes of that run's own inputs.
+    """
+    given = dict(inputs or {})
+    unfinished = resumable(movie, given)
+    if unfinished is None:
+        return look(movie, given=given).plan
+    own = private_edits(movie, unfinished.run)
+    plan = look(movie, own, given=given).of(movie.id, unfinished.run).plan
+    names = f", with its own {', '.join(sorted({event.input for event in own}))}" if own else ""
+    return plan.model_copy(
+        update={"warnings": [f"The unfinished run {unfinished.run} would be taken up again{names}."]}
+    )
 
 
-def look(movie: Movie, private: Mapping[str, Json]) -> Outlook:
-    """What the movie would be with the edits that are pending, and with `private` values on top of them."""
-    for key in private:
+def resumable(movie: Movie, given: Mapping[str, Json]) -> RunRecord | None:
+    """The newest run that nobody holds and that has not ended; with inputs given only one that has the very same."""
+    wanted = {key: hash_value(value) for key, value in given.items()}
+    for record in reversed(movie.leases.unfinished()):
+        if record.alive:
+            continue
+        if not wanted or wanted == {event.input: event.hash for event in private_edits(movie, record.run)}:
+            return record
+    return None
+
+
+def private_edits(movie: Movie, run: str) -> list[InputEvent]:
+    """The inputs that are a run's own until it publishes, oldest first."""
+    return [event for event in movie.events.stream(run=run) if isinstance(event, InputEvent)]
+
+
+def look(
+    movie: Movie,
+    private: Sequence[InputEvent] = (),
+    *,
+    given: Mapping[str, Json] | None = None,
+    edits_through: int | None = None,
+) -> Outlook:
+    """What the movie would be with the edits that are pending, and with those that are `private` to a run.
+
+    Of two edits of one input the later one counts, whoever made it; `given` are later still. Edits beyond the number
+    `edits_through` are left for the next run (None: there are no later ones).
+    """
+    for key in given or {}:
         check_id("input", key)
     # Edits first: one that a run takes in between is then seen twice, which is no harm, and never not at all.
     pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
+    if edits_through is not None:
+        pending = [event for event in pending if (event.seq or 0) <= edits_through]
     base, base_hash = movie.manifests.current() or (None, None)
-    edits = {**{event.input: movie.events.read_value(event) for event in pending}, **private}
+    in_order = sorted([*pending, *private], key=lambda event: event.seq or 0)
+    edits = {**{event.input: movie.events.read_value(event) for event in in_order}, **(given or {})}
     before = _input_values(movie, base, replaced=edits.keys())
-    given = {**before, **edits}
-    graph, values = _expanded(movie.id, given)
+    present = {**before, **edits}
+    graph, values = _expanded(movie.id, present)
     base_graph, base_values = _base_graph(movie, base, before)
     documents = _documents(movie, base, documents_needed(graph) | documents_needed(base_graph or graph))
     damaged = movie.blobs.damaged({a.blob: a.size for a in base.artefacts.values() if a.blob}) if base else set()
@@ -78,11 +120,11 @@ def look(movie: Movie, private: Mapping[str, Json]) -> Outlook:
             inputs=values,
             base_graph=base_graph,
             base_inputs=base_values,
-            defaults=values.keys() - given.keys(),
+            defaults=values.keys() - present.keys(),
             documents=documents,
             damaged=damaged,
             failed=failed,
-            edits_through=max((event.seq or 0 for event in pending), default=0),
+            edits_through=max((event.seq or 0 for event in pending), default=edits_through or 0),
         )
 
     plan = planned(set())

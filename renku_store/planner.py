@@ -56,7 +56,8 @@ class Planner:
         graph.
         """
         known = documents or {}
-        edited = {edit.input: known[edit.blob] if edit.blob else edit.value for edit in pending_edits}
+        edits = list(pending_edits)
+        edited = {edit.input: known[edit.blob] if edit.blob else edit.value for edit in edits}
         values = {**inputs, **edited}
         artefacts = manifest.artefacts if manifest else {}
 
@@ -78,7 +79,7 @@ class Planner:
             revision=revision_name(revision_number(manifest.revision) + 1 if manifest else 1),
             base_revision=manifest.revision if manifest else None,
             manifest_base_hash=manifest_hash,
-            edits_through=edits_through,
+            edits_through=max([edits_through, *(edit.seq or 0 for edit in edits)]),
             layers=layers,
             jobs=jobs,
             graph=graph,
@@ -173,9 +174,20 @@ class _Differences:
             if past is None:
                 yield Reason(kind="input changed", subject=_subject(entry), detail=f"{entry.name} is new")
             elif self._past.signed(past) != self._now.signed(entry):
-                yield Reason(kind="input changed", subject=_subject(entry), detail=entry.name)
+                yield Reason(kind="input changed", subject=self._changed(past, entry), detail=entry.name)
         for name, entry in before.items():
             yield Reason(kind="input changed", subject=_subject(entry), detail=f"{name} is read no longer")
+
+    def _changed(self, past: GraphInput, entry: GraphInput) -> str:
+        """What has changed of an input: of a fan-in the places that are new, gone or other than before."""
+        before = {reference.text(): self._past.item(reference) for reference in references(past)}
+        now = {reference.text(): self._now.item(reference) for reference in references(entry)}
+        differing = [text for text in {**now, **before} if before.get(text) != now.get(text)]
+        return _named(differing) if differing else _subject(entry)
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _dirty_makers(node: GraphNode, index: GraphIndex, jobs: Mapping[str, PlannedJob]) -> list[str]:
@@ -195,9 +207,7 @@ def _signed_outputs(node: GraphNode) -> dict[str, str]:
 
 def _subject(entry: GraphInput) -> str:
     named: Sequence[str] = [reference.text() for reference in references(entry)]
-    if not named:
-        return entry.name
-    return named[0] if len(named) == 1 else f"{named[0]} and {len(named) - 1} more"
+    return _named(named) if named else entry.name
 
 
 def _words(field: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import ValidationError
 
 from renku_store.drivers.base import Driver
@@ -19,16 +21,19 @@ def plan_path(run: str) -> str:
 class PlanStore:
     """The plans of one movie."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, new_id: Callable[[], str]) -> None:
         self._driver = driver
+        self._new_id = new_id
 
-    def save(self, plan: ExecutionPlan) -> str:
-        """Write the plan of `plan.run`, durably, and return its path; a run that is resumed replaces its plan."""
-        if plan.run is None:
-            raise NotFoundError("The plan names no run.", hint="Set `run` before saving: plan.model_copy(update=...).")
-        path = plan_path(plan.run)
-        self._driver.replace(path, canonical_document(plan.to_json()))
-        return path
+    def save(self, plan: ExecutionPlan) -> ExecutionPlan:
+        """Write a plan, durably, and return it as it was written; a plan of no run is given the id of a new one.
+
+        A run that is resumed replaces its plan.
+        """
+        run = plan.run or self._new_id()
+        saved = plan.model_copy(update={"run": run})
+        self._driver.replace(plan_path(run), canonical_document(saved.to_json()))
+        return saved
 
     def load(self, run: str) -> ExecutionPlan:
         """The plan of a run; `NotFoundError` where there is none, `BlobCorruptError` where it cannot be read."""

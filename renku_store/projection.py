@@ -21,10 +21,10 @@ def fold_inputs(base: Mapping[str, ManifestInput], events: Iterable[InputEvent])
 def fold_artefacts(
     base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent]
 ) -> dict[str, ManifestArtefact]:
-    """The artefacts after some events: the last that gave a value wins; a failure changes nothing."""
+    """The artefacts after some events: the last that gave a value wins; failures and `kept` takes change nothing."""
     artefacts = dict(base)
     for event in events:
-        if event.value is not None:
+        if event.value is not None and event.status != "kept":
             artefacts[event.artefact] = ManifestArtefact(
                 **dict(event.value),
                 produced_by=event.producer,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import orjson
@@ -18,16 +20,19 @@ from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
 from renku_store.errors import InputConflictError, LeaseLostError, ManifestConflictError, NotFoundError, StalePlanError
-from renku_store.hashing import canonical_json, hash_value
+from renku_store.hashing import canonical_json
 from renku_store.merging import overlaps
 from renku_store.movie import Movie
-from renku_store.outlook import Outlook, anything_to_do, look
+from renku_store.outlook import Outlook, anything_to_do, look, private_edits, resumable
 from renku_store.projection import differs
 from renku_store.records._base import Json, Record
 from renku_store.records.events import InputEvent, RunEvent, RunEventKind
+from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunOutcome, RunProgress, RunRecord
 from renku_store.running.runner import Runner, RunResult
 
+CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
+"""What became of a run that was to be cancelled: stopped, not yet stopped, or come to its end before."""
 OnConflict = Literal["rebase", "fail"]
 """What a run does when someone else has published meanwhile."""
 
@@ -59,6 +64,7 @@ async def run_movie(
     inputs: Mapping[str, Json] | None = None,
     concurrency: int | str = bounds.CONCURRENCY_DEFAULT,
     on_conflict: OnConflict = "rebase",
+    check: Callable[[ExecutionPlan], None] | None = None,
     on_event: Callable[[RunProgress], None] | None = None,
     stop: asyncio.Event | None = None,
     logger: logging.Logger | None = None,
@@ -66,37 +72,44 @@ async def run_movie(
     """Plan, run what is dirty, and publish if anything differs from the current revision.
 
     A run that died, failed or was interrupted is taken up again; `inputs` are private to the run until it publishes,
-    and a run with other private inputs is begun anew. When `stop` is set, running calls are cancelled and finished
-    ones kept. If someone else publishes meanwhile, the run plans again on that revision, and nothing is made twice;
-    with `on_conflict="fail"` it raises `ManifestConflictError` or `StalePlanError`, and the next run goes on.
+    and a run with other private inputs is begun anew. When `stop` is set, or `cancel` called anywhere, running calls
+    are cancelled and finished ones kept. If someone else publishes meanwhile, the run plans again on that revision, and
+    nothing is made twice; with `on_conflict="fail"` it raises `ManifestConflictError` or `StalePlanError`, and the next
+    run goes on.
 
-    Raises `InputConflictError` where both changed an input, differently, and what `Runner.execute` raises.
+    `check` is handed the plan before anything is begun, and may refuse it by raising.
+
+    Raises `InputConflictError` where both changed an input, differently, `LeaseLostError` if someone else took the run
+    over, and what `Runner.execute` raises.
     """
-    private = dict(inputs or {})
-    unfinished = await asyncio.to_thread(_resumable, movie, private)
+    given = dict(inputs or {})
+    unfinished = await asyncio.to_thread(resumable, movie, given)
     finished = await asyncio.to_thread(_finish, movie, unfinished.run) if unfinished else None
     if finished is not None:
         unfinished = None
-    if unfinished is not None:
-        private = {**await asyncio.to_thread(_private_inputs, movie, unfinished.run), **private}
-    outlook = await asyncio.to_thread(look, movie, private)
+    private = await asyncio.to_thread(private_edits, movie, unfinished.run) if unfinished else []
+    outlook = await asyncio.to_thread(partial(look, movie, private, given=given))
+    if check is not None:
+        check(outlook.plan)
     if unfinished is None and not anything_to_do(outlook):
         return _nothing_to_do(outlook, finished)
     run = unfinished.run if unfinished else movie.events.new_id()
     outlook = outlook.of(movie.id, run)
-    token = await asyncio.to_thread(_begin, movie, outlook, private, unfinished)
+    token = await asyncio.to_thread(_begin, movie, outlook, given, unfinished)
     runner = Runner(movie, concurrency=concurrency, on_event=on_event, logger=logger)
     executions: list[RunResult] = []
-    with movie.leases.held(token):
+    with movie.leases.held(token) as heartbeat:
         while True:
             try:
-                executions.append(await runner.execute(outlook.plan, produce=produce, token=token, stop=stop))
+                executions.append(
+                    await runner.execute(outlook.plan, produce=produce, token=token, heartbeat=heartbeat, stop=stop)
+                )
                 report = await asyncio.to_thread(_conclude, movie, executions, token)
                 break
             except (ManifestConflictError, StalePlanError):
                 if on_conflict == "fail":
                     raise
-                outlook = await asyncio.to_thread(_rebase, movie, outlook, private, token)
+                outlook = await asyncio.to_thread(_rebase, movie, outlook, token)
     if on_event is not None:
         on_event(_finished(movie, report))
     return report
@@ -121,15 +134,20 @@ def abandon(movie: Movie, run: str) -> None:
     _end(movie, token, "abandoned", record.edits_through, {})
 
 
-def _resumable(movie: Movie, private: Mapping[str, Json]) -> RunRecord | None:
-    """The newest run that nobody holds and that has not ended; with private inputs only one that has the very same."""
-    wanted = {key: hash_value(value) for key, value in private.items()}
-    for record in reversed(movie.leases.unfinished()):
-        if record.alive:
-            continue
-        if not wanted or wanted == {e.input: e.hash for e in movie.events.stream(run=record.run) if e.type == "input"}:
-            return record
-    return None
+def cancel(movie: Movie, run: str, *, wait_seconds: float = bounds.CANCEL_WAIT_SECONDS) -> CancelOutcome:
+    """Stop a running run, of whatever process, as Ctrl-C there would: what has finished is kept, and it can be resumed.
+
+    Waits up to `wait_seconds` for its end and says what that was. Raises `NotFoundError` for a run that is not running.
+    """
+    movie.leases.cancel(run)
+    until = movie.clock.monotonic() + wait_seconds
+    while True:
+        record = movie.leases.record(run)
+        if not record.alive:
+            return record.status if record.status in {"published", "abandoned"} else "interrupted"
+        if movie.clock.monotonic() >= until:
+            return "cancelling"
+        time.sleep(bounds.CLAIM_POLL_SECONDS)
 
 
 def _finish(movie: Movie, run: str) -> PublishedRevision | None:
@@ -143,10 +161,6 @@ def _finish(movie: Movie, run: str) -> PublishedRevision | None:
         movie.leases.release(token)
 
 
-def _private_inputs(movie: Movie, run: str) -> dict[str, Json]:
-    return {e.input: movie.events.read_value(e) for e in movie.events.stream(run=run) if e.type == "input"}
-
-
 def _nothing_to_do(outlook: Outlook, finished: PublishedRevision | None) -> RunReport:
     plan = outlook.plan
     jobs = {job: JobResult(status="clean", signature=entry.signature) for job, entry in plan.jobs.items()}
@@ -155,12 +169,12 @@ def _nothing_to_do(outlook: Outlook, finished: PublishedRevision | None) -> RunR
     return RunReport(revision=plan.base_revision, status="unchanged", jobs=jobs)
 
 
-def _begin(movie: Movie, outlook: Outlook, private: Mapping[str, Json], unfinished: RunRecord | None) -> LeaseToken:
+def _begin(movie: Movie, outlook: Outlook, given: Mapping[str, Json], unfinished: RunRecord | None) -> LeaseToken:
     """Take the lease; make durable what the run needs: its plan and its own inputs."""
     plan, run = outlook.plan, outlook.plan.run or ""
     if unfinished is None:
         token = movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
-        movie.events.append_inputs(private, run=run)
+        movie.events.append_inputs(given, run=run)
     else:
         token = movie.leases.take_over(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
     _prepare(movie, outlook, "resumed" if unfinished else "planned")
@@ -174,10 +188,11 @@ def _prepare(movie: Movie, outlook: Outlook, kind: RunEventKind) -> None:
     _note(movie, plan.run or "", kind, {"base": plan.base_revision, "jobs": len(plan.dirty)})
 
 
-def _rebase(movie: Movie, before: Outlook, private: Mapping[str, Json], token: LeaseToken) -> Outlook:
+def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
     """Plan the same run again, on what someone else has published; `InputConflictError` where both changed an input."""
     movie.committer.repair()
-    after = look(movie, private).of(movie.id, token.run)
+    frozen = before.plan.edits_through
+    after = look(movie, private_edits(movie, token.run), edits_through=frozen).of(movie.id, token.run)
     contested = overlaps(before.base_hashes, after.base_hashes, before.hashes)
     if contested:
         _end(movie, token, "abandoned", before.plan.edits_through, {"conflict": list(contested)})
@@ -252,7 +267,7 @@ def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str |
         jobs=jobs,
         made=len(made),
         reused=sum(outcome.status == "reused" for outcome in jobs.values()),
-        cost=round(sum(outcome.cost for outcome in made.values()), 6),
+        cost=round(sum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
     )
 
 
@@ -277,7 +292,8 @@ def _failed_jobs(result: RunResult) -> list[Json]:
 
 
 def _end(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: int, data: Mapping[str, Json]) -> None:
-    """Note how a run ended without a revision, archive it, and let its lease go."""
+    """Note how a run ended without a revision, archive it, and let its lease go. Only its holder may say so."""
+    movie.leases.check(token)
     _note(movie, token.run, kind, data)
     movie.committer.archive(token.run, edits_through, token=token)
     final = kind in {"abandoned", "unchanged"}

@@ -131,7 +131,7 @@ class Store:
         _check_format(movie, driver)
         metadata = _open_metadata(Path(self.root) / movie / _DATABASE, driver)
         blobs = BlobStore(driver, metadata)
-        events = EventLog(metadata, blobs.put, blobs.read, self._clock, os.urandom)
+        events = EventLog(metadata, blobs.put, blobs.read, blobs.revive, self._clock, os.urandom)
         manifests = ManifestStore(driver, blobs.read)
         archives = ArchiveStore(driver, movie)
         committer = Committer(metadata, blobs, events, manifests, archives, self._clock)
@@ -149,7 +149,7 @@ class Store:
             blobs=blobs,
             events=events,
             manifests=ManifestService(movie, metadata, events, manifests, committer, self._clock),
-            plans=PlanStore(driver),
+            plans=PlanStore(driver, events.new_id),
             archives=archives,
             leases=RunLeases(metadata, self._clock),
             committer=committer,

@@ -135,11 +135,12 @@ def test_a_put_waits_for_a_deletion_and_writes_anew(
     path = root / blobs.stat(stored).path
     set_state(metadata, "deleting")
     putting = threading.Thread(target=blobs.put, args=(content,))
-    putting.start()
-    putting.join(0.1)
-    assert putting.is_alive()
-    path.unlink()
-    drop_rows(metadata)
+    with LocalDriver(root).lock("collect", wait_seconds=1):
+        putting.start()
+        putting.join(0.1)
+        assert putting.is_alive()
+        path.unlink()
+        drop_rows(metadata)
     putting.join()
     found = row(metadata, stored.hash)
     assert found is not None
@@ -152,7 +153,10 @@ def test_a_deletion_that_does_not_end_is_named(metadata: SqliteMetadata, root: P
     blobs = BlobStore(LocalDriver(root), metadata, wait_seconds=0.05)
     stored = blobs.put(RAW)
     set_state(metadata, "deleting")
-    with pytest.raises(StoreUnavailableError, match=stored.hash) as error:
+    with (
+        LocalDriver(root).lock("collect", wait_seconds=1),
+        pytest.raises(StoreUnavailableError, match=stored.hash) as error,
+    ):
         blobs.put_many([b"other", RAW])
     assert "gc" in error.value.hint
     assert list((root / "tmp").iterdir()) == []

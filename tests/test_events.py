@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from renku_store import bounds
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
 from renku_store.events import EventLog, IdSource
 from renku_store.hashing import canonical_json, hash_bytes, hash_value
+from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
 from renku_store.records.blob import BlobRef
 from renku_store.records.events import Event
@@ -30,14 +31,18 @@ class Bench:
     def __init__(self) -> None:
         self.metadata: SqliteMetadata = open_sqlite(Path(":memory:"))
         self.blobs: dict[str, bytes] = {}
+        self.revived: list[str] = []
         self.moment = datetime(2026, 3, 4, 5, 6, 7, 890_000, UTC)
-        self.log = EventLog(self.metadata, self.put, self.blobs.__getitem__, self, os.urandom)
+        self.log = EventLog(self.metadata, self.put, self.blobs.__getitem__, self.revive, self, os.urandom)
 
     def put(self, data: bytes) -> BlobRef:
         with self.metadata.read() as reader:
             assert reader.events.last_seq() == (0, 0), "a blob comes before the event that names it"
         self.blobs[hash_bytes(data)] = data
         return BlobRef(hash_bytes(data), len(data))
+
+    def revive(self, writer: Writer, hashes: Iterable[str]) -> None:
+        self.revived += hashes
 
     def now(self) -> datetime:
         return self.moment

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from renku_store import (
+    ArtefactEvent,
+    ArtefactValue,
     BlobCorruptError,
+    BlobMissingError,
     InvalidIdError,
     ManifestConflictError,
     Movie,
@@ -204,3 +207,32 @@ def test_whole_floats_beyond_what_integers_reach_do_not_stop_a_movie(root: Path,
         assert again.value(again.manifests.load("latest").inputs["big"]) == 2.0**60
         assert isinstance(again.manifests.load("latest").inputs["big"].value, float)
         check_whole(again)
+
+
+def test_an_event_cannot_name_a_blob_that_is_not_there(tmp_path: Path) -> None:
+    """Refused by name, whole batches of them: the log never points at nothing (invariant 3)."""
+    with open_store(tmp_path) as store:
+        movie = store.create_movie("m")
+        value = ArtefactValue(hash="2" * 64, size=9, mime_type="image/png", blob="2" * 64)
+        event = ArtefactEvent(
+            id=movie.events.new_id(),
+            artefact="a",
+            status="succeeded",
+            value=value,
+            created_at="2026-01-01T00:00:00.000Z",
+        )
+        with pytest.raises(BlobMissingError, match="2222"):
+            movie.events.append_artefact(event)
+        large = InputEvent(
+            id=movie.events.new_id(), input="i", hash="3" * 64, blob="3" * 64, created_at=event.created_at
+        )
+        with pytest.raises(BlobMissingError, match="3333"):
+            movie.events.append_many([large])
+        assert movie.events.pending() == []
+        assert movie.events.latest_artefact("a") is None
+        blob = movie.blobs.put(b"x" * 9)
+        there = value.model_copy(update={"hash": blob.hash, "blob": blob.hash})
+        movie.events.append_artefact(event.model_copy(update={"value": there}))
+        latest = movie.events.latest_artefact("a")
+        assert latest is not None
+        assert latest.value == there

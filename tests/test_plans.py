@@ -22,6 +22,7 @@ from renku_store.hashing import canonical_document
 from renku_store.plans import PlanStore, plan_path
 
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
+OTHER = "01890a5d-ac96-774b-bcce-b302099a8058"
 BLUEPRINT = """
 inputs: {a: {required: true}}
 producers:
@@ -31,7 +32,7 @@ producers:
 
 @pytest.fixture
 def plans(tmp_path: Path) -> PlanStore:
-    return PlanStore(LocalDriver(tmp_path))
+    return PlanStore(LocalDriver(tmp_path), lambda: OTHER)
 
 
 @pytest.fixture
@@ -46,8 +47,9 @@ def test_a_plan_comes_back_as_it_was_and_can_be_saved_again(
     plans: PlanStore, plan: ExecutionPlan, tmp_path: Path
 ) -> None:
     """Nulls included; the file is canonical JSON."""
-    path = plans.save(plan)
-    assert path == plan_path(RUN) == f"runs/{RUN}-plan.json"
+    assert plans.save(plan) == plan
+    path = plan_path(RUN)
+    assert path == f"runs/{RUN}-plan.json"
     data = (tmp_path / path).read_bytes()
     loaded = plans.load(RUN)
     assert loaded.inputs == plan.inputs
@@ -63,12 +65,15 @@ def test_a_resumed_run_replaces_its_plan(plans: PlanStore, plan: ExecutionPlan) 
     assert plans.load(RUN).base_revision == "rev-0007"
 
 
-def test_a_plan_without_a_run_or_a_run_without_a_plan_is_the_callers_mistake(
-    plans: PlanStore, plan: ExecutionPlan
-) -> None:
+def test_a_plan_of_no_run_is_saved_as_that_of_a_new_one(plans: PlanStore, plan: ExecutionPlan) -> None:
+    """What comes back names the run, by which it is found again."""
+    saved = plans.save(plan.model_copy(update={"run": None}))
+    assert saved.run == OTHER
+    assert plans.load(OTHER).jobs == plan.jobs
+
+
+def test_a_run_without_a_plan_is_the_callers_mistake(plans: PlanStore) -> None:
     """Named, with what to do."""
-    with pytest.raises(NotFoundError, match="no run"):
-        plans.save(plan.model_copy(update={"run": None}))
     with pytest.raises(NotFoundError, match=RUN):
         plans.load(RUN)
     for wrong in ("../x", "run", ""):
@@ -86,6 +91,7 @@ def test_a_damaged_plan_is_named(plans: PlanStore, tmp_path: Path, data: bytes) 
 
 def test_a_plan_tolerates_fields_of_a_later_writer(plans: PlanStore, plan: ExecutionPlan, tmp_path: Path) -> None:
     """They are ignored."""
-    path = tmp_path / plans.save(plan)
+    plans.save(plan)
+    path = tmp_path / plan_path(RUN)
     path.write_bytes(json.dumps({**json.loads(path.read_bytes()), "later": [1]}).encode())
     assert plans.load(RUN).jobs == plan.jobs

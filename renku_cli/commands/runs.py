@@ -1,4 +1,4 @@
-"""`abandon` and `status`: runs that have not come to an end."""
+"""`abandon`, `cancel` and `status`: runs that have not come to an end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from renku_cli.output import Cell, print_heading, print_json, print_line, print_
 from renku_cli.text import shown_value
 from renku_store import InputEvent, MovieStatus, movie_status
 from renku_store import abandon as abandon_run
+from renku_store import cancel as cancel_run
 
 
 @command("abandon", "renku-store abandon 01932c5e-4a7b-7c3d-8e9f-0a1b2c3d4e5f")
@@ -23,6 +24,23 @@ def abandon(options: GlobalOptions, run: str) -> None:
         print_json({"run": run, "status": "abandoned"})
     else:
         print_line(f"Abandoned {run}.")
+
+
+@command("cancel", "renku-store cancel 01932c5e-4a7b-7c3d-8e9f-0a1b2c3d4e5f")
+@click.argument("run", shell_complete=complete("unfinished_runs"))
+@click.pass_obj
+def cancel(options: GlobalOptions, run: str) -> None:
+    """As Ctrl-C in the run's own terminal: its running jobs are ended, what is finished is kept, `run` continues it."""
+    with open_movie(options) as movie:
+        status = cancel_run(movie, run)
+    if options.as_json:
+        print_json({"run": run, "status": status})
+    elif status == "cancelling":
+        print_line(f"{run} is asked to stop; a job of it is still ending.")
+    elif status == "interrupted":
+        print_line(f"Cancelled {run}.")
+    else:
+        print_line(f"{run} came to its end before: it is {status}.")
 
 
 @command("status", "renku-store status", "renku-store --movie trailer status --json")

@@ -20,9 +20,9 @@ from renku_store.blobs.presence import see
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, PackedSource, check, corrupt, frame_size, unpack, verified
 from renku_store.drivers.base import Driver
 from renku_store.drivers.posix import shown, unavailable
-from renku_store.errors import BlobMissingError, InvalidValueError, StoreUnavailableError
+from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidValueError, StoreUnavailableError
 from renku_store.metadata.base import MetadataStore, Writer
-from renku_store.records.blob import BlobRef, Encoding, blob_path
+from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
 from renku_store.records.ids import check_hash
 
 _GONE_HINT = "The next run makes it anew, if a job can; or restore the file from a copy."
@@ -57,6 +57,8 @@ class BlobStore:
 
     def put(self, data: bytes | bytearray | memoryview | BinaryIO) -> BlobRef:
         """Store bytes, or the rest of a binary stream, in constant memory; durable on return."""
+        if isinstance(data, str | os.PathLike):
+            raise InvalidValueError("`put` takes bytes or a stream.", hint="Encode text; `put_file` takes a path.")
         return put_all(self._driver, self._writable(), (data,), self._wait_seconds)[0]
 
     def put_file(self, path: str | os.PathLike[str]) -> BlobRef:
@@ -170,6 +172,28 @@ class BlobStore:
         digest, size = _named(blob)
         found = see(self._driver, digest, size)
         return found is not None and not found.damaged
+
+    def quarantine(self, blob: BlobRef | str) -> bool:
+        """Move a blob whose bytes are wrong to `quarantine/`, so that what it was can be made anew under its name.
+
+        Looked at once more, under the write lock; False, and nothing moved, where the bytes are right after all.
+        """
+        digest = _named(blob)[0]
+        with self._writable().write() as writer:
+            try:
+                with self.open(digest) as stream:
+                    while stream.read(bounds.CHUNK_BYTES):
+                        pass
+            except BlobCorruptError:
+                for encoding in SUFFIX:
+                    aside = f"quarantine/{digest}{SUFFIX[encoding]}-{writer.now_ms():x}"
+                    self._driver.move(blob_path(digest, encoding), aside)
+            except BlobMissingError:
+                pass
+            else:
+                return False
+            writer.blobs.forget([digest])
+            return True
 
     def digests(self) -> Iterator[str]:
         """The hash of every stored blob, in no order; one that is stored both plain and packed comes twice."""

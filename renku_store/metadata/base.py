@@ -11,7 +11,7 @@ import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from renku_store.records.blob import BlobRow, Encoding
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace
@@ -40,6 +40,22 @@ class Intent:
     number: int
     hash: str
     manifest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobUse:
+    """An event that names a blob: its `seq`, whether of an `artefact` or an `input`, the id of that, and its run.
+
+    `revision` is what the run published, `cost` what the result took in US dollars; None where neither is known.
+    """
+
+    seq: int
+    hash: str
+    kind: Literal["artefact", "input"]
+    id: str
+    run: str | None
+    revision: str | None
+    cost: float | None
 
 
 class EventReads(Protocol):
@@ -114,8 +130,9 @@ class EventWrites(EventReads, Protocol):
 
         Events of all kinds are numbered in one row, in the order in which they become durable.
 
-        Artefact events of status `succeeded` that share `result` and carry a signature become one trace. Events whose
-        `id` is already there are left alone (a rebuild may see them twice).
+        Artefact events of status `succeeded` or `kept` that share `result` and carry a signature become one trace;
+        those `kept` do not become the latest value of their artefact. Events whose `id` is already there are left alone
+        (a rebuild may see them twice).
         """
         ...
 
@@ -125,6 +142,26 @@ class BlobReads(Protocol):
 
     def get(self, digests: Iterable[str]) -> dict[str, BlobRow]:
         """The rows there are, by hash."""
+        ...
+
+    def page(self, after: str, limit: int) -> list[BlobRow]:
+        """Rows in the order of their hashes, beyond `after` (empty: from the first), at most `limit`."""
+        ...
+
+    def uncovered(self, seq: int, limit: int) -> list[tuple[int, str]]:
+        """`seq` and blob of events beyond `seq` that no ended run covers, oldest first, at most `limit`.
+
+        These are movie-wide edits that no published run has taken, and the events of every run that is neither
+        published nor abandoned, whether the store knows the run or not.
+        """
+        ...
+
+    def uses(self, seq: int, limit: int) -> list[BlobUse]:
+        """The events beyond `seq` that name a blob, oldest first, at most `limit`."""
+        ...
+
+    def broken_traces(self, number: int, limit: int) -> list[tuple[int, list[str]]]:
+        """Traces beyond `number` some of whose blobs have no row: their numbers, and those blobs."""
         ...
 
 
@@ -141,6 +178,26 @@ class BlobWrites(BlobReads, Protocol):
 
     def forget(self, digests: Iterable[str]) -> None:
         """Drop the rows of objects found gone or damaged: a missing row promises nothing (invariant 8)."""
+        ...
+
+    def condemn(self, digests: Iterable[str], before_ms: int) -> int:
+        """Condemn those that are live and were last touched before a moment; gives how many."""
+        ...
+
+    def begin_deleting(self, digests: Iterable[str]) -> dict[str, int]:
+        """Set those that are still condemned to `deleting`; gives their stored sizes."""
+        ...
+
+    def begin_deleting_strays(self, digests: Iterable[str]) -> list[str]:
+        """Insert a `deleting` row for each that has no row; gives those."""
+        ...
+
+    def end_deleting(self, digests: Iterable[str]) -> None:
+        """Drop `deleting` rows, whose objects are gone."""
+        ...
+
+    def drop_broken_traces(self, numbers: Iterable[int]) -> int:
+        """Drop those of the traces that still name a blob without a row; gives how many."""
         ...
 
 
@@ -161,6 +218,10 @@ class RunReads(Protocol):
 
     def holds(self, token: LeaseToken) -> bool:
         """Whether this token is the lease's present one (even if overdue: nobody has taken it)."""
+        ...
+
+    def cancelled(self, token: LeaseToken) -> bool:
+        """Whether the holder of this lease was asked to stop; a lease that is taken anew was not."""
         ...
 
 
@@ -190,6 +251,10 @@ class RunWrites(RunReads, Protocol):
 
     def renew(self, token: LeaseToken, seconds: float) -> bool:
         """Extend a lease; False if it is held under another token by now."""
+        ...
+
+    def cancel(self, run: str) -> bool:
+        """Ask whoever holds the lease of a run to stop; False if nobody holds it unexpired."""
         ...
 
     def release(self, token: LeaseToken) -> None:
@@ -283,6 +348,10 @@ class Reader(Protocol):
     @property
     def revisions(self) -> RevisionReads:
         """Revisions and intents."""
+        ...
+
+    def now_ms(self) -> int:
+        """The database's clock, Unix milliseconds."""
         ...
 
 

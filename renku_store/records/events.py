@@ -13,8 +13,10 @@ from pydantic import ConfigDict, Field, model_serializer
 from renku_store.records._base import Hash, Json, Record, exactly_one
 from renku_store.records.manifest import ArtefactValue
 
-ArtefactStatus = Literal["succeeded", "reused", "failed", "edited", "edit-undone", "chosen"]
-RunEventKind = Literal["planned", "started", "resumed", "rebased", "published", "unchanged", "failed", "interrupted", "abandoned"]
+ArtefactStatus = Literal["succeeded", "kept", "reused", "failed", "edited", "edit-undone", "chosen"]
+RunEventKind = Literal[
+    "planned", "started", "resumed", "rebased", "published", "unchanged", "failed", "interrupted", "abandoned"
+]
 
 
 class InputEvent(Record):
@@ -55,7 +57,8 @@ class ArtefactEvent(Record):
     """What happened to one artefact.
 
     `result` groups the outputs of one producer call; with status `succeeded` and a signature it is a trace, found again
-    by that signature. `output` is the producer's own name of the artefact. `value` is absent where the job failed.
+    by that signature. So is one of status `kept`: it came after the call's claim was lost, and is not the artefact's
+    value by itself. `output` is the producer's own name of the artefact. `value` is absent where the job failed.
     `cost` is in US dollars and is written at the first output of a result only, so that costs can be added up;
     `attempts` counts calls.
     """
@@ -100,7 +103,8 @@ Event = Annotated[InputEvent | ArtefactEvent | RunEvent, Field(discriminator="ty
 class Trace(Record):
     """A result that a producer call gave for a signature: every output by the producer's own name.
 
-    Several traces of one signature are takes, numbered from 1 in the order in which they were made.
+    Several traces of one signature are takes, numbered from 1 in the order in which they were made. One that is `kept`
+    came from a holder that had lost its claim: it is reused only where there is no other.
     """
 
     result: str
@@ -111,4 +115,5 @@ class Trace(Record):
     outputs: dict[str, ArtefactValue]
     cost: float = 0.0
     request_id: str | None = None
+    kept: bool = False
     created_at: str

@@ -50,6 +50,8 @@ class ConcurrencyLimiter:
     """
 
     def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise InvalidValueError(f"A limit of {limit} would let nobody in.", hint="Use 1 or more.")
         self.limit = limit
         self._free = limit
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []

@@ -1,7 +1,8 @@
 """How results reach the store: one writer, many results a commit.
 
 Keeps invariants 3 (blobs are durable before the event that names them), 9 (what an earlier result names is made live
-again) and 10 (storing a trace and releasing its claim are one transaction).
+again) and 10 (storing a trace and releasing its claim are one transaction; without the claim it is a take that is only
+kept, and without the lease nothing else is stored).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any, TypeVar
 from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
+from renku_store.errors import BlobMissingError, LeaseLostError
 from renku_store.hashing import hash_bytes
+from renku_store.leases import taken_over
 from renku_store.media_types import is_text
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.events import ArtefactEvent, ArtefactStatus, JobFailure, Trace
@@ -49,6 +52,18 @@ class Outcome:
     duration_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was stored: the id of the result, and the value of each output (none for a failure).
+
+    Not `ours` is what a call came to after its claim was lost: somebody else may be making it anew by now.
+    """
+
+    result: str
+    values: Mapping[str, ArtefactValue]
+    ours: bool = True
+
+
 async def to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
     """Run `work` to its end even if the caller is cancelled meanwhile; says whether it was.
 
@@ -76,12 +91,12 @@ class ResultWriter:
         self._new_id = new_id
         self._clock = clock
         self._token = token
-        self._waiting: list[tuple[Outcome, asyncio.Future[dict[str, ArtefactValue]]]] = []
+        self._waiting: list[tuple[Outcome, asyncio.Future[Stored]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def store(self, outcome: Outcome) -> dict[str, ArtefactValue]:
-        """Store one outcome, durable on return; gives the value of each output (none for a failure)."""
-        future: asyncio.Future[dict[str, ArtefactValue]] = asyncio.get_running_loop().create_future()
+    async def store(self, outcome: Outcome) -> Stored:
+        """Store one outcome, durable on return; without the lease only contents are, and for others it is an error."""
+        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._waiting.append((outcome, future))
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
@@ -100,26 +115,43 @@ class ResultWriter:
         finally:
             self._task = None
 
-    async def _store_group(self, group: Sequence[tuple[Outcome, asyncio.Future[dict[str, ArtefactValue]]]]) -> None:
+    async def _store_group(self, group: Sequence[tuple[Outcome, asyncio.Future[Stored]]]) -> None:
         try:
             stored = await asyncio.to_thread(self._commit, [outcome for outcome, _ in group])
+        except BlobMissingError as error:
+            # An earlier result was collected after it was found: that is the matter of one outcome, not of the others.
+            if len(group) > 1:
+                for item in group:
+                    await self._store_group([item])
+            elif not group[0][1].cancelled():
+                group[0][1].set_exception(error)
+            return
         except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
             for _, future in group:
                 if not future.cancelled():
                     future.set_exception(error)
             return
-        for (_, future), values in zip(group, stored, strict=True):
-            if not future.cancelled():
-                future.set_result(values)
+        for (_, future), answer in zip(group, stored, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(answer, LeaseLostError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
-    def _commit(self, outcomes: Sequence[Outcome]) -> list[dict[str, ArtefactValue]]:
+    def _commit(self, outcomes: Sequence[Outcome]) -> list[Stored | LeaseLostError]:
         values = self._put(outcomes)
+        answers: list[Stored | LeaseLostError] = []
         with self._metadata.write() as transaction:
+            held = transaction.runs.holds(self._token)
             for outcome, outputs in zip(outcomes, values, strict=True):
+                if not held and not outcome.contents:
+                    answers.append(taken_over(self._token.run))
+                    continue
                 if outcome.trace is not None:
                     self._blobs.revive(transaction, [value.blob for value in outputs.values() if value.blob])
-                self._append(transaction, outcome, outputs)
-        return values
+                answers.append(self._append(transaction, outcome, outputs))
+        return answers
 
     def _put(self, outcomes: Sequence[Outcome]) -> list[dict[str, ArtefactValue]]:
         """Make the bytes of all outcomes durable in one batch, and say what each output is."""
@@ -141,8 +173,9 @@ class ResultWriter:
             outputs[name] = ArtefactValue(hash=blob.hash, size=blob.size, mime_type=mime_type, blob=blob.hash)
         return values
 
-    def _append(self, transaction: Writer, outcome: Outcome, values: Mapping[str, ArtefactValue]) -> None:
-        status: ArtefactStatus = "failed" if outcome.failure else "reused" if outcome.trace else "succeeded"
+    def _append(self, transaction: Writer, outcome: Outcome, values: Mapping[str, ArtefactValue]) -> Stored:
+        ours = outcome.trace is not None or transaction.runs.holds_claim(outcome.signature, self._token)
+        status = _status(outcome, ours=ours)
         result = outcome.trace.result if outcome.trace else self._new_id()
         now = timestamp(self._clock.now())
         transaction.events.append(
@@ -169,6 +202,15 @@ class ResultWriter:
             ]
         )
         transaction.runs.unclaim(outcome.signature, self._token)
+        return Stored(result, values, ours)
+
+
+def _status(outcome: Outcome, *, ours: bool) -> ArtefactStatus:
+    if outcome.failure is not None:
+        return "failed"
+    if outcome.trace is not None:
+        return "reused"
+    return "succeeded" if ours else "kept"
 
 
 def _inline(content: bytes | Path, mime_type: str) -> ArtefactValue | None:

@@ -1,7 +1,7 @@
 """Runs a plan: dispatch when ready, longest remaining path first, failures isolated to their dependents.
 
-There is no barrier between layers. All errors are collected; a run ends when nothing more can be done, or when it is
-stopped.
+There is no barrier between layers. All errors are collected; a run ends when nothing more can be done, when it is
+stopped or cancelled, or when its lease is lost (invariant 10: then nothing of it may be published any more).
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from renku_store import bounds
@@ -19,13 +20,14 @@ from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.errors import StalePlanError
 from renku_store.hashing import graph_bytes
+from renku_store.leases import Heartbeat
 from renku_store.movie import Movie
 from renku_store.projection import next_manifest
 from renku_store.records.manifest import Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunProgress
 from renku_store.running.concurrency import ConcurrencyLimiter, resolve_concurrency
-from renku_store.running.session import RunSession
+from renku_store.running.session import SUCCEEDED, RunSession
 
 _AHEAD = 64
 """Jobs that may wait for a slot as tasks, beyond those that run: enough for any queue, little enough for memory."""
@@ -50,8 +52,7 @@ class RunResult:
     @property
     def succeeded(self) -> bool:
         """Whether every job of the graph has its result."""
-        good = {"clean", "made", "reused"}
-        return all(self.jobs[job].status in good if job in self.jobs else False for job in self.plan.dirty)
+        return all(self.jobs[job].status in SUCCEEDED if job in self.jobs else False for job in self.plan.dirty)
 
     @property
     def metrics(self) -> Metrics:
@@ -103,6 +104,7 @@ class Runner:
         self._opening = asyncio.Lock()
         self._leases = ExitStack()
         self._held: dict[str, ExitStack] = {}
+        self._beats: dict[str, Heartbeat] = {}
 
     async def execute(
         self,
@@ -110,23 +112,29 @@ class Runner:
         *,
         produce: Produce,
         token: LeaseToken | None = None,
+        heartbeat: Heartbeat | None = None,
         stop: asyncio.Event | None = None,
     ) -> RunResult:
         """Run every dirty job of a plan; the result says how each ended. Nothing is published.
 
-        Without a `token` the run is begun and its lease held for the length of the call. When `stop` is set, running
-        calls are cancelled, what has finished is kept, and the result says so. Raises `StalePlanError` if the plan's
+        Without a `token` the run is begun and its lease held for the length of the call; with one, `heartbeat` is what
+        the caller holds it by. When `stop` is set, or the run is cancelled from elsewhere, running calls are cancelled,
+        what has finished is kept, and the result says so. Raises `StalePlanError` if the plan's
         base is no longer the current revision, `LeaseLostError` if the run was taken over, `StoreUnavailableError` if
         nothing can be stored.
         """
         session = await self._open(plan, token)
-        dispatch = _Dispatch(session, produce, self._limiter.limit, stop or asyncio.Event())
+        beat = heartbeat or self._beats.get(_key(plan)) or Heartbeat(session.token)
+        halt = asyncio.Event()
+        dispatch = _Dispatch(session, produce, self._limiter.limit, (halt, stop or asyncio.Event()))
         session.tell("run-started", data={"jobs": {job: plan.jobs[job].layer for job in plan.dirty}})
         try:
             try:
-                await dispatch.run()
+                with beat.watched(partial(_set_from_thread, asyncio.get_running_loop(), halt)):
+                    await dispatch.run()
             finally:
                 await session.flush()
+            beat.check()
             return await asyncio.to_thread(self._result, session, interrupted=dispatch.stopped)
         finally:
             await asyncio.to_thread(self._forget, plan)
@@ -140,6 +148,8 @@ class Runner:
         says what it all came to; leave the runner's context, or `close` it, to let go of the run.
         """
         session = await self._open(plan, token)
+        if _key(plan) in self._beats:
+            self._beats[_key(plan)].check()
         return await session.run_job(job, produce)
 
     def result(self, plan: ExecutionPlan) -> RunResult:
@@ -153,6 +163,7 @@ class Runner:
         """Let go of every run that `execute_job` has begun."""
         self._leases.close()
         self._sessions.clear()
+        self._beats.clear()
 
     async def __aenter__(self) -> Self:
         return self
@@ -181,14 +192,14 @@ class Runner:
             return self._sessions[key]
 
     def _begin(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
-        base = self._base(plan)
+        base, base_hash = self._base(plan)
         run = plan.run or self._movie.events.new_id()
         self._movie.blobs.put(graph_bytes(plan.graph))
-        begun = plan.model_copy(update={"run": run, "movie": self._movie.id})
+        begun = plan.model_copy(update={"run": run, "movie": self._movie.id, "manifest_base_hash": base_hash})
         if token is None:
             token = self._movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
             self._held[_key(plan)] = self._leases.enter_context(ExitStack())
-            self._held[_key(plan)].enter_context(self._movie.leases.held(token))
+            self._beats[_key(plan)] = self._held[_key(plan)].enter_context(self._movie.leases.held(token))
             self._movie.plans.save(begun)
         return RunSession(
             self._movie, begun, base, token, limiter=self._limiter, logger=self._logger, on_event=self._on_event
@@ -196,18 +207,25 @@ class Runner:
 
     def _forget(self, plan: ExecutionPlan) -> None:
         self._sessions.pop(_key(plan), None)
+        self._beats.pop(_key(plan), None)
         held = self._held.pop(_key(plan), None)
         if held is not None:
             held.close()
 
-    def _base(self, plan: ExecutionPlan) -> Manifest | None:
-        current = self._movie.manifests.current()
-        if (current[1] if current else None) != plan.manifest_base_hash:
+    def _base(self, plan: ExecutionPlan) -> tuple[Manifest | None, str | None]:
+        """The current revision, which the plan must stand on: by its hash or, where the plan has none, by its name."""
+        current, digest = self._movie.manifests.current() or (None, None)
+        named = current.revision if current else None
+        if plan.base_revision != named or (plan.manifest_base_hash or digest) != digest:
             raise StalePlanError(
                 f"The plan stands on {plan.base_revision or 'an empty movie'}, not on the current revision.",
                 hint="Plan again.",
             )
-        return current[0] if current else None
+        return current, digest
+
+
+def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(event.set)
 
 
 def _key(plan: ExecutionPlan) -> str:
@@ -218,11 +236,11 @@ def _key(plan: ExecutionPlan) -> str:
 class _Dispatch:
     """The scheduling of one execution: which job is ready, which goes next, when it is over."""
 
-    def __init__(self, session: RunSession, produce: Produce, limit: int, stop: asyncio.Event) -> None:
+    def __init__(self, session: RunSession, produce: Produce, limit: int, stops: Sequence[asyncio.Event]) -> None:
         self._session = session
         self._produce = produce
         self._window = limit + _AHEAD
-        self._stop = stop
+        self._stops = stops
         self._order = {job: place for place, job in enumerate(session.index.order)}
         self._remaining = session.index.longest_path(dict.fromkeys(session.plan.dirty, 1.0))
         self._waits = self._count_waits()
@@ -238,19 +256,20 @@ class _Dispatch:
         return (-self._remaining[job], self._order[job], job)
 
     async def run(self) -> None:
-        """Until every dirty job has a result, or the stop is asked for."""
+        """Until every dirty job has a result, or one of the stops is asked for."""
         heapq.heapify(self._ready)
-        stopping = asyncio.create_task(self._stop.wait())
+        stopping = [asyncio.create_task(stop.wait()) for stop in self._stops]
         try:
             while self._ready or self._tasks:
-                if self._stop.is_set():
+                if any(stop.is_set() for stop in self._stops):
                     self.stopped = True
                     break
                 self._start()
-                await asyncio.wait({stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
         finally:
-            stopping.cancel()
+            for task in stopping:
+                task.cancel()
             await self._cancel()
         for job in self._waits:
             if self.stopped and job not in self._session.results:

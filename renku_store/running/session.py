@@ -2,7 +2,8 @@
 
     signature, clean?, earlier result?, claim, slot, call, store
 
-A job that is known never waits for a slot. Keeps invariant 10: a new call starts only under a claim.
+A job that is known never waits for a slot. Keeps invariant 10: a new call starts only under a claim, and a result that
+came after its claim was lost is not taken by itself: the job goes back to where it looks for an earlier one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from renku_store import bounds
 from renku_store.answers import check_answer
 from renku_store.calls import Job, JobContext, Produce, Produced
 from renku_store.clock import timestamp
-from renku_store.errors import ConflictError, NotFoundError, ProducerError, StoreError, UnusableError
+from renku_store.errors import (
+    BlobCorruptError,
+    BlobMissingError,
+    ConflictError,
+    NotFoundError,
+    ProducerError,
+    StoreError,
+    UnusableError,
+)
 from renku_store.graph import GraphIndex
 from renku_store.hashing import parse_json, signature
 from renku_store.leases import AlreadyMade, Claimed
@@ -30,13 +39,14 @@ from renku_store.records.events import ArtefactEvent, JobFailure, Trace
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
-from renku_store.records.run import JobResult, LeaseToken, RunProgress
+from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgress
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.preparation import job_directory, prepare_job
 from renku_store.running.results import Outcome, ResultWriter, to_the_end
 from renku_store.selection import MISSING, Missing, Selection, references
 
 _NONE = JobResult(status="skipped")
+SUCCEEDED = frozenset({"clean", "made", "reused"})
 FATAL = (UnusableError, ConflictError)
 """Errors of the store itself, not of a job: nothing that runs beside it can do better."""
 
@@ -48,6 +58,18 @@ class Decision:
     signature: str
     clean: bool = False
     trace: Trace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """How a call ended, and the id of what was `stored` of it; not `ours` if its claim was lost meanwhile."""
+
+    result: JobResult
+    stored: str
+    ours: bool
+
+
+_NOTHING = _Call(JobResult(status="reused"), "", ours=True)
 
 
 class RunSession:
@@ -76,6 +98,7 @@ class RunSession:
         self._on_event = on_event
         self._documents: dict[str, Json | Missing] = {}
         self._selection: Selection | None = None
+        self._under_way: dict[str, asyncio.Future[JobResult]] = {}
         self._writer = ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token)
 
     def _clean_artefacts(self) -> dict[str, ManifestArtefact]:
@@ -102,8 +125,32 @@ class RunSession:
     async def run_job(self, job_id: str, produce: Produce, *, priority: float = 0.0) -> JobResult:
         """Bring one job to its result: keep it, reuse an earlier one, or call `produce`. Failures are results, too.
 
+        Who asks for a job that is under way or done gets its result; one that failed or was cancelled is tried again.
         Raises only what ends the whole run: a store that cannot be used, or a lease that is lost.
         """
+        done = self.results.get(job_id)
+        if done is not None and done.status in SUCCEEDED:
+            return done
+        while (under_way := self._under_way.get(job_id)) is not None:
+            await asyncio.wait([under_way])
+            if not under_way.cancelled():
+                return under_way.result()
+        outcome: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+        self._under_way[job_id] = outcome
+        try:
+            result = await self._run(job_id, produce, priority)
+        except StoreError as error:
+            outcome.set_exception(error)
+            outcome.exception()  # those who wait get it; there may be none
+            raise
+        else:
+            outcome.set_result(result)
+            return result
+        finally:
+            del self._under_way[job_id]
+            outcome.cancel()
+
+    async def _run(self, job_id: str, produce: Produce, priority: float) -> JobResult:
         try:
             decision = await asyncio.to_thread(self.decide, job_id)
             result = await self._resolve(job_id, decision, produce, priority)
@@ -152,7 +199,7 @@ class RunSession:
         for event in self._movie.events.stream(run=self.token.run):
             if not isinstance(event, ArtefactEvent) or event.result is None or event.job is None:
                 continue
-            if event.status == "succeeded":
+            if event.status in {"succeeded", "kept"}:
                 made[event.result] = made.get(event.result, 0.0) + (event.cost or 0.0)
             elif event.status == "reused" and self.results.get(event.job, _NONE).status == "reused":
                 reused[event.job] = event.result
@@ -175,20 +222,38 @@ class RunSession:
         if decision.clean:
             self._keep(node)
             return JobResult(status="clean", signature=decision.signature)
-        trace = decision.trace or await self._claim(node, decision.signature)
-        if trace is not None:
-            values = await self._writer.store(Outcome(node, decision.signature, trace=trace))
-            self._take(node, decision.signature, values)
-            return JobResult(status="reused", signature=decision.signature)
+        trace, kept = decision.trace, _NOTHING
+        while True:
+            trace = trace or await self._claim(node, decision.signature)
+            if trace is not None:
+                try:
+                    return await self._reuse(node, trace, kept)
+                except BlobMissingError:  # it was collected after it was found
+                    await asyncio.to_thread(self._usable, trace)
+                    trace = None
+                    continue
+            call = await self._call_claimed(node, decision.signature, produce, priority)
+            if call.ours:
+                return call.result
+            kept = call
+
+    async def _reuse(self, node: GraphNode, trace: Trace, kept: _Call) -> JobResult:
+        """Take an earlier result over; `kept` is what a call of ours came to whose claim was lost."""
+        stored = await self._writer.store(Outcome(node, trace.signature, trace=trace))
+        self._take(node, trace.signature, stored.values)
+        status: JobStatus = "made" if trace.result == kept.stored else "reused"
+        return kept.result.model_copy(update={"status": status, "signature": trace.signature, "error": None})
+
+    async def _call_claimed(self, node: GraphNode, known: str, produce: Produce, priority: float) -> _Call:
         stored = False
         try:
             async with self._limiter.slot(priority):
-                result = await self._call(node, decision.signature, produce)
+                call = await self._call(node, known, produce)
             stored = True
-            return result
+            return call
         finally:
             if not stored:
-                await asyncio.to_thread(self._unclaim, decision.signature)
+                await asyncio.to_thread(self._unclaim, known)
 
     async def _claim(self, node: GraphNode, known: str) -> Trace | None:
         """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
@@ -204,7 +269,7 @@ class RunSession:
                 self.tell("job-waiting", node.job_id, data={"for": answer.run})
             await asyncio.sleep(bounds.CLAIM_POLL_SECONDS)
 
-    async def _call(self, node: GraphNode, known: str, produce: Produce) -> JobResult:
+    async def _call(self, node: GraphNode, known: str, produce: Produce) -> _Call:
         self.tell("job-started", node.job_id)
         started = self._movie.clock.monotonic()
         with job_directory(self._movie.driver.scratch) as directory:
@@ -228,27 +293,46 @@ class RunSession:
                 request_id=produced.request_id,
                 duration_seconds=elapsed,
             )
-            values, cancelled = await to_the_end(self._writer.store(outcome))
-        self._take(node, known, values)
+            stored, cancelled = await to_the_end(self._writer.store(outcome))
         result = JobResult(status="made", attempts=1, cost=produced.cost, duration_seconds=elapsed, signature=known)
+        if stored.ours:
+            self._take(node, known, stored.values)
         if cancelled:
-            self.finish(node.job_id, result)
+            if stored.ours:
+                self.finish(node.job_id, result)
             raise asyncio.CancelledError
-        return result
+        return _Call(result, stored.result, stored.ours)
 
     async def _produce(self, node: GraphNode, known: str, produce: Produce, directory: Path) -> tuple[Job, Produced]:
-        job = await asyncio.to_thread(prepare_job, node, known, self.selection(), self._movie.blobs, directory)
+        try:
+            job = await asyncio.to_thread(prepare_job, node, known, self.selection(), self._movie.blobs, directory)
+        except BlobCorruptError:
+            await asyncio.to_thread(self._set_damaged_aside, node)
+            raise
         context = JobContext(node.job_id, self.token.run, 1, directory, self._logger)
         limit = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
         try:
             async with asyncio.timeout(limit):
                 return job, await produce(job, context)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise ProducerError(f"The call of {node.job_id} was cancelled from within.") from None
         except TimeoutError as error:
             raise ProducerError(
                 f"{node.job_id} did not end within {limit:g} seconds.", hint="Give it a `timeout`."
             ) from error
 
-    async def _failed(self, node: GraphNode, known: str, error: Exception, elapsed: float) -> JobResult:
+    def _set_damaged_aside(self, node: GraphNode) -> None:
+        """Move the damaged among a job's inputs to quarantine: the next plan makes them anew."""
+        for entry in node.inputs:
+            for reference in references(entry):
+                artefact = self.artefacts.get(reference.id) if reference.kind == "artefact" else None
+                if artefact is not None and artefact.blob is not None:
+                    self._movie.blobs.quarantine(artefact.blob)
+
+    async def _failed(self, node: GraphNode, known: str, error: Exception, elapsed: float) -> _Call:
         kind = error.kind if isinstance(error, StoreError) else ProducerError.__name__
         message = error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
         self._logger.warning("%s failed: %s", node.job_id, message)
@@ -258,8 +342,9 @@ class RunSession:
             retryable=bool(getattr(error, "retryable", False)),
             diagnostics=getattr(error, "diagnostics", None),
         )
-        await self._writer.store(Outcome(node, known, failure=failure, attempts=1, duration_seconds=elapsed))
-        return JobResult(status="failed", attempts=1, duration_seconds=elapsed, signature=known, error=failure)
+        stored = await self._writer.store(Outcome(node, known, failure=failure, attempts=1, duration_seconds=elapsed))
+        result = JobResult(status="failed", attempts=1, duration_seconds=elapsed, signature=known, error=failure)
+        return _Call(result, stored.result, stored.ours)
 
     def _unclaim(self, known: str) -> None:
         with self._movie.metadata.write() as transaction:

@@ -186,13 +186,13 @@ def test_a_token_that_was_rolled_back_was_never_given(memory: SqliteMetadata) ->
 
 
 def test_a_signature_has_one_holder(memory: SqliteMetadata) -> None:
-    """A second run, and another job of the same run, is told who has it; the same job has it already."""
+    """A second run, another job, and the same job from another task or process: each is told who has it."""
     signature = digest("s")
     with memory.write() as writer:
         _run(writer, "a", "b")
         a, b = _lease(writer, "a"), _lease(writer, "b")
         assert writer.runs.claim(signature, a, "n[0]") is None
-        assert writer.runs.claim(signature, a, "n[0]") is None
+        assert writer.runs.claim(signature, a, "n[0]") == "a"
         assert writer.runs.claim(signature, a, "n[1]") == "a"
         assert writer.runs.claim(signature, b, "n[0]") == "a"
         assert (writer.runs.holds_claim(signature, a), writer.runs.holds_claim(signature, b)) == (True, False)

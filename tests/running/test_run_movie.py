@@ -10,8 +10,12 @@ import pytest
 
 from renku_store import (
     ExecutionPlan,
+    Job,
+    JobContext,
     JobResult,
     Movie,
+    Planner,
+    Produced,
     Runner,
     RunProgress,
     RunReport,
@@ -188,14 +192,30 @@ def test_private_inputs_stay_private_until_published(movie: Movie, studio: Studi
     studio.broken = {"film"}
     report = run(movie, studio, inputs={"voice": "fr"})
     assert report.status == "failed"
-    assert plan_movie(movie).dirty == []
     assert movie.events.latest_input("voice") is None
+    assert "voice" not in movie.manifests.load("latest").inputs
+    plan = plan_movie(movie)
+    assert plan.run == report.run, "a plan shows what a run would do: take the unfinished one up"
+    assert "voice" in plan.warnings[0]
     studio.broken = set()
     assert run(movie, studio).status == "published"
     latest = movie.events.latest_input("voice")
     assert latest is not None
     assert latest.value == "fr"
     assert movie.manifests.load("latest").inputs["voice"].value == "fr"
+
+
+def test_a_later_edit_wins_over_the_private_inputs_of_a_run_that_is_taken_up(movie: Movie, studio: Studio) -> None:
+    """Of two values of one input the one that was given last is published, and never lost."""
+    run(movie, studio)
+    studio.broken = {"film"}
+    assert run(movie, studio, inputs={"voice": "private"}).status == "failed"
+    studio.broken = set()
+    set_inputs(movie, {"voice": "later"})
+    assert plan_movie(movie).inputs["voice"].value == "later"
+    assert run(movie, studio).status == "published"
+    assert movie.manifests.load("latest").inputs["voice"].value == "later"
+    assert movie_status(movie).pending == []
 
 
 def test_abandoned_runs_are_not_resumed_but_their_results_are_reused(movie: Movie, studio: Studio) -> None:
@@ -227,6 +247,28 @@ def test_a_deleted_blob_is_made_again(movie: Movie, studio: Studio) -> None:
     assert dict(studio.calls) == {"say[0]": 1}
     assert report.status == "unchanged"
     assert movie.read(entry) == movie.blobs.read(entry.hash)
+
+
+def test_a_damaged_input_is_set_aside_and_made_again(movie: Movie, studio: Studio) -> None:
+    """One flipped bit: the job that reads it fails by name; the next run makes the damaged artefact anew."""
+    set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "x" * 9000}, *SEGMENTS[1:]]})
+    run(movie, studio)
+    entry = movie.manifests.load("latest").artefacts["say[0].audio"]
+    (path,) = Path(movie.root, movie.id, "blobs").rglob(f"{entry.blob}*")
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "x" * 9000}, SEGMENTS[1]]})
+    report = run(movie, studio)
+    assert report.status == "failed"
+    assert report.jobs["film"].error is not None
+    assert report.jobs["film"].error.kind == "BlobCorruptError"
+    assert [reason.kind for reason in plan_movie(movie).jobs["say[0]"].reasons] == ["blob missing or damaged"]
+    studio.calls.clear()
+    assert run(movie, studio).status == "published"
+    assert dict(studio.calls) == {"say[0]": 1, "film": 1}
+    assert movie.blobs.read(entry.hash) == movie.read(entry)
+    assert len(list(Path(movie.root, movie.id, "quarantine").iterdir())) == 1
 
 
 def test_a_stale_plan_is_refused(movie: Movie, studio: Studio) -> None:
@@ -315,3 +357,51 @@ def test_producers_see_nothing_that_is_not_signed(movie: Movie, studio: Studio) 
     for secret in ("small", "rev-0001", report.run, movie.root, "say[0]"):
         assert str(secret) not in text, secret
     assert sys.version not in text
+
+
+def test_the_contracts_python_flow_works_as_it_reads(movie: Movie, studio: Studio) -> None:
+    """Load, compute, save, execute, build, publish: with nothing but what the contract names."""
+    run(movie, studio)
+    manifest, digest = movie.manifests.load_current()
+    graph = plan_movie(movie).graph
+    edit = movie.events.append_input("voice", "fr")
+    values = {key: movie.value(entry) for key, entry in manifest.inputs.items()}
+    plan = Planner.compute_plan(graph=graph, manifest=manifest, inputs=values, pending_edits=[edit])
+    assert movie.plans.load(movie.plans.save(plan).run or "").jobs == plan.jobs
+    result = asyncio.run(Runner(movie, concurrency="50%").execute(plan, produce=studio))
+    published = movie.manifests.save_manifest(result.build_manifest(), previous_hash=digest)
+    assert published.revision == "rev-0002"
+    assert movie.manifests.load("latest").inputs["voice"].value == "fr"
+    assert movie_status(movie).pending == []
+    assert run(movie, studio).status == "unchanged"
+
+
+def test_many_tasks_that_ask_for_one_job_share_one_call(movie: Movie, studio: Studio) -> None:
+    """`execute_job` of the same job, at once and again later, pays once; so do two jobs with one signature."""
+    set_inputs(movie, {"segments": [SEGMENTS[0], SEGMENTS[0]]})
+
+    async def go(plan: ExecutionPlan) -> list[JobResult]:
+        async with Runner(movie, concurrency=8) as runner:
+            jobs = ["say[0]"] * 4 + ["say[1]"] * 2
+            results = await asyncio.gather(*(runner.execute_job(job, plan=plan, produce=studio) for job in jobs))
+            results.append(await runner.execute_job("say[0]", plan=plan, produce=studio))
+            assert runner.result(plan).totals.made == 1
+            return results
+
+    results = asyncio.run(go(plan_movie(movie)))
+    assert sum(studio.calls.values()) == 1
+    assert {result.status for result in results} == {"made", "reused"}
+
+
+def test_a_producer_that_cancels_itself_fails_alone(movie: Movie, studio: Studio) -> None:
+    """CancelledError from within a call is that job's failure; nobody asked the run to stop."""
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.job_id == "say[1]":
+            raise asyncio.CancelledError
+        return await studio(job, context)
+
+    report = asyncio.run(run_movie(movie, produce=produce))
+    assert report.status == "failed"
+    assert report.jobs["say[1]"].status == "failed"
+    assert report.made == 7

@@ -23,6 +23,9 @@ from renku_store.metadata.sqlite.rows import (
 )
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 
+MADE: Final = frozenset({"succeeded", "kept"})
+"""What a call that gave a result comes to; `kept` where somebody else had taken its place (invariant 10)."""
+
 E = TypeVar("E", InputEvent, ArtefactEvent, RunEvent)
 Numbered = list[tuple[int, E]]
 
@@ -51,8 +54,8 @@ POINT_ARTEFACT: Final = (
     " ON CONFLICT (artefact) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq"
 )
 ADD_TRACE: Final = (
-    "INSERT INTO traces (result, signature, run, job, producer, outputs, cost, request_id, created_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO traces (result, signature, run, job, producer, outputs, cost, request_id, kept, created_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (result) DO UPDATE SET outputs = json_patch(outputs, excluded.outputs), cost = cost + excluded.cost,"
     " request_id = coalesce(request_id, excluded.request_id)"
 )
@@ -105,14 +108,14 @@ class EventTables(EventReading):
         self._db.executemany("INSERT INTO pending_inputs (seq) VALUES (?)", [(seq,) for seq in movie_wide])
 
     def _derive_artefacts(self, new: Numbered[ArtefactEvent]) -> None:
-        newest = {event.artefact: seq for seq, event in new if event.value is not None}
+        newest = {event.artefact: seq for seq, event in new if event.value and event.status != "kept"}
         self._db.executemany(POINT_ARTEFACT, list(newest.items()))
         movie_wide = [(seq,) for seq, event in new if event.run is None]
         self._db.executemany("INSERT INTO pending_artefacts (seq) VALUES (?)", movie_wide)
         self._derive_failures(new)
         results: dict[str, list[ArtefactEvent]] = {}
         for _, event in new:
-            if event.status == "succeeded" and event.signature and event.result and event.value:
+            if event.status in MADE and event.signature and event.result and event.value:
                 results.setdefault(event.result, []).append(event)
         self._db.executemany(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
 
@@ -120,7 +123,7 @@ class EventTables(EventReading):
         attempts = {
             bytes.fromhex(event.signature): seq if event.status == "failed" else None
             for seq, event in new
-            if event.signature and event.status in {"failed", "succeeded"}
+            if event.signature and (event.status == "failed" or event.status in MADE)
         }
         self._db.executemany(ADD_FAILURE, [item for item in attempts.items() if item[1] is not None])
         self._db.executemany(DROP_FAILURE, [(key,) for key, seq in attempts.items() if seq is None])

@@ -1,4 +1,6 @@
-"""The table of blobs. Keeps invariant 8: a live row says that somebody has seen the object."""
+"""The table of blobs, and who names them. Keeps invariant 8: a live row says that somebody has seen the object."""
+
+# ruff: noqa: S608 (statements are put together from constants)
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from collections.abc import Iterable
 from typing import Final
 
 import apsw
+import orjson
 
+from renku_store.metadata.base import BlobUse
 from renku_store.metadata.sqlite.rows import all_rows, json_list
 from renku_store.records.blob import BlobRow, Encoding
 
@@ -25,6 +29,60 @@ TOUCH: Final = (
 )
 
 FORGET: Final = "DELETE FROM blobs WHERE hash = ? AND state <> 'deleting'"
+
+PAGE: Final = (
+    "SELECT lower(hex(hash)), size, stored_size, encoding, state, touched_at FROM blobs WHERE hash > ?"
+    " ORDER BY hash LIMIT ?"
+)
+_ENDED: Final = "EXISTS (SELECT 1 FROM runs AS r WHERE r.run = e.run AND r.status IN ('published', 'abandoned'))"
+
+
+def _uncovered(events: str, pending: str) -> str:
+    return (
+        f"SELECT * FROM (SELECT e.seq, lower(hex(e.blob)) FROM {events} AS e WHERE e.seq > ?1 AND e.blob IS NOT NULL"
+        f" AND CASE WHEN e.run IS NULL THEN EXISTS (SELECT 1 FROM {pending} AS p WHERE p.seq = e.seq)"
+        f" ELSE NOT {_ENDED} END ORDER BY e.seq LIMIT ?2)"
+    )
+
+
+UNCOVERED: Final = (
+    f"{_uncovered('input_events', 'pending_inputs')} UNION ALL"
+    f" {_uncovered('artefact_events', 'pending_artefacts')} ORDER BY 1 LIMIT ?2"
+)
+USES: Final = (
+    "SELECT * FROM (SELECT e.seq, lower(hex(e.blob)), 'input', e.input, e.run, r.revision, NULL"
+    " FROM input_events AS e LEFT JOIN runs AS r ON r.run = e.run"
+    " WHERE e.seq > ?1 AND e.blob IS NOT NULL ORDER BY e.seq LIMIT ?2) UNION ALL"
+    " SELECT * FROM (SELECT e.seq, lower(hex(e.blob)), 'artefact', e.artefact, e.run, r.revision, t.cost"
+    " FROM artefact_events AS e LEFT JOIN runs AS r ON r.run = e.run LEFT JOIN traces AS t ON t.result = e.result"
+    " WHERE e.seq > ?1 AND e.blob IS NOT NULL ORDER BY e.seq LIMIT ?2) ORDER BY 1 LIMIT ?2"
+)
+_NAMED_WITHOUT_ROW: Final = (
+    "json_extract(o.value, '$.blob') IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM blobs AS b WHERE b.hash = unhex(json_extract(o.value, '$.blob')))"
+)
+BROKEN_TRACES: Final = (
+    "SELECT t.number, json_group_array(json_extract(o.value, '$.blob')) FROM traces AS t, json_each(t.outputs) AS o"
+    f" WHERE t.number > ? AND {_NAMED_WITHOUT_ROW} GROUP BY t.number ORDER BY t.number LIMIT ?"
+)
+CONDEMN: Final = (
+    "UPDATE blobs SET state = 'condemned' WHERE hash IN (SELECT unhex(value) FROM json_each(?))"
+    " AND state = 'live' AND touched_at < ?"
+)
+BEGIN_DELETING: Final = (
+    "UPDATE blobs SET state = 'deleting' WHERE hash IN (SELECT unhex(value) FROM json_each(?))"
+    " AND state = 'condemned' RETURNING lower(hex(hash)), stored_size"
+)
+BEGIN_DELETING_STRAYS: Final = (
+    "INSERT INTO blobs (hash, size, stored_size, encoding, state, touched_at)"
+    " SELECT unhex(j.value), 0, 0, 'raw', 'deleting', CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    " FROM json_each(?) AS j WHERE true ON CONFLICT (hash) DO NOTHING RETURNING lower(hex(hash))"
+)
+END_DELETING: Final = "DELETE FROM blobs WHERE hash IN (SELECT unhex(value) FROM json_each(?)) AND state = 'deleting'"
+DROP_BROKEN_TRACES: Final = (
+    "DELETE FROM traces AS t WHERE t.number IN (SELECT value FROM json_each(?))"
+    f" AND EXISTS (SELECT 1 FROM json_each(t.outputs) AS o WHERE {_NAMED_WITHOUT_ROW})"
+)
 
 
 class BlobTable:
@@ -52,3 +110,41 @@ class BlobTable:
     def forget(self, digests: Iterable[str]) -> None:
         """Drop the rows of objects that turned out to be gone or damaged; a `deleting` one is its collector's."""
         self._db.executemany(FORGET, [(bytes.fromhex(digest),) for digest in digests])
+
+    def page(self, after: str, limit: int) -> list[BlobRow]:
+        """Rows in the order of their hashes, beyond `after` (empty: from the first), at most `limit`."""
+        return [BlobRow(*row) for row in all_rows(self._db.execute(PAGE, (bytes.fromhex(after), limit)))]
+
+    def uncovered(self, seq: int, limit: int) -> list[tuple[int, str]]:
+        """`seq` and blob of events beyond `seq` that no ended run covers, oldest first, at most `limit`."""
+        return [(row[0], row[1]) for row in all_rows(self._db.execute(UNCOVERED, (seq, limit)))]
+
+    def uses(self, seq: int, limit: int) -> list[BlobUse]:
+        """The events beyond `seq` that name a blob, oldest first, at most `limit`."""
+        return [BlobUse(*row) for row in all_rows(self._db.execute(USES, (seq, limit)))]
+
+    def broken_traces(self, number: int, limit: int) -> list[tuple[int, list[str]]]:
+        """Traces beyond `number` some of whose blobs have no row: their numbers, and those blobs."""
+        return [(row[0], orjson.loads(row[1])) for row in all_rows(self._db.execute(BROKEN_TRACES, (number, limit)))]
+
+    def condemn(self, digests: Iterable[str], before_ms: int) -> int:
+        """Condemn those that are live and were last touched before a moment; gives how many."""
+        self._db.execute(CONDEMN, (json_list(digests), before_ms))
+        return self._db.changes()
+
+    def begin_deleting(self, digests: Iterable[str]) -> dict[str, int]:
+        """Set those that are still condemned to `deleting`; gives their stored sizes."""
+        return {row[0]: row[1] for row in all_rows(self._db.execute(BEGIN_DELETING, (json_list(digests),)))}
+
+    def begin_deleting_strays(self, digests: Iterable[str]) -> list[str]:
+        """Insert a `deleting` row for each that has no row; gives those."""
+        return [row[0] for row in all_rows(self._db.execute(BEGIN_DELETING_STRAYS, (json_list(digests),)))]
+
+    def end_deleting(self, digests: Iterable[str]) -> None:
+        """Drop `deleting` rows, whose objects are gone."""
+        self._db.execute(END_DELETING, (json_list(digests),))
+
+    def drop_broken_traces(self, numbers: Iterable[int]) -> int:
+        """Drop those of the traces that still name a blob without a row; gives how many."""
+        self._db.execute(DROP_BROKEN_TRACES, (orjson.dumps(list(numbers)).decode(),))
+        return self._db.changes()

@@ -34,9 +34,9 @@ def named_error(error: apsw.Error, path: Path, waited_seconds: float) -> StoreEr
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return DamageError(
             f"{path.name} is damaged.",
-            hint=f"Move {path.name}* out of {path.parent}: what was published comes back from the objects, as by rebuild.",
+            hint=f"Move {path.name}* out of {path.parent}: what was published comes back from the objects.",
         )
-    if isinstance(error, apsw.FullError) or error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE:
+    if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
         return StoreUnavailableError(
             f"The disk of {path} is full; nothing of the change was kept.", hint="Free some space and try again."
         )

@@ -37,7 +37,7 @@ ADD_INPUT: Final = (
 ADD_ARTEFACT: Final = (
     "INSERT INTO revision_artefacts (artefact, revision, hash, seq)"
     " VALUES (?1, ?2, ?3, (SELECT seq FROM artefact_events"
-    " WHERE artefact = ?1 AND hash = ?3 ORDER BY run IS ?4 DESC, seq DESC LIMIT 1))"
+    " WHERE artefact = ?1 AND hash = ?3 AND status <> 'kept' ORDER BY run IS ?4 DESC, seq DESC LIMIT 1))"
 )
 POINT_PRIVATE_INPUTS: Final = (
     "INSERT INTO latest_inputs (input, seq) SELECT input, max(seq) FROM input_events WHERE run = ? GROUP BY input"

@@ -26,7 +26,7 @@ ARTEFACT_COLUMNS: Final = (
     " cost, attempts, request_id, duration_seconds, failure, edited_by, created_at"
 )
 RUN_COLUMNS: Final = "seq, id, run, kind, data, created_at"
-TRACE_COLUMNS: Final = "result, signature, run, job, producer, outputs, cost, request_id, created_at"
+TRACE_COLUMNS: Final = "result, signature, run, job, producer, outputs, cost, request_id, kept, created_at"
 
 
 def all_rows(cursor: apsw.Cursor) -> Iterator[Row]:
@@ -148,13 +148,13 @@ def trace_row(outputs: Sequence[ArtefactEvent]) -> Row:
     cost = sum(event.cost or 0.0 for event in outputs)
     return (
         first.result, to_bytes(first.signature), first.run, first.job, first.producer, orjson.dumps(named).decode(),
-        cost, request_id, first.created_at,
+        cost, request_id, first.status == "kept", first.created_at,
     )  # fmt: skip
 
 
 def trace(row: Row) -> Trace:
     """The trace of a row."""
-    result, signature, run, job, producer, outputs, cost, request_id, created_at = row
+    result, signature, run, job, producer, outputs, cost, request_id, kept, created_at = row
     return Trace(
         result=result,
         signature=signature.hex(),
@@ -164,5 +164,6 @@ def trace(row: Row) -> Trace:
         outputs=orjson.loads(outputs),
         cost=cost,
         request_id=request_id,
+        kept=bool(kept),
         created_at=created_at,
     )

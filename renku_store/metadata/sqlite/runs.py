@@ -39,6 +39,8 @@ TAKE_LEASE: Final = (
 )
 RENEW: Final = f"UPDATE leases SET expires_at = {_NOW} + ?4 WHERE run = ?1 AND epoch = ?2 AND counter = ?3 RETURNING 1"
 HOLDS: Final = "SELECT 1 FROM leases WHERE run = ? AND epoch = ? AND counter = ?"
+CANCEL: Final = f"UPDATE leases SET cancelled = 1 WHERE run = ? AND expires_at > {_NOW} RETURNING 1"
+CANCELLED: Final = "SELECT 1 FROM leases WHERE run = ? AND epoch = ? AND counter = ? AND cancelled"
 RELEASE: Final = "DELETE FROM leases WHERE run = ? AND epoch = ? AND counter = ?"
 DROP_CLAIMS: Final = "DELETE FROM claims WHERE run = ? AND epoch = ? AND counter = ?"
 DROP_OLDER_CLAIMS: Final = "DELETE FROM claims WHERE run = ? AND (epoch, counter) <> (?, ?)"
@@ -118,6 +120,14 @@ class RunTables:
         """Whether this token is the lease's present one (even if overdue: nobody has taken it)."""
         return self._found(HOLDS, token.run, token.epoch, token.counter)
 
+    def cancelled(self, token: LeaseToken) -> bool:
+        """Whether the holder of this lease was asked to stop; a lease that is taken anew was not."""
+        return self._found(CANCELLED, token.run, token.epoch, token.counter)
+
+    def cancel(self, run: str) -> bool:
+        """Ask whoever holds the lease of a run to stop; False if nobody holds it unexpired."""
+        return self._found(CANCEL, run)
+
     def release(self, token: LeaseToken) -> None:
         """Give a lease up, and all claims made under it; no error if it is not ours any more."""
         self._db.execute(DROP_CLAIMS, (token.run, token.epoch, token.counter))
@@ -126,11 +136,12 @@ class RunTables:
     def claim(self, signature: str, token: LeaseToken, job: str, *, steal: bool = False) -> str | None:
         """Claim a signature for a run's job; None if it is ours now, else the run that holds it unexpired.
 
-        That may be the run itself, for another of its jobs. A claim lasts as long as the lease that it was made under;
-        `steal` takes it whoever holds it, for a caller that has seen the holder's process gone.
+        That may be the run itself, for another of its jobs or from another of its processes. A claim lasts as long as
+        the lease that it was made under; `steal` takes it whoever holds it, for a caller that has seen the holder's
+        process gone.
         """
         row: Any = self._db.execute(CLAIMED_BY, (bytes.fromhex(signature),)).fetchone()
-        if row is not None and not steal and row != (token.run, job):
+        if row is not None and not steal:
             return str(row[0])
         self._db.execute(CLAIM, (bytes.fromhex(signature), token.run, job, token.epoch, token.counter))
         return None

@@ -98,6 +98,7 @@ CREATE TABLE traces (
     outputs    TEXT NOT NULL,
     cost       REAL NOT NULL,
     request_id TEXT,
+    kept       INTEGER NOT NULL CHECK (kept IN (0, 1)),
     created_at TEXT NOT NULL
 ) STRICT;
 
@@ -190,7 +191,8 @@ CREATE TABLE leases (
     pid           INTEGER NOT NULL,
     process_start TEXT NOT NULL,
     command       TEXT NOT NULL,
-    expires_at    INTEGER NOT NULL
+    expires_at    INTEGER NOT NULL,
+    cancelled     INTEGER NOT NULL DEFAULT 0 CHECK (cancelled IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE claims (
@@ -268,7 +270,8 @@ SELECT seq, created_at, artefact, status, run, job, producer, mime_type, size,
 FROM artefact_events;
 
 CREATE VIEW trace_list AS
-SELECT number, created_at, lower(hex(signature)) AS signature, job, producer, run, cost, request_id, outputs, result
+SELECT number, created_at, lower(hex(signature)) AS signature, job, producer, run, cost, request_id, kept, outputs,
+    result
 FROM traces;
 
 CREATE VIEW revision_list AS

@@ -1,0 +1,33 @@
+"""Deleting what a collector has set to `deleting`: the objects, then their rows.
+
+Only the holder of the lock `collect` deletes, so that a blob which was written anew is never taken for one that is to
+go. The kernel frees the lock of a collector that dies; who takes it next finishes what that one left (invariant 11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from renku_store.drivers.base import Driver
+from renku_store.metadata.base import MetadataStore
+from renku_store.records.blob import SUFFIX, blob_path
+
+COLLECT_LOCK: Final = "collect"
+"""The lock that a collector holds."""
+
+
+def finish_deleting(driver: Driver, metadata: MetadataStore, digests: Iterable[str]) -> int:
+    """Delete both encodings of those blobs whose rows say `deleting`, then the rows; gives how many.
+
+    To be called under the lock `collect`. Raises `StoreUnavailableError`; the rows then stay for the next who tries.
+    """
+    with metadata.read() as reader:
+        marked = [digest for digest, row in reader.blobs.get(digests).items() if row.state == "deleting"]
+    for digest in marked:
+        for encoding in SUFFIX:
+            driver.delete(blob_path(digest, encoding))
+    if marked:
+        with metadata.write() as writer:
+            writer.blobs.end_deleting(marked)
+    return len(marked)

@@ -1,0 +1,218 @@
+"""Collection beside live writers: read the roots, condemn, sweep.
+
+    read the roots -> condemn (one transaction) -> a batch at a time: re-check and set `deleting` (a transaction),
+    delete the objects, drop the rows (a transaction)
+
+Keeps invariants 5 (what a manifest names exists), 8 and 9: whoever needs a condemned blob again makes its row live,
+under the same lock under which the sweep looks at it once more; nobody revives a `deleting` one. Invariant 11: a
+collector may die anywhere, the next one, or whoever wants to put such a blob, finishes what it had begun.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from shutil import rmtree
+
+from renku_store import bounds
+from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
+from renku_store.errors import BadInputError, DamageError, InvalidValueError
+from renku_store.gc.reports import CollectionProgress, CollectionReport, CollectionStep
+from renku_store.gc.roots import Roots
+from renku_store.gc.survey import Moment, Survey, moment, survey
+from renku_store.gc.uses import last_uses
+from renku_store.metadata.base import Writer
+from renku_store.movie import Movie
+from renku_store.records.blob import SUFFIX, blob_path
+
+_LOCK_FILE = f"locks/{COLLECT_LOCK}"
+
+
+def collect(
+    movie: Movie,
+    *,
+    grace_seconds: float = bounds.GC_GRACE_SECONDS,
+    dry_run: bool = False,
+    force: bool = False,
+    on_progress: Callable[[CollectionProgress], None] | None = None,
+) -> CollectionReport:
+    """Remove the blobs that nothing needs and that nobody has touched within the grace time, and old temporary files.
+
+    Needed is what revisions, unfinished runs and edits that no revision has taken name. `dry_run` writes nothing and
+    says of each blob what used it last. Any error while that is found out ends the collection before it removes
+    anything: `DamageError` for a manifest, page or archive that cannot be read.
+
+    Raises `BadInputError` where more than half of the stored bytes would go and `force` is not given,
+    `InvalidValueError` for a grace time that is none, `StoreUnavailableError` while another process collects.
+    """
+    if not math.isfinite(grace_seconds) or grace_seconds < 0:
+        raise InvalidValueError(f"{grace_seconds} is not a grace time.", hint="Give seconds, from 0.")
+    collection = _Collection(movie, on_progress or _tell_nobody)
+    if dry_run:
+        return collection.look(grace_seconds)
+    with movie.driver.lock(COLLECT_LOCK, wait_seconds=bounds.GC_WAIT_SECONDS):
+        return collection.carry_out(grace_seconds, force=force)
+
+
+class _Collection:
+    def __init__(self, movie: Movie, tell: Callable[[CollectionProgress], None]) -> None:
+        self._movie = movie
+        self._tell = tell
+        self._roots = Roots(movie, lambda count: self._say("roots", count))
+        self._removed: dict[str, int] = {}
+
+    def look(self, grace_seconds: float) -> CollectionReport:
+        """What a collection would do."""
+        when = moment(self._movie, grace_seconds, None)
+        found = self._survey(when)
+        going = {**found.candidates, **found.strays}
+        if 2 * found.removable_bytes > found.total_bytes:
+            when.notes.append("More than half of the stored bytes would go: that needs --force.")
+        report = self._report(when, found, going, condemned=len(found.candidates))
+        return report.model_copy(update={"blobs": last_uses(self._movie, going)})
+
+    def carry_out(self, grace_seconds: float, *, force: bool) -> CollectionReport:
+        """Collect, under the lock `collect`."""
+        # Whoever holds the lock has just signed its file: that is what the time is where the objects are.
+        signed = self._movie.driver.stat(_LOCK_FILE)
+        when = moment(self._movie, grace_seconds, signed.modified if signed else None)
+        self._finish_leftovers()
+        found = self._survey(when)
+        if 2 * found.removable_bytes > found.total_bytes and not force:
+            raise BadInputError(
+                f"{found.removable_bytes:,} of {found.total_bytes:,} stored bytes would go, which is more than half.",
+                hint="See what they are with `renku-store gc --dry-run`; --force removes them.",
+            )
+        condemned = self._condemn(found, when)
+        for group in _groups(found.candidates):
+            self._remove("deleting", group, self._begin)
+        for group in _groups(found.strays):
+            self._remove("orphans deleting", group, self._begin_strays(found.strays))
+        temporary = self._sweep_temporary(when)
+        traces = self._drop_traces()
+        report = self._report(when, found, self._removed, condemned=condemned)
+        return report.model_copy(update={"temporary": temporary, "traces": traces})
+
+    def _survey(self, when: Moment) -> Survey:
+        self._roots.read()
+        found = survey(self._movie, self._roots, when)
+        self._say("surveyed", found.total)
+        return found
+
+    def _finish_leftovers(self) -> None:
+        """Finish what a dead collector had begun to delete."""
+        count, after = 0, ""
+        while True:
+            with self._movie.metadata.read() as reader:
+                rows = reader.blobs.page(after, bounds.EVENT_PAGE_ROWS)
+            left = {row.hash: row.stored_size for row in rows if row.state == "deleting"}
+            count += finish_deleting(self._movie.driver, self._movie.metadata, left)
+            self._removed.update(left)
+            if len(rows) < bounds.EVENT_PAGE_ROWS:
+                break
+            after = rows[-1].hash
+        self._say("leftovers", count)
+
+    def _condemn(self, found: Survey, when: Moment) -> int:
+        """One transaction: who has become a root since stays, and what a dead collector condemned of those lives."""
+        count = 0
+        with self._movie.metadata.write() as writer:
+            self._roots.catch_up(writer)
+            self._revive(writer, found.condemned)
+            for group in _groups(found.candidates):
+                count += writer.blobs.condemn((digest for digest in group if digest not in self._roots), when.before_ms)
+        self._say("condemned", count)
+        return count
+
+    def _begin(self, writer: Writer, group: list[str]) -> dict[str, int]:
+        rows = writer.blobs.get(group)
+        self._revive(writer, [d for d in group if d in self._roots and d in rows and rows[d].state == "condemned"])
+        return writer.blobs.begin_deleting(digest for digest in group if digest not in self._roots)
+
+    def _begin_strays(self, sizes: Mapping[str, int]) -> Callable[[Writer, list[str]], dict[str, int]]:
+        def begin(writer: Writer, group: list[str]) -> dict[str, int]:
+            marked = writer.blobs.begin_deleting_strays(digest for digest in group if digest not in self._roots)
+            return {digest: sizes[digest] for digest in marked}
+
+        return begin
+
+    def _remove(
+        self, step: CollectionStep, group: list[str], begin: Callable[[Writer, list[str]], dict[str, int]]
+    ) -> None:
+        """Re-check and mark under the write lock, then delete without it: writers wait for these blobs only."""
+        with self._movie.metadata.write() as writer:
+            self._roots.catch_up(writer)
+            marked = begin(writer, group)
+        self._say(step, len(marked))
+        finish_deleting(self._movie.driver, self._movie.metadata, marked)
+        self._removed.update(marked)
+        self._say("deleted", len(self._removed))
+
+    def _revive(self, writer: Writer, digests: Iterable[str]) -> None:
+        for digest in digests:
+            with suppress(DamageError):  # what is not there stays condemned, which promises nothing
+                self._movie.blobs.revive(writer, [digest])
+
+    def _sweep_temporary(self, when: Moment) -> int:
+        """Remove what killed processes left below `tmp/`."""
+        count = 0
+        for found in list(self._movie.driver.list("tmp/")):
+            if not found.name.startswith("tmp/scratch/") and found.modified < when.files_before:
+                self._movie.driver.delete(found.name)
+                count += 1
+        # A program may give its files any time of modification; that of the last change is the system's own.
+        for folder in self._movie.driver.scratch().iterdir():
+            with suppress(FileNotFoundError):
+                if folder.lstat().st_ctime < when.files_before:
+                    rmtree(folder, ignore_errors=True)
+                    count += 1
+        self._say("temporary", count)
+        return count
+
+    def _drop_traces(self) -> int:
+        """Take results out of the reuse index whose bytes are gone: here, or under a collector that died."""
+        count = number = 0
+        while True:
+            with self._movie.metadata.read() as reader:
+                page = reader.blobs.broken_traces(number, bounds.EVENT_PAGE_ROWS)
+            gone = [number for number, blobs in page if any(self._is_gone(digest) for digest in blobs)]
+            if gone:
+                with self._movie.metadata.write() as writer:
+                    count += writer.blobs.drop_broken_traces(gone)
+            if len(page) < bounds.EVENT_PAGE_ROWS:
+                break
+            number = page[-1][0]
+        self._say("traces", count)
+        return count
+
+    def _is_gone(self, digest: str) -> bool:
+        return all(self._movie.driver.stat(blob_path(digest, encoding)) is None for encoding in SUFFIX)
+
+    def _report(self, when: Moment, found: Survey, removed: Mapping[str, int], *, condemned: int) -> CollectionReport:
+        within = {
+            digest: size for digest, size in removed.items() if digest in found.candidates or digest in found.strays
+        }
+        return CollectionReport(
+            removed=len(removed),
+            removed_bytes=sum(removed.values()),
+            kept=found.total - len(within),
+            kept_bytes=found.total_bytes - sum(within.values()),
+            condemned=condemned,
+            grace_seconds=when.grace_seconds,
+            notes=when.notes,
+        )
+
+    def _say(self, step: CollectionStep, count: int) -> None:
+        self._tell(CollectionProgress(step, count))
+
+
+def _tell_nobody(_progress: CollectionProgress) -> None:
+    return
+
+
+def _groups(digests: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(digests)
+    while group := list(islice(remaining, bounds.GC_BATCH_BLOBS)):
+        yield group

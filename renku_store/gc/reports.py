@@ -1,0 +1,58 @@
+"""What a collection tells: while it goes, and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from renku_store.records._base import Hash, Record
+
+CollectionStep = Literal[
+    "leftovers", "roots", "surveyed", "condemned", "deleting", "deleted", "orphans deleting", "temporary", "traces"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionProgress:
+    """A step that has been done: `count` is of the manifests read, or of the blobs that the step was about."""
+
+    step: CollectionStep
+    count: int
+
+
+class CollectedBlob(Record):
+    """A blob that would go, of `bytes` on the disk, and what used it last.
+
+    `id` is that artefact or input. `revision` is the revision, or `run` the run, that used it; `cost` is what the
+    result took, in US dollars. All are absent where they are not known.
+    """
+
+    hash: Hash
+    bytes: int
+    kind: Literal["artefact", "input", "graph", "page", "unknown"]
+    id: str | None = None
+    run: str | None = None
+    revision: str | None = None
+    cost: float | None = None
+
+
+class CollectionReport(Record):
+    """What a collection did, or would do: blobs, and their bytes on the disk.
+
+    `condemned` counts the blobs that lost their last chance but one: a writer may have revived some of them before they
+    were removed. `temporary` counts leftovers below `tmp/`, `traces` results that cannot be reused any more.
+    `grace_seconds` is the grace time as it was applied; `notes` say what was out of the ordinary.
+    """
+
+    removed: int = 0
+    removed_bytes: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
+    condemned: int = 0
+    temporary: int = 0
+    traces: int = 0
+    grace_seconds: float
+    notes: list[str] = Field(default_factory=list)
+    blobs: list[CollectedBlob] | None = None

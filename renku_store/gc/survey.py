@@ -1,0 +1,149 @@
+"""A look at everything that is stored against the roots: what would go, what stays. Writes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from renku_store import bounds
+from renku_store.gc.roots import Roots
+from renku_store.leases import process_alive, this_process
+from renku_store.movie import Movie
+from renku_store.records.blob import SUFFIX, BlobRow, blob_path
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Until when a thing must have been touched to be old: by the database's clock and by that of the files.
+
+    `now_ms` and `before_ms` are Unix milliseconds, `files_before` Unix seconds, `grace_seconds` the time as applied.
+    """
+
+    now_ms: int
+    before_ms: int
+    files_before: float
+    grace_seconds: float
+    notes: list[str]
+
+
+@dataclass(slots=True)
+class Survey:
+    """What there is: `candidates` and `strays` (objects without a row) map hashes to bytes on the disk.
+
+    `condemned` are rows that a dead collector condemned and that must stay. `kept` and `total` count rows and strays.
+    """
+
+    candidates: dict[str, int] = field(default_factory=dict)
+    strays: dict[str, int] = field(default_factory=dict)
+    condemned: list[str] = field(default_factory=list)
+    total: int = 0
+    total_bytes: int = 0
+    future: int = 0
+
+    @property
+    def removable_bytes(self) -> int:
+        """Bytes on the disk of all that would go."""
+        return sum(self.candidates.values()) + sum(self.strays.values())
+
+
+def moment(movie: Movie, grace_seconds: float, files_now: float | None) -> Moment:
+    """When a collection begins; `files_now` is the time of the files (None: the database's).
+
+    The grace time covers at least all that the longest run that is being worked on may hold without having said so.
+    """
+    with movie.metadata.read() as reader:
+        now_ms = reader.now_ms()
+    age = _longest_run_seconds(movie, now_ms)
+    notes = []
+    if age > grace_seconds:
+        notes.append(f"A run has been going for {age:.0f} seconds: nothing touched since is collected.")
+        grace_seconds = age
+    files_before = (now_ms / 1000 if files_now is None else files_now) - grace_seconds
+    return Moment(now_ms, now_ms - round(grace_seconds * 1000), files_before, grace_seconds, notes)
+
+
+def _longest_run_seconds(movie: Movie, now_ms: int) -> float:
+    ages = [0.0]
+    for record in movie.leases.unfinished():
+        with movie.metadata.read() as reader:
+            holder = reader.runs.holder(record.run)
+        # A process that was stopped for longer than its lease lasts still has in hand what it had.
+        suspended = holder is not None and holder.host == this_process().host and process_alive(holder)
+        if record.alive or suspended:
+            ages.append(now_ms / 1000 - datetime.fromisoformat(record.created_at).timestamp() + 1)
+    return max(ages)
+
+
+def survey(movie: Movie, roots: Roots, when: Moment) -> Survey:
+    """Hold every row and every object against the roots."""
+    found = Survey()
+    _survey_rows(movie, roots, when, found)
+    _survey_objects(movie, roots, when, found)
+    if found.future:
+        when.notes.append(
+            f"{found.future} of the blobs that nothing needs are dated in the future: they count as young."
+        )
+    return found
+
+
+def _survey_rows(movie: Movie, roots: Roots, when: Moment, found: Survey) -> None:
+    after = ""
+    while True:
+        with movie.metadata.read() as reader:
+            rows = reader.blobs.page(after, bounds.EVENT_PAGE_ROWS)
+            now_ms = reader.now_ms()
+        for row in rows:
+            found.total += 1
+            found.total_bytes += row.stored_size
+            if row.state == "deleting" or (row.hash not in roots and row.touched_at < when.before_ms):
+                found.candidates[row.hash] = row.stored_size
+                continue
+            _keep(row, now_ms, row.hash in roots, found)
+        if len(rows) < bounds.EVENT_PAGE_ROWS:
+            return
+        after = rows[-1].hash
+
+
+def _keep(row: BlobRow, now_ms: int, is_root: bool, found: Survey) -> None:
+    if row.state == "condemned":
+        found.condemned.append(row.hash)
+    if not is_root and row.touched_at > now_ms:
+        found.future += 1
+
+
+def _survey_objects(movie: Movie, roots: Roots, when: Moment, found: Survey) -> None:
+    """Objects without a row: their writer died before it was written, or their row was lost."""
+    for group in _objects(movie):
+        with movie.metadata.read() as reader:
+            rows = reader.blobs.get(group)
+            now = reader.now_ms() / 1000
+        for digest, (size, modified) in group.items():
+            if digest in rows:
+                continue
+            found.total += 1
+            found.total_bytes += size
+            if digest in roots:
+                continue
+            if modified < when.files_before:
+                found.strays[digest] = found.strays.get(digest, 0) + size
+            elif modified > now + bounds.GC_FUTURE_SECONDS:
+                found.future += 1
+
+
+def _objects(movie: Movie) -> Iterator[dict[str, tuple[int, float]]]:
+    """Objects below `blobs/`, no foreign files, in groups: hash to bytes and the time of the younger encoding."""
+    group: dict[str, tuple[int, float]] = {}
+    for found in movie.driver.list("blobs/"):
+        digest = found.name.rpartition("/")[2].removesuffix(".zst")
+        if _DIGEST.fullmatch(digest) is None or found.name not in {blob_path(digest, encoding) for encoding in SUFFIX}:
+            continue
+        size, modified = group.get(digest, (0, found.modified))
+        group[digest] = size + found.size, max(modified, found.modified)
+        if len(group) >= bounds.EVENT_PAGE_ROWS:
+            yield group
+            group = {}
+    yield group

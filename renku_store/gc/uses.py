@@ -1,0 +1,82 @@
+"""What used a blob last, as far as events, plans and the blob itself tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from pydantic import TypeAdapter, ValidationError
+
+from renku_store import bounds
+from renku_store.errors import StoreError
+from renku_store.gc.reports import CollectedBlob
+from renku_store.movie import Movie
+from renku_store.records.manifest import ManifestArtefact
+
+_PAGE = TypeAdapter(dict[str, ManifestArtefact])
+
+
+def last_uses(movie: Movie, blobs: Mapping[str, int]) -> list[CollectedBlob]:
+    """Of blobs given as hash and bytes on the disk: what each is, and which revision or run used it last.
+
+    One pass over the events, whatever there is to be explained.
+    """
+    found: dict[str, CollectedBlob] = {}
+    seq = 0
+    while blobs:
+        with movie.metadata.read() as reader:
+            page = reader.blobs.uses(seq, bounds.EVENT_PAGE_ROWS)
+        for use in page:
+            if use.hash in blobs:
+                found[use.hash] = CollectedBlob(
+                    hash=use.hash,
+                    bytes=blobs[use.hash],
+                    kind=use.kind,
+                    id=use.id,
+                    run=use.run,
+                    revision=use.revision,
+                    cost=use.cost,
+                )
+        if len(page) < bounds.EVENT_PAGE_ROWS:
+            break
+        seq = page[-1].seq
+    unexplained = {digest: size for digest, size in blobs.items() if digest not in found}
+    if unexplained:
+        found.update(_planned(movie, unexplained))
+    return [found.get(digest) or _by_content(movie, digest, size) for digest, size in sorted(blobs.items())]
+
+
+def _planned(movie: Movie, blobs: Mapping[str, int]) -> dict[str, CollectedBlob]:
+    """Graphs, and inputs that nobody set but a blueprint, are named by plans alone."""
+    found: dict[str, CollectedBlob] = {}
+    with movie.metadata.read() as reader:
+        records = reader.runs.list()
+    for record in records:
+        with suppress(StoreError):  # an ended run whose plan is damaged or gone explains nothing
+            plan = movie.plans.load(record.run)
+            if plan.graph_hash in blobs:
+                found[plan.graph_hash] = CollectedBlob(
+                    hash=plan.graph_hash,
+                    bytes=blobs[plan.graph_hash],
+                    kind="graph",
+                    run=record.run,
+                    revision=record.revision,
+                )
+            for key, entry in plan.inputs.items():
+                if entry.blob is not None and entry.blob in blobs:
+                    found[entry.blob] = CollectedBlob(
+                        hash=entry.blob,
+                        bytes=blobs[entry.blob],
+                        kind="input",
+                        id=key,
+                        run=record.run,
+                        revision=record.revision,
+                    )
+    return found
+
+
+def _by_content(movie: Movie, digest: str, size: int) -> CollectedBlob:
+    with suppress(StoreError, ValidationError):
+        if size <= bounds.GC_PAGE_MAX_BYTES and _PAGE.validate_json(movie.blobs.read(digest)):
+            return CollectedBlob(hash=digest, bytes=size, kind="page")
+    return CollectedBlob(hash=digest, bytes=size, kind="unknown")

@@ -1,0 +1,569 @@
+"""Collection: what is needed stays, all else goes, whoever writes meanwhile. Invariants 5, 8, 9 and 11."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from renku_store import (
+    BadInputError,
+    BlobCorruptError,
+    BlobMissingError,
+    CollectionProgress,
+    CollectionReport,
+    DamageError,
+    InvalidValueError,
+    Job,
+    Movie,
+    StoreUnavailableError,
+    abandon,
+    collect,
+    hash_bytes,
+    open_store,
+    run_movie,
+    set_inputs,
+)
+from renku_store.records.blob import BlobRow, BlobState
+from renku_store.records.events import ArtefactEvent
+from renku_store.running.session import Decision, RunSession
+from tests.authoring import LONG, artefact_event, check_whole, intend, next_one, opened, publish, texts
+from tests.running.conftest import BLUEPRINT, SEGMENTS, Studio
+
+LENGTHY = [{**segment, "text": f"{segment['text']} " * 900} for segment in SEGMENTS]
+"""Segments whose narrations are blobs."""
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Iterator[Movie]:
+    with open_store(tmp_path / "root") as store:
+        yield store.create_movie("film")
+
+
+def age(movie: Movie, seconds: float = 7_200.0) -> None:
+    """Let everything that is stored have been touched longer ago."""
+    with movie.metadata.write():
+        movie.metadata.connection.execute(  # type: ignore[attr-defined]
+            "UPDATE blobs SET touched_at = touched_at - ?", (round(seconds * 1000),)
+        )
+    for path in Path(movie.root, movie.id).rglob("*"):
+        if path.is_file():
+            status = path.stat()
+            os.utime(path, (status.st_atime, status.st_mtime - seconds))
+
+
+def swept(movie: Movie, grace_seconds: float = 3_600.0, **options: object) -> CollectionReport:
+    return collect(movie, grace_seconds=grace_seconds, force=True, **options)  # type: ignore[arg-type]
+
+
+def row(movie: Movie, digest: str) -> BlobRow | None:
+    with movie.metadata.read() as reader:
+        return reader.blobs.get([digest]).get(digest)
+
+
+def set_state(movie: Movie, digest: str, state: BlobState) -> None:
+    with movie.metadata.write():
+        movie.metadata.connection.execute(  # type: ignore[attr-defined]
+            "UPDATE blobs SET state = ? WHERE hash = ?", (state, bytes.fromhex(digest))
+        )
+
+
+def objects(movie: Movie) -> set[str]:
+    return set(movie.blobs.digests())
+
+
+def at(step: str, action: Callable[[], object]) -> Callable[[CollectionProgress], None]:
+    """Do something once, when a collection comes to a step."""
+    done: list[str] = []
+
+    def told(progress: CollectionProgress) -> None:
+        if progress.step == step and not done:
+            done.append(step)
+            action()
+
+    return told
+
+
+def run(movie: Movie, studio: Studio, **options: object):  # type: ignore[no-untyped-def]
+    return asyncio.run(run_movie(movie, produce=studio, **options))  # type: ignore[arg-type]
+
+
+def test_what_nothing_names_goes_and_everything_published_stays(movie: Movie) -> None:
+    """Objects, rows and the space of what was put and never used are gone; every revision is read and verified."""
+    publish(movie, {"a.out": "first " + LONG}, {"text": "an input " * 500})
+    publish(movie, {"a.out": "second " + LONG}, {"text": "another input " * 500})
+    waste = [movie.blobs.put(b"waste %d " % number * 1_000) for number in range(3)]
+    size = sum(movie.blobs.stat(blob).stored_size for blob in waste)
+    before = objects(movie)
+    age(movie)
+    report = swept(movie)
+    assert (report.removed, report.removed_bytes, report.condemned, report.kept) == (3, size, 3, 4)
+    assert objects(movie) == before - {blob.hash for blob in waste}
+    assert [row(movie, blob.hash) for blob in waste] == [None] * 3
+    assert texts(movie, "rev-0001")["a.out"] == "first " + LONG
+    check_whole(movie)
+    assert swept(movie).removed == 0
+
+
+def test_what_is_young_stays(movie: Movie) -> None:
+    """Bytes between a put and the event that names them are younger than the grace time."""
+    old, young = movie.blobs.put(b"old"), None
+    age(movie)
+    young = movie.blobs.put(b"young")
+    assert swept(movie).removed == 1
+    assert not movie.blobs.has(old)
+    assert movie.blobs.read(young) == b"young"
+
+
+def test_a_dedup_hit_makes_a_blob_young(movie: Movie) -> None:
+    """Invariant 9: who puts bytes that are there already may rest on them (fails without the touch)."""
+    movie.blobs.put(b"again")
+    age(movie)
+    blob = movie.blobs.put(b"again")
+    assert swept(movie).removed == 0
+    assert movie.blobs.read(blob) == b"again"
+
+
+def test_pending_edits_and_intents_are_roots(movie: Movie) -> None:
+    """What a person said, and what a dead publisher had meant to publish, can still be had."""
+    publish(movie, {"a": "first " + LONG})
+    movie.events.append_input("long", "words " * 1_000)
+    movie.events.append_artefact(artefact_event(movie, "b", "by hand " + LONG))
+    manifest, _ = next_one(movie, "meant " + LONG)
+    intend(movie, manifest)
+    with movie.metadata.write():
+        movie.metadata.connection.execute("DELETE FROM pending_artefacts")  # type: ignore[attr-defined]
+    age(movie)
+    assert swept(movie).removed == 0
+    assert movie.committer.finish(manifest.run) is not None
+    assert texts(movie)["a"] == "meant " + LONG
+
+
+def test_a_failed_run_keeps_its_results_until_it_is_abandoned(movie: Movie) -> None:
+    """However long its lease has been over; afterwards its results leave the disk and the reuse index."""
+    studio = Studio()
+    studio.broken = {"film"}
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
+    failed = run(movie, studio)
+    age(movie)
+    assert swept(movie).removed == 0
+    signature = failed.jobs["say[0]"].signature
+    assert movie.events.find_trace(signature) is not None
+    abandon(movie, failed.run)
+    age(movie)
+    report = swept(movie)
+    assert report.removed == 7
+    assert report.traces == 6
+    with movie.metadata.read() as reader:
+        assert reader.events.traces(signature) == []
+    studio.broken = set()
+    assert run(movie, studio).status == "published"
+    check_whole(movie)
+
+
+def test_events_of_a_run_that_nobody_knows_are_roots(movie: Movie) -> None:
+    """A caller may append under a run of its own and publish later."""
+    mine = movie.events.new_id()
+    movie.events.append_artefact(artefact_event(movie, "a", LONG, run=mine))
+    age(movie)
+    assert swept(movie).removed == 0
+    manifest = movie.manifests.build_from_events("rev-0001", run=mine)
+    movie.manifests.save_manifest(manifest, previous_hash=None)
+    check_whole(movie)
+
+
+Steps = st.lists(
+    st.tuples(st.sampled_from(["put", "publish", "edit", "fail", "abandon", "private"]), st.integers(0, 3)), max_size=6
+)
+
+
+@settings(max_examples=25)
+@given(steps=Steps)
+def test_after_a_collection_every_root_is_read_and_nothing_else_is_there(
+    steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever was done before, with no grace time at all."""
+    with open_store(tmp_path_factory.mktemp("gc")) as store:
+        movie = store.create_movie("film")
+        runs: list[str] = []
+        for action, number in steps:
+            text = f"{action} {number} " + LONG
+            match action:
+                case "put":
+                    movie.blobs.put(text.encode())
+                case "publish":
+                    publish(movie, {f"a{number}": text}, {"long": text})
+                case "edit":
+                    movie.events.append_input(f"i{number}", text)
+                case "private" | "fail":
+                    run = movie.events.new_id()
+                    token = movie.leases.start(run, base_revision=None, edits_through=0)
+                    movie.events.append_input("own", text, run=run)
+                    movie.events.append_artefact(artefact_event(movie, "x", text, run=run))
+                    movie.committer.archive(run, 0)
+                    movie.leases.release(token)
+                    runs.append(run)
+                case "abandon":
+                    if runs:
+                        abandon(movie, runs.pop())
+        needed = {b for manifest, _ in movie.manifests.revisions() for b in _named(manifest)}
+        unended = [event for run in runs for event in movie.events.stream(run=run)]
+        for event in [*movie.events.pending(), *unended]:
+            value = event.value if isinstance(event, ArtefactEvent) else event
+            if getattr(value, "blob", None):
+                needed.add(value.blob)  # type: ignore[union-attr, arg-type]
+        time.sleep(0.003)
+        report = swept(movie, grace_seconds=0.0)
+        assert objects(movie) == needed
+        assert report.kept == len(needed)
+        assert all(hash_bytes(movie.blobs.read(digest)) == digest for digest in needed)
+        check_whole(movie)
+
+
+def _named(manifest) -> set[str]:  # type: ignore[no-untyped-def]
+    values = [*manifest.inputs.values(), *manifest.artefacts.values()]
+    return {value.blob for value in values if value.blob} | ({manifest.graph} if manifest.graph else set())
+
+
+def test_a_collection_in_the_middle_of_a_run_takes_nothing_from_it(movie: Movie) -> None:
+    """A producer that collects, without a grace time, from another store: the grace covers the run, and it is said."""
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
+    studio, reports = Studio(), []
+
+    def during(job: Job) -> None:
+        with opened(Path(movie.root)) as other:
+            reports.append(swept(other, grace_seconds=0.0))
+
+    studio.during = during
+    assert run(movie, studio, concurrency=2).status == "published"
+    assert len(reports) == 10
+    assert all("A run has been going" in report.notes[0] for report in reports)
+    check_whole(movie)
+    assert run(movie, studio).status == "unchanged"
+
+
+AFTER = ["leftovers", "roots", "surveyed", "condemned", "deleting", "deleted", "temporary", "traces"]
+
+
+@pytest.mark.parametrize("step", AFTER)
+@pytest.mark.parametrize("content", [os.urandom(5_000), LONG.encode()], ids=["raw", "zstd"])
+def test_a_put_of_condemned_bytes_is_never_lost(movie: Movie, step: str, content: bytes) -> None:
+    """At each step of a collection somebody puts the very bytes that are about to go (fails without the re-check)."""
+    blob = movie.blobs.put(content)
+    publish(movie, {"a": LONG[1:]})
+    age(movie)
+    with opened(Path(movie.root)) as other:
+        putting = threading.Thread(target=other.blobs.put, args=(content,))
+
+        def start() -> None:
+            putting.start()
+            # What is being deleted has to be waited for; all else is done at once.
+            putting.join(0.1 if step == "deleting" else None)
+
+        swept(movie, on_progress=at(step, start))
+        putting.join()
+        assert movie.blobs.read(blob) == content
+        found = row(movie, blob.hash)
+        assert found is not None
+        assert found.state == "live"
+
+
+@pytest.mark.parametrize("step", ["roots", "surveyed", "condemned"])
+def test_an_event_that_comes_meanwhile_keeps_its_blob(movie: Movie, step: str) -> None:
+    """Even if its blob was put long before: roots that appear are seen until the blob is being deleted."""
+    publish(movie, {"a": "x" + LONG})
+    event = artefact_event(movie, "b", LONG)
+    age(movie)
+    swept(movie, on_progress=at(step, lambda: movie.events.append_artefact(event)))
+    publish(movie, {})
+    assert texts(movie)["b"] == LONG
+    check_whole(movie)
+
+
+@pytest.mark.parametrize("step", ["surveyed", "condemned", "deleting", "deleted", "traces"])
+def test_a_result_that_is_being_collected_is_reused_or_made_again(movie: Movie, step: str) -> None:
+    """A run that finds an earlier result while that goes publishes all the same, and whole."""
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
+    studio = Studio()
+    studio.broken = {"film"}
+    abandon(movie, run(movie, studio).run)
+    age(movie)
+    studio.broken = set()
+    with opened(Path(movie.root)) as other:
+        running = threading.Thread(target=run, args=(other, studio))
+
+        def start() -> None:
+            running.start()
+            running.join(0.3 if step == "deleting" else None)
+
+        swept(movie, on_progress=at(step, start))
+        running.join()
+    check_whole(movie)
+    assert run(movie, studio).status == "unchanged"
+
+
+def test_a_result_that_goes_between_look_up_and_reuse_is_made_again(
+    movie: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run does not fail for it, and nor do the results that are stored together with it."""
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
+    studio = Studio()
+    studio.broken = {"film"}
+    abandon(movie, run(movie, studio).run)
+    age(movie)
+    studio.broken, collected = set(), []
+    studio.calls.clear()
+    decide = RunSession.decide
+
+    def decide_then_collect(self: RunSession, job_id: str) -> Decision:
+        decision = decide(self, job_id)
+        if decision.trace is not None and not collected:
+            collected.append(job_id)
+            assert swept(movie, grace_seconds=0.0).removed > 0
+        return decision
+
+    monkeypatch.setattr(RunSession, "decide", decide_then_collect)
+    report = run(movie, studio)
+    assert (report.status, len(collected)) == ("published", 1)
+    assert set(collected) <= set(studio.calls)
+    check_whole(movie)
+
+
+def test_two_collectors_do_not_meet(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one waits a little, and says who collects; once the first has ended it finds nothing to do."""
+    monkeypatch.setattr("renku_store.bounds.GC_WAIT_SECONDS", 0.05)
+    movie.blobs.put(b"waste")
+    age(movie)
+
+    def second() -> None:
+        with opened(Path(movie.root)) as other:
+            with pytest.raises(StoreUnavailableError, match=f"collect.*process {os.getpid()}"):
+                swept(other)
+            assert swept(other, dry_run=True).removed == 1
+
+    assert swept(movie, on_progress=at("condemned", second)).removed == 1
+    assert swept(movie).removed == 0
+
+
+def _damage_manifest(movie: Movie) -> None:
+    path = Path(movie.root, movie.id, "manifests/rev-0001.json")
+    path.write_bytes(path.read_bytes().replace(b"text/plain", b"text/plaim"))
+
+
+def _remove_manifest(movie: Movie) -> None:
+    Path(movie.root, movie.id, "manifests/rev-0001.json").unlink()
+
+
+def _remove_newest_manifest(movie: Movie) -> None:
+    Path(movie.root, movie.id, "manifests/rev-0002.json").unlink()
+
+
+def _remove_archive(movie: Movie) -> None:
+    archive = movie.manifests.load("rev-0001").archive
+    assert archive is not None
+    Path(movie.root, movie.id, archive.name).unlink()
+
+
+def _damage_plan(movie: Movie) -> None:
+    run = movie.events.new_id()
+    movie.leases.release(movie.leases.start(run, base_revision=None, edits_through=0))
+    path = Path(movie.root, movie.id, f"runs/{run}-plan.json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"{")
+
+
+@pytest.mark.parametrize(
+    "damage", [_damage_manifest, _remove_manifest, _remove_newest_manifest, _remove_archive, _damage_plan]
+)
+def test_what_cannot_be_read_ends_it_before_anything_is_condemned(
+    movie: Movie, damage: Callable[[Movie], None]
+) -> None:
+    """It might name anything: every row and object stays as it was."""
+    publish(movie, {"a": "first " + LONG})
+    publish(movie, {"a": "second " + LONG})
+    waste = movie.blobs.put(b"waste")
+    damage(movie)
+    age(movie)
+    before = objects(movie)
+    with pytest.raises(DamageError):
+        swept(movie)
+    assert objects(movie) == before
+    found = row(movie, waste.hash)
+    assert found is not None
+    assert found.state == "live"
+
+
+def test_pages_of_large_manifests_are_roots_and_read(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only a page names stays; a damaged page ends the collection."""
+    monkeypatch.setattr("renku_store.bounds.MANIFEST_PAGE_MIN_ARTEFACTS", 2)
+    publish(movie, {f"a{number}": f"{number} " + LONG for number in range(4)})
+    publish(movie, {"a1": "changed " + LONG})
+    age(movie)
+    assert swept(movie).removed == 0
+    check_whole(movie)
+    page = (movie.manifests.load("rev-0001").pages or [])[0]
+    path = Path(movie.root, movie.id, movie.blobs.stat(page.hash).path)
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(BlobCorruptError):
+        swept(movie)
+
+
+def test_removing_more_than_half_needs_force(movie: Movie) -> None:
+    """A brake against a mistake in what is needed; nothing is condemned by then."""
+    publish(movie, {"a": LONG})
+    waste = movie.blobs.put(os.urandom(50_000))
+    age(movie)
+    with pytest.raises(BadInputError, match="more than half") as error:
+        collect(movie, grace_seconds=3_600)
+    assert "--force" in error.value.hint
+    found = row(movie, waste.hash)
+    assert found is not None
+    assert found.state == "live"
+    assert collect(movie, grace_seconds=3_600, force=True).removed == 1
+
+
+def _tree(root: Path) -> dict[str, tuple[int, float]]:
+    return {
+        str(path): (path.stat().st_size, path.stat().st_mtime)
+        for path in root.rglob("*")
+        if not path.name.startswith("metadata.db")
+    }
+
+
+def test_a_dry_run_names_every_blob_and_changes_nothing(movie: Movie) -> None:
+    """What it was, which run or revision used it last, how many bytes, what it cost; tree and rows are as before."""
+    studio = Studio()
+    studio.broken = {"film"}
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
+    failed = run(movie, studio)
+    abandon(movie, failed.run)
+    waste = movie.blobs.put(b"waste")
+    age(movie)
+    with movie.metadata.read() as reader:
+        before = _tree(Path(movie.root)), reader.blobs.page("", 100)
+    report = collect(movie, grace_seconds=3_600, dry_run=True)
+    with movie.metadata.read() as reader:
+        assert (_tree(Path(movie.root)), reader.blobs.page("", 100)) == before
+    told = {blob.hash: blob for blob in report.blobs or []}
+    kinds = sorted(blob.kind for blob in told.values())
+    assert (report.removed, len(told)) == (len(kinds), len(kinds))
+    assert (kinds.count("artefact"), kinds.count("graph"), kinds.count("unknown")) == (6, 1, 1)
+    assert told[waste.hash].bytes == 5
+    said = next(blob for blob in told.values() if blob.id == "say[0].audio")
+    assert (said.run, said.revision, said.cost) == (failed.run, None, pytest.approx(0.01))
+    assert "--force" in report.notes[-1]
+    assert swept(movie).removed == report.removed
+
+
+def test_times_in_the_future_count_as_young_and_it_is_said(movie: Movie) -> None:
+    """A clock that was wrong takes nothing away."""
+    waste = movie.blobs.put(b"waste")
+    stray = movie.blobs.put(b"stray")
+    age(movie, -10_000)
+    with movie.metadata.write() as writer:
+        writer.blobs.forget([stray.hash])
+    report = swept(movie, grace_seconds=0.0)
+    assert report.removed == 0
+    assert "2 of the blobs that nothing needs are dated in the future" in report.notes[0]
+    assert movie.blobs.has(waste)
+    assert movie.blobs.has(stray)
+
+
+def test_objects_without_a_row_go_unless_something_names_them(movie: Movie) -> None:
+    """A writer died before the row: an orphan. A row was lost: what a revision names stays all the same."""
+    publish(movie, {"a": LONG})
+    orphan = movie.blobs.put(b"orphan")
+    young = movie.blobs.put(b"young")
+    named = movie.manifests.load("latest").artefacts["a"].hash
+    with movie.metadata.write() as writer:
+        writer.blobs.forget([orphan.hash, young.hash, named])
+    age(movie)
+    path = Path(movie.root, movie.id, movie.blobs.stat(young).path)
+    os.utime(path)
+    foreign = Path(movie.root, movie.id, "blobs/aa/notes.txt")
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("mine")
+    os.utime(foreign, (0, 0))
+    assert swept(movie).removed == 1
+    assert not movie.blobs.has(orphan)
+    assert movie.blobs.has(young)
+    assert foreign.exists()
+    assert texts(movie) == {"a": LONG}
+    with movie.metadata.read() as reader:
+        assert reader.blobs.get([orphan.hash]) == {}
+
+
+def test_temporary_files_of_killed_processes_go(movie: Movie) -> None:
+    """Old ones; a folder of a job is judged by when it was changed, whatever times its program gave the files."""
+    movie.blobs.put(b"x")
+    folder = Path(movie.root, movie.id, "tmp")
+    (folder / "dead").write_bytes(b"half")
+    age(movie)
+    (folder / "alive").write_bytes(b"half")
+    job = folder / "scratch" / "job-1"
+    job.mkdir(parents=True)
+    (job / "old").write_bytes(b"unpacked")
+    os.utime(job / "old", (0, 0))
+    os.utime(job, (0, 0))
+    assert swept(movie).temporary == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["alive", "scratch"]
+    assert (job / "old").exists()
+    time.sleep(0.02)
+    assert swept(movie, grace_seconds=0.0).temporary == 2
+    assert not job.exists()
+
+
+def test_what_a_dead_collector_left_is_finished_or_revived(movie: Movie) -> None:
+    """Deleting: finished. Condemned: swept if nothing needs it, live again if something does."""
+    publish(movie, {"a": LONG})
+    needed = movie.manifests.load("latest").artefacts["a"].hash
+    waste, half = movie.blobs.put(b"waste"), movie.blobs.put(b"half")
+    age(movie)
+    set_state(movie, needed, "condemned")
+    set_state(movie, waste.hash, "condemned")
+    set_state(movie, half.hash, "deleting")
+    assert swept(movie).removed == 2
+    assert not movie.blobs.has(waste)
+    assert not movie.blobs.has(half)
+    found = row(movie, needed)
+    assert found is not None
+    assert found.state == "live"
+
+
+def test_a_put_finishes_what_a_dead_collector_was_deleting(movie: Movie) -> None:
+    """Invariant 11: nobody has to collect first before the same bytes can be put, or the movie be opened."""
+    blob = movie.blobs.put(LONG.encode())
+    set_state(movie, blob.hash, "deleting")
+    with opened(Path(movie.root)) as other:
+        assert other.blobs.put(LONG.encode()) == blob
+        assert other.blobs.read(blob) == LONG.encode()
+    found = row(movie, blob.hash)
+    assert found is not None
+    assert found.state == "live"
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_grace_time_is_a_number_of_seconds(movie: Movie, seconds: float) -> None:
+    """Anything else is refused by name."""
+    with pytest.raises(InvalidValueError):
+        collect(movie, grace_seconds=seconds)
+
+
+def test_a_missing_artefact_is_no_reason_to_stop(movie: Movie) -> None:
+    """It is damage, but what needs it is known: the rest is collected."""
+    publish(movie, {"a": LONG})
+    named = movie.manifests.load("latest").artefacts["a"].hash
+    Path(movie.root, movie.id, movie.blobs.stat(named).path).unlink()
+    waste = movie.blobs.put(b"waste")
+    age(movie)
+    assert swept(movie).removed == 1
+    assert not movie.blobs.has(waste)
+    with pytest.raises(BlobMissingError):
+        movie.blobs.read(named)
