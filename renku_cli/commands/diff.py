@@ -78,7 +78,8 @@ def _show(a: Manifest, b: Manifest, changes: RevisionDiff, reasons: dict[str, li
     if not inputs and not artefacts:
         print_line(f"{a.revision} and {b.revision} hold the same.")
     print_line(
-        f"{count(len(inputs), 'input')} and {count(len(artefacts), 'artefact')} differ; {cost(spent)} from one to the other."
+        f"{count(len(inputs), 'input')} and {count(len(artefacts), 'artefact')} differ; "
+        f"{cost(spent)} from one to the other."
     )
 
 

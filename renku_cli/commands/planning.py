@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 from rich.text import Text
 
@@ -12,7 +14,16 @@ from renku_cli.misuse import nearest
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table, print_tree, state, styled
 from renku_cli.text import cost, count
-from renku_store import ExecutionPlan, ManifestInput, Movie, NotFoundError, PlannedJob, plan_movie
+from renku_store import (
+    ExecutionPlan,
+    Json,
+    ManifestInput,
+    Movie,
+    NotFoundError,
+    PlannedJob,
+    default_registry,
+    plan_movie,
+)
 
 _SHOWN_REASONS = 3
 
@@ -22,7 +33,17 @@ _SHOWN_REASONS = 3
 def plan(options: GlobalOptions) -> None:
     """Lists the jobs that are not up to date, layer by layer, each with the reasons."""
     with open_movie(options) as movie:
-        show_plan(options, plan_movie(movie))
+        show_plan(options, planned(movie))
+
+
+def planned(movie: Movie, inputs: Mapping[str, Json] | None = None) -> ExecutionPlan:
+    """What a run would do, with a warning if a producer that it needs is not to be had here."""
+    plan = plan_movie(movie, inputs=inputs)
+    try:
+        default_registry().check(plan)
+    except NotFoundError as error:
+        return plan.model_copy(update={"warnings": [*plan.warnings, f"{error.message} {error.hint}".strip()]})
+    return plan
 
 
 def show_plan(options: GlobalOptions, planned: ExecutionPlan) -> None:

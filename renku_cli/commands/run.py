@@ -15,7 +15,7 @@ import click
 import orjson
 
 from renku_cli.commands.movies import blueprint_source
-from renku_cli.commands.planning import show_plan
+from renku_cli.commands.planning import planned, show_plan
 from renku_cli.failures import INTERRUPTED
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.misuse import Misuse
@@ -32,7 +32,6 @@ from renku_store import (
     RunProgress,
     RunReport,
     default_registry,
-    plan_movie,
     resolve_concurrency,
     run_movie,
 )
@@ -92,12 +91,10 @@ def run(
     limit = resolve_concurrency(concurrency or setting("concurrency").value or "")
     with open_movie(options) as movie:
         if dry_run:
-            show_plan(options, plan_movie(movie, inputs=private))
+            show_plan(options, planned(movie, private))
             return 0
         with _events_to(events_file) as record:
-            report = run_with_progress(
-                movie, inputs=private, concurrency=limit, on_conflict=on_conflict, record=record
-            )
+            report = run_with_progress(movie, inputs=private, concurrency=limit, on_conflict=on_conflict, record=record)
     if options.as_json:
         print_json(report_document(report), one_line=events_file == "-")
     else:
@@ -122,6 +119,7 @@ def run_with_progress(
 
     `record` is given every event as well.
     """
+    registry = default_registry()
 
     async def whole() -> RunReport:
         stop = asyncio.Event()
@@ -134,7 +132,8 @@ def run_with_progress(
 
             return await run_movie(
                 movie,
-                produce=default_registry(),
+                produce=registry,
+                check=registry.check,
                 inputs=inputs or {},
                 concurrency=concurrency,
                 on_conflict=on_conflict,

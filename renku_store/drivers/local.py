@@ -294,9 +294,7 @@ def _folder(prefix: str) -> str:
 
 
 def _missing(path: str) -> BlobMissingError:
-    return BlobMissingError(
-        f"There is no object {posix.shown(path)}.", hint="Restore it from a copy, or make it anew."
-    )
+    return BlobMissingError(f"There is no object {posix.shown(path)}.", hint="Restore it from a copy, or make it anew.")
 
 
 def _writable(root: str) -> bool:

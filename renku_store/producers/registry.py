@@ -18,6 +18,7 @@ from renku_store.errors import BadInputError, InvalidIdError, NotFoundError, Pro
 from renku_store.producers.command import run_command
 from renku_store.producers.demo.handlers import HANDLERS
 from renku_store.producers.python import call_function
+from renku_store.records.plan import ExecutionPlan
 
 ENTRY_POINT_GROUP: Final = "renku_store.producers"
 
@@ -59,6 +60,19 @@ class ProducerRegistry:
             asked = f"{provider}/{model}@{version}"
             raise NotFoundError(f"There is no producer {asked}.", hint=self._nearest(asked))
         return handler
+
+    def check(self, plan: ExecutionPlan) -> None:
+        """See that every job that is to run has a handler; `NotFoundError` names the first that has none."""
+        dirty = set(plan.dirty)
+        seen: set[tuple[str, str, str]] = set()
+        for node in plan.graph.nodes:
+            asked = (node.provider, node.provider_model, node.version)
+            if node.job_id in dirty and asked not in seen:
+                seen.add(asked)
+                try:
+                    self.resolve(*asked)
+                except NotFoundError as error:
+                    raise NotFoundError(f"{node.producer}: {error.message}", hint=error.hint) from None
 
     def known(self) -> list[str]:
         """Return what is registered, sorted: `provider/model@version`, or `provider` for a whole one."""

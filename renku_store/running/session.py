@@ -35,7 +35,7 @@ from renku_store.leases import AlreadyMade, Claimed
 from renku_store.movie import Movie
 from renku_store.projection import fold_artefacts
 from renku_store.records._base import Json
-from renku_store.records.events import ArtefactEvent, JobFailure, Trace
+from renku_store.records.events import JobFailure, Trace
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
@@ -43,9 +43,9 @@ from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgres
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.preparation import job_directory, prepare_job
 from renku_store.running.results import Outcome, ResultWriter, to_the_end
+from renku_store.running.totals import run_totals
 from renku_store.selection import MISSING, Missing, Selection, references
 
-_NONE = JobResult(status="skipped")
 SUCCEEDED = frozenset({"clean", "made", "reused"})
 FATAL = (UnusableError, ConflictError)
 """Errors of the store itself, not of a job: nothing that runs beside it can do better."""
@@ -190,21 +190,8 @@ class RunSession:
             self._on_event(RunProgress.model_validate(told))
 
     def totals(self) -> Metrics:
-        """What this run took since it began, earlier executions of it included: a revision tells its whole price.
-
-        A result that this run had made before it died counts as made, not as reused.
-        """
-        made: dict[str, float] = {}
-        reused: dict[str, str] = {}
-        for event in self._movie.events.stream(run=self.token.run):
-            if not isinstance(event, ArtefactEvent) or event.result is None or event.job is None:
-                continue
-            if event.status in {"succeeded", "kept"}:
-                made[event.result] = made.get(event.result, 0.0) + (event.cost or 0.0)
-            elif event.status == "reused" and self.results.get(event.job, _NONE).status == "reused":
-                reused[event.job] = event.result
-        others = sum(result not in made for result in reused.values())
-        return Metrics(made=len(made), reused=others, cost=round(sum(made.values()), 6))
+        """What this run took since it began."""
+        return run_totals(self._movie.events.stream(run=self.token.run), self.results)
 
     async def flush(self) -> None:
         """Wait until every result that was handed over is durable."""

@@ -147,3 +147,16 @@ def test_no_command_is_printed_that_would_set_something_else(call: Call, built: 
 def test_json_of_a_plan_is_one_document(call: Call, movie: str) -> None:
     """Nothing else is on standard output."""
     json.loads(call("plan", "--json").out)
+
+
+def test_a_producer_that_is_not_there_is_told_before_anything_is_begun(call: Call, place: Path) -> None:
+    """`plan` warns with the nearest name; `run` refuses with 2 and leaves no run behind."""
+    (place / "typo.yaml").write_text("producers: {p: {run: demo/narate@1, outputs: {o: {mimeType: text/plain}}}}")
+    assert call("init", "typo", "--blueprint", "typo.yaml").code == 0
+    (warning,) = call("plan", "--json").json["warnings"]
+    assert "p: There is no producer demo/narate@1." in warning
+    assert "demo/narrate@1" in warning
+    done = call("run", "--json")
+    assert (done.code, done.error["kind"]) == (2, "NotFoundError")
+    assert "demo/narrate@1" in done.error["hint"]
+    assert call("status", "--json").json["runs"] == []

@@ -154,8 +154,9 @@ class MovieMachine(RuleBasedStateMachine):
         if lose_database and not self.pending_notes and (not self.published or self.published[-1] == self.inputs):
             for path in self.folder.rglob("metadata.db*"):
                 path.unlink()
+        lost = not list(self.folder.rglob("metadata.db"))
         self.open()
-        if not self.published:
+        if lost and not self.published:
             set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
 
     @invariant()

@@ -1,0 +1,46 @@
+"""What the metadata store tells of revisions, intents and uses of blobs: the values of its protocols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """A published revision as the index knows it; `edits_through` is the last movie-wide edit that its run took."""
+
+    number: int
+    hash: str
+    base_hash: str | None
+    run: str
+    created_at: str
+    made: int
+    reused: int
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a run is about to publish: revision `number` with exactly these bytes (invariant 11)."""
+
+    run: str
+    number: int
+    hash: str
+    manifest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobUse:
+    """An event that names a blob: its `seq`, whether of an `artefact` or an `input`, the id of that, and its run.
+
+    `revision` is what the run published, `cost` what the result took in US dollars; None where neither is known.
+    """
+
+    seq: int
+    hash: str
+    kind: Literal["artefact", "input"]
+    id: str
+    run: str | None
+    revision: str | None
+    cost: float | None
