@@ -144,7 +144,7 @@ def cancel(movie: Movie, run: str, *, wait_seconds: float = bounds.CANCEL_WAIT_S
     while True:
         record = movie.leases.record(run)
         if not record.alive:
-            return record.status if record.status in {"published", "abandoned"} else "interrupted"
+            return "interrupted" if record.status not in ("published", "abandoned") else record.status
         if movie.clock.monotonic() >= until:
             return "cancelling"
         time.sleep(bounds.CLAIM_POLL_SECONDS)

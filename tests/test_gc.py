@@ -31,6 +31,7 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
+from renku_store.blobs.removal import finish_deleting
 from renku_store.records.blob import BlobRow, BlobState
 from renku_store.records.events import ArtefactEvent
 from renku_store.running.session import Decision, RunSession
@@ -281,7 +282,17 @@ def test_an_event_that_comes_meanwhile_keeps_its_blob(movie: Movie, step: str) -
     publish(movie, {"a": "x" + LONG})
     event = artefact_event(movie, "b", LONG)
     age(movie)
-    swept(movie, on_progress=at(step, lambda: movie.events.append_artefact(event)))
+
+    def append() -> None:
+        with movie.metadata.write() as writer:  # as a runner does, which has just put the blob
+            writer.events.append([event])
+
+    report = swept(movie, on_progress=at(step, append))
+    assert (report.removed, report.condemned) == (0, int(step == "condemned"))
+    assert event.value is not None
+    found = row(movie, event.value.hash)
+    assert found is not None
+    assert found.state == "live"
     publish(movie, {})
     assert texts(movie)["b"] == LONG
     check_whole(movie)
@@ -547,6 +558,22 @@ def test_a_put_finishes_what_a_dead_collector_was_deleting(movie: Movie) -> None
     found = row(movie, blob.hash)
     assert found is not None
     assert found.state == "live"
+
+
+def test_only_what_is_marked_is_deleted(movie: Movie) -> None:
+    """Whoever finishes for a dead collector may come too late: by then the bytes were written anew."""
+    blob = movie.blobs.put(b"anew")
+    assert finish_deleting(movie.driver, movie.metadata, [blob.hash]) == 0
+    assert movie.blobs.read(blob) == b"anew"
+
+
+def test_an_event_of_a_blob_that_was_collected_is_refused(movie: Movie) -> None:
+    """What was put and not named within the grace time has to be put again: no event names a missing blob."""
+    event = artefact_event(movie, "a", LONG)
+    age(movie)
+    assert swept(movie).removed == 1
+    with pytest.raises(BlobMissingError):
+        movie.events.append_artefact(event)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
