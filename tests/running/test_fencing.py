@@ -473,6 +473,7 @@ def test_killed_processes_cost_nothing_but_the_calls_that_they_were_in(
             seen = len(calls.read_text().splitlines())
             process = another()
             workers[process.pid] = process
+        until(lambda: movie.manifests.current() is not None)
         end.touch()
         codes = {pid: process.wait(60) for pid, process in workers.items()}
     assert {pid for pid, code in codes.items() if code} == killed
