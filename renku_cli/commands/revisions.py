@@ -13,7 +13,7 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table, write_bytes
 from renku_cli.text import cost, count, shown_value, size
-from renku_store import Manifest, ManifestArtefact, ManifestInput, Movie
+from renku_store import DamageError, Manifest, ManifestArtefact, ManifestInput, Movie
 
 _NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 _CHUNK_BYTES: Final = 1 << 20
@@ -23,19 +23,33 @@ _CHUNK_BYTES: Final = 1 << 20
 @click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show the newest N only.")
 @click.pass_obj
 def log(options: GlobalOptions, limit: int | None) -> None:
-    """What each took: producer calls that succeeded, jobs answered by earlier results, and US dollars."""
+    """What each took: producer calls that succeeded, jobs answered by earlier results, and US dollars.
+
+    Where a revision is damaged, those after it are listed, and the error follows.
+    """
     with open_movie(options) as movie:
-        revisions = list(islice(movie.manifests.revisions(), limit))
+        revisions: list[tuple[Manifest, str]] = []
+        damage: DamageError | None = None
+        try:
+            revisions.extend(islice(movie.manifests.revisions(), limit))
+        except DamageError as error:
+            damage = error
         if options.as_json:
             print_json([_logged(manifest, digest) for manifest, digest in revisions])
-            return
-        rows = [
-            (m.revision, m.created_at, str(m.metrics.made), str(m.metrics.reused), cost(m.metrics.cost), digest[:12])
-            for m, digest in revisions
-        ]
-        print_table(("revision", "created", "made", "reused", "cost", "hash"), rows, right=("made", "reused", "cost"))
-        if not rows:
-            note(f"{movie.id} has no revision yet: `renku-store run` makes one.")
+        else:
+            _list(revisions)
+            if not revisions and damage is None:
+                note(f"{movie.id} has no revision yet: `renku-store run` makes one.")
+        if damage is not None:
+            raise damage
+
+
+def _list(revisions: list[tuple[Manifest, str]]) -> None:
+    rows = [
+        (m.revision, m.created_at, str(m.metrics.made), str(m.metrics.reused), cost(m.metrics.cost), digest[:12])
+        for m, digest in revisions
+    ]
+    print_table(("revision", "created", "made", "reused", "cost", "hash"), rows, right=("made", "reused", "cost"))
 
 
 def _logged(manifest: Manifest, digest: str) -> dict[str, Any]:
