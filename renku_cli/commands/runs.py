@@ -66,7 +66,7 @@ def _show(found: MovieStatus) -> None:
         runs: list[tuple[Cell, ...]] = [
             (
                 run.run,
-                state("running" if run.alive else run.status),
+                state("running" if run.alive else "interrupted" if run.status == "running" else run.status),
                 run.base_revision or "-",
                 run.created_at,
                 run.holder or "-",

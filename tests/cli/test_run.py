@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from renku_store import open_store
 from tests.cli.conftest import BLUEPRINT, Call, Called, program
 from tests.cli.test_output import on_terminal
 
@@ -250,3 +251,14 @@ def test_the_program_runs_as_a_module(movie: str) -> None:
     done = subprocess.run([sys.executable, "-m", "renku_cli", "movies"], capture_output=True, text=True, check=True)
     assert Called(done.returncode, done.stdout, "").out.splitlines()[1].startswith("tiny\t-")
     assert program("movies").stdout == done.stdout
+
+
+def test_a_run_whose_holder_is_gone_is_not_shown_as_running(call: Call, movie: str, place: Path) -> None:
+    """Nobody works on it: it was interrupted, and the next run takes it up."""
+    with open_store(place / "builds") as store:
+        opened = store.movie(movie)
+        token = opened.leases.start(opened.events.new_id(), base_revision=None, edits_through=0)
+        opened.leases.release(token)
+    shown = call("status").out
+    assert f"{token.run}\tinterrupted\t" in shown
+    assert "running\t" not in shown
