@@ -106,6 +106,8 @@ GRAPH_FAN_IN_MAX: Final = 2_000_000
 """Places in all fan-ins: a large loop read whole by each job of another is a mistake that would fill the memory."""
 
 # Collection
+TRASH_SECONDS: Final = 7 * 86_400.0
+"""How long an expired revision can be brought back: a week finds people back from a holiday weekend."""
 GC_GRACE_SECONDS: Final = 86_400.0
 """What was touched within a day is never collected: longer than any run between put and publish."""
 GC_WAIT_SECONDS: Final = 5.0

@@ -25,7 +25,7 @@ from renku_store.manifests import ManifestStore, encode_manifest, named_blobs
 from renku_store.metadata.base import Intent, MetadataStore, RevisionRow, Writer
 from renku_store.records.events import RunEvent
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput
+from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, ManifestStub
 from renku_store.records.run import LeaseToken
 
 T = TypeVar("T")
@@ -134,7 +134,11 @@ class Committer:
             # Its creator may have died before its name was durable; a row would promise what a power cut can take back.
             self._manifests.settle(number)
             with suppress(DamageError, NotFoundError):
-                self._book(*self._manifests.load(number, self._manifests.expected(number)))
+                entry, digest = self._manifests.entry(number, self._manifests.expected(number))
+                if isinstance(entry, Manifest):
+                    self._book(entry, digest)
+                else:
+                    self._book_expired(entry)
 
     def _restore(self, newest: int) -> None:
         """Fill an empty index with every blob and every archived event; booking then says what is published."""
@@ -225,37 +229,38 @@ class Committer:
         """Index a published revision; everything comes from the objects, so that a repair does the very same."""
         number = revision_number(manifest.revision)
         base = self._base(number, manifest)
-        row = RevisionRow(
-            number=number,
-            hash=digest,
-            base_hash=manifest.base_hash,
-            run=manifest.run,
-            created_at=manifest.created_at,
-            made=manifest.metrics.made,
-            reused=manifest.metrics.reused,
-            cost=manifest.metrics.cost,
-        )
         with self._metadata.write() as transaction:
             taken = self._append_archived(transaction, manifest)
-            if transaction.runs.get(manifest.run) is None:
-                transaction.runs.create(
-                    manifest.run, base_revision=manifest.base_revision, edits_through=0, created_at=manifest.created_at
-                )
             if transaction.revisions.get(number) is None:
                 transaction.events.append([self._published_event(manifest)])
             transaction.revisions.book(
-                row,
+                _row(manifest, digest),
                 blobs=named_blobs(manifest, (page.hash for page in manifest.pages or ())),
                 inputs=_changed(base.inputs if base else {}, manifest.inputs),
                 artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
                 taken=taken,
             )
-            transaction.runs.update(
-                manifest.run, status="published", revision=manifest.revision, ended_at=manifest.created_at
-            )
+            self._close_run(transaction, manifest)
             for intent in transaction.revisions.intents():
                 if intent.number <= number:
                     transaction.revisions.drop_intent(intent.run)
+
+    def _book_expired(self, stub: ManifestStub) -> None:
+        """Index an expired revision: its place in the chain, and the edits that it took."""
+        with self._metadata.write() as transaction:
+            taken = self._append_archived(transaction, stub)
+            transaction.revisions.book(_row(stub, stub.hash), blobs=(), inputs={}, artefacts={}, taken=taken)
+            transaction.revisions.expire(revision_number(stub.revision))
+            self._close_run(transaction, stub)
+
+    def _close_run(self, transaction: Writer, published: Manifest | ManifestStub) -> None:
+        if transaction.runs.get(published.run) is None:
+            transaction.runs.create(
+                published.run, base_revision=published.base_revision, edits_through=0, created_at=published.created_at
+            )
+        transaction.runs.update(
+            published.run, status="published", revision=published.revision, ended_at=published.created_at
+        )
 
     def _base(self, number: int, manifest: Manifest) -> Manifest | None:
         """The revision before; None where there is none that can be read: then everything counts as changed."""
@@ -263,7 +268,7 @@ class Committer:
             return self._manifests.load(number - 1, manifest.base_hash)[0] if number > 1 else None
         return None
 
-    def _append_archived(self, transaction: Writer, manifest: Manifest) -> list[str]:
+    def _append_archived(self, transaction: Writer, manifest: Manifest | ManifestStub) -> list[str]:
         """See that the index has a run's archived events; gives the ids of the movie-wide edits that it took.
 
         Those of an archive that is damaged stay pending: nothing that a person said is lost.
@@ -292,6 +297,19 @@ class Committer:
         record = transaction.runs.get(run)
         if record is not None and record.revision is not None and record.revision != revision:
             raise _published_already(run, record.revision)
+
+
+def _row(published: Manifest | ManifestStub, digest: str) -> RevisionRow:
+    return RevisionRow(
+        number=revision_number(published.revision),
+        hash=digest,
+        base_hash=published.base_hash,
+        run=published.run,
+        created_at=published.created_at,
+        made=published.metrics.made,
+        reused=published.metrics.reused,
+        cost=published.metrics.cost,
+    )
 
 
 def _changed(

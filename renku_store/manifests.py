@@ -26,17 +26,24 @@ from renku_store.hashing import (
     parse_json,
 )
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import Manifest, ManifestArtefact, PageRef, Pointer
+from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, PageRef, Pointer
 
 POINTER = "current.json"
 _MANIFEST_NAME = re.compile(r"rev-(\d{4,12})\.json")
 _PAGE = TypeAdapter(dict[str, ManifestArtefact])
+_STUB_SEEN_WITHIN_BYTES = 1_024
+"""By then a stub has said that it is one: large manifests are not parsed for that."""
 _ALWAYS_WRITTEN = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 
 
 def manifest_path(revision: str) -> str:
     """The path of a manifest relative to its movie: `manifests/rev-0003.json`."""
     return f"manifests/{revision}.json"
+
+
+def expiry_path(revision: str) -> str:
+    """The path of the mark that says a revision has expired: `manifests/rev-0003.expired.json`."""
+    return f"manifests/{revision}.expired.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,23 @@ def encode_manifest(manifest: Manifest) -> EncodedManifest:
         document["pages"] = references
     data = canonical_document(document)
     return EncodedManifest(data, hash_bytes(data), pages)
+
+
+def encode_stub(manifest: Manifest, digest: str) -> bytes:
+    """The bytes that stand in the place of an expired manifest, whose own had the hash `digest`."""
+    stub = ManifestStub(
+        format=manifest.format,
+        movie=manifest.movie,
+        revision=manifest.revision,
+        hash=digest,
+        base_revision=manifest.base_revision,
+        base_hash=manifest.base_hash,
+        run=manifest.run,
+        archive=manifest.archive,
+        created_at=manifest.created_at,
+        metrics=manifest.metrics,
+    )
+    return canonical_document(stub.to_json())
 
 
 def cut_pages(artefacts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -132,22 +156,47 @@ class ManifestStore:
     def load(self, number: int, expected: str | None) -> tuple[Manifest, str]:
         """A verified manifest, complete with its pages, and the hash of its bytes.
 
-        Raises `NotFoundError` for an unknown revision, `BlobCorruptError` for bytes that are not `expected` (or, where
-        nothing says what to expect, that contradict themselves), `UnsupportedFormatError` for a newer format.
+        Raises `NotFoundError` for an unknown or expired revision, `BlobCorruptError` for bytes that are not `expected`
+        (or, where nothing says what to expect, that contradict themselves), `UnsupportedFormatError` for a newer
+        format.
+        """
+        found, digest = self.entry(number, expected)
+        if isinstance(found, ManifestStub):
+            raise NotFoundError(
+                f"The revision {found.revision} has expired, and what only it had is gone.",
+                hint="`renku-store log` lists the revisions; a tag would have kept it.",
+            )
+        return found, digest
+
+    def entry(self, number: int, expected: str | None) -> tuple[Manifest | ManifestStub, str]:
+        """What stands for a revision, verified: its manifest, or the stub of an expired one, and the manifest's hash.
+
+        Raises what `load` raises, but for an expired one.
         """
         revision = revision_name(number)
         data = self.raw(number)
         if data is None:
             raise NotFoundError(f"There is no revision {revision}.", hint="`renku-store log` lists the revisions.")
-        digest = hash_bytes(data)
+        stub = _stub(revision, data)
+        digest = hash_bytes(data) if stub is None else stub.hash
         if expected is not None and digest != expected:
             raise _corrupt(revision, f"its hash is {digest}, not {expected}")
-        manifest = self.decode(revision, data)
-        if manifest.revision != revision:
-            raise _corrupt(revision, f"it calls itself {manifest.revision[:32]!a}")
-        if expected is None and (contradiction(manifest) or canonical_document(parse_json(data)) != data):
+        found = stub or self.decode(revision, data)
+        if found.revision != revision:
+            raise _corrupt(revision, f"it calls itself {found.revision[:32]!a}")
+        if expected is None and isinstance(found, Manifest) and contradiction(found):
             raise _corrupt(revision, "it contradicts itself")
-        return manifest, digest
+        if (expected is None or stub is not None) and canonical_document(parse_json(data)) != data:
+            raise _corrupt(revision, "it contradicts itself")
+        return found, digest
+
+    def expiry(self, number: int) -> Expiry | None:
+        """The mark that a revision has expired; None where there is none, or none that can be read."""
+        try:
+            found = Expiry.model_validate_json(self._driver.read(expiry_path(revision_name(number))))
+        except (BlobMissingError, ValidationError):
+            return None
+        return found if found.revision == revision_name(number) else None
 
     def expected(self, number: int) -> str | None:
         """What the hash of a manifest must be: the pointer says it of the one it names, each of the one before it.
@@ -251,6 +300,22 @@ class ManifestStore:
     def _is_ahead(self, named: Pointer, number: int, digest: str) -> bool:
         named_number = revision_number(named.revision)
         return (named_number, named.hash) == (number, digest) or (named_number > number and self.exists(named_number))
+
+
+def _stub(revision: str, data: bytes) -> ManifestStub | None:
+    """The stub that some bytes are; None for those of a manifest, or of nothing at all."""
+    if b'"expired":true' not in data[:_STUB_SEEN_WITHIN_BYTES]:
+        return None
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict) or document.get("expired") is not True:
+        return None
+    try:
+        return ManifestStub.model_validate(document)
+    except ValidationError as error:
+        raise _corrupt(revision, "its stub cannot be read") from error
 
 
 def _corrupt(revision: str, why: str) -> BlobCorruptError:

@@ -30,7 +30,14 @@ from renku_store.plans import PlanStore
 from renku_store.projection import edits_reflected, fold_artefacts, fold_inputs, next_manifest
 from renku_store.records._base import Json
 from renku_store.records.ids import check_id, revision_name, revision_number
-from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
+from renku_store.records.manifest import (
+    ArtefactValue,
+    Expiry,
+    Manifest,
+    ManifestArtefact,
+    ManifestInput,
+    ManifestStub,
+)
 from renku_store.records.run import LeaseToken, RunRecord
 
 _SHORT_REVISION = re.compile(r"(?:rev-)?0*([1-9]\d{0,11})")
@@ -94,15 +101,28 @@ class ManifestService:
         return revision_name(number)
 
     def revisions(self) -> Iterator[tuple[Manifest, str]]:
-        """Every revision with its hash, newest first; each is verified against the one after it."""
+        """Every revision that has not expired, with its hash, newest first; each is verified against the one after."""
+        for entry, digest in self.history():
+            if isinstance(entry, Manifest):
+                yield entry, digest
+
+    def history(self) -> Iterator[tuple[Manifest | ManifestStub, str]]:
+        """Every revision ever published, newest first, each verified against the one after it; stubs of expired ones.
+
+        With each comes the hash of its manifest.
+        """
         number = self._manifests.newest()
         expected = self._expected(number) if number else None
         while number:
             if not self._manifests.exists(number):
                 raise _missing(number)
-            manifest, digest = self._manifests.load(number, expected)
-            yield manifest, digest
-            number, expected = number - 1, manifest.base_hash
+            entry, digest = self._manifests.entry(number, expected)
+            yield entry, digest
+            number, expected = number - 1, entry.base_hash
+
+    def expiry(self, revision: str) -> Expiry | None:
+        """When and why a revision went to the trash, or None; it can be read until its manifest is a stub."""
+        return self._manifests.expiry(revision_number(revision))
 
     def build_from_events(self, target_revision: str, *, run: str | None = None) -> Manifest:
         """Fold what happened since the base of `target_revision` over that base, without publishing it.

@@ -10,16 +10,19 @@ from pydantic import TypeAdapter
 
 from renku_store.records.events import Event
 from renku_store.records.graph import ProducerGraph
-from renku_store.records.manifest import Manifest, Pointer
+from renku_store.records.manifest import Expiry, Manifest, ManifestStub, Pointer, Tag
 from renku_store.records.plan import ExecutionPlan
 
 FOLDER: Final = Path(__file__).resolve().parent / "json"
 DOCUMENTS: Final[dict[str, tuple[str, TypeAdapter[Any]]]] = {
     "event": ("An event of a movie", TypeAdapter(Event)),
+    "expiry": ("When and why a revision expired", TypeAdapter(Expiry)),
     "graph": ("The expanded graph of a movie", TypeAdapter(ProducerGraph)),
     "manifest": ("A published revision", TypeAdapter(Manifest)),
     "plan": ("What a run would do", TypeAdapter(ExecutionPlan)),
     "pointer": ("current.json: the newest revision", TypeAdapter(Pointer)),
+    "stub": ("What stands in the place of an expired manifest", TypeAdapter(ManifestStub)),
+    "tag": ("A name for a revision", TypeAdapter(Tag)),
 }
 
 

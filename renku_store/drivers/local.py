@@ -20,6 +20,7 @@ from renku_store.drivers import locks, posix
 from renku_store.drivers.base import Guarantees, ObjectStat
 from renku_store.drivers.staging import LocalBatch, temporary
 from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name
+from renku_store.durability import step
 from renku_store.errors import BlobMissingError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class LocalDriver:
             with self._named_errors("write below", self._root):
                 with temporary(self._tree, b"") as trial:
                     self._tree.take_name(trial, f"{trial}-named", must_be_atomic=False)
-                os.unlink(f"{trial}-named")
+                with step("temporary remove"):
+                    os.unlink(f"{trial}-named")
             self._probed = True
         return Guarantees(atomic_create=self._tree.atomic, compare_and_swap=True, strong_listing=True)
 
@@ -162,10 +164,10 @@ class LocalDriver:
         with self._writing("replace", path):
             with temporary(self._tree, data) as complete:
                 try:
-                    os.replace(complete, path)
+                    _replace(complete, path)
                 except FileNotFoundError:
                     self._tree.make_folder(os.path.dirname(path))
-                    os.replace(complete, path)
+                    _replace(complete, path)
             self._tree.sync_folders((os.path.dirname(path),))
 
     def compare_and_swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
@@ -188,7 +190,8 @@ class LocalDriver:
                 return False
             try:
                 self._tree.make_folder(os.path.dirname(path))
-                posix.rename_new(source, path)
+                with step("object move"):
+                    posix.rename_new(source, path)
             except FileExistsError:
                 return False
             self._tree.sync_folders((os.path.dirname(path), os.path.dirname(source)))
@@ -202,7 +205,7 @@ class LocalDriver:
     def delete(self, name: str) -> None:
         """Remove an object; no error if it is not there. A crash may bring it back, whole."""
         path = self._tree.path(name)
-        with self._writing("delete", path), contextlib.suppress(FileNotFoundError):
+        with self._writing("delete", path), contextlib.suppress(FileNotFoundError), step("object delete"):
             os.unlink(path)
 
     def clone_to(self, name: str, target: Path) -> bool:
@@ -289,6 +292,11 @@ class LocalDriver:
             raise posix.unavailable(error, doing, path) from error
 
 
+def _replace(complete: str, path: str) -> None:
+    with step("object replace"):
+        os.replace(complete, path)
+
+
 def _folder(prefix: str) -> str:
     return f"{check_name(prefix.rstrip('/'))}/" if prefix else ""
 
@@ -299,12 +307,12 @@ def _missing(path: str) -> BlobMissingError:
 
 def _writable(root: str) -> bool:
     """Whether files, or the root itself, can be made here; `StoreUnavailableError` where a file is in the way."""
-    step = root
-    while not os.path.lexists(step):
-        step = os.path.dirname(step)
-    if not os.path.isdir(step):
+    level = root
+    while not os.path.lexists(level):
+        level = os.path.dirname(level)
+    if not os.path.isdir(level):
         raise StoreUnavailableError(
-            f"Cannot use {posix.shown(root)} as a root: {posix.shown(step)} is not a folder.",
+            f"Cannot use {posix.shown(root)} as a root: {posix.shown(level)} is not a folder.",
             hint="Choose a folder as root.",
         )
-    return os.access(step, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    return os.access(level, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
 
 _FICLONE: Final = 0x40049409
@@ -93,7 +94,8 @@ def sync_folder(path: str) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        sync_file(descriptor)
+        with step("folder sync"):
+            sync_file(descriptor)
     finally:
         os.close(descriptor)
 
@@ -108,7 +110,8 @@ def sync_filesystem(descriptor: int) -> None:
 
     Failed write-back is reported if it came after `descriptor` was opened (Linux syncfs(2)): open it before writing.
     """
-    _call(_LIBC.syncfs, descriptor)
+    with step("filesystem sync"):
+        _call(_LIBC.syncfs, descriptor)
 
 
 def rename_new(source: str, target: str) -> None:

@@ -17,6 +17,7 @@ from renku_store import bounds
 from renku_store.drivers import posix
 from renku_store.drivers.base import StagedFile
 from renku_store.drivers.tree import Tree
+from renku_store.durability import step
 
 
 class LocalStagedFile:
@@ -55,7 +56,8 @@ class LocalStagedFile:
 
     def sync(self) -> None:
         """Make the data durable."""
-        posix.sync_file(self._descriptor)
+        with step("file sync"):
+            posix.sync_file(self._descriptor)
 
     def close(self) -> None:
         """Let go of the descriptor; harmless when done already."""
@@ -127,7 +129,7 @@ class LocalBatch:
             # The file may have its name already, or the disk may be failing: neither hides the reason for discarding.
             with contextlib.suppress(OSError):
                 staged.close()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), step("temporary remove"):
                 os.unlink(staged.path)
         if staged in self._unsynced:
             self._unsynced.remove(staged)
@@ -176,6 +178,6 @@ def temporary(tree: Tree, data: bytes) -> Iterator[str]:
             staged.close()
         yield staged.path
     except BaseException:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), step("temporary remove"):
             os.unlink(staged.path)
         raise

@@ -16,6 +16,7 @@ from typing import Final
 
 from renku_store import bounds
 from renku_store.drivers import posix
+from renku_store.durability import step
 from renku_store.errors import InvalidIdError, UnsafeDriverError
 
 _NAME: Final = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\0]+(?:/(?=.)|\Z))+", re.DOTALL)
@@ -33,6 +34,11 @@ def check_name(name: str) -> str:
             f"{name!a} is not an object name.", hint="Names are relative paths without '.', '..' or empty parts."
         )
     return name
+
+
+def _remove(temporary: str) -> None:
+    with step("temporary remove"):
+        os.unlink(temporary)
 
 
 def _encodable(name: str) -> bool:
@@ -77,7 +83,8 @@ class Tree:
             path = os.path.dirname(path)
         for level in reversed(missing):
             try:
-                os.mkdir(level)
+                with step("folder make"):
+                    os.mkdir(level)
             except FileExistsError:
                 if not os.path.isdir(level):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), level) from None
@@ -96,22 +103,24 @@ class Tree:
                 self.make_folder(os.path.dirname(path))
                 return self._take(temporary, path, must_be_atomic)
         except FileExistsError:
-            os.unlink(temporary)
+            _remove(temporary)
             return False
 
     def _take(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
         if self._links:
             try:
-                os.link(temporary, path)
+                with step("object link"):
+                    os.link(temporary, path)
             except OSError as error:
                 if error.errno not in posix.NO_HARD_LINKS:
                     raise
             else:
-                os.unlink(temporary)
+                _remove(temporary)
                 return True
         try:
             if self.atomic:
-                posix.rename_new(temporary, path)
+                with step("object rename"):
+                    posix.rename_new(temporary, path)
                 self._links = False
                 return True
         except OSError as error:
@@ -128,7 +137,8 @@ class Tree:
             )
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        os.rename(temporary, path)
+        with step("object rename"):
+            os.rename(temporary, path)
         return True
 
     def sync_folders(self, folders: Iterable[str], filesystem: int | None = None) -> None:
@@ -138,10 +148,10 @@ class Tree:
         """
         wanted = set(folders)
         for folder in tuple(wanted):
-            step = folder
-            while step not in self._durable and step != self.root:
-                step = os.path.dirname(step)
-                wanted.add(step)
+            level = folder
+            while level not in self._durable and level != self.root:
+                level = os.path.dirname(level)
+                wanted.add(level)
         if filesystem is not None and len(wanted) >= bounds.SYNCFS_MIN_FILES:
             posix.sync_filesystem(filesystem)
         else:

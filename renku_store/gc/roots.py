@@ -100,10 +100,11 @@ class Roots:
             row = reader.revisions.get(newest)
         expected = row.hash if row else self._manifests.expected(newest)
         for number in range(newest, self._newest, -1):
-            manifest, _ = self._manifests.load(number, expected)
-            self._mark_manifest(manifest)
-            self._check_archive(manifest)
-            expected = manifest.base_hash
+            entry, _ = self._manifests.entry(number, expected)
+            if isinstance(entry, Manifest):
+                self._mark_manifest(entry)
+                self._check_archive(entry)
+            expected = entry.base_hash
             self._on_manifest(newest - number + 1)
         self._newest = newest
 

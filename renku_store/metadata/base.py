@@ -271,6 +271,10 @@ class RevisionWrites(RevisionReads, Protocol):
         """Forget a run's intent."""
         ...
 
+    def expire(self, number: int) -> None:
+        """Note that a booked revision's manifest is a stub by now."""
+        ...
+
     def book(
         self,
         row: RevisionRow,

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class RevisionRow:
-    """A published revision as the index knows it; `edits_through` is the last movie-wide edit that its run took."""
+    """A published revision as the index knows it; `expired` once its manifest was replaced by a stub."""
 
     number: int
     hash: str
@@ -18,6 +18,7 @@ class RevisionRow:
     made: int
     reused: int
     cost: float
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_serializer
 
@@ -105,3 +105,40 @@ class Pointer(Record):
     manifest: str
     hash: Hash
     updated_at: str
+
+
+class Expiry(Record):
+    """`rev-0003.expired.json`: a revision is in the trash since `expired_at`, and `why`; `hash` is its manifest's."""
+
+    revision: str
+    hash: Hash
+    expired_at: str
+    why: str
+
+
+class ManifestStub(Record):
+    """What stands in the place of an expired revision's manifest: `hash` is that of the bytes that it replaced.
+
+    It keeps the chain (`base_hash`), the way to the run's events (`archive`), and what `log` shows.
+    """
+
+    expired: Literal[True] = True
+    format: int
+    movie: str
+    revision: str
+    hash: Hash
+    base_revision: str | None = None
+    base_hash: Hash | None = None
+    run: str
+    archive: ArchiveRef | None = None
+    created_at: str
+    metrics: Metrics = Metrics()
+
+
+class Tag(Record):
+    """`tags/final-cut.json`: a name for a revision, which never expires as long as it has one."""
+
+    name: str
+    revision: str
+    hash: Hash
+    created_at: str

@@ -9,6 +9,7 @@ from typing import Final
 
 import apsw
 
+from renku_store.durability import step
 from renku_store.errors import UnsupportedFormatError
 from renku_store.schema_files import read_schema_files
 
@@ -65,11 +66,12 @@ def migrate(connection: apsw.Connection, name: str, steps: Sequence[Migration]) 
     connection.execute("BEGIN EXCLUSIVE")
     try:
         if not schema_is_current(connection, name, steps):
-            for step in steps[connection.pragma("user_version") :]:
-                _run(connection, step.sql)
+            for missing in steps[connection.pragma("user_version") :]:
+                _run(connection, missing.sql)
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", len(steps))
-        connection.execute("COMMIT")
+        with step("database schema"):
+            connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -15,6 +15,7 @@ from typing import Final
 import apsw
 
 from renku_store import bounds
+from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
 from renku_store.metadata.sqlite.connection import Patience, connect, file_uri, require_version, write_durably
 from renku_store.metadata.sqlite.faults import named_errors
@@ -63,19 +64,36 @@ def _open_for_writing(
 ) -> apsw.Connection:
     # As a URI, because a path need not be UTF-8 and SQLite's own form of it must.
     name = MEMORY if str(path) == MEMORY else file_uri(path, "mode=rwc")
-    connection = connect(name, _WRITE, patience)
+    connection = _connect_to_write(name, patience)
     try:
         if connection.pragma("journal_mode") != "wal" or not schema_is_current(connection, path.name, steps):
             with queue():
                 patience.start()
                 schema_is_current(connection, path.name, steps)
-                write_durably(connection, patience)
+                with step("database journal"):
+                    write_durably(connection, patience)
                 migrate(connection, path.name, steps)
         write_durably(connection, patience)
     except BaseException:
-        connection.close()
+        _close(connection)
         raise
     return connection
+
+
+def _connect_to_write(name: str, patience: Patience) -> apsw.Connection:
+    with step("database open"):
+        connection = connect(name, _WRITE, patience)
+        try:
+            connection.pragma("journal_mode")  # the first look at the file makes those beside it
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _close(connection: apsw.Connection) -> None:
+    with step("database close"):
+        connection.close()
 
 
 def _open_for_reading(path: Path, patience: Patience, steps: Sequence[Migration]) -> SqliteMetadata:

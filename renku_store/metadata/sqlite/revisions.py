@@ -16,15 +16,16 @@ from renku_store.records.ids import revision_name
 
 _COLUMNS: Final = "number, hash, base_hash, run, created_at, made, reused, cost"
 
-NEWEST: Final = f"SELECT {_COLUMNS} FROM revisions ORDER BY number DESC LIMIT 1"
-GET: Final = f"SELECT {_COLUMNS} FROM revisions WHERE number = ?"
-LIST: Final = f"SELECT {_COLUMNS} FROM revisions WHERE number < ? ORDER BY number DESC LIMIT ?"
+NEWEST: Final = f"SELECT {_COLUMNS}, expired FROM revisions ORDER BY number DESC LIMIT 1"
+GET: Final = f"SELECT {_COLUMNS}, expired FROM revisions WHERE number = ?"
+LIST: Final = f"SELECT {_COLUMNS}, expired FROM revisions WHERE number < ? ORDER BY number DESC LIMIT ?"
 INTENTS: Final = "SELECT run, number, hash, manifest FROM intents ORDER BY number, run"
 PUT_INTENT: Final = (
     "INSERT OR REPLACE INTO intents (run, number, hash, manifest, created_at)"
     " VALUES (?, ?, ?, ?, CAST(unixepoch('subsec') * 1000 AS INTEGER))"
 )
 DROP_INTENT: Final = "DELETE FROM intents WHERE run = ?"
+EXPIRE: Final = "UPDATE revisions SET expired = 1 WHERE number = ?"
 ADD: Final = (
     f"INSERT INTO revisions ({_COLUMNS}, last_seq)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence))"
@@ -85,6 +86,10 @@ class RevisionTables:
     def drop_intent(self, run: str) -> None:
         """Forget a run's intent."""
         self._db.execute(DROP_INTENT, (run,))
+
+    def expire(self, number: int) -> None:
+        """Note that a booked revision's manifest is a stub by now."""
+        self._db.execute(EXPIRE, (number,))
 
     def book(
         self,
@@ -149,5 +154,5 @@ def _refuse_other(booked: RevisionRow, row: RevisionRow) -> None:
 
 
 def _revision(row: Row) -> RevisionRow:
-    number, digest, base_hash, run, created_at, made, reused, cost = row
-    return RevisionRow(number, digest.hex(), to_hex(base_hash), run, created_at, made, reused, cost)
+    number, digest, base_hash, run, created_at, made, reused, cost, expired = row
+    return RevisionRow(number, digest.hex(), to_hex(base_hash), run, created_at, made, reused, cost, bool(expired))

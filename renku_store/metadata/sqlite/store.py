@@ -16,6 +16,7 @@ from typing import Final
 
 import apsw
 
+from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
 from renku_store.metadata.sqlite.appending import EventTables
 from renku_store.metadata.sqlite.blobs import BlobTable
@@ -138,7 +139,8 @@ class SqliteMetadata:
             return
         with self._connection_lock:
             self._closed = True
-            self.connection.close()
+            with step("database close"):
+                self.connection.close()
             if self._cleanup is not None:
                 self._cleanup()
                 self._cleanup = None
@@ -165,7 +167,8 @@ class SqliteMetadata:
         self._current, self._owner = transaction, threading.get_ident()
         try:
             yield transaction
-            self.connection.execute("COMMIT")
+            with step("database commit"):
+                self.connection.execute("COMMIT")
         except apsw.Error as error:
             named = named_error(error, self.path, self._patience.seconds)
             if named is None:
