@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import orjson
@@ -83,19 +82,18 @@ async def run_movie(
     over, and what `Runner.execute` raises.
     """
     given = dict(inputs or {})
-    unfinished = await asyncio.to_thread(resumable, movie, given)
-    finished = await asyncio.to_thread(_finish, movie, unfinished.run) if unfinished else None
-    if finished is not None:
-        unfinished = None
-    private = await asyncio.to_thread(private_edits, movie, unfinished.run) if unfinished else []
-    outlook = await asyncio.to_thread(partial(look, movie, private, given=given))
-    if check is not None:
-        check(outlook.plan)
-    if unfinished is None and not anything_to_do(outlook):
-        return _nothing_to_do(outlook, finished)
-    run = unfinished.run if unfinished else movie.events.new_id()
-    outlook = outlook.of(movie.id, run)
-    token = await asyncio.to_thread(_begin, movie, outlook, given, unfinished)
+    while True:
+        outset = await asyncio.to_thread(_set_out, movie, given)
+        if check is not None:
+            check(outset.outlook.plan)
+        if outset.unfinished is None and not anything_to_do(outset.outlook):
+            return _nothing_to_do(outset.outlook, outset.finished)
+        try:
+            outlook, token = await asyncio.to_thread(_begin, movie, outset, given)
+            break
+        except LeaseLostError:
+            # Somebody else took the unfinished run up after we had looked: then ours is another one.
+            continue
     runner = Runner(movie, concurrency=concurrency, on_event=on_event, logger=logger)
     executions: list[RunResult] = []
     with movie.leases.held(token) as heartbeat:
@@ -150,9 +148,30 @@ def cancel(movie: Movie, run: str, *, wait_seconds: float = bounds.CANCEL_WAIT_S
         time.sleep(bounds.CLAIM_POLL_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outset:
+    """What a run begins with: the run that it takes up, or the one whose publishing it has just finished."""
+
+    outlook: Outlook
+    unfinished: RunRecord | None
+    finished: PublishedRevision | None
+
+
+def _set_out(movie: Movie, given: Mapping[str, Json]) -> _Outset:
+    unfinished = resumable(movie, given)
+    finished = _finish(movie, unfinished.run) if unfinished else None
+    if finished is not None:
+        unfinished = None
+    private = private_edits(movie, unfinished.run) if unfinished else []
+    return _Outset(look(movie, private, given=given), unfinished, finished)
+
+
 def _finish(movie: Movie, run: str) -> PublishedRevision | None:
     """Publish what a run had meant to publish when it died, unless someone else has published that revision since."""
-    token = movie.leases.take_over(run)
+    try:
+        token = movie.leases.take_over(run)
+    except LeaseLostError:
+        return None
     try:
         return movie.committer.finish(run)
     except ManifestConflictError:
@@ -169,16 +188,22 @@ def _nothing_to_do(outlook: Outlook, finished: PublishedRevision | None) -> RunR
     return RunReport(revision=plan.base_revision, status="unchanged", jobs=jobs)
 
 
-def _begin(movie: Movie, outlook: Outlook, given: Mapping[str, Json], unfinished: RunRecord | None) -> LeaseToken:
-    """Take the lease; make durable what the run needs: its plan and its own inputs."""
-    plan, run = outlook.plan, outlook.plan.run or ""
+def _begin(movie: Movie, outset: _Outset, given: Mapping[str, Json]) -> tuple[Outlook, LeaseToken]:
+    """Take the lease; make durable what the run needs: its plan and its own inputs.
+
+    Raises `LeaseLostError` where the unfinished run is another's by now.
+    """
+    unfinished = outset.unfinished
+    run = unfinished.run if unfinished else movie.events.new_id()
+    outlook = outset.outlook.of(movie.id, run)
+    plan = outlook.plan
     if unfinished is None:
         token = movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
         movie.events.append_inputs(given, run=run)
     else:
         token = movie.leases.take_over(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
     _prepare(movie, outlook, "resumed" if unfinished else "planned")
-    return token
+    return outlook, token
 
 
 def _prepare(movie: Movie, outlook: Outlook, kind: RunEventKind) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from renku_store import (
+    ExecutionPlan,
     InputConflictError,
     Json,
     ManifestConflictError,
@@ -28,6 +29,7 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
+from renku_store.records.run import LeaseToken
 from tests.running.conftest import SEGMENTS, Studio
 
 
@@ -172,3 +174,50 @@ def test_ten_processes_with_ten_edits_make_ten_revisions_and_every_result_once(s
     calls = Counter(count.read_text().splitlines())
     assert len(calls) == 20
     assert set(calls.values()) == {1}
+
+
+def test_of_two_plain_runs_that_want_an_unfinished_one_the_later_begins_its_own(movie: Movie, studio: Studio) -> None:
+    """Whoever comes second finds it held, runs beside it, and pays for nothing that the other makes."""
+    studio.broken = {"film"}
+    failed = run(movie, studio)
+    assert failed.status == "failed"
+    studio.broken = set()
+    others: list[RunReport] = []
+    looks: list[str | None] = []
+
+    def resume_elsewhere() -> None:
+        with open_store(movie.root) as store:
+            others.append(run(store.movie(movie.id), studio))
+
+    def check(plan: ExecutionPlan) -> None:
+        looks.append(plan.base_revision)
+        if len(looks) == 1:
+            thread = threading.Thread(target=resume_elsewhere)
+            thread.start()
+            thread.join()
+
+    report = run(movie, studio, check=check)
+    assert [(other.status, other.run) for other in others] == [("published", failed.run)]
+    assert (report.status, report.revision, report.run) == ("unchanged", "rev-0001", None)
+    assert looks == [None, "rev-0001"]
+    assert studio.calls["film"] == 2
+    assert all(count == 1 for job, count in studio.calls.items() if job != "film")
+
+
+def test_an_unfinished_run_that_is_taken_up_under_our_eyes_is_left_to_its_holder(movie: Movie, studio: Studio) -> None:
+    """It is being worked on: the second run is another one, ends well, and the first is not disturbed."""
+    studio.broken = {"film"}
+    failed = run(movie, studio)
+    assert failed.run is not None
+    studio.broken = set()
+    tokens: list[LeaseToken] = []
+
+    def check(plan: ExecutionPlan) -> None:
+        if not tokens:
+            tokens.append(movie.leases.take_over(failed.run or ""))
+
+    report = run(movie, studio, check=check)
+    assert (report.status, report.revision) == ("published", "rev-0001")
+    assert report.run != failed.run
+    movie.leases.check(tokens[0])
+    assert [record.run for record in movie_status(movie).runs] == [failed.run]
