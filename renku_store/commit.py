@@ -9,7 +9,7 @@ can be repaired from the objects, and is, when the movie is opened for writing).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +23,8 @@ from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import ManifestStore, encode_manifest, named_blobs
 from renku_store.metadata.base import Intent, MetadataStore, RevisionRow, Writer
-from renku_store.records.events import RunEvent
+from renku_store.records._base import Json
+from renku_store.records.events import ArtefactEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, ManifestStub
 from renku_store.records.run import LeaseToken
@@ -76,6 +77,22 @@ class Committer:
             self._check_run(transaction, run, token, None)
             self._withdraw(transaction, run)
             return self._archives.save(run, data)
+
+    def keep_late(self, events: Sequence[ArtefactEvent]) -> str:
+        """Archive results that came after their run was another's, which may have archived it by then; gives the id.
+
+        The archive is that of a run of its own, abandoned from the start, so that the results can be found again from
+        the objects alone.
+        """
+        run, now = self._events.new_id(), timestamp(self._clock.now())
+        late: dict[str, Json] = {"late": sorted({event.run for event in events if event.run})}
+        step = RunEvent(id=self._events.new_id(), run=run, kind="abandoned", data=late, created_at=now)
+        with self._metadata.write() as transaction:
+            transaction.runs.create(run, base_revision=None, edits_through=0, created_at=now)
+            transaction.runs.update(run, status="abandoned", ended_at=now)
+            transaction.events.append([step])
+        self._archives.write(run, [*events, step])
+        return run
 
     def _withdraw(self, transaction: Writer, run: str) -> None:
         """Drop what a run had meant to publish: that names the archive which is about to be replaced."""

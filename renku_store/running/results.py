@@ -84,13 +84,20 @@ class ResultWriter:
     """Stores outcomes; those that arrive while a commit is under way share the next one."""
 
     def __init__(
-        self, metadata: MetadataStore, blobs: BlobStore, new_id: Callable[[], str], clock: Clock, token: LeaseToken
+        self,
+        metadata: MetadataStore,
+        blobs: BlobStore,
+        new_id: Callable[[], str],
+        clock: Clock,
+        token: LeaseToken,
+        keep_late: Callable[[Sequence[ArtefactEvent]], object],
     ) -> None:
         self._metadata = metadata
         self._blobs = blobs
         self._new_id = new_id
         self._clock = clock
         self._token = token
+        self._keep_late = keep_late
         self._waiting: list[tuple[Outcome, asyncio.Future[Stored]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -142,6 +149,7 @@ class ResultWriter:
     def _commit(self, outcomes: Sequence[Outcome]) -> list[Stored | LeaseLostError]:
         values = self._put(outcomes)
         answers: list[Stored | LeaseLostError] = []
+        late: list[ArtefactEvent] = []
         with self._metadata.write() as transaction:
             held = transaction.runs.holds(self._token)
             for outcome, outputs in zip(outcomes, values, strict=True):
@@ -150,7 +158,11 @@ class ResultWriter:
                     continue
                 if outcome.trace is not None:
                     self._blobs.revive(transaction, [value.blob for value in outputs.values() if value.blob])
-                answers.append(self._append(transaction, outcome, outputs))
+                stored, events = self._append(transaction, outcome, outputs)
+                answers.append(stored)
+                late += [] if held else events
+        if late:
+            self._keep_late(late)
         return answers
 
     def _put(self, outcomes: Sequence[Outcome]) -> list[dict[str, ArtefactValue]]:
@@ -173,36 +185,37 @@ class ResultWriter:
             outputs[name] = ArtefactValue(hash=blob.hash, size=blob.size, mime_type=mime_type, blob=blob.hash)
         return values
 
-    def _append(self, transaction: Writer, outcome: Outcome, values: Mapping[str, ArtefactValue]) -> Stored:
+    def _append(
+        self, transaction: Writer, outcome: Outcome, values: Mapping[str, ArtefactValue]
+    ) -> tuple[Stored, list[ArtefactEvent]]:
         ours = outcome.trace is not None or transaction.runs.holds_claim(outcome.signature, self._token)
         status = _status(outcome, ours=ours)
         result = outcome.trace.result if outcome.trace else self._new_id()
         now = timestamp(self._clock.now())
-        transaction.events.append(
-            [
-                ArtefactEvent(
-                    id=self._new_id(),
-                    run=self._token.run,
-                    artefact=output.id,
-                    status=status,
-                    output=output.name,
-                    job=outcome.node.job_id,
-                    producer=outcome.node.producer,
-                    signature=outcome.signature,
-                    result=result,
-                    value=values.get(output.name),
-                    cost=outcome.cost if place == 0 and not outcome.trace else None,
-                    attempts=outcome.attempts or None,
-                    request_id=outcome.request_id,
-                    duration_seconds=round(outcome.duration_seconds, 3) if outcome.attempts else None,
-                    failure=outcome.failure,
-                    created_at=now,
-                )
-                for place, output in enumerate(outcome.node.produces)
-            ]
-        )
+        events = [
+            ArtefactEvent(
+                id=self._new_id(),
+                run=self._token.run,
+                artefact=output.id,
+                status=status,
+                output=output.name,
+                job=outcome.node.job_id,
+                producer=outcome.node.producer,
+                signature=outcome.signature,
+                result=result,
+                value=values.get(output.name),
+                cost=outcome.cost if place == 0 and not outcome.trace else None,
+                attempts=outcome.attempts or None,
+                request_id=outcome.request_id,
+                duration_seconds=round(outcome.duration_seconds, 3) if outcome.attempts else None,
+                failure=outcome.failure,
+                created_at=now,
+            )
+            for place, output in enumerate(outcome.node.produces)
+        ]
+        transaction.events.append(events)
         transaction.runs.unclaim(outcome.signature, self._token)
-        return Stored(result, values, ours)
+        return Stored(result, values, ours), events
 
 
 def _status(outcome: Outcome, *, ours: bool) -> ArtefactStatus:

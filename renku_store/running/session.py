@@ -99,7 +99,9 @@ class RunSession:
         self._documents: dict[str, Json | Missing] = {}
         self._selection: Selection | None = None
         self._under_way: dict[str, asyncio.Future[JobResult]] = {}
-        self._writer = ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token)
+        self._writer = ResultWriter(
+            movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late
+        )
 
     def _clean_artefacts(self) -> dict[str, ManifestArtefact]:
         held = self.base.artefacts if self.base else {}

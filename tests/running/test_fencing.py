@@ -41,6 +41,7 @@ from renku_store.leases import RunLeases, this_process
 from renku_store.records.events import JobFailure, RunEvent, Trace
 from renku_store.records.run import LeaseToken
 from renku_store.running.results import Outcome, ResultWriter, Stored
+from tests.authoring import lose_database, opened
 from tests.running.conftest import Studio
 
 FAR = replace(this_process(), host="another machine", command="renku-store run")
@@ -144,7 +145,7 @@ def store_result(movie: Movie, token: LeaseToken, job: str, text: str) -> Stored
 
 
 def writer_of(movie: Movie, token: LeaseToken) -> ResultWriter:
-    return ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token)
+    return ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late)
 
 
 def statuses(movie: Movie, artefact: str) -> list[str]:
@@ -207,6 +208,24 @@ def test_a_kept_take_stands_behind_every_other(two: Movie) -> None:
     assert latest.value == best.outputs["text"]
     built = two.manifests.build_from_events("rev-0001", run="late")
     assert not built.artefacts
+
+
+def test_a_late_take_outlives_the_database(two: Movie) -> None:
+    """It came after its run was archived, so it is archived by itself: what was paid for is found in the objects."""
+    signature = plan_movie(two).jobs["first"].signature or ""
+    run = two.events.new_id()
+    late = two.leases.start(run, base_revision=None, edits_through=0)
+    two.leases.release(late)
+    abandon(two, run)
+    assert store_result(two, late, "first", "late").ours is False
+    root = two.root
+    two.close()
+    lose_database(Path(root), two.id)
+    with opened(Path(root), two.id) as movie:
+        found = movie.events.find_trace(signature)
+        assert found is not None
+        assert (found.kept, found.outputs["text"].inline) == (True, "late")
+        assert movie_status(movie).runs == [], "the archive's own run is not to be taken up"
 
 
 def test_a_failure_after_the_lease_was_lost_is_nobodys(two: Movie) -> None:
