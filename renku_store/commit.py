@@ -85,8 +85,8 @@ class Committer:
         the objects alone.
         """
         run, now = self._events.new_id(), timestamp(self._clock.now())
-        late: dict[str, Json] = {"late": sorted({event.run for event in events if event.run})}
-        step = RunEvent(id=self._events.new_id(), run=run, kind="abandoned", data=late, created_at=now)
+        late: list[Json] = [*sorted({event.run for event in events if event.run})]
+        step = RunEvent(id=self._events.new_id(), run=run, kind="abandoned", data={"late": late}, created_at=now)
         with self._metadata.write() as transaction:
             transaction.runs.create(run, base_revision=None, edits_through=0, created_at=now)
             transaction.runs.update(run, status="abandoned", ended_at=now)
