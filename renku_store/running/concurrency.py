@@ -43,59 +43,86 @@ def resolve_concurrency(setting: int | str, *, cpus: int | None = None) -> int:
 
 
 class ConcurrencyLimiter:
-    """At most `limit` holders at once; the highest priority first, first come first served within it.
+    """At most `limit` slots at once; the highest priority first, first come first served within it.
 
     A slot is handed over inside `release`, so that a late-comer can never take it from under a waiter; a waiter that is
-    cancelled after the slot was handed to it passes it on.
+    cancelled after the slot was handed to it passes it on. Who asks for several slots (`weight`) gets them together and
+    holds up those behind: heavy ones do not starve. One that asks for more than there are goes alone.
     """
 
     def __init__(self, limit: int) -> None:
-        if limit < 1:
-            raise InvalidValueError(f"A limit of {limit} would let nobody in.", hint="Use 1 or more.")
-        self.limit = limit
-        self._free = limit
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._limit = _checked(limit)
+        self._used = 0
+        self._waiting: list[tuple[float, int, int, asyncio.Future[None]]] = []
         self._arrivals = 0
 
     @property
+    def limit(self) -> int:
+        """Slots there are."""
+        return self._limit
+
+    @property
     def used(self) -> int:
-        """Slots that are held now."""
-        return self.limit - self._free
+        """Slots that are held now; more than `limit` for a while after that was lowered."""
+        return self._used
 
     @property
     def waiting(self) -> int:
         """Those who wait and have not been handed a slot yet."""
-        return sum(not future.done() for _, _, future in self._waiting)
+        return sum(not future.done() for _, _, _, future in self._waiting)
 
-    async def acquire(self, priority: float = 0.0) -> None:
-        """Wait for a slot; higher `priority` goes first."""
-        if self._free:
-            self._free -= 1
+    def resize(self, limit: int) -> None:
+        """Change the limit: who has a slot keeps it, who waits gets those that are new."""
+        self._limit = _checked(limit)
+        self._hand_out()
+
+    async def acquire(self, priority: float = 0.0, weight: int = 1) -> None:
+        """Wait for `weight` slots; higher `priority` goes first."""
+        if not self.waiting and self._fits(weight):
+            self._used += weight
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._arrivals += 1
-        heapq.heappush(self._waiting, (-priority, self._arrivals, future))
+        heapq.heappush(self._waiting, (-priority, self._arrivals, weight, future))
         try:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self.release()
+                self.release(weight)
+            else:
+                future.cancel()
+                self._hand_out()
             raise
 
-    def release(self) -> None:
-        """Give a slot back: to the first who waits, else to the free ones."""
-        while self._waiting:
-            future = heapq.heappop(self._waiting)[2]
-            if not future.done():
-                future.set_result(None)
-                return
-        self._free += 1
+    def release(self, weight: int = 1) -> None:
+        """Give slots back, to the first who wait for them."""
+        self._used -= weight
+        self._hand_out()
 
     @asynccontextmanager
-    async def slot(self, priority: float = 0.0) -> AsyncIterator[None]:
-        """Hold a slot for the length of a block."""
-        await self.acquire(priority)
+    async def slot(self, priority: float = 0.0, weight: int = 1) -> AsyncIterator[None]:
+        """Hold slots for the length of a block."""
+        await self.acquire(priority, weight)
         try:
             yield
         finally:
-            self.release()
+            self.release(weight)
+
+    def _fits(self, weight: int) -> bool:
+        return self._used == 0 or self._used + weight <= self._limit
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            _, _, weight, future = self._waiting[0]
+            if not future.done():
+                if not self._fits(weight):
+                    return
+                self._used += weight
+                future.set_result(None)
+            heapq.heappop(self._waiting)
+
+
+def _checked(limit: int) -> int:
+    if limit < 1:
+        raise InvalidValueError(f"A limit of {limit} would let nobody in.", hint="Use 1 or more.")
+    return limit

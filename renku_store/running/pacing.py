@@ -1,0 +1,123 @@
+"""When a call may start: a sliding window, a minimum spacing, a reservoir, and pauses that a provider asks for.
+
+First come, first served, whatever the weights: whoever is first waits until there is room for it, and the others wait
+behind. Time is the event loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from renku_store.errors import InvalidValueError
+
+
+class Pacer:
+    """Lets calls start at a bounded rate; safe to use from many tasks of one event loop.
+
+    - `limit` per `period_seconds`: in no window of that length do more calls start (their weights added up).
+    - `spacing_seconds`: between two starts.
+    - `reservoir`: that many may start at once, then one for each `refill_seconds`: evenly, not at the edge of a window.
+
+    `hold` keeps everybody waiting, as a provider's Retry-After asks. Raises `InvalidValueError` for limits that let
+    nobody in.
+    """
+
+    def __init__(
+        self,
+        limit: int | None = None,
+        period_seconds: float = 1.0,
+        *,
+        spacing_seconds: float = 0.0,
+        reservoir: int | None = None,
+        refill_seconds: float = 0.0,
+    ) -> None:
+        for name, number in (("limit", limit), ("reservoir", reservoir)):
+            if number is not None and number < 1:
+                raise InvalidValueError(f"A {name} of {number} would let nobody in.", hint="Use 1 or more.")
+        if period_seconds <= 0 or spacing_seconds < 0 or (reservoir is not None and refill_seconds <= 0):
+            raise InvalidValueError("A rate needs times above 0.", hint="Give seconds, such as 60 for a minute.")
+        self._limit = limit
+        self._period = period_seconds
+        self._spacing = spacing_seconds
+        self._reservoir = reservoir
+        self._refill = refill_seconds
+        self._level = float(reservoir or 0)
+        self._filled_at: float | None = None
+        self._starts: deque[tuple[float, int]] = deque()
+        self._held_until = 0.0
+        self._queue = asyncio.Lock()
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """Those who wait for their turn."""
+        return self._waiting
+
+    async def turn(self, weight: int = 1) -> None:
+        """Wait until a call of this weight may start, and count it.
+
+        Raises `InvalidValueError` for a weight that no window or reservoir could ever let in.
+        """
+        for room in (self._limit, self._reservoir):
+            if weight < 1 or (room is not None and weight > room):
+                raise InvalidValueError(
+                    f"A call of weight {weight} can never start: there is room for {room}.",
+                    hint="Lower its weight or raise the limit.",
+                )
+        self._waiting += 1
+        try:
+            # An asyncio lock is fair, and passes on where a waiter is cancelled.
+            async with self._queue:
+                # A pause may be asked for, or grow, while we sleep.
+                while (delay := self._delay(weight)) > 0:  # noqa: ASYNC110 (time is what is waited for)
+                    await asyncio.sleep(delay)
+                self._count(weight)
+        finally:
+            self._waiting -= 1
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody start for so many seconds from now; a longer pause that was asked for before stays."""
+        self._held_until = max(self._held_until, _now() + seconds)
+
+    def _delay(self, weight: int) -> float:
+        now = _now()
+        ready = max(self._held_until, self._starts[-1][0] + self._spacing if self._starts else 0.0)
+        if self._limit is not None:
+            ready = max(ready, self._window_has_room(now, weight, self._limit))
+        if self._reservoir is not None:
+            lacking = weight - self._filled(now)
+            ready = max(ready, now + lacking * self._refill if lacking > 0 else 0.0)
+        return ready - now
+
+    def _window_has_room(self, now: float, weight: int, limit: int) -> float:
+        """The moment at which enough of the last period's calls have left the window."""
+        while len(self._starts) > 1 and self._starts[0][0] + self._period <= now:
+            self._starts.popleft()
+        recent = [(start, size) for start, size in self._starts if start + self._period > now]
+        excess = sum(size for _, size in recent) + weight - limit
+        for start, size in recent:
+            if excess <= 0:
+                break
+            excess -= size
+            ready = start + self._period
+            if excess <= 0:
+                return ready
+        return now
+
+    def _filled(self, now: float) -> float:
+        if self._filled_at is not None and self._reservoir is not None:
+            self._level = min(float(self._reservoir), self._level + (now - self._filled_at) / self._refill)
+        self._filled_at = now
+        return self._level
+
+    def _count(self, weight: int) -> None:
+        now = _now()
+        self._starts.append((now, weight))
+        if self._limit is None and len(self._starts) > 1:
+            self._starts.popleft()
+        self._level -= weight
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
