@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from renku_store import bounds
+from renku_store.errors import ProducerError, StoreError
 from renku_store.records._base import Json
+from renku_store.records.events import JobFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,16 @@ def _item(item: Item | None, directory: Path) -> Json:
             return [_item(place, directory) for place in item]
 
 
+async def _nothing() -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """What stands beside the request. `attempt` counts from 1.
+    """What stands beside the request. `attempt` counts from 1; `failures` are those of the attempts before.
+
+    For wrappers that try again: within `idle()` the slot of the call is free for others, and `again()` makes the folder
+    what it was when the call began.
 
     `directory` is absolute, the job's own and removed afterwards. When the call begins it holds only the files that
     `Job.inputs` names, under `directory/"inputs"`, at paths that follow from input name, position and MIME type alone.
@@ -101,6 +111,9 @@ class JobContext:
     attempt: int
     directory: Path
     logger: logging.Logger
+    failures: list[JobFailure] = field(default_factory=list)
+    idle: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    again: Callable[[], Awaitable[None]] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +134,13 @@ class Produced:
 
 Produce: TypeAlias = Callable[[Job, JobContext], Awaitable[Produced]]
 """What the runner calls. Raises `ProducerError` (retryable or not) or `RateLimitedError`."""
+
+
+def failure_of(error: Exception) -> JobFailure:
+    """An error of a call as events keep it."""
+    return JobFailure(
+        kind=error.kind if isinstance(error, StoreError) else ProducerError.__name__,
+        message=error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}",
+        retryable=bool(getattr(error, "retryable", False)),
+        diagnostics=getattr(error, "diagnostics", None),
+    )

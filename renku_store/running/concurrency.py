@@ -108,6 +108,16 @@ class ConcurrencyLimiter:
         finally:
             self.release(weight)
 
+    @asynccontextmanager
+    async def held(self, priority: float = 0.0) -> AsyncIterator[HeldSlot]:
+        """Hold a slot that can be lent to others for a while."""
+        slot = HeldSlot(self, priority)
+        await slot.take()
+        try:
+            yield slot
+        finally:
+            slot.give()
+
     def _fits(self, weight: int) -> bool:
         return self._used == 0 or self._used + weight <= self._limit
 
@@ -120,6 +130,33 @@ class ConcurrencyLimiter:
                 self._used += weight
                 future.set_result(None)
             heapq.heappop(self._waiting)
+
+
+class HeldSlot:
+    """A slot of a `ConcurrencyLimiter`, as its holder has it."""
+
+    def __init__(self, limiter: ConcurrencyLimiter, priority: float) -> None:
+        self._limiter = limiter
+        self._priority = priority
+        self._held = False
+
+    async def take(self) -> None:
+        """Wait for the slot."""
+        await self._limiter.acquire(self._priority)
+        self._held = True
+
+    def give(self) -> None:
+        """Give the slot back, if it is held."""
+        if self._held:
+            self._held = False
+            self._limiter.release()
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[None]:
+        """Let others have the slot for the length of a block, and wait for one again at its end."""
+        self.give()
+        yield
+        await self.take()
 
 
 def _checked(limit: int) -> int:

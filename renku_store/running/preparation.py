@@ -27,6 +27,15 @@ def job_directory(scratch: Callable[[], Path]) -> Iterator[Path]:
         rmtree(directory, ignore_errors=True)
 
 
+def clear_job(directory: Path) -> None:
+    """Empty the folder of a call, so that another attempt finds nothing of the one before."""
+    for found in directory.iterdir():
+        if found.is_dir() and not found.is_symlink():
+            rmtree(found)
+        else:
+            found.unlink()
+
+
 def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: BlobStore, directory: Path) -> Job:
     """The call of a node: values selected, artefacts copied (verified) to `directory/inputs`.
 

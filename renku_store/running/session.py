@@ -12,22 +12,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 
 from renku_store import bounds
-from renku_store.answers import check_answer
-from renku_store.calls import Job, JobContext, Produce, Produced
+from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.errors import (
-    BlobCorruptError,
     BlobMissingError,
-    ConflictError,
     NotFoundError,
-    ProducerError,
     StoreError,
-    UnusableError,
 )
 from renku_store.graph import GraphIndex
 from renku_store.hashing import parse_json, signature
@@ -40,15 +34,13 @@ from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgress
+from renku_store.running.calling import FATAL, CallEnd, Caller
 from renku_store.running.concurrency import ConcurrencyLimiter
-from renku_store.running.preparation import job_directory, prepare_job
-from renku_store.running.results import Outcome, ResultWriter, to_the_end
+from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.running.totals import run_totals
 from renku_store.selection import MISSING, Missing, Selection, references
 
 SUCCEEDED = frozenset({"clean", "made", "reused"})
-FATAL = (UnusableError, ConflictError)
-"""Errors of the store itself, not of a job: nothing that runs beside it can do better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +52,7 @@ class Decision:
     trace: Trace | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """How a call ended, and the id of what was `stored` of it; not `ours` if its claim was lost meanwhile."""
-
-    result: JobResult
-    stored: str
-    ours: bool
-
-
-_NOTHING = _Call(JobResult(status="reused"), "", ours=True)
+_NO_CALL = CallEnd(JobResult(status="reused"), Stored("", {}))
 
 
 class RunSession:
@@ -94,7 +77,6 @@ class RunSession:
         self.artefacts: dict[str, ManifestArtefact] = self._clean_artefacts()
         self._movie = movie
         self._limiter = limiter
-        self._logger = logger
         self._on_event = on_event
         self._documents: dict[str, Json | Missing] = {}
         self._selection: Selection | None = None
@@ -102,6 +84,7 @@ class RunSession:
         self._writer = ResultWriter(
             movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late
         )
+        self._caller = Caller(movie, token, self._writer, selection=self.selection, logger=logger, tell=self.tell)
 
     def _clean_artefacts(self) -> dict[str, ManifestArtefact]:
         held = self.base.artefacts if self.base else {}
@@ -211,7 +194,7 @@ class RunSession:
         if decision.clean:
             self._keep(node)
             return JobResult(status="clean", signature=decision.signature)
-        trace, kept = decision.trace, _NOTHING
+        trace, kept = decision.trace, _NO_CALL
         while True:
             trace = trace or await self._claim(node, decision.signature)
             if trace is not None:
@@ -222,27 +205,33 @@ class RunSession:
                     trace = None
                     continue
             call = await self._call_claimed(node, decision.signature, produce, priority)
-            if call.ours:
+            if call.stored.ours:
                 return call.result
             kept = call
 
-    async def _reuse(self, node: GraphNode, trace: Trace, kept: _Call) -> JobResult:
+    async def _reuse(self, node: GraphNode, trace: Trace, kept: CallEnd) -> JobResult:
         """Take an earlier result over; `kept` is what a call of ours came to whose claim was lost."""
         stored = await self._writer.store(Outcome(node, trace.signature, trace=trace))
         self._take(node, trace.signature, stored.values)
-        status: JobStatus = "made" if trace.result == kept.stored else "reused"
+        status: JobStatus = "made" if trace.result == kept.stored.result else "reused"
         return kept.result.model_copy(update={"status": status, "signature": trace.signature, "error": None})
 
-    async def _call_claimed(self, node: GraphNode, known: str, produce: Produce, priority: float) -> _Call:
+    async def _call_claimed(self, node: GraphNode, known: str, produce: Produce, priority: float) -> CallEnd:
         stored = False
         try:
-            async with self._limiter.slot(priority):
-                call = await self._call(node, known, produce)
+            async with self._limiter.held(priority) as slot:
+                end = await self._caller.call(node, known, produce, slot)
             stored = True
-            return call
         finally:
             if not stored:
                 await asyncio.to_thread(self._unclaim, known)
+        if end.result.status == "made" and end.stored.ours:
+            self._take(node, known, end.stored.values)
+        if end.cancelled:
+            if end.stored.ours:
+                self.finish(node.job_id, end.result)
+            raise asyncio.CancelledError
+        return end
 
     async def _claim(self, node: GraphNode, known: str) -> Trace | None:
         """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
@@ -257,83 +246,6 @@ class RunSession:
                 waiting_for = answer.run
                 self.tell("job-waiting", node.job_id, data={"for": answer.run})
             await asyncio.sleep(bounds.CLAIM_POLL_SECONDS)
-
-    async def _call(self, node: GraphNode, known: str, produce: Produce) -> _Call:
-        self.tell("job-started", node.job_id)
-        started = self._movie.clock.monotonic()
-        with job_directory(self._movie.driver.scratch) as directory:
-            try:
-                job, produced = await self._produce(node, known, produce, directory)
-                contents = _contents(check_answer(job, directory, produced))
-            except FATAL:
-                raise
-            except Exception as error:  # noqa: BLE001 (the boundary of a job: whatever its producer raises is its failure)
-                elapsed = self._movie.clock.monotonic() - started
-                return await self._failed(node, known, error, elapsed)
-            elapsed = self._movie.clock.monotonic() - started
-            mime_types = {name: produced.mime_types.get(name, job.outputs[name].mime_type) for name in contents}
-            outcome = Outcome(
-                node,
-                known,
-                contents,
-                mime_types,
-                cost=produced.cost,
-                attempts=1,
-                request_id=produced.request_id,
-                duration_seconds=elapsed,
-            )
-            stored, cancelled = await to_the_end(self._writer.store(outcome))
-        result = JobResult(status="made", attempts=1, cost=produced.cost, duration_seconds=elapsed, signature=known)
-        if stored.ours:
-            self._take(node, known, stored.values)
-        if cancelled:
-            if stored.ours:
-                self.finish(node.job_id, result)
-            raise asyncio.CancelledError
-        return _Call(result, stored.result, stored.ours)
-
-    async def _produce(self, node: GraphNode, known: str, produce: Produce, directory: Path) -> tuple[Job, Produced]:
-        try:
-            job = await asyncio.to_thread(prepare_job, node, known, self.selection(), self._movie.blobs, directory)
-        except BlobCorruptError:
-            await asyncio.to_thread(self._set_damaged_aside, node)
-            raise
-        context = JobContext(node.job_id, self.token.run, 1, directory, self._logger)
-        limit = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
-        try:
-            async with asyncio.timeout(limit):
-                return job, await produce(job, context)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise ProducerError(f"The call of {node.job_id} was cancelled from within.") from None
-        except TimeoutError as error:
-            raise ProducerError(
-                f"{node.job_id} did not end within {limit:g} seconds.", hint="Give it a `timeout`."
-            ) from error
-
-    def _set_damaged_aside(self, node: GraphNode) -> None:
-        """Move the damaged among a job's inputs to quarantine: the next plan makes them anew."""
-        for entry in node.inputs:
-            for reference in references(entry):
-                artefact = self.artefacts.get(reference.id) if reference.kind == "artefact" else None
-                if artefact is not None and artefact.blob is not None:
-                    self._movie.blobs.quarantine(artefact.blob)
-
-    async def _failed(self, node: GraphNode, known: str, error: Exception, elapsed: float) -> _Call:
-        kind = error.kind if isinstance(error, StoreError) else ProducerError.__name__
-        message = error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-        self._logger.warning("%s failed: %s", node.job_id, message)
-        failure = JobFailure(
-            kind=kind,
-            message=message,
-            retryable=bool(getattr(error, "retryable", False)),
-            diagnostics=getattr(error, "diagnostics", None),
-        )
-        stored = await self._writer.store(Outcome(node, known, failure=failure, attempts=1, duration_seconds=elapsed))
-        result = JobResult(status="failed", attempts=1, duration_seconds=elapsed, signature=known, error=failure)
-        return _Call(result, stored.result, stored.ours)
 
     def _unclaim(self, known: str) -> None:
         with self._movie.metadata.write() as transaction:
@@ -388,9 +300,3 @@ class RunSession:
             except orjson.JSONDecodeError:
                 self._documents[artefact.hash] = MISSING
         return self._documents[artefact.hash]
-
-
-def _contents(produced: Produced) -> dict[str, bytes | Path]:
-    return {
-        name: content.encode() if isinstance(content, str) else content for name, content in produced.outputs.items()
-    }

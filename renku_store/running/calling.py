@@ -1,0 +1,162 @@
+"""One call of a producer under a claim: a folder of its own, the call, the answer checked, the result stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from renku_store import bounds
+from renku_store.answers import check_answer
+from renku_store.calls import Job, JobContext, Produce, Produced, failure_of
+from renku_store.errors import BlobCorruptError, ConflictError, ProducerError, UnusableError
+from renku_store.movie import Movie
+from renku_store.records._base import Json
+from renku_store.records.graph import GraphNode
+from renku_store.records.run import JobResult, LeaseToken
+from renku_store.running.concurrency import HeldSlot
+from renku_store.running.preparation import clear_job, job_directory, prepare_job
+from renku_store.running.results import Outcome, ResultWriter, Stored, to_the_end
+from renku_store.selection import Selection, references
+
+FATAL = (UnusableError, ConflictError)
+"""Errors of the store itself, not of a job: nothing that runs beside it can do better."""
+
+
+class Tell(Protocol):
+    """How a call says what it is doing."""
+
+    def __call__(self, event: str, job: str | None = None, *, data: dict[str, Json] | None = None) -> None:
+        """Send a typed event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How a call ended, and what was stored of it; `cancelled`: whoever waited for it has given up meanwhile."""
+
+    result: JobResult
+    stored: Stored
+    cancelled: bool = False
+
+
+class Caller:
+    """Makes the calls of one run."""
+
+    def __init__(
+        self,
+        movie: Movie,
+        token: LeaseToken,
+        writer: ResultWriter,
+        *,
+        selection: Callable[[], Selection],
+        logger: logging.Logger,
+        tell: Tell,
+    ) -> None:
+        self._movie = movie
+        self._token = token
+        self._writer = writer
+        self._selection = selection
+        self._logger = logger
+        self._tell = tell
+
+    async def call(self, node: GraphNode, known: str, produce: Produce, slot: HeldSlot) -> CallEnd:
+        """Call `produce` for a node whose signature is `known`; a failure of the job is an end like any other.
+
+        Raises what is in `FATAL`, and `CancelledError` where the call itself was cancelled.
+        """
+        self._tell("job-started", node.job_id)
+        started = self._movie.clock.monotonic()
+        with job_directory(self._movie.driver.scratch) as directory:
+            context = self._context(node, known, directory, slot)
+            try:
+                job, produced = await self._produce(node, known, produce, context)
+                contents = _contents(check_answer(job, directory, produced))
+            except FATAL:
+                raise
+            except Exception as error:  # noqa: BLE001 (the boundary of a job: whatever its producer raises is its failure)
+                return await self._failed(node, known, error, context, self._movie.clock.monotonic() - started)
+            elapsed = self._movie.clock.monotonic() - started
+            attempts = 1 + len(context.failures)
+            outcome = Outcome(
+                node,
+                known,
+                contents,
+                {name: produced.mime_types.get(name, job.outputs[name].mime_type) for name in contents},
+                cost=produced.cost,
+                attempts=attempts,
+                request_id=produced.request_id,
+                duration_seconds=elapsed,
+            )
+            stored, cancelled = await to_the_end(self._writer.store(outcome))
+        result = JobResult(
+            status="made", attempts=attempts, cost=produced.cost, duration_seconds=elapsed, signature=known
+        )
+        return CallEnd(result, stored, cancelled)
+
+    def _context(self, node: GraphNode, known: str, directory: Path, slot: HeldSlot) -> JobContext:
+        @asynccontextmanager
+        async def idle() -> AsyncIterator[None]:
+            self._tell("job-waiting", node.job_id, data={"for": "another attempt"})
+            async with slot.lent():
+                yield
+
+        async def again() -> None:
+            await asyncio.to_thread(clear_job, directory)
+            await asyncio.to_thread(self._prepare, node, known, directory)
+
+        return JobContext(node.job_id, self._token.run, 1, directory, self._logger, idle=idle, again=again)
+
+    def _prepare(self, node: GraphNode, known: str, directory: Path) -> Job:
+        try:
+            return prepare_job(node, known, self._selection(), self._movie.blobs, directory)
+        except BlobCorruptError:
+            self._set_damaged_aside(node)
+            raise
+
+    async def _produce(
+        self, node: GraphNode, known: str, produce: Produce, context: JobContext
+    ) -> tuple[Job, Produced]:
+        job = await asyncio.to_thread(self._prepare, node, known, context.directory)
+        limit = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
+        try:
+            async with asyncio.timeout(limit):
+                return job, await produce(job, context)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise ProducerError(f"The call of {node.job_id} was cancelled from within.") from None
+        except TimeoutError as error:
+            raise ProducerError(
+                f"{node.job_id} did not end within {limit:g} seconds.", hint="Give it a `timeout`."
+            ) from error
+
+    def _set_damaged_aside(self, node: GraphNode) -> None:
+        """Move the damaged among a job's inputs to quarantine: the next plan makes them anew."""
+        for entry in node.inputs:
+            for reference in references(entry):
+                artefact = self._selection().artefact(reference.id) if reference.kind == "artefact" else None
+                if artefact is not None and artefact.blob is not None:
+                    self._movie.blobs.quarantine(artefact.blob)
+
+    async def _failed(
+        self, node: GraphNode, known: str, error: Exception, context: JobContext, elapsed: float
+    ) -> CallEnd:
+        failure, attempts = failure_of(error), 1 + len(context.failures)
+        self._logger.warning("%s failed: %s", node.job_id, failure.message)
+        stored = await self._writer.store(
+            Outcome(node, known, failure=failure, attempts=attempts, duration_seconds=elapsed)
+        )
+        result = JobResult(status="failed", attempts=attempts, duration_seconds=elapsed, signature=known, error=failure)
+        return CallEnd(result, stored)
+
+
+def _contents(produced: Produced) -> dict[str, bytes | Path]:
+    return {
+        name: content.encode() if isinstance(content, str) else content for name, content in produced.outputs.items()
+    }
