@@ -93,11 +93,14 @@ if TYPE_CHECKING:
     from renku_store.records.graph import ProducerGraph as ProducerGraph
     from renku_store.records.graph import Reference as Reference
     from renku_store.records.manifest import ArtefactValue as ArtefactValue
+    from renku_store.records.manifest import Expiry as Expiry
     from renku_store.records.manifest import Manifest as Manifest
     from renku_store.records.manifest import ManifestArtefact as ManifestArtefact
     from renku_store.records.manifest import ManifestInput as ManifestInput
+    from renku_store.records.manifest import ManifestStub as ManifestStub
     from renku_store.records.manifest import Metrics as Metrics
     from renku_store.records.manifest import Pointer as Pointer
+    from renku_store.records.manifest import Tag as Tag
     from renku_store.records.plan import CostRange as CostRange
     from renku_store.records.plan import ExecutionPlan as ExecutionPlan
     from renku_store.records.plan import PlannedJob as PlannedJob
@@ -112,126 +115,88 @@ if TYPE_CHECKING:
     from renku_store.regenerate import cancel as cancel
     from renku_store.regenerate import movie_status as movie_status
     from renku_store.regenerate import run_movie as run_movie
+    from renku_store.retention import KeptRevision as KeptRevision
+    from renku_store.retention import PrunedRevision as PrunedRevision
+    from renku_store.retention import PruneReport as PruneReport
+    from renku_store.retention import RestoreReport as RestoreReport
+    from renku_store.retention import RetentionPolicy as RetentionPolicy
+    from renku_store.retention import TaggedRevision as TaggedRevision
+    from renku_store.retention import prune as prune
+    from renku_store.retention import restore_expired as restore_expired
+    from renku_store.retention import tag_revision as tag_revision
+    from renku_store.retention import untag as untag
+    from renku_store.running.adaptive import AdaptiveLimiter as AdaptiveLimiter
     from renku_store.running.concurrency import ConcurrencyLimiter as ConcurrencyLimiter
     from renku_store.running.concurrency import resolve_concurrency as resolve_concurrency
+    from renku_store.running.pacing import Pacer as Pacer
+    from renku_store.running.pools import ResourcePool as ResourcePool
     from renku_store.running.runner import Runner as Runner
     from renku_store.running.runner import RunResult as RunResult
+    from renku_store.running.wrapping import RetryPolicy as RetryPolicy
+    from renku_store.running.wrapping import with_adaptive_concurrency as with_adaptive_concurrency
+    from renku_store.running.wrapping import with_concurrency as with_concurrency
+    from renku_store.running.wrapping import with_rate_limit as with_rate_limit
+    from renku_store.running.wrapping import with_retry as with_retry
+    from renku_store.running.wrapping import with_timeout as with_timeout
     from renku_store.store import MovieSummary as MovieSummary
     from renku_store.store import Store as Store
     from renku_store.store import open_store as open_store
+    from renku_store.tags import TagStore as TagStore
 
-_ROOMS = {
-    "ArtefactEvent": "records.events",
-    "ArtefactValue": "records.manifest",
-    "BadInputError": "errors",
-    "BlobCorruptError": "errors",
-    "BlobMissingError": "errors",
-    "BlobRef": "records.blob",
-    "BlobStore": "blobs",
-    "Blueprint": "blueprint",
-    "BlueprintError": "errors",
-    "BudgetExceededError": "errors",
-    "Changes": "differences",
-    "Clock": "clock",
-    "CollectedBlob": "gc",
-    "CollectionProgress": "gc",
-    "CollectionReport": "gc",
-    "ConcurrencyLimiter": "running.concurrency",
-    "ConflictError": "errors",
-    "CostRange": "records.plan",
-    "DamageError": "errors",
-    "EventLog": "events",
-    "ExecutionPlan": "records.plan",
-    "ExportReport": "export",
-    "FileItem": "calls",
-    "GraphEdge": "records.graph",
-    "GraphError": "errors",
-    "GraphInput": "records.graph",
-    "GraphNode": "records.graph",
-    "GraphOutput": "records.graph",
-    "InputConflictError": "errors",
-    "InputEvent": "records.events",
-    "InvalidIdError": "errors",
-    "InvalidValueError": "errors",
-    "Item": "calls",
-    "Job": "calls",
-    "JobContext": "calls",
-    "JobError": "errors",
-    "JobFailure": "records.events",
-    "JobResult": "records.run",
-    "Json": "records._base",
-    "LeaseLostError": "errors",
-    "Manifest": "records.manifest",
-    "ManifestArtefact": "records.manifest",
-    "ManifestConflictError": "errors",
-    "ManifestInput": "records.manifest",
-    "ManifestService": "movie",
-    "Metrics": "records.manifest",
-    "MigrationError": "errors",
-    "Movie": "movie",
-    "MovieStatus": "regenerate",
-    "MovieSummary": "store",
-    "NotFoundError": "errors",
-    "OnConflict": "regenerate",
-    "OutputSpec": "calls",
-    "PlanStore": "plans",
-    "PlannedJob": "records.plan",
-    "Planner": "planner",
-    "Pointer": "records.manifest",
-    "Produce": "calls",
-    "Produced": "calls",
-    "ProducerError": "errors",
-    "ProducerGraph": "records.graph",
-    "ProducerRegistry": "producers.registry",
-    "PublishedRevision": "commit",
-    "RateLimitedError": "errors",
-    "Reason": "records.plan",
-    "Reference": "records.graph",
-    "RevisionDiff": "differences",
-    "RevisionExistsError": "errors",
-    "RunEvent": "records.events",
-    "RunProgress": "records.run",
-    "RunRecord": "records.run",
-    "RunReport": "regenerate",
-    "RunResult": "running.runner",
-    "Runner": "running.runner",
-    "StalePlanError": "errors",
-    "Store": "store",
-    "StoreError": "errors",
-    "StoreUnavailableError": "errors",
-    "SystemClock": "clock",
-    "Trace": "records.events",
-    "UnsafeDriverError": "errors",
-    "UnsupportedFormatError": "errors",
-    "UnusableError": "errors",
-    "ValueItem": "calls",
-    "abandon": "regenerate",
-    "cancel": "regenerate",
-    "canonical_json": "hashing",
-    "check_input": "blueprint",
-    "collect": "gc",
-    "default_registry": "producers.registry",
-    "diff_revisions": "differences",
-    "effective_inputs": "blueprint",
-    "export_revision": "export",
-    "hash_bytes": "hashing",
-    "hash_value": "hashing",
-    "load_yaml_mapping": "blueprint",
-    "movie_blueprint": "edits",
-    "movie_status": "regenerate",
-    "open_store": "store",
-    "parse_blueprint": "blueprint",
-    "parse_graph": "blueprint",
-    "parse_value": "blueprint",
-    "plan_movie": "outlook",
-    "run_movie": "regenerate",
-    "resolve_concurrency": "running.concurrency",
-    "sample_blueprint": "producers.demo.sample",
-    "sample_inputs": "producers.demo.sample",
-    "set_inputs": "edits",
+_NAMES = {
+    "blobs": "BlobStore",
+    "blueprint": "Blueprint check_input effective_inputs load_yaml_mapping parse_blueprint parse_graph parse_value",
+    "calls": "FileItem Item Job JobContext OutputSpec Produce Produced ValueItem",
+    "clock": "Clock SystemClock",
+    "commit": "PublishedRevision",
+    "differences": "Changes RevisionDiff diff_revisions",
+    "edits": "movie_blueprint set_inputs",
+    "errors": (
+        "BadInputError BlobCorruptError BlobMissingError BlueprintError BudgetExceededError ConflictError "
+        "DamageError GraphError InputConflictError InvalidIdError InvalidValueError JobError LeaseLostError "
+        "ManifestConflictError MigrationError NotFoundError ProducerError RateLimitedError "
+        "RevisionExistsError StalePlanError StoreError StoreUnavailableError UnsafeDriverError "
+        "UnsupportedFormatError UnusableError"
+    ),
+    "events": "EventLog",
+    "export": "ExportReport export_revision",
+    "gc": "CollectedBlob CollectionProgress CollectionReport collect",
+    "hashing": "canonical_json hash_bytes hash_value",
+    "movie": "ManifestService Movie",
+    "outlook": "plan_movie",
+    "planner": "Planner",
+    "plans": "PlanStore",
+    "producers.demo.sample": "sample_blueprint sample_inputs",
+    "producers.registry": "ProducerRegistry default_registry",
+    "records._base": "Json",
+    "records.blob": "BlobRef",
+    "records.events": "ArtefactEvent InputEvent JobFailure RunEvent Trace",
+    "records.graph": "GraphEdge GraphInput GraphNode GraphOutput ProducerGraph Reference",
+    "records.manifest": "ArtefactValue Expiry Manifest ManifestArtefact ManifestInput ManifestStub Metrics Pointer Tag",
+    "records.plan": "CostRange ExecutionPlan PlannedJob Reason",
+    "records.run": "JobResult RunProgress RunRecord",
+    "regenerate": "MovieStatus OnConflict RunReport abandon cancel movie_status run_movie",
+    "retention": (
+        "KeptRevision PruneReport PrunedRevision RestoreReport RetentionPolicy TaggedRevision prune "
+        "restore_expired tag_revision untag"
+    ),
+    "running.adaptive": "AdaptiveLimiter",
+    "running.concurrency": "ConcurrencyLimiter resolve_concurrency",
+    "running.pacing": "Pacer",
+    "running.pools": "ResourcePool",
+    "running.runner": "RunResult Runner",
+    "running.wrapping": (
+        "RetryPolicy with_adaptive_concurrency with_concurrency with_rate_limit with_retry with_timeout"
+    ),
+    "store": "MovieSummary Store open_store",
+    "tags": "TagStore",
 }
+"""Room -> the public names that it gives."""
+
+_ROOMS = {name: room for room, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
+    "AdaptiveLimiter",
     "ArtefactEvent",
     "ArtefactValue",
     "BadInputError",
@@ -253,6 +218,7 @@ __all__ = [
     "DamageError",
     "EventLog",
     "ExecutionPlan",
+    "Expiry",
     "ExportReport",
     "FileItem",
     "GraphEdge",
@@ -271,12 +237,14 @@ __all__ = [
     "JobFailure",
     "JobResult",
     "Json",
+    "KeptRevision",
     "LeaseLostError",
     "Manifest",
     "ManifestArtefact",
     "ManifestConflictError",
     "ManifestInput",
     "ManifestService",
+    "ManifestStub",
     "Metrics",
     "MigrationError",
     "Movie",
@@ -285,6 +253,7 @@ __all__ = [
     "NotFoundError",
     "OnConflict",
     "OutputSpec",
+    "Pacer",
     "PlanStore",
     "PlannedJob",
     "Planner",
@@ -294,10 +263,16 @@ __all__ = [
     "ProducerError",
     "ProducerGraph",
     "ProducerRegistry",
+    "PruneReport",
+    "PrunedRevision",
     "PublishedRevision",
     "RateLimitedError",
     "Reason",
     "Reference",
+    "ResourcePool",
+    "RestoreReport",
+    "RetentionPolicy",
+    "RetryPolicy",
     "RevisionDiff",
     "RevisionExistsError",
     "RunEvent",
@@ -311,6 +286,9 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "SystemClock",
+    "Tag",
+    "TagStore",
+    "TaggedRevision",
     "Trace",
     "UnsafeDriverError",
     "UnsupportedFormatError",
@@ -336,11 +314,20 @@ __all__ = [
     "parse_graph",
     "parse_value",
     "plan_movie",
+    "prune",
     "resolve_concurrency",
+    "restore_expired",
     "run_movie",
     "sample_blueprint",
     "sample_inputs",
     "set_inputs",
+    "tag_revision",
+    "untag",
+    "with_adaptive_concurrency",
+    "with_concurrency",
+    "with_rate_limit",
+    "with_retry",
+    "with_timeout",
 ]
 
 

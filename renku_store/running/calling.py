@@ -19,8 +19,9 @@ from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode
 from renku_store.records.run import JobResult, LeaseToken
 from renku_store.running.concurrency import HeldSlot
+from renku_store.running.finishing import to_the_end
 from renku_store.running.preparation import clear_job, job_directory, prepare_job
-from renku_store.running.results import Outcome, ResultWriter, Stored, to_the_end
+from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.selection import Selection, references
 
 FATAL = (UnusableError, ConflictError)

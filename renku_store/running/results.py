@@ -8,10 +8,9 @@ kept, and without the lease nothing else is stored).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
@@ -25,8 +24,6 @@ from renku_store.records.events import ArtefactEvent, ArtefactStatus, JobFailure
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.run import LeaseToken
-
-T = TypeVar("T")
 
 _GROUP_MAX = 256
 """Results in one commit: a sync is shared by this many, and no waiter waits for more."""
@@ -62,22 +59,6 @@ class Stored:
     result: str
     values: Mapping[str, ArtefactValue]
     ours: bool = True
-
-
-async def to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
-    """Run `work` to its end even if the caller is cancelled meanwhile; says whether it was.
-
-    What has been paid for is stored, whoever loses patience.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while True:
-        try:
-            return await asyncio.shield(task), cancelled
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise
-            cancelled = True
 
 
 class ResultWriter:
