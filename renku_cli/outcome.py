@@ -62,7 +62,7 @@ def _summary(report: RunReport, stream: TextIO) -> str:
     parts = [f"made {report.made:,}", f"reused {report.reused:,}"]
     parts += [f"{number:,} {status}" for status, number in sorted(counted.items()) if status not in {"made", "reused"}]
     parts.append(cost(report.cost))
-    named = f" {report.revision}" if report.revision and report.status in {"published", "unchanged"} else ""
+    named = f" {report.revision}" if report.revision and report.status in {"published", "unchanged", "partial"} else ""
     colour = {"published": "32", "unchanged": "32", "failed": "1;31"}.get(report.status, "33")
     return f"{paint(report.status, colour, stream)}{named}: {', '.join(parts)}."
 
@@ -70,9 +70,11 @@ def _summary(report: RunReport, stream: TextIO) -> str:
 def _next_step(report: RunReport) -> str:
     if report.status == "interrupted":
         return "Run again to go on: what is finished is not made twice."
-    if report.status in {"failed", "partial"}:
-        failed = sum(result.status == "failed" for result in report.jobs.values())
-        return f"{count(failed, 'job')} failed; run again to try them anew, or `renku-store abandon {report.run}`."
+    failed = count(sum(result.status == "failed" for result in report.jobs.values()), "job")
+    if report.status == "partial":
+        return f"{failed} failed, and older values stand for what is missing; run again to make it."
+    if report.status == "failed":
+        return f"{failed} failed; run again to try them anew, or `renku-store abandon {report.run}`."
     return ""
 
 

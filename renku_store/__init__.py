@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from renku_store.clock import Clock as Clock
     from renku_store.clock import SystemClock as SystemClock
     from renku_store.commit import PublishedRevision as PublishedRevision
+    from renku_store.compaction import CompactionProblem as CompactionProblem
+    from renku_store.compaction import CompactionProgress as CompactionProgress
+    from renku_store.compaction import CompactionReport as CompactionReport
+    from renku_store.compaction import compact as compact
     from renku_store.differences import Changes as Changes
     from renku_store.differences import RevisionDiff as RevisionDiff
     from renku_store.differences import diff_revisions as diff_revisions
@@ -63,6 +67,11 @@ if TYPE_CHECKING:
     from renku_store.events import EventLog as EventLog
     from renku_store.export import ExportReport as ExportReport
     from renku_store.export import export_revision as export_revision
+    from renku_store.fsck import CheckProgress as CheckProgress
+    from renku_store.fsck import CheckReport as CheckReport
+    from renku_store.fsck import Problem as Problem
+    from renku_store.fsck import check_movie as check_movie
+    from renku_store.fsck import repair_movie as repair_movie
     from renku_store.gc import CollectedBlob as CollectedBlob
     from renku_store.gc import CollectionProgress as CollectionProgress
     from renku_store.gc import CollectionReport as CollectionReport
@@ -79,6 +88,8 @@ if TYPE_CHECKING:
     from renku_store.producers.demo.sample import sample_inputs as sample_inputs
     from renku_store.producers.registry import ProducerRegistry as ProducerRegistry
     from renku_store.producers.registry import default_registry as default_registry
+    from renku_store.rebuild import RebuildProgress as RebuildProgress
+    from renku_store.rebuild import RebuildReport as RebuildReport
     from renku_store.records._base import Json as Json
     from renku_store.records.blob import BlobRef as BlobRef
     from renku_store.records.events import ArtefactEvent as ArtefactEvent
@@ -101,6 +112,7 @@ if TYPE_CHECKING:
     from renku_store.records.manifest import Metrics as Metrics
     from renku_store.records.manifest import Pointer as Pointer
     from renku_store.records.manifest import Tag as Tag
+    from renku_store.records.plan import Choices as Choices
     from renku_store.records.plan import CostRange as CostRange
     from renku_store.records.plan import ExecutionPlan as ExecutionPlan
     from renku_store.records.plan import PlannedJob as PlannedJob
@@ -115,6 +127,7 @@ if TYPE_CHECKING:
     from renku_store.regenerate import cancel as cancel
     from renku_store.regenerate import movie_status as movie_status
     from renku_store.regenerate import run_movie as run_movie
+    from renku_store.restoration import rollback as rollback
     from renku_store.retention import KeptRevision as KeptRevision
     from renku_store.retention import PrunedRevision as PrunedRevision
     from renku_store.retention import PruneReport as PruneReport
@@ -138,6 +151,10 @@ if TYPE_CHECKING:
     from renku_store.running.wrapping import with_rate_limit as with_rate_limit
     from renku_store.running.wrapping import with_retry as with_retry
     from renku_store.running.wrapping import with_timeout as with_timeout
+    from renku_store.stats import MovieStats as MovieStats
+    from renku_store.stats import RevisionGrowth as RevisionGrowth
+    from renku_store.stats import SpentCosts as SpentCosts
+    from renku_store.stats import movie_stats as movie_stats
     from renku_store.store import MovieSummary as MovieSummary
     from renku_store.store import Store as Store
     from renku_store.store import open_store as open_store
@@ -149,6 +166,7 @@ _NAMES = {
     "calls": "FileItem Item Job JobContext OutputSpec Produce Produced ValueItem",
     "clock": "Clock SystemClock",
     "commit": "PublishedRevision",
+    "compaction": "CompactionProblem CompactionProgress CompactionReport compact",
     "differences": "Changes RevisionDiff diff_revisions",
     "edits": "movie_blueprint set_inputs",
     "errors": (
@@ -160,6 +178,7 @@ _NAMES = {
     ),
     "events": "EventLog",
     "export": "ExportReport export_revision",
+    "fsck": "CheckProgress CheckReport Problem check_movie repair_movie",
     "gc": "CollectedBlob CollectionProgress CollectionReport collect",
     "hashing": "canonical_json hash_bytes hash_value",
     "movie": "ManifestService Movie",
@@ -168,18 +187,20 @@ _NAMES = {
     "plans": "PlanStore",
     "producers.demo.sample": "sample_blueprint sample_inputs",
     "producers.registry": "ProducerRegistry default_registry",
+    "rebuild": "RebuildProgress RebuildReport",
     "records._base": "Json",
     "records.blob": "BlobRef",
     "records.events": "ArtefactEvent InputEvent JobFailure RunEvent Trace",
     "records.graph": "GraphEdge GraphInput GraphNode GraphOutput ProducerGraph Reference",
     "records.manifest": "ArtefactValue Expiry Manifest ManifestArtefact ManifestInput ManifestStub Metrics Pointer Tag",
-    "records.plan": "CostRange ExecutionPlan PlannedJob Reason",
+    "records.plan": "Choices CostRange ExecutionPlan PlannedJob Reason",
     "records.run": "JobResult RunProgress RunRecord",
     "regenerate": "MovieStatus OnConflict RunReport abandon cancel movie_status run_movie",
     "retention": (
         "KeptRevision PruneReport PrunedRevision RestoreReport RetentionPolicy TaggedRevision prune "
         "restore_expired tag_revision untag"
     ),
+    "restoration": "rollback",
     "running.adaptive": "AdaptiveLimiter",
     "running.concurrency": "ConcurrencyLimiter resolve_concurrency",
     "running.pacing": "Pacer",
@@ -188,6 +209,7 @@ _NAMES = {
     "running.wrapping": (
         "RetryPolicy with_adaptive_concurrency with_concurrency with_rate_limit with_retry with_timeout"
     ),
+    "stats": "MovieStats RevisionGrowth SpentCosts movie_stats",
     "store": "MovieSummary Store open_store",
     "tags": "TagStore",
 }
@@ -208,10 +230,16 @@ __all__ = [
     "BlueprintError",
     "BudgetExceededError",
     "Changes",
+    "Choices",
+    "CheckProgress",
+    "CheckReport",
     "Clock",
     "CollectedBlob",
     "CollectionProgress",
     "CollectionReport",
+    "CompactionProblem",
+    "CompactionProgress",
+    "CompactionReport",
     "ConcurrencyLimiter",
     "ConflictError",
     "CostRange",
@@ -248,6 +276,7 @@ __all__ = [
     "Metrics",
     "MigrationError",
     "Movie",
+    "MovieStats",
     "MovieStatus",
     "MovieSummary",
     "NotFoundError",
@@ -258,6 +287,7 @@ __all__ = [
     "PlannedJob",
     "Planner",
     "Pointer",
+    "Problem",
     "Produce",
     "Produced",
     "ProducerError",
@@ -268,6 +298,8 @@ __all__ = [
     "PublishedRevision",
     "RateLimitedError",
     "Reason",
+    "RebuildProgress",
+    "RebuildReport",
     "Reference",
     "ResourcePool",
     "RestoreReport",
@@ -275,12 +307,14 @@ __all__ = [
     "RetryPolicy",
     "RevisionDiff",
     "RevisionExistsError",
+    "RevisionGrowth",
     "RunEvent",
     "RunProgress",
     "RunRecord",
     "RunReport",
     "RunResult",
     "Runner",
+    "SpentCosts",
     "StalePlanError",
     "Store",
     "StoreError",
@@ -299,7 +333,9 @@ __all__ = [
     "cancel",
     "canonical_json",
     "check_input",
+    "check_movie",
     "collect",
+    "compact",
     "default_registry",
     "diff_revisions",
     "effective_inputs",
@@ -308,6 +344,7 @@ __all__ = [
     "hash_value",
     "load_yaml_mapping",
     "movie_blueprint",
+    "movie_stats",
     "movie_status",
     "open_store",
     "parse_blueprint",
@@ -315,8 +352,10 @@ __all__ = [
     "parse_value",
     "plan_movie",
     "prune",
+    "repair_movie",
     "resolve_concurrency",
     "restore_expired",
+    "rollback",
     "run_movie",
     "sample_blueprint",
     "sample_inputs",

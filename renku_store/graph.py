@@ -79,11 +79,36 @@ class GraphIndex:
 
     def descendants(self, job_ids: Iterable[str]) -> list[str]:
         """All that wait for any of these jobs, near or far, in topological order; of the jobs only those that do."""
+        return self._reached(job_ids, self._dependents)
+
+    def ancestors(self, job_ids: Iterable[str]) -> list[str]:
+        """All that any of these jobs waits for, near or far, in topological order; of the jobs only those."""
+        return self._reached(job_ids, self._dependencies)
+
+    def jobs_named(self, name: str) -> list[str]:
+        """The jobs that a person means: a job by its id or by an artefact that it makes, or all of a producer.
+
+        Raises `NotFoundError` with the nearest names.
+        """
+        if name in self._positions:
+            return [name]
+        if (maker := self.maker(name)) is not None:
+            return [maker]
+        found = [node.job_id for node in self.graph.nodes if node.producer == name]
+        if not found:
+            producers = dict.fromkeys(node.producer for node in self.graph.nodes)
+            raise NotFoundError(
+                f"There is no job, artefact or producer {name}.",
+                hint=_nearest(name, [*producers, *self._positions, *self._makers]) or "`renku-store plan` lists jobs.",
+            )
+        return found
+
+    def _reached(self, job_ids: Iterable[str], neighbours: _Rows) -> list[str]:
         found = bytearray(len(self))
         open_positions = [self._position(job_id) for job_id in job_ids]
         reached: list[int] = []
         while open_positions:
-            for position in self._dependents.of(open_positions.pop()):
+            for position in neighbours.of(open_positions.pop()):
                 if not found[position]:
                     found[position] = 1
                     open_positions.append(position)

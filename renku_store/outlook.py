@@ -23,7 +23,7 @@ from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import check_id
 from renku_store.records.inputs import BLUEPRINT, CONFIG
 from renku_store.records.manifest import Manifest
-from renku_store.records.plan import ExecutionPlan
+from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
 from renku_store.selection import documents_needed
 
@@ -51,32 +51,49 @@ class Outlook:
         return {key: entry.hash for key, entry in self.base.inputs.items()} if self.base else {}
 
 
-def plan_movie(movie: Movie, *, inputs: Mapping[str, Json] | None = None) -> ExecutionPlan:
-    """What a run would do now, and why; writes nothing. `inputs` are values for that run alone.
+def plan_movie(
+    movie: Movie, *, inputs: Mapping[str, Json] | None = None, choices: Choices | None = None
+) -> ExecutionPlan:
+    """What a run would do now, and why; writes nothing. `inputs` and `choices` are for that run alone.
 
-    Where the run would take up an unfinished one, the plan names it, and shows what comes of that run's own inputs.
+    Where the run would take up an unfinished one, the plan names it, and shows what comes of that run's own inputs and
+    choices.
     """
     given = dict(inputs or {})
-    unfinished = resumable(movie, given)
+    unfinished = resumable(movie, given, choices)
     if unfinished is None:
-        return look(movie, given=given).plan
+        return look(movie, given=given, choices=choices).plan
     own = private_edits(movie, unfinished.run)
-    plan = look(movie, own, given=given).of(movie.id, unfinished.run).plan
+    followed = choices_of(movie, unfinished.run)
+    plan = look(movie, own, given=given, choices=followed).of(movie.id, unfinished.run).plan
     names = f", with its own {', '.join(sorted({event.input for event in own}))}" if own else ""
     return plan.model_copy(
         update={"warnings": [f"The unfinished run {unfinished.run} would be taken up again{names}."]}
     )
 
 
-def resumable(movie: Movie, given: Mapping[str, Json]) -> RunRecord | None:
-    """The newest run that nobody holds and that has not ended; with inputs given only one that has the very same."""
+def resumable(movie: Movie, given: Mapping[str, Json], choices: Choices | None = None) -> RunRecord | None:
+    """The newest run that nobody holds and that has not ended.
+
+    With inputs or choices given only one that has the very same.
+    """
     wanted = {key: hash_value(value) for key, value in given.items()}
     for record in reversed(movie.leases.unfinished()):
         if record.alive:
             continue
-        if not wanted or wanted == {event.input: event.hash for event in private_edits(movie, record.run)}:
+        if wanted and wanted != {event.input: event.hash for event in private_edits(movie, record.run)}:
+            continue
+        if choices is None or choices == choices_of(movie, record.run):
             return record
     return None
+
+
+def choices_of(movie: Movie, run: str) -> Choices | None:
+    """The choices that a run follows, as its plan says; None where it has none, or no plan that can be read."""
+    try:
+        return movie.plans.load(run).choices
+    except (NotFoundError, DamageError):
+        return None
 
 
 def private_edits(movie: Movie, run: str) -> list[InputEvent]:
@@ -90,6 +107,7 @@ def look(
     *,
     given: Mapping[str, Json] | None = None,
     edits_through: int | None = None,
+    choices: Choices | None = None,
 ) -> Outlook:
     """What the movie would be with the edits that are pending, and with those that are `private` to a run.
 
@@ -125,6 +143,7 @@ def look(
             damaged=damaged,
             failed=failed,
             edits_through=max((event.seq or 0 for event in pending), default=edits_through or 0),
+            choices=choices,
         )
 
     plan = planned(set())
@@ -195,6 +214,8 @@ def anything_to_do(outlook: Outlook) -> bool:
     plan = outlook.plan
     if plan.dirty:
         return True
+    if any(job.left_out for job in plan.jobs.values()):
+        return False  # what was asked for is there; edits wait for a run that makes something of them
     kept = {output.id for node in plan.graph.nodes for output in node.produces}
     artefacts = {key: value for key, value in outlook.base.artefacts.items() if key in kept} if outlook.base else {}
     inputs = {key: value for key, value in plan.inputs.items() if key not in plan.defaults}

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from renku_store import bounds
+from renku_store.errors import InvalidValueError
 from renku_store.graph import GraphIndex
 from renku_store.hashing import canonical_json, graph_bytes, hash_bytes, signature
 from renku_store.records._base import Json
@@ -18,7 +19,7 @@ from renku_store.records.events import InputEvent
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
-from renku_store.records.plan import ExecutionPlan, PlannedJob, Reason
+from renku_store.records.plan import Choices, ExecutionPlan, PlannedJob, Reason
 from renku_store.selection import MISSING, Missing, Selection, references
 
 _SIGNED_FIELDS = ("producer", "version", "provider", "provider_model", "config", "context")
@@ -42,6 +43,7 @@ class Planner:
         damaged: Collection[str] = (),
         failed: Collection[str] = (),
         edits_through: int = 0,
+        choices: Choices | None = None,
     ) -> ExecutionPlan:
         """The plan for the revision after `manifest` (None: for the first one).
 
@@ -51,9 +53,10 @@ class Planner:
           what changed.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
         - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
+        - `choices`: what a person wants of this run beyond that.
 
-        Raises `GraphError` for a cycle, a duplicate, or a reference to nothing. Time and memory are linear in the
-        graph.
+        Raises `GraphError` for a cycle, a duplicate, or a reference to nothing, `NotFoundError` for a choice that names
+        nothing, `InvalidValueError` for one that cannot be. Time and memory are linear in the graph.
         """
         known = documents or {}
         edits = list(pending_edits)
@@ -67,11 +70,14 @@ class Planner:
         now = Selection(values, artefacts, document)
         past = Selection(base_inputs or {}, artefacts, document)
         differences = _Differences(base_graph if base_inputs is not None else None, past, now)
-        jobs = _State(graph, artefacts, now, differences, set(damaged), set(failed)).plan()
-        depth = 1 + max((job.layer for job in jobs.values() if job.state != "clean"), default=-1)
+        index = GraphIndex(graph)
+        chosen = _Chosen.of(index, choices or Choices())
+        state = _State(index, artefacts, now, differences, chosen, set(damaged), set(failed))
+        jobs = chosen.restrict(index, state.plan())
+        depth = 1 + max((job.layer for job in jobs.values() if _runs(job)), default=-1)
         layers: list[list[str]] = [[] for _ in range(depth)]
         for job_id, job in jobs.items():
-            if job.state != "clean":
+            if _runs(job):
                 layers[job.layer].append(job_id)
         return ExecutionPlan(
             format=bounds.FORMAT_VERSION,
@@ -86,6 +92,7 @@ class Planner:
             graph_hash=hash_bytes(graph_bytes(graph)),
             inputs={key: input_entry(value) for key, value in values.items()},
             defaults=sorted(set(defaults) - edited.keys()),
+            choices=choices,
         )
 
 
@@ -98,30 +105,93 @@ def input_entry(value: Json) -> ManifestInput:
     return ManifestInput(hash=digest, blob=digest)
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The jobs that a person's choices come to; `wanted` is None where all are."""
+
+    forced: set[str]
+    pinned: set[str]
+    wanted: set[str] | None
+    deepest: int | None
+
+    @classmethod
+    def of(cls, index: GraphIndex, choices: Choices) -> _Chosen:
+        forced, pinned, targets = (
+            {job for name in names for job in index.jobs_named(name)}
+            for names in (choices.regen, choices.pin, choices.targets)
+        )
+        if both := sorted(forced & pinned):
+            raise InvalidValueError(
+                f"{both[0]} is to be made anew and kept as it is.", hint="Name it once: --regen or --pin."
+            )
+        wanted = {*targets, *index.ancestors(targets)} if choices.targets else None
+        return cls(forced, pinned, wanted, choices.up_to_layer)
+
+    def restrict(self, index: GraphIndex, jobs: dict[str, PlannedJob]) -> dict[str, PlannedJob]:
+        """Leave out what is not wanted, and what reads from that."""
+        left_out: set[str] = set()
+        for job_id, job in jobs.items():
+            if job.state != "clean" and (
+                not self._wants(job_id, job) or any(maker in left_out for maker in index.dependencies(job_id))
+            ):
+                left_out.add(job_id)
+        if not left_out:
+            return jobs
+        return {key: job.model_copy(update={"left_out": True}) if key in left_out else job for key, job in jobs.items()}
+
+    def _wants(self, job_id: str, job: PlannedJob) -> bool:
+        return (self.wanted is None or job_id in self.wanted) and (self.deepest is None or job.layer <= self.deepest)
+
+
 @dataclass(slots=True)
 class _State:
     """One planning: what is given, and how far it has come."""
 
-    graph: ProducerGraph
+    index: GraphIndex
     artefacts: Mapping[str, ManifestArtefact]
     now: Selection
     differences: _Differences
+    chosen: _Chosen
     damaged: set[str]
     failed: set[str]
 
     def plan(self) -> dict[str, PlannedJob]:
-        index = GraphIndex(self.graph)
+        index = self.index
         jobs: dict[str, PlannedJob] = {}
         for job_id in index.order:
             node = index.node(job_id)
+            if job_id in self.chosen.pinned:
+                jobs[job_id] = self._pinned(node)
+                continue
             waits = _dirty_makers(node, index, jobs)
             known = None if waits else signature(node, self.now.signed_inputs(node))
-            upstream = [Reason(kind="upstream", subject=maker) for maker in waits]
-            reasons = upstream + self._reasons(node, known)
+            reasons = [Reason(kind="upstream", subject=maker) for maker in waits]
+            reasons += self._reasons(node, known)
+            if job_id in self.chosen.forced:
+                reasons.append(Reason(kind="forced", subject=job_id))
             jobs[job_id] = PlannedJob(
                 state="dirty" if reasons else "clean", reasons=reasons, signature=known, layer=index.layer(job_id)
             )
         return jobs
+
+    def _pinned(self, node: GraphNode) -> PlannedJob:
+        """A job that is kept as it is: it needs something good to keep."""
+        for output in node.produces:
+            present = self.artefacts.get(output.id)
+            if present is None or present.blob in self.damaged:
+                wrong = "missing" if present is None else "damaged"
+                raise InvalidValueError(
+                    f"{node.job_id} cannot be kept as it is: {output.id} is {wrong}.",
+                    hint="Let it be made once, then pin it.",
+                )
+        held = self.artefacts[node.produces[0].id].signature if node.produces else None
+        return PlannedJob(
+            state="clean",
+            reasons=[Reason(kind="pinned", subject=node.job_id)],
+            signature=held,
+            layer=self.index.layer(node.job_id),
+            pinned=True,
+        )
 
     def _reasons(self, node: GraphNode, known: str | None) -> list[Reason]:
         """Why a job is dirty by itself, whatever is upstream of it."""
@@ -184,6 +254,10 @@ class _Differences:
         now = {reference.text(): self._now.item(reference) for reference in references(entry)}
         differing = [text for text in {**now, **before} if before.get(text) != now.get(text)]
         return _named(differing) if differing else _subject(entry)
+
+
+def _runs(job: PlannedJob) -> bool:
+    return job.state != "clean" and not job.left_out
 
 
 def _named(names: Sequence[str]) -> str:

@@ -22,12 +22,12 @@ from renku_store.errors import InputConflictError, LeaseLostError, ManifestConfl
 from renku_store.hashing import canonical_json
 from renku_store.merging import overlaps
 from renku_store.movie import Movie
-from renku_store.outlook import Outlook, anything_to_do, look, private_edits, resumable
+from renku_store.outlook import Outlook, anything_to_do, choices_of, look, private_edits, resumable
 from renku_store.projection import differs
 from renku_store.records._base import Json, Record
 from renku_store.records.events import InputEvent, RunEvent, RunEventKind
-from renku_store.records.plan import ExecutionPlan
-from renku_store.records.run import JobResult, LeaseToken, RunOutcome, RunProgress, RunRecord
+from renku_store.records.plan import Choices, ExecutionPlan, PlannedJob
+from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunOutcome, RunProgress, RunRecord
 from renku_store.running.runner import Runner, RunResult
 
 CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
@@ -63,6 +63,8 @@ async def run_movie(
     inputs: Mapping[str, Json] | None = None,
     concurrency: int | str = bounds.CONCURRENCY_DEFAULT,
     on_conflict: OnConflict = "rebase",
+    choices: Choices | None = None,
+    allow_partial: bool = False,
     check: Callable[[ExecutionPlan], None] | None = None,
     on_event: Callable[[RunProgress], None] | None = None,
     stop: asyncio.Event | None = None,
@@ -76,6 +78,10 @@ async def run_movie(
     nothing is made twice; with `on_conflict="fail"` it raises `ManifestConflictError` or `StalePlanError`, and the next
     run goes on.
 
+    `choices` say what this run shall make beyond or short of what is dirty; a run that is taken up again keeps to its
+    own. With `allow_partial` what succeeded is published though something failed: where an older value is there, it
+    stays, marked as outdated.
+
     `check` is handed the plan before anything is begun, and may refuse it by raising.
 
     Raises `InputConflictError` where both changed an input, differently, `LeaseLostError` if someone else took the run
@@ -83,7 +89,7 @@ async def run_movie(
     """
     given = dict(inputs or {})
     while True:
-        outset = await asyncio.to_thread(_set_out, movie, given)
+        outset = await asyncio.to_thread(_set_out, movie, given, choices)
         if check is not None:
             check(outset.outlook.plan)
         if outset.unfinished is None and not anything_to_do(outset.outlook):
@@ -102,7 +108,7 @@ async def run_movie(
                 executions.append(
                     await runner.execute(outlook.plan, produce=produce, token=token, heartbeat=heartbeat, stop=stop)
                 )
-                report = await asyncio.to_thread(_conclude, movie, executions, token)
+                report = await asyncio.to_thread(_conclude, movie, executions, token, allow_partial=allow_partial)
                 break
             except (ManifestConflictError, StalePlanError):
                 if on_conflict == "fail":
@@ -157,13 +163,14 @@ class _Outset:
     finished: PublishedRevision | None
 
 
-def _set_out(movie: Movie, given: Mapping[str, Json]) -> _Outset:
-    unfinished = resumable(movie, given)
+def _set_out(movie: Movie, given: Mapping[str, Json], choices: Choices | None) -> _Outset:
+    unfinished = resumable(movie, given, choices)
     finished = _finish(movie, unfinished.run) if unfinished else None
     if finished is not None:
         unfinished = None
     private = private_edits(movie, unfinished.run) if unfinished else []
-    return _Outset(look(movie, private, given=given), unfinished, finished)
+    followed = choices_of(movie, unfinished.run) if unfinished else choices
+    return _Outset(look(movie, private, given=given, choices=followed), unfinished, finished)
 
 
 def _finish(movie: Movie, run: str) -> PublishedRevision | None:
@@ -182,7 +189,7 @@ def _finish(movie: Movie, run: str) -> PublishedRevision | None:
 
 def _nothing_to_do(outlook: Outlook, finished: PublishedRevision | None) -> RunReport:
     plan = outlook.plan
-    jobs = {job: JobResult(status="clean", signature=entry.signature) for job, entry in plan.jobs.items()}
+    jobs = {job: JobResult(status=_untouched(entry), signature=entry.signature) for job, entry in plan.jobs.items()}
     if finished is not None:
         return RunReport(run=finished.run, revision=finished.revision, status="published", jobs=jobs)
     return RunReport(revision=plan.base_revision, status="unchanged", jobs=jobs)
@@ -217,7 +224,8 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
     """Plan the same run again, on what someone else has published; `InputConflictError` where both changed an input."""
     movie.committer.repair()
     frozen = before.plan.edits_through
-    after = look(movie, private_edits(movie, token.run), edits_through=frozen).of(movie.id, token.run)
+    private, choices = private_edits(movie, token.run), before.plan.choices
+    after = look(movie, private, edits_through=frozen, choices=choices).of(movie.id, token.run)
     contested = overlaps(before.base_hashes, after.base_hashes, before.hashes)
     if contested:
         _end(movie, token, "abandoned", before.plan.edits_through, {"conflict": list(contested)})
@@ -250,22 +258,27 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _conclude(movie: Movie, executions: Sequence[RunResult], token: LeaseToken) -> RunReport:
-    """Publish what succeeded as a whole; archive what did not."""
+def _conclude(
+    movie: Movie, executions: Sequence[RunResult], token: LeaseToken, *, allow_partial: bool = False
+) -> RunReport:
+    """Publish what succeeded as a whole, or in part where that is allowed; archive what did not."""
     result = executions[-1]
     plan = result.plan
-    if not result.succeeded:
+    partial = allow_partial and not result.succeeded and not result.interrupted
+    manifest = result.build_manifest() if result.succeeded or partial else None
+    if manifest is not None and not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
+        if result.succeeded:
+            _end(movie, token, "unchanged", plan.edits_through, {})
+            return _report(executions, "unchanged", plan.base_revision)
+        manifest = None
+    if manifest is None:
         outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
         _end(movie, token, outcome, plan.edits_through, {"failed": _failed_jobs(result)})
         return _report(executions, outcome, plan.base_revision)
-    manifest = result.build_manifest()
-    if not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
-        _end(movie, token, "unchanged", plan.edits_through, {})
-        return _report(executions, "unchanged", plan.base_revision)
     archive = movie.committer.archive(result.run, plan.edits_through, token=token)
     manifest = manifest.model_copy(update={"archive": archive})
     published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
-    return _report(executions, "published", published.revision)
+    return _report(executions, "partial" if partial else "published", published.revision)
 
 
 def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str | None) -> RunReport:
@@ -278,7 +291,7 @@ def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str |
         if outcome.status == "made"
     }
     jobs = {
-        job: last.jobs.get(job) or JobResult(status="clean", signature=entry.signature)
+        job: last.jobs.get(job) or JobResult(status=_untouched(entry), signature=entry.signature)
         for job, entry in last.plan.jobs.items()
     }
     jobs = {
@@ -294,6 +307,10 @@ def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str |
         reused=sum(outcome.status == "reused" for outcome in jobs.values()),
         cost=round(sum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
     )
+
+
+def _untouched(entry: PlannedJob) -> JobStatus:
+    return "skipped" if entry.left_out else "clean"
 
 
 def _made_before(outcome: JobResult, last: RunResult, made: Mapping[str | None, JobResult]) -> bool:

@@ -15,6 +15,7 @@ from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table, print_tree, state, styled
 from renku_cli.text import cost, count
 from renku_store import (
+    Choices,
     ExecutionPlan,
     Json,
     ManifestInput,
@@ -36,9 +37,9 @@ def plan(options: GlobalOptions) -> None:
         show_plan(options, planned(movie))
 
 
-def planned(movie: Movie, inputs: Mapping[str, Json] | None = None) -> ExecutionPlan:
+def planned(movie: Movie, inputs: Mapping[str, Json] | None = None, choices: Choices | None = None) -> ExecutionPlan:
     """What a run would do, with a warning if a producer that it needs is not to be had here."""
-    plan = plan_movie(movie, inputs=inputs)
+    plan = plan_movie(movie, inputs=inputs, choices=choices)
     try:
         default_registry().check(plan)
     except NotFoundError as error:
@@ -60,9 +61,11 @@ def show_plan(options: GlobalOptions, planned: ExecutionPlan) -> None:
             for job in dirty
         ]
         print_table(("layer", "job", "state", "reasons"), rows, right=("layer",))
-    clean = len(planned.jobs) - len(dirty)
+    left_out = sum(bool(job.left_out) for job in planned.jobs.values())
+    clean = len(planned.jobs) - len(dirty) - left_out
     base = f" on {planned.base_revision}" if planned.base_revision else ""
-    print_line(f"{planned.revision}{base}: {count(len(dirty), 'job')} to run, {clean:,} clean{_costs(planned)}.")
+    told = f", {left_out:,} left as they are" if left_out else ""
+    print_line(f"{planned.revision}{base}: {count(len(dirty), 'job')} to run, {clean:,} clean{told}{_costs(planned)}.")
 
 
 def plan_document(planned: ExecutionPlan) -> dict[str, object]:

@@ -17,7 +17,7 @@ import orjson
 from renku_cli.commands.movies import blueprint_source
 from renku_cli.commands.planning import planned, show_plan
 from renku_cli.failures import INTERRUPTED
-from renku_cli.grammar import GlobalOptions, command
+from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_movie
 from renku_cli.outcome import report_document, show_report
@@ -26,6 +26,7 @@ from renku_cli.progress import view
 from renku_cli.settings import setting
 from renku_cli.sources import read_mapping
 from renku_store import (
+    Choices,
     Json,
     Movie,
     OnConflict,
@@ -44,6 +45,7 @@ _EXIT_CODES: Final = {"published": 0, "unchanged": 0, "failed": 1, "partial": 1,
     "renku-store run",
     "renku-store run --dry-run",
     "renku-store run --inputs tonight.yaml --concurrency 50%",
+    "renku-store run --regen 'slide[2]' --pin narration",
     "renku-store run --json --events run-events.jsonl",
 )
 @click.option("--blueprint", metavar="FILE", type=click.Path(), help="Blueprint for this run instead of the movie's.")
@@ -70,6 +72,30 @@ _EXIT_CODES: Final = {"published": 0, "unchanged": 0, "failed": 1, "partial": 1,
     show_default=True,
     help="If someone else publishes meanwhile: plan again on that, or fail.",
 )
+@click.option(
+    "--target",
+    "targets",
+    metavar="ID",
+    multiple=True,
+    shell_complete=complete("jobs_and_artefacts"),
+    help="Make only this job, artefact or producer, and what it needs. Repeatable.",
+)
+@click.option(
+    "--regen",
+    metavar="ID",
+    multiple=True,
+    shell_complete=complete("jobs_and_artefacts"),
+    help="Make this anew though nothing has changed: another take. Repeatable.",
+)
+@click.option(
+    "--pin",
+    metavar="ID",
+    multiple=True,
+    shell_complete=complete("jobs_and_artefacts"),
+    help="Keep this as it is though something has changed. Repeatable.",
+)
+@click.option("--up-to-layer", metavar="N", type=click.IntRange(min=0), help="Leave jobs of deeper layers as they are.")
+@click.option("--allow-partial", is_flag=True, help="Publish what succeeded, with older values for the rest.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
 @click.pass_obj
 def run(
@@ -80,6 +106,11 @@ def run(
     concurrency: str | None,
     events_file: str | None,
     on_conflict: OnConflict,
+    targets: tuple[str, ...],
+    regen: tuple[str, ...],
+    pin: tuple[str, ...],
+    up_to_layer: int | None,
+    allow_partial: bool,
     dry_run: bool,
 ) -> int:
     """Plans, runs what is not up to date, and publishes if anything differs from the current revision.
@@ -89,12 +120,22 @@ def run(
     """
     private = _private_inputs(blueprint, graph, inputs_file)
     limit = resolve_concurrency(concurrency or setting("concurrency").value or "")
+    wanted = Choices(targets=[*targets], regen=[*regen], pin=[*pin], up_to_layer=up_to_layer)
+    choices = None if wanted == Choices() else wanted
     with open_movie(options) as movie:
         if dry_run:
-            show_plan(options, planned(movie, private))
+            show_plan(options, planned(movie, private, choices))
             return 0
         with _events_to(events_file) as record:
-            report = run_with_progress(movie, inputs=private, concurrency=limit, on_conflict=on_conflict, record=record)
+            report = run_with_progress(
+                movie,
+                inputs=private,
+                concurrency=limit,
+                on_conflict=on_conflict,
+                choices=choices,
+                allow_partial=allow_partial,
+                record=record,
+            )
     if options.as_json:
         print_json(report_document(report), one_line=events_file == "-")
     else:
@@ -113,6 +154,8 @@ def run_with_progress(
     inputs: Mapping[str, Json] | None = None,
     concurrency: int,
     on_conflict: OnConflict = "rebase",
+    choices: Choices | None = None,
+    allow_partial: bool = False,
     record: Callable[[RunProgress], None] | None = None,
 ) -> RunReport:
     """Run a movie, show how it goes on standard error, and stop in good order on SIGINT and SIGTERM.
@@ -137,6 +180,8 @@ def run_with_progress(
                 inputs=inputs or {},
                 concurrency=concurrency,
                 on_conflict=on_conflict,
+                choices=choices,
+                allow_partial=allow_partial,
                 on_event=on_event,
                 stop=stop,
                 logger=_logger(),

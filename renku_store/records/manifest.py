@@ -43,13 +43,15 @@ class ManifestArtefact(ArtefactValue):
     """An artefact as a revision holds it, and how it came about.
 
     `produced_by` is the producer's name, `job` the job, `signature` the one that it was made with; `edited_by` names
-    the person whose version this is. Artefacts that no job made have neither.
+    the person whose version this is. Artefacts that no job made have neither. `outdated` marks an older value that a
+    run left as it was, though its inputs had changed: the next plan makes it anew.
     """
 
     produced_by: str | None = None
     job: str | None = None
     signature: Hash | None = None
     edited_by: str | None = None
+    outdated: Literal[True] | None = None
 
 
 class PageRef(Record):

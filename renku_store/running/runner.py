@@ -65,7 +65,10 @@ class RunResult:
         )
 
     def build_manifest(self) -> Manifest:
-        """The manifest of the revision that this run leads to; `ManifestService.save_manifest` publishes it."""
+        """The manifest of the revision that this run leads to; `ManifestService.save_manifest` publishes it.
+
+        Of jobs that did not succeed it holds what the base does, marked as outdated.
+        """
         plan = self.plan
         return next_manifest(
             self.base,
@@ -77,9 +80,16 @@ class RunResult:
             graph=plan.graph_hash,
             timeline=plan.graph.timeline,
             inputs={key: value for key, value in plan.inputs.items() if key not in plan.defaults},
-            artefacts=self.artefacts,
+            artefacts={**self._older(), **self.artefacts},
             metrics=self.totals,
         )
+
+    def _older(self) -> dict[str, ManifestArtefact]:
+        """The base's artefacts of jobs that are still in the graph, and that this run was to make."""
+        held = self.base.artefacts if self.base else {}
+        dirty = set(self.plan.dirty)
+        outputs = [output.id for node in self.plan.graph.nodes if node.job_id in dirty for output in node.produces]
+        return {key: held[key].model_copy(update={"outdated": True}) for key in outputs if key in held}
 
 
 class Runner:

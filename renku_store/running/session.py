@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import orjson
 
@@ -45,11 +46,15 @@ SUCCEEDED = frozenset({"clean", "made", "reused"})
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done for a job whose inputs are final: nothing, take `trace` over, or call."""
+    """What is to be done for a job whose inputs are final: nothing, take `trace` over, or call.
+
+    `forced`: call whatever results there are.
+    """
 
     signature: str
     clean: bool = False
     trace: Trace | None = None
+    forced: bool = False
 
 
 _NO_CALL = CallEnd(JobResult(status="reused"), Stored("", {}))
@@ -74,7 +79,7 @@ class RunSession:
         self.token = token
         self.index = GraphIndex(plan.graph)
         self.results: dict[str, JobResult] = {}
-        self.artefacts: dict[str, ManifestArtefact] = self._clean_artefacts()
+        self.artefacts: dict[str, ManifestArtefact] = self._kept_artefacts()
         self._movie = movie
         self._limiter = limiter
         self._on_event = on_event
@@ -86,14 +91,18 @@ class RunSession:
         )
         self._caller = Caller(movie, token, self._writer, selection=self.selection, logger=logger, tell=self.tell)
 
-    def _clean_artefacts(self) -> dict[str, ManifestArtefact]:
+    def _kept_artefacts(self) -> dict[str, ManifestArtefact]:
+        """What the base holds of clean jobs, and, marked as outdated, of those that this run leaves out."""
         held = self.base.artefacts if self.base else {}
-        return {
-            output.id: held[output.id]
-            for node in self.plan.graph.nodes
-            if self.plan.jobs[node.job_id].state == "clean"
-            for output in node.produces
-        }
+        kept: dict[str, ManifestArtefact] = {}
+        for node in self.plan.graph.nodes:
+            planned = self.plan.jobs[node.job_id]
+            for output in node.produces:
+                if planned.state == "clean":
+                    kept[output.id] = _marked(held[output.id], outdated=planned.pinned)
+                elif planned.left_out and output.id in held:
+                    kept[output.id] = _marked(held[output.id], outdated=True)
+        return kept
 
     def decide(self, job_id: str) -> Decision:
         """Compute a job's signature, once its inputs are final, and see whether its result is there already.
@@ -103,6 +112,9 @@ class RunSession:
         node = self.index.node(job_id)
         self._await_upstream(node)
         known = signature(node, self.selection().signed_inputs(node))
+        if any(reason.kind == "forced" for reason in self.plan.jobs[job_id].reasons):
+            own = self._own_result(job_id, known)
+            return Decision(known, trace=own, forced=own is None)
         if self._is_clean(node, known):
             return Decision(known, clean=True)
         return Decision(known, trace=self._usable(self._movie.events.find_trace(known)))
@@ -196,7 +208,8 @@ class RunSession:
             return JobResult(status="clean", signature=decision.signature)
         trace, kept = decision.trace, _NO_CALL
         while True:
-            trace = trace or await self._claim(node, decision.signature)
+            forced = decision.forced and kept is _NO_CALL
+            trace = trace or await self._claim(node, decision.signature, forced=forced)
             if trace is not None:
                 try:
                     return await self._reuse(node, trace, kept)
@@ -233,11 +246,11 @@ class RunSession:
             raise asyncio.CancelledError
         return end
 
-    async def _claim(self, node: GraphNode, known: str) -> Trace | None:
+    async def _claim(self, node: GraphNode, known: str, *, forced: bool) -> Trace | None:
         """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
         waiting_for = None
         while True:
-            answer = await asyncio.to_thread(self._movie.leases.claim, known, self.token, node.job_id)
+            answer = await asyncio.to_thread(self._movie.leases.claim, known, self.token, node.job_id, forced=forced)
             if isinstance(answer, Claimed):
                 return None
             if isinstance(answer, AlreadyMade):
@@ -258,7 +271,7 @@ class RunSession:
 
     def _keep(self, node: GraphNode) -> None:
         held = self.base.artefacts if self.base else {}
-        self.artefacts.update({output.id: held[output.id] for output in node.produces})
+        self.artefacts.update({output.id: _marked(held[output.id], outdated=None) for output in node.produces})
 
     def _take(self, node: GraphNode, known: str, values: Mapping[str, ArtefactValue]) -> None:
         for output in node.produces:
@@ -276,6 +289,13 @@ class RunSession:
         with self._movie.metadata.write() as transaction:
             transaction.blobs.forget(gone)
         return self._usable(self._movie.events.find_trace(trace.signature))
+
+    def _own_result(self, job_id: str, known: str) -> Trace | None:
+        """What this run itself has made for a job, before it was taken up or planned again."""
+        with self._movie.metadata.read() as reader:
+            traces = reader.events.traces(known)
+        own = [trace for trace in traces if (trace.run, trace.job, trace.kept) == (self.token.run, job_id, False)]
+        return self._usable(own[-1]) if own else None
 
     def _await_upstream(self, node: GraphNode) -> None:
         """See that everything this job reads has been made, here or by another process that works on the same run."""
@@ -300,3 +320,7 @@ class RunSession:
             except orjson.JSONDecodeError:
                 self._documents[artefact.hash] = MISSING
         return self._documents[artefact.hash]
+
+
+def _marked(artefact: ManifestArtefact, *, outdated: Literal[True] | None) -> ManifestArtefact:
+    return artefact if artefact.outdated == outdated else artefact.model_copy(update={"outdated": outdated})

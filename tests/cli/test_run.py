@@ -262,3 +262,42 @@ def test_a_run_whose_holder_is_gone_is_not_shown_as_running(call: Call, movie: s
     shown = call("status").out
     assert f"{token.run}\tinterrupted\t" in shown
     assert "running\t" not in shown
+
+
+def test_what_a_person_wants_of_one_run(call: Call, built: str) -> None:
+    """Targets, another take, a pin and a depth; what is left out is said so, and a dry run says it before."""
+    assert call("set", "greeting", "hi").code == 0
+    plan = call("run", "--dry-run", "--target", "word[0]", "--json").json
+    assert plan["layers"] == [["word[0]"]]
+    assert (plan["jobs"]["word[1]"]["leftOut"], plan["choices"]["targets"]) == (True, ["word[0]"])
+    assert "1 job to run, 0 clean, 3 left as they are" in call("run", "--dry-run", "--target", "word[0]").out
+    report = call("run", "--target", "word[0].text", "--json").json
+    assert (report["status"], report["made"]) == ("published", 1)
+    assert {job: result["status"] for job, result in report["jobs"].items()} == {
+        "word[0]": "made", "word[1]": "skipped", "word[2]": "skipped", "book": "skipped"
+    }  # fmt: skip
+    assert call("inspect", "--json").json["artefacts"]["book.text"]["outdated"] is True
+    report = call("run", "--regen", "word[0]", "--pin", "word[1]", "--up-to-layer", "0", "--json").json
+    assert {job: result["status"] for job, result in report["jobs"].items()} == {
+        "word[0]": "made", "word[1]": "clean", "word[2]": "made", "book": "skipped"
+    }  # fmt: skip
+
+
+def test_choices_that_cannot_be_are_refused(call: Call, built: str) -> None:
+    """With 2, before anything is begun."""
+    both = call("run", "--regen", "word", "--pin", "word[1].text")
+    assert (both.code, "word[1] is to be made anew and kept as it is" in both.err) == (2, True)
+    unknown = call("run", "--target", "wrd[0]")
+    assert (unknown.code, "Did you mean word[0]" in unknown.err) == (2, True)
+    assert call("run", "--up-to-layer", "-1").code == 2
+    assert call("status", "--json").json["runs"] == []
+
+
+def test_what_succeeded_can_be_published(call: Call, built: str, place: Path) -> None:
+    """The status is partial, the exit code 1, and the rest keeps its older values."""
+    _reset(call, place, FAILING)
+    assert call("set", "greeting", "hi").code == 0
+    done = call("run", "--allow-partial", "--json")
+    assert (done.code, done.json["status"], done.json["revision"]) == (1, "partial", "rev-0002")
+    outdated = {key for key, entry in call("inspect", "--json").json["artefacts"].items() if entry.get("outdated")}
+    assert outdated == {"word[1].text", "book.text", "book.index"}
