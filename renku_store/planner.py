@@ -74,11 +74,6 @@ class Planner:
         chosen = _Chosen.of(index, choices or Choices())
         state = _State(index, artefacts, now, differences, chosen, set(damaged), set(failed))
         jobs = chosen.restrict(index, state.plan())
-        depth = 1 + max((job.layer for job in jobs.values() if _runs(job)), default=-1)
-        layers: list[list[str]] = [[] for _ in range(depth)]
-        for job_id, job in jobs.items():
-            if _runs(job):
-                layers[job.layer].append(job_id)
         return ExecutionPlan(
             format=bounds.FORMAT_VERSION,
             movie=manifest.movie if manifest else None,
@@ -86,7 +81,7 @@ class Planner:
             base_revision=manifest.revision if manifest else None,
             manifest_base_hash=manifest_hash,
             edits_through=max([edits_through, *(edit.seq or 0 for edit in edits)]),
-            layers=layers,
+            layers=_layers(jobs),
             jobs=jobs,
             graph=graph,
             graph_hash=hash_bytes(graph_bytes(graph)),
@@ -256,8 +251,13 @@ class _Differences:
         return _named(differing) if differing else _subject(entry)
 
 
-def _runs(job: PlannedJob) -> bool:
-    return job.state != "clean" and not job.left_out
+def _layers(jobs: Mapping[str, PlannedJob]) -> list[list[str]]:
+    """The jobs that are to be run, by depth."""
+    to_run = {key: job.layer for key, job in jobs.items() if job.state != "clean" and not job.left_out}
+    layers: list[list[str]] = [[] for _ in range(1 + max(to_run.values(), default=-1))]
+    for key, layer in to_run.items():
+        layers[layer].append(key)
+    return layers
 
 
 def _named(names: Sequence[str]) -> str:

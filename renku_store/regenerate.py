@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import orjson
@@ -101,22 +102,33 @@ async def run_movie(
             # Somebody else took the unfinished run up after we had looked: then ours is another one.
             continue
     runner = Runner(movie, concurrency=concurrency, on_event=on_event, logger=logger)
-    executions: list[RunResult] = []
+    conclude = partial(_conclude, movie, token=token, allow_partial=allow_partial)
     with movie.leases.held(token) as heartbeat:
-        while True:
-            try:
-                executions.append(
-                    await runner.execute(outlook.plan, produce=produce, token=token, heartbeat=heartbeat, stop=stop)
-                )
-                report = await asyncio.to_thread(_conclude, movie, executions, token, allow_partial=allow_partial)
-                break
-            except (ManifestConflictError, StalePlanError):
-                if on_conflict == "fail":
-                    raise
-                outlook = await asyncio.to_thread(_rebase, movie, outlook, token)
+        execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat, stop=stop)
+        report = await _execute(movie, outlook, token, execute, conclude, on_conflict)
     if on_event is not None:
         on_event(_finished(movie, report))
     return report
+
+
+async def _execute(
+    movie: Movie,
+    outlook: Outlook,
+    token: LeaseToken,
+    execute: Callable[[ExecutionPlan], Awaitable[RunResult]],
+    conclude: Callable[[Sequence[RunResult]], RunReport],
+    on_conflict: OnConflict,
+) -> RunReport:
+    """Run a plan and come to its end; again on what somebody else has published meanwhile, as often as that happens."""
+    executions: list[RunResult] = []
+    while True:
+        try:
+            executions.append(await execute(outlook.plan))
+            return await asyncio.to_thread(conclude, executions)
+        except (ManifestConflictError, StalePlanError):
+            if on_conflict == "fail":
+                raise
+            outlook = await asyncio.to_thread(_rebase, movie, outlook, token)
 
 
 def movie_status(movie: Movie) -> MovieStatus:
@@ -259,7 +271,7 @@ def _short(value: object) -> str:
 
 
 def _conclude(
-    movie: Movie, executions: Sequence[RunResult], token: LeaseToken, *, allow_partial: bool = False
+    movie: Movie, executions: Sequence[RunResult], *, token: LeaseToken, allow_partial: bool = False
 ) -> RunReport:
     """Publish what succeeded as a whole, or in part where that is allowed; archive what did not."""
     result = executions[-1]
