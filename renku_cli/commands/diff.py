@@ -42,8 +42,8 @@ def diff(options: GlobalOptions, before: str, after: str) -> None:
 def _cost_between(movie: Movie, a: Manifest, b: Manifest) -> float:
     """What the revisions after the earlier one, up to the later one, took."""
     first, last = sorted(int(manifest.revision.removeprefix("rev-")) for manifest in (a, b))
-    later = (movie.manifests.load(str(number)) for number in range(first + 1, last + 1))
-    return sum(manifest.metrics.cost for manifest in later)
+    later = (movie.manifests.entry(str(number))[0] for number in range(first + 1, last + 1))
+    return sum(entry.metrics.cost for entry in later)
 
 
 def _document(

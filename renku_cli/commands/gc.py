@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -10,38 +9,39 @@ from typing import Final
 import click
 
 from renku_cli.grammar import GlobalOptions, command
-from renku_cli.misuse import Misuse
 from renku_cli.opening import open_movie
 from renku_cli.output import Cell, note, print_json, print_line, print_table
+from renku_cli.quantities import seconds_of as seconds_of
 from renku_cli.text import cost, count, size
 from renku_store import CollectedBlob, CollectionProgress, CollectionReport, collect
 
-_SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
-_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _QUIET_SECONDS: Final = 2.0
 """A collection that ends sooner tells nothing on its way, and a longer one no more often than this."""
-
-
-def seconds_of(text: str) -> float:
-    """A span of time such as `90s`, `30m`, `24h` or `7d` in seconds; `0` needs no unit."""
-    match = _SPAN.fullmatch(text.strip())
-    if match is None:
-        if text.strip() == "0":
-            return 0.0
-        raise Misuse(f"{text!r} is not a span of time.", hint="Give a number and s, m, h or d, such as 24h.")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 @command("gc", "renku-store gc --dry-run", "renku-store gc --grace 7d", "renku-store gc --force --json")
 @click.option("--dry-run", is_flag=True, help="Name each blob and what used it last; remove nothing.")
 @click.option("--grace", default="24h", show_default=True, metavar="SPAN", help="What was touched since stays.")
+@click.option(
+    "--trash", default="7d", show_default=True, metavar="SPAN", help="How long `prune --undo` can bring revisions back."
+)
+@click.option(
+    "--keep-runs", default="90d", show_default=True, metavar="SPAN", help="How long plans and old runs are kept."
+)
 @click.option("--force", is_flag=True, help="Even if more than half of the stored bytes go.")
 @click.pass_obj
-def gc(options: GlobalOptions, dry_run: bool, grace: str, force: bool) -> None:
-    """Revisions, unfinished runs and pending edits keep all they need. Others may go on writing meanwhile."""
-    grace_seconds = seconds_of(grace)
+def gc(options: GlobalOptions, dry_run: bool, grace: str, trash: str, keep_runs: str, force: bool) -> None:
+    """Revisions, unfinished runs and pending edits keep all they need. Others may go on writing meanwhile.
+
+    Revisions that `prune` moved to the trash keep it, too, until they have been there for a week.
+    """
+    times = {
+        "grace_seconds": seconds_of(grace),
+        "trash_seconds": seconds_of(trash),
+        "keep_runs_seconds": seconds_of(keep_runs),
+    }
     with open_movie(options) as movie:
-        report = collect(movie, grace_seconds=grace_seconds, dry_run=dry_run, force=force, on_progress=_slow_progress())
+        report = collect(movie, dry_run=dry_run, force=force, on_progress=_slow_progress(), **times)
     if options.as_json:
         print_json(report.to_json())
         return
@@ -62,7 +62,8 @@ def _row(blob: CollectedBlob) -> tuple[Cell, ...]:
 def _told(report: CollectionReport, *, dry_run: bool) -> str:
     done = "Would remove" if dry_run else "Removed"
     kept = f"{count(report.kept, 'blob')} ({size(report.kept_bytes)})"
-    return f"{done} {count(report.removed, 'blob')}, {size(report.removed_bytes)}; {kept} stay."
+    expired = f" {count(report.expired, 'revision')} out of the trash." if report.expired else ""
+    return f"{done} {count(report.removed, 'blob')}, {size(report.removed_bytes)}; {kept} stay.{expired}"
 
 
 def _slow_progress() -> Callable[[CollectionProgress], None]:

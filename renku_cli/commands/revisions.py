@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table, write_bytes
 from renku_cli.text import cost, count, shown_value, size
-from renku_store import DamageError, Manifest, ManifestArtefact, ManifestInput, Movie
+from renku_store import DamageError, Manifest, ManifestArtefact, ManifestInput, ManifestStub, Movie
 
 _NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 _CHUNK_BYTES: Final = 1 << 20
@@ -28,54 +29,93 @@ def log(options: GlobalOptions, limit: int | None) -> None:
     Where a revision is damaged, those after it are listed, and the error follows.
     """
     with open_movie(options) as movie:
-        revisions: list[tuple[Manifest, str]] = []
+        revisions: list[_Logged] = []
         damage: DamageError | None = None
         try:
-            revisions.extend(islice(movie.manifests.revisions(), limit))
+            tags = movie.tags.by_revision()
+        except DamageError as error:
+            tags, damage = {}, error
+        try:
+            for entry, digest in islice(movie.manifests.history(), limit):
+                revisions.append(_logged(movie, entry, digest, tags.get(entry.revision, [])))
         except DamageError as error:
             damage = error
         if options.as_json:
-            print_json([_logged(manifest, digest) for manifest, digest in revisions])
+            print_json([entry.document for entry in revisions])
         else:
-            _list(revisions)
+            columns = ("revision", "created", "made", "reused", "cost", "hash", "tags", "state")
+            print_table(columns, [entry.row for entry in revisions], right=("made", "reused", "cost"))
             if not revisions and damage is None:
                 note(f"{movie.id} has no revision yet: `renku-store run` makes one.")
         if damage is not None:
             raise damage
 
 
-def _list(revisions: list[tuple[Manifest, str]]) -> None:
-    rows = [
-        (m.revision, m.created_at, str(m.metrics.made), str(m.metrics.reused), cost(m.metrics.cost), digest[:12])
-        for m, digest in revisions
-    ]
-    print_table(("revision", "created", "made", "reused", "cost", "hash"), rows, right=("made", "reused", "cost"))
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """A revision in the log: as JSON, and as a row."""
+
+    document: dict[str, Any]
+    row: tuple[str, ...]
 
 
-def _logged(manifest: Manifest, digest: str) -> dict[str, Any]:
-    return {
-        "revision": manifest.revision,
+def _logged(movie: Movie, entry: Manifest | ManifestStub, digest: str, tags: list[str]) -> _Logged:
+    metrics = entry.metrics
+    document = {
+        "revision": entry.revision,
         "hash": digest,
-        "baseRevision": manifest.base_revision,
-        "createdAt": manifest.created_at,
-        "made": manifest.metrics.made,
-        "reused": manifest.metrics.reused,
-        "cost": manifest.metrics.cost,
-        "tags": [],
+        "baseRevision": entry.base_revision,
+        "createdAt": entry.created_at,
+        "made": metrics.made,
+        "reused": metrics.reused,
+        "cost": metrics.cost,
+        "tags": tags,
+        **_state(movie, entry),
     }
+    told = "in the trash" if "trashedAt" in document else "expired" if "expired" in document else "-"
+    numbers = (str(metrics.made), str(metrics.reused), cost(metrics.cost))
+    shown = ", ".join(tags) or "-"
+    return _Logged(document, (entry.revision, entry.created_at, *numbers, digest[:12], shown, told))
+
+
+def _state(movie: Movie, entry: Manifest | ManifestStub) -> dict[str, Any]:
+    """`trashedAt` for what is in the trash, `expired` for what is gone for good, nothing for the others."""
+    if not isinstance(entry, Manifest):
+        return {"expired": True}
+    mark = movie.manifests.expiry(entry.revision)
+    return {"trashedAt": mark.expired_at} if mark is not None else {}
 
 
 @command("inspect", "renku-store inspect", "renku-store inspect rev-0001 --json")
 @click.argument("revision", metavar="[REV]", default="latest", shell_complete=complete("revisions"))
 @click.pass_obj
 def inspect(options: GlobalOptions, revision: str) -> None:
-    """REV is rev-0003, 3 or latest (the default)."""
+    """REV is rev-0003, 3, a tag, or latest (the default)."""
     with open_movie(options) as movie:
         manifest, digest = movie.manifests.load_with_hash(revision)
+        tags = [name for name in movie.tags.names() if _names(movie, name, manifest.revision)]
         if options.as_json:
-            print_json(_inspected(manifest, digest))
+            print_json({**_inspected(manifest, digest), "tags": tags, **_state(movie, manifest)})
         else:
             _show(manifest, digest)
+            _show_state(movie, manifest, tags)
+
+
+def _names(movie: Movie, name: str, revision: str) -> bool:
+    """Whether a tag names a revision; one that cannot be read is a matter for `tag`."""
+    try:
+        tag = movie.tags.get(name)
+    except DamageError:
+        return False
+    return tag is not None and tag.revision == revision
+
+
+def _show_state(movie: Movie, manifest: Manifest, tags: list[str]) -> None:
+    if tags:
+        print_line(f"tagged {', '.join(tags)}")
+    mark = movie.manifests.expiry(manifest.revision)
+    if mark is not None:
+        print_line(f"in the trash since {mark.expired_at}: {mark.why}")
 
 
 def _bytes_of(manifest: Manifest) -> int:

@@ -1,7 +1,7 @@
 """Collection beside live writers: read the roots, condemn, sweep.
 
-    read the roots -> condemn (one transaction) -> a batch at a time: re-check and set `deleting` (a transaction),
-    delete the objects, drop the rows (a transaction)
+    empty the trash -> read the roots -> condemn (one transaction) -> a batch at a time: re-check and set `deleting` (a
+    transaction), delete the objects, drop the rows (a transaction) -> retire old runs
 
 Keeps invariants 5 (what a manifest names exists), 8 and 9: whoever needs a condemned blob again makes its row live,
 under the same lock under which the sweep looks at it once more; nobody revives a `deleting` one. Invariant 11: a
@@ -13,13 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from shutil import rmtree
 
 from renku_store import bounds
 from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
 from renku_store.errors import BadInputError, DamageError, InvalidValueError
+from renku_store.gc.expiring import TrashTime, due, empty_trash
 from renku_store.gc.reports import CollectionProgress, CollectionReport, CollectionStep
+from renku_store.gc.retiring import retire
 from renku_store.gc.roots import Roots
 from renku_store.gc.survey import Moment, Survey, moment, survey
 from renku_store.gc.uses import last_uses
@@ -34,57 +37,79 @@ def collect(
     movie: Movie,
     *,
     grace_seconds: float = bounds.GC_GRACE_SECONDS,
+    trash_seconds: float = bounds.TRASH_SECONDS,
+    keep_runs_seconds: float = bounds.RUN_KEEP_SECONDS,
     dry_run: bool = False,
     force: bool = False,
     on_progress: Callable[[CollectionProgress], None] | None = None,
 ) -> CollectionReport:
     """Remove the blobs that nothing needs and that nobody has touched within the grace time, and old temporary files.
 
-    Needed is what revisions, unfinished runs and edits that no revision has taken name. `dry_run` writes nothing and
-    says of each blob what used it last. Any error while that is found out ends the collection before it removes
-    anything: `DamageError` for a manifest, page or archive that cannot be read.
+    Needed is what revisions, unfinished runs and edits that no revision has taken name; a revision that has been in the
+    trash for `trash_seconds` needs nothing any more. Of runs that ended `keep_runs_seconds` ago the plans go, and all
+    else that nothing needs. `dry_run` writes nothing and says of each blob what used it last. Any error while that is
+    found out ends the collection before it removes anything: `DamageError` for a manifest, page, archive or tag that
+    cannot be read.
 
-    Raises `BadInputError` where more than half of the stored bytes would go and `force` is not given,
-    `InvalidValueError` for a grace time that is none, `StoreUnavailableError` while another process collects.
+    Raises `BadInputError` where more than half of the stored bytes would go, or the trash is to be emptied at once, and
+    `force` is not given, `InvalidValueError` for a time that is none, `StoreUnavailableError` while another process
+    collects.
     """
-    if not math.isfinite(grace_seconds) or grace_seconds < 0:
-        raise InvalidValueError(f"{grace_seconds} is not a grace time.", hint="Give seconds, from 0.")
-    collection = _Collection(movie, on_progress or _tell_nobody)
+    for name, seconds in (("grace", grace_seconds), ("trash", trash_seconds), ("run", keep_runs_seconds)):
+        if not math.isfinite(seconds) or seconds < 0:
+            raise InvalidValueError(f"{seconds} is not a {name} time.", hint="Give seconds, from 0.")
+    if trash_seconds == 0 and not (force or dry_run):
+        raise BadInputError(
+            "A trash time of 0 takes every expired revision away for good.", hint="--force does it all the same."
+        )
+    times = _Times(grace_seconds, trash_seconds, keep_runs_seconds)
+    collection = _Collection(movie, times, on_progress or _tell_nobody)
     if dry_run:
-        return collection.look(grace_seconds)
+        return collection.look()
     with movie.driver.lock(COLLECT_LOCK, wait_seconds=bounds.GC_WAIT_SECONDS):
-        return collection.carry_out(grace_seconds, force=force)
+        return collection.carry_out(force=force)
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Seconds for which things stay that nothing needs."""
+
+    grace: float
+    trash: float
+    runs: float
 
 
 class _Collection:
-    def __init__(self, movie: Movie, tell: Callable[[CollectionProgress], None]) -> None:
+    def __init__(self, movie: Movie, times: _Times, tell: Callable[[CollectionProgress], None]) -> None:
         self._movie = movie
+        self._times = times
         self._tell = tell
         self._roots = Roots(movie, lambda count: self._say("roots", count))
         self._removed: dict[str, int] = {}
 
-    def look(self, grace_seconds: float) -> CollectionReport:
+    def look(self) -> CollectionReport:
         """What a collection would do."""
-        when = moment(self._movie, grace_seconds, None)
+        when = moment(self._movie, self._times.grace, None)
+        expiring = due(self._movie, self._trash_time(when, None))
+        self._roots = Roots(self._movie, lambda count: self._say("roots", count), without=frozenset(expiring))
         found = self._survey(when)
         going = {**found.candidates, **found.strays}
         if 2 * found.removable_bytes > found.total_bytes:
             when.notes.append("More than half of the stored bytes would go: that needs --force.")
         report = self._report(when, found, going, condemned=len(found.candidates))
-        return report.model_copy(update={"blobs": last_uses(self._movie, going)})
+        return report.model_copy(update={"expired": len(expiring), "blobs": last_uses(self._movie, going)})
 
-    def carry_out(self, grace_seconds: float, *, force: bool) -> CollectionReport:
+    def carry_out(self, *, force: bool) -> CollectionReport:
         """Collect, under the lock `collect`."""
         # Whoever holds the lock has just signed its file: that is what the time is where the objects are.
         signed = self._movie.driver.stat(_LOCK_FILE)
-        when = moment(self._movie, grace_seconds, signed.modified if signed else None)
+        files_now = signed.modified if signed else None
+        when = moment(self._movie, self._times.grace, files_now)
+        expired = self._expire(when, files_now, force=force)
         self._finish_leftovers()
         found = self._survey(when)
-        if 2 * found.removable_bytes > found.total_bytes and not force:
-            raise BadInputError(
-                f"{found.removable_bytes:,} of {found.total_bytes:,} stored bytes would go, which is more than half.",
-                hint="See what they are with `renku-store gc --dry-run`; --force removes them.",
-            )
+        if not force:
+            _brake(found)
         condemned = self._condemn(found, when)
         for group in _groups(found.candidates):
             self._remove("deleting", group, self._begin)
@@ -92,8 +117,34 @@ class _Collection:
             self._remove("orphans deleting", group, self._begin_strays(found.strays))
         temporary = self._sweep_temporary(when)
         traces = self._drop_traces()
+        retired = retire(self._movie, self._times.runs, when.now_ms)
+        self._say("retired", retired.runs)
+        when.notes.extend(retired.notes)
         report = self._report(when, found, self._removed, condemned=condemned)
-        return report.model_copy(update={"temporary": temporary, "traces": traces})
+        counts = {"expired": expired, "temporary": temporary, "traces": traces}
+        return report.model_copy(update={**counts, "plans": retired.plans, "runs": retired.runs})
+
+    def _expire(self, when: Moment, files_now: float | None, *, force: bool) -> int:
+        """Empty the trash; before that, which cannot be undone, see that the brake would not hold this collection."""
+        time = self._trash_time(when, files_now)
+        expiring = due(self._movie, time)
+        if expiring and not force:
+            roots = Roots(self._movie, lambda _count: None, without=frozenset(expiring))
+            roots.read()
+            _brake(survey(self._movie, roots, replace(when, notes=[])))
+        count = empty_trash(self._movie, replace(time, notes=[])) if expiring else 0
+        if count and time.seconds < bounds.TRASH_SECONDS:
+            when.notes.append(f"Expired revisions went for good after {time.seconds:g} seconds instead of a week.")
+        self._say("expired", count)
+        return count
+
+    def _trash_time(self, when: Moment, files_now: float | None) -> TrashTime:
+        return TrashTime(
+            seconds=self._times.trash,
+            now_ms=when.now_ms,
+            files_now=when.now_ms / 1000 if files_now is None else files_now,
+            notes=when.notes,
+        )
 
     def _survey(self, when: Moment) -> Survey:
         self._roots.read()
@@ -206,6 +257,14 @@ class _Collection:
 
     def _say(self, step: CollectionStep, count: int) -> None:
         self._tell(CollectionProgress(step, count))
+
+
+def _brake(found: Survey) -> None:
+    if 2 * found.removable_bytes > found.total_bytes:
+        raise BadInputError(
+            f"{found.removable_bytes:,} of {found.total_bytes:,} stored bytes would go, which is more than half.",
+            hint="See what they are with `renku-store gc --dry-run`; --force removes them.",
+        )
 
 
 def _tell_nobody(_progress: CollectionProgress) -> None:

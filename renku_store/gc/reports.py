@@ -10,13 +10,14 @@ from pydantic import Field
 from renku_store.records._base import Hash, Record
 
 CollectionStep = Literal[
-    "leftovers", "roots", "surveyed", "condemned", "deleting", "deleted", "orphans deleting", "temporary", "traces"
-]
+    "expired", "leftovers", "roots", "surveyed", "condemned", "deleting", "deleted", "orphans deleting", "temporary",
+    "traces", "retired",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionProgress:
-    """A step that has been done: `count` is of the manifests read, or of the blobs that the step was about."""
+    """A step that has been done: `count` is of the manifests or runs, or of the blobs that the step was about."""
 
     step: CollectionStep
     count: int
@@ -42,7 +43,8 @@ class CollectionReport(Record):
     """What a collection did, or would do: blobs, and their bytes on the disk.
 
     `condemned` counts the blobs that lost their last chance but one: a writer may have revived some of them before they
-    were removed. `temporary` counts leftovers below `tmp/`, `traces` results that cannot be reused any more.
+    were removed. `expired` counts the revisions that left the trash for good, `temporary` leftovers below `tmp/`,
+    `traces` results that cannot be reused any more, `plans` and `runs` what was removed of old runs.
     `grace_seconds` is the grace time as it was applied; `notes` say what was out of the ordinary.
     """
 
@@ -51,8 +53,11 @@ class CollectionReport(Record):
     kept: int = 0
     kept_bytes: int = 0
     condemned: int = 0
+    expired: int = 0
     temporary: int = 0
     traces: int = 0
+    plans: int = 0
+    runs: int = 0
     grace_seconds: float
     notes: list[str] = Field(default_factory=list)
     blobs: list[CollectedBlob] | None = None

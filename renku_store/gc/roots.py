@@ -6,7 +6,7 @@ error ends the reading, and with it the collection: a root that cannot be read m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from renku_store import bounds
 from renku_store.errors import BlobCorruptError, BlobMissingError, NotFoundError
@@ -23,11 +23,17 @@ _LOST_HINT = "Restore it from a copy; nothing is collected before."
 
 
 class Roots:
-    """The hashes that must stay, 32 bytes each in memory."""
+    """The hashes that must stay, 32 bytes each in memory.
 
-    def __init__(self, movie: Movie, on_manifest: Callable[[int], None]) -> None:
+    `without` are revisions that are looked upon as expired already: what only they name need not stay.
+    """
+
+    def __init__(
+        self, movie: Movie, on_manifest: Callable[[int], None], *, without: Collection[int] = frozenset()
+    ) -> None:
         self._movie = movie
         self._on_manifest = on_manifest
+        self._without = without
         self._manifests = ManifestStore(movie.driver, self._page)
         self._marked: set[bytes] = set()
         self._pages: set[str] = set()
@@ -101,7 +107,7 @@ class Roots:
         expected = row.hash if row else self._manifests.expected(newest)
         for number in range(newest, self._newest, -1):
             entry, _ = self._manifests.entry(number, expected)
-            if isinstance(entry, Manifest):
+            if isinstance(entry, Manifest) and number not in self._without:
                 self._mark_manifest(entry)
                 self._check_archive(entry)
             expected = entry.base_hash
