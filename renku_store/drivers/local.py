@@ -44,9 +44,10 @@ class LocalDriver:
     Raises `StoreUnavailableError` where the root is a file.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, top: str | None = None) -> None:
         self._root = os.path.abspath(os.fspath(root))
-        self._tree = Tree(self._root)
+        self._top = self._root if top is None else top
+        self._tree = Tree(self._root, self._top)
         self._read_only = not _writable(self._root)
         self._probed = False
 
@@ -269,7 +270,7 @@ class LocalDriver:
 
     def sub(self, prefix: str) -> LocalDriver:
         """The same storage seen from a folder."""
-        return LocalDriver(f"{self._root}/{check_name(prefix.rstrip('/'))}")
+        return LocalDriver(f"{self._root}/{check_name(prefix.rstrip('/'))}", top=self._top)
 
     def _check_writable(self, doing: str, path: str) -> None:
         if self._read_only:

@@ -49,14 +49,21 @@ def _encodable(name: str) -> bool:
 
 
 class Tree:
-    """Paths below one root. Safe to use from many threads; methods raise `OSError`, which the callers name."""
+    """Paths below one root. Safe to use from many threads; methods raise `OSError`, which the callers name.
 
-    def __init__(self, root: str) -> None:
+    `top` is the folder that was opened as a whole and that the root is a part of: the root itself if it is not given.
+    """
+
+    def __init__(self, root: str, top: str | None = None) -> None:
         self.root = root
         self.atomic = True
         self._links = True
         self._durable: set[str] = set()
+        # Another process may have made the root, or what it is a part of, and died before their names were durable.
         self._above: set[str] = {root}
+        while top is not None and len(root) > len(top):
+            root = os.path.dirname(root)
+            self._above.add(root)
         self._token = secrets.token_hex(4)
         self._numbers = itertools.count()
 
@@ -155,7 +162,7 @@ class Tree:
         if filesystem is not None and len(wanted) >= bounds.SYNCFS_MIN_FILES:
             posix.sync_filesystem(filesystem)
         else:
-            for folder in wanted:
+            for folder in sorted(wanted):
                 posix.sync_folder(folder)
         if self.root in wanted and self.root not in self._durable:
             self._sync_root()
@@ -163,6 +170,6 @@ class Tree:
 
     def _sync_root(self) -> None:
         """Make the root's own name durable, and the folders made above it, as far as this process may read."""
-        for level in self._above:
+        for level in sorted(self._above):
             with contextlib.suppress(PermissionError):
                 posix.sync_folder(os.path.dirname(level))
