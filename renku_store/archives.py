@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import orjson
 import zstandard
@@ -74,6 +74,42 @@ class ArchiveStore:
         version wrote them.
         """
         name = archive_path(run)
+        try:
+            for line in self._verified(run, expected):
+                yield _EVENT.validate_json(line)
+        except ValidationError as error:
+            raise _unreadable(name) from error
+
+    def in_order(self, run: str, expected: str, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[Event]:
+        """Those events of a run's archive that are wanted, in the order of their ids, without their numbers.
+
+        `wanted` is asked with the JSON form. The lines of those events are held in memory, and one event at a time.
+        Numbers are left out because another database may have given them. Raises what `read` raises.
+        """
+        name = archive_path(run)
+        found: list[tuple[str, bytes]] = []
+        try:
+            for line in self._verified(run, expected):
+                document = orjson.loads(line)
+                if wanted(document):
+                    found.append((document["id"], line))
+            found.sort()
+            for _, line in found:
+                yield _EVENT.validate_json(line).model_copy(update={"seq": None})
+        except (ValidationError, orjson.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+            raise _unreadable(name) from error
+
+    def digest(self, run: str) -> str:
+        """The hash of a run's archive as it is stored; `BlobMissingError` where there is none."""
+        return hash_bytes(self._driver.read(archive_path(run)))
+
+    def settle(self, run: str) -> None:
+        """Make the name of an archive durable, whose writer may have died before it did."""
+        self._driver.settle([archive_path(run)])
+
+    def _verified(self, run: str, expected: str | None) -> Iterator[bytes]:
+        """The lines of an archive after its header, which is checked, as is the hash of the whole."""
+        name = archive_path(run)
         data = self._driver.read(name)
         if expected is not None and hash_bytes(data) != expected:
             raise BlobCorruptError(
@@ -83,9 +119,8 @@ class ArchiveStore:
         try:
             lines = _lines(data)
             _check_header(name, run, next(lines, b""))
-            for line in lines:
-                yield _EVENT.validate_json(line)
-        except (zstandard.ZstdError, ValidationError, orjson.JSONDecodeError) as error:
+            yield from lines
+        except (zstandard.ZstdError, orjson.JSONDecodeError) as error:
             raise _unreadable(name) from error
 
 

@@ -1,30 +1,32 @@
 """The log of a movie: appending what happened, and finding values and results again. Keeps invariant 3.
 
 A value is put as a blob before the event that names it is appended; blobs that other events name are seen, and made
-live, in the transaction that appends them.
+live, in the transaction that appends them. Streams give the events of compacted runs back from their archives.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 from renku_store import bounds
 from renku_store.clock import Clock, timestamp
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
 from renku_store.metadata.base import MetadataStore, Reader, Writer
+from renku_store.metadata.history import ReadArchive, history, rows_after
 from renku_store.metadata.traces import usable_trace
+from renku_store.metadata.upkeep import KINDS, Selection
 from renku_store.records._base import Json
 from renku_store.records.blob import BlobRef
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace
 from renku_store.records.ids import check_id, check_run_id, revision_number, uuid7
 
-E = TypeVar("E", bound=InputEvent | ArtefactEvent | RunEvent)
-
 _RANDOM_BITS: Final = 74
 _TAIL_BITS: Final = 62
+_AFTER_ALL: Final = "~"
+"""Greater than any id: nothing that is archived came after a revision whose publishing is not in the log."""
 
 
 class IdSource:
@@ -58,7 +60,7 @@ class IdSource:
 
 
 class EventLog:
-    """The events of one movie."""
+    """The events of one movie; `read_archive` gives those of a compacted run."""
 
     def __init__(
         self,
@@ -68,12 +70,14 @@ class EventLog:
         revive: Callable[[Writer, Iterable[str]], None],
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        read_archive: ReadArchive,
     ) -> None:
         self._metadata = metadata
         self._put = put
         self._read = read
         self._revive = revive
         self._clock = clock
+        self._read_archive = read_archive
         self._ids = IdSource(clock, random_bytes)
 
     def new_id(self) -> str:
@@ -163,22 +167,22 @@ class EventLog:
     def latest_input(self, input_id: str, revision: str | None = None) -> InputEvent | None:
         """The newest value of an input, or the one it has in a revision; None where it has none.
 
-        Raises `NotFoundError` for a revision that is not published.
+        Raises `NotFoundError` for a revision that is not published, or has expired.
         """
         with self._metadata.read() as reader:
             if revision is None:
                 return reader.events.latest_input(input_id)
-            return reader.events.input_at(input_id, _booked(reader, revision))
+            return reader.events.input_at(input_id, _kept(reader, revision))
 
     def latest_artefact(self, artefact_id: str, revision: str | None = None) -> ArtefactEvent | None:
         """The newest event that gave an artefact a value, or the one it has in a revision; None where it has none.
 
-        Raises `NotFoundError` for a revision that is not published.
+        Raises `NotFoundError` for a revision that is not published, or has expired.
         """
         with self._metadata.read() as reader:
             if revision is None:
                 return reader.events.latest_artefact(artefact_id)
-            return reader.events.artefact_at(artefact_id, _booked(reader, revision))
+            return reader.events.artefact_at(artefact_id, _kept(reader, revision))
 
     def read_value(self, event: InputEvent) -> Json:
         """The value of an input event, wherever it is kept. Raises what reading a blob raises."""
@@ -207,51 +211,52 @@ class EventLog:
     def stream_inputs(self, since_revision: str | None = None) -> Iterator[InputEvent]:
         """Input events, oldest first; only those appended after a revision was published, if one is named.
 
-        Raises `NotFoundError`, when the first event is asked for, if that revision is not published.
+        Raises, when the first event is asked for, `NotFoundError` if that revision is not published, and what `stream`
+        raises.
         """
-        with self._metadata.read() as reader:
-            after = reader.events.watermarks(_booked(reader, since_revision))[0] if since_revision else 0
-
-        def page(reader: Reader, seq: int) -> list[InputEvent]:
-            return reader.events.inputs_after(seq, bounds.EVENT_PAGE_ROWS)
-
-        yield from self._pages(page, after)
+        for event in history(self._metadata, self._read_archive, self._since("input", since_revision)):
+            if isinstance(event, InputEvent):
+                yield event
 
     def stream_artefacts(self, since_revision: str | None = None) -> Iterator[ArtefactEvent]:
         """Artefact events, oldest first; only those appended after a revision was published, if one is named.
 
-        Raises `NotFoundError`, when the first event is asked for, if that revision is not published.
+        Raises, when the first event is asked for, `NotFoundError` if that revision is not published, and what `stream`
+        raises.
         """
-        with self._metadata.read() as reader:
-            after = reader.events.watermarks(_booked(reader, since_revision))[1] if since_revision else 0
-
-        def page(reader: Reader, seq: int) -> list[ArtefactEvent]:
-            return reader.events.artefacts_after(seq, bounds.EVENT_PAGE_ROWS)
-
-        yield from self._pages(page, after)
+        for event in history(self._metadata, self._read_archive, self._since("artefact", since_revision)):
+            if isinstance(event, ArtefactEvent):
+                yield event
 
     def stream(self, *, run: str | None = None, about: str | None = None, after: int = 0) -> Iterator[Event]:
-        """Events of every kind in the order in which they became durable, from beyond the number `after`.
+        """Events of every kind in the order in which they became durable; only rows from beyond a number `after`.
 
         Only those of one run if `run` is given; only those about one input, artefact, job or run if `about` is; not
-        both. To follow the log, ask again with the `seq` of the last event: none is missed, and none comes twice.
+        both. To follow the log, ask again with the greatest `seq` so far: none is missed, and none comes twice.
+
+        Where runs have been compacted, their events come from the archives, without `seq`, and all events in the order
+        of their ids, which is that of time. Raises `DamageError` where such an archive is gone or damaged.
         """
         if about is not None and run is None and _is_run(about):
             run, about = about, None
+        if run is not None and about is not None:
+            raise ValueError("A stream is of one run or about one id, not both.")
+        kinds = KINDS if about is None else KINDS - {"run"}
+        selection = Selection(kinds, run, about)
+        if after:
+            return rows_after(self._metadata, selection, after)
+        return history(self._metadata, self._read_archive, selection)
 
-        def page(reader: Reader, seq: int) -> list[Event]:
-            return _merged_page(reader, seq, run, about)
-
-        yield from self._pages(page, after)
-
-    def _pages(self, page: Callable[[Reader, int], list[E]], after: int) -> Iterator[E]:
-        while True:
-            with self._metadata.read() as reader:
-                events = page(reader, after)
-            yield from events
-            if len(events) < bounds.EVENT_PAGE_ROWS:
-                return
-            after = _number(events[-1])
+    def _since(self, kind: str, revision: str | None) -> Selection:
+        """Events of one kind; of those that are archived, those that are later than the revision's publishing."""
+        if revision is None:
+            return Selection(frozenset({kind}))
+        with self._metadata.read() as reader:
+            number = _booked(reader, revision)
+            published = reader.upkeep.publishing_event(number)
+            return Selection(
+                frozenset({kind}), after=reader.events.watermarks(number)[0], after_id=published or _AFTER_ALL
+            )
 
 
 def _named_blobs(events: Iterable[Event]) -> list[str]:
@@ -263,18 +268,6 @@ def _named_blobs(events: Iterable[Event]) -> list[str]:
         elif isinstance(event, ArtefactEvent) and event.value is not None and event.value.blob is not None:
             named.append(event.value.blob)
     return named
-
-
-def _merged_page(reader: Reader, seq: int, run: str | None, about: str | None) -> list[Event]:
-    """A page of all three kinds, seen at one moment: what came later has a higher number than all that is in it."""
-    limit = bounds.EVENT_PAGE_ROWS
-    found: list[Event] = [
-        *reader.events.inputs_after(seq, limit, run=run, about=about),
-        *reader.events.artefacts_after(seq, limit, run=run, about=about),
-    ]
-    if about is None:
-        found += reader.events.runs_after(seq, limit, run=run)
-    return sorted(found, key=_number)[:limit]
 
 
 def _number(event: InputEvent | ArtefactEvent | RunEvent) -> int:
@@ -292,5 +285,17 @@ def _is_run(text: str) -> bool:
 def _booked(reader: Reader, revision: str) -> int:
     number = revision_number(revision)
     if reader.revisions.get(number) is None:
-        raise NotFoundError(f"{revision} is not published.", hint="`renku-store log` lists the revisions.")
+        raise NotFoundError(
+            f"{revision} is not published, or was damaged when the index was made.",
+            hint="`renku-store log` lists the revisions; `renku-store rebuild` takes in one that was restored.",
+        )
+    return number
+
+
+def _kept(reader: Reader, revision: str) -> int:
+    """The number of a published revision whose values can still be told."""
+    number = _booked(reader, revision)
+    row = reader.revisions.get(number)
+    if row is not None and row.expired:
+        raise NotFoundError(f"{revision} has expired.", hint="`renku-store log` lists the revisions.")
     return number

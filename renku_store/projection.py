@@ -30,7 +30,7 @@ def fold_artefacts(
                 produced_by=event.producer,
                 job=event.job,
                 signature=event.signature,
-                edited_by=event.edited_by if event.status == "edited" else None,
+                edited_by=event.edited_by if event.status in {"edited", "chosen"} else None,
             )
     return artefacts
 

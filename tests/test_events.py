@@ -33,7 +33,18 @@ class Bench:
         self.blobs: dict[str, bytes] = {}
         self.revived: list[str] = []
         self.moment = datetime(2026, 3, 4, 5, 6, 7, 890_000, UTC)
-        self.log = EventLog(self.metadata, self.put, self.blobs.__getitem__, self.revive, self, os.urandom)
+        self.log = EventLog(
+            self.metadata,
+            self.put,
+            self.blobs.__getitem__,
+            self.revive,
+            self,
+            os.urandom,
+            read_archive=self.read_archive,
+        )
+
+    def read_archive(self, run: str, archive: str, wanted: object) -> Iterator[Event]:
+        raise AssertionError(f"nothing is compacted here, and the archive {archive} of {run} is not there: {wanted}")
 
     def put(self, data: bytes) -> BlobRef:
         with self.metadata.read() as reader:

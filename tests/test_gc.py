@@ -26,6 +26,7 @@ from renku_store import (
     StoreUnavailableError,
     abandon,
     collect,
+    compact,
     hash_bytes,
     open_store,
     run_movie,
@@ -594,3 +595,23 @@ def test_a_missing_artefact_is_no_reason_to_stop(movie: Movie) -> None:
     assert not movie.blobs.has(waste)
     with pytest.raises(BlobMissingError):
         movie.blobs.read(named)
+
+
+def test_after_a_compaction_a_dry_run_still_says_what_a_blob_was(tmp_path: Path) -> None:
+    """The rows have left; the archive of the abandoned run tells."""
+    with open_store(tmp_path) as store:
+        movie = store.create_movie("film")
+        run = movie.events.new_id()
+        token = movie.leases.start(run, base_revision=None, edits_through=0)
+        movie.events.append_many(
+            [artefact_event(movie, "a.out", LONG, run=run), artefact_event(movie, "a.out", "b", run=run)]
+        )
+        movie.leases.release(token)
+        abandon(movie, run)
+        before = collect(movie, grace_seconds=0, dry_run=True).blobs
+        assert compact(movie).rows
+        blobs = collect(movie, grace_seconds=0, dry_run=True).blobs
+        assert blobs is not None
+        assert [(blob.kind, blob.id, blob.run) for blob in blobs] == [("artefact", "a.out", run)]
+        assert before is not None
+        assert blobs[0].cost == before[0].cost == 0.5

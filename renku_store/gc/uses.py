@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,6 +12,7 @@ from renku_store import bounds
 from renku_store.errors import StoreError
 from renku_store.gc.reports import CollectedBlob
 from renku_store.movie import Movie
+from renku_store.records.events import ArtefactEvent, Event, InputEvent
 from renku_store.records.manifest import ManifestArtefact
 
 _PAGE = TypeAdapter(dict[str, ManifestArtefact])
@@ -40,10 +42,41 @@ def last_uses(movie: Movie, blobs: Mapping[str, int]) -> list[CollectedBlob]:
         if len(page) < bounds.EVENT_PAGE_ROWS:
             break
         seq = page[-1].seq
-    unexplained = {digest: size for digest, size in blobs.items() if digest not in found}
-    if unexplained:
-        found.update(_planned(movie, unexplained))
+    for explain in (_archived, _planned):
+        unexplained = {digest: size for digest, size in blobs.items() if digest not in found}
+        if unexplained:
+            found.update(explain(movie, unexplained))
     return [found.get(digest) or _by_content(movie, digest, size) for digest, size in sorted(blobs.items())]
+
+
+def _archived(movie: Movie, blobs: Mapping[str, int]) -> dict[str, CollectedBlob]:
+    """Events whose rows have left by compaction are in the archives of their runs."""
+    found: dict[str, CollectedBlob] = {}
+    with movie.metadata.read() as reader:
+        compacted = reader.upkeep.compacted()
+        revisions = {record.run: record.revision for record in reader.runs.list()} if compacted else {}
+
+    def wanted(event: Mapping[str, Any]) -> bool:
+        return event.get("blob") in blobs or (event.get("value") or {}).get("blob") in blobs
+
+    for run in compacted:
+        with suppress(StoreError):  # the archive of an expired revision may be gone: then nothing tells
+            for event in movie.archives.in_order(run.run, run.hash, wanted):
+                use = _use(event)
+                if use is not None:
+                    revision = revisions.get(run.run)
+                    found[use.hash] = use.model_copy(update={"bytes": blobs[use.hash], "revision": revision})
+    return found
+
+
+def _use(event: Event) -> CollectedBlob | None:
+    """What an event says of the blob that it names; None where it names none."""
+    if isinstance(event, InputEvent) and event.blob is not None:
+        return CollectedBlob(hash=event.blob, bytes=0, kind="input", id=event.input, run=event.run)
+    if isinstance(event, ArtefactEvent) and event.value is not None and event.value.blob is not None:
+        digest = event.value.blob
+        return CollectedBlob(hash=digest, bytes=0, kind="artefact", id=event.artefact, run=event.run, cost=event.cost)
+    return None
 
 
 def _planned(movie: Movie, blobs: Mapping[str, int]) -> dict[str, CollectedBlob]:

@@ -12,6 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from renku_store.metadata.checks import CheckReads, CheckWrites
+from renku_store.metadata.retirement import Retirement
+from renku_store.metadata.upkeep import Space, UpkeepReading, UpkeepWriting
+from renku_store.metadata.values import BlobSpan as BlobSpan
 from renku_store.metadata.values import BlobUse as BlobUse
 from renku_store.metadata.values import Intent as Intent
 from renku_store.metadata.values import RevisionRow as RevisionRow
@@ -259,6 +263,10 @@ class RevisionReads(Protocol):
         """Every intent."""
         ...
 
+    def blob_spans(self, after: tuple[str, int], limit: int) -> builtins.list[BlobSpan]:
+        """Which revisions name which blobs: spans beyond (hash, first revision), in that order, at most `limit`."""
+        ...
+
 
 class RevisionWrites(RevisionReads, Protocol):
     """Booking."""
@@ -292,8 +300,12 @@ class RevisionWrites(RevisionReads, Protocol):
         """
         ...
 
+    def take(self, ids: Iterable[str]) -> None:
+        """Let movie-wide events be pending no longer, which a revision took that cannot tell which those are."""
+        ...
 
-class Reader(Protocol):
+
+class Reader(UpkeepReading, Protocol):
     """One moment of the store."""
 
     @property
@@ -316,12 +328,17 @@ class Reader(Protocol):
         """Revisions and intents."""
         ...
 
+    @property
+    def checks(self) -> CheckReads:
+        """The tables held against each other."""
+        ...
+
     def now_ms(self) -> int:
         """The database's clock, Unix milliseconds."""
         ...
 
 
-class Writer(Protocol):
+class Writer(UpkeepWriting, Protocol):
     """The one writer of a moment; it also reads."""
 
     @property
@@ -344,12 +361,22 @@ class Writer(Protocol):
         """Revisions and intents."""
         ...
 
+    @property
+    def checks(self) -> CheckWrites:
+        """The tables held against each other."""
+        ...
+
+    @property
+    def retirement(self) -> Retirement:
+        """What old runs leave."""
+        ...
+
     def now_ms(self) -> int:
         """The database's clock, Unix milliseconds."""
         ...
 
 
-class MetadataStore(Protocol):
+class MetadataStore(Space, Protocol):
     """Transactions over the tables; safe to use from many threads."""
 
     @property

@@ -45,3 +45,16 @@ class BlobUse:
     run: str | None
     revision: str | None
     cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSpan:
+    """A blob that every revision from `first` through `last` (None: still) names; `stored_size` is bytes on the disk.
+
+    A blob that was left out for a while has several spans. The size is 0 where nobody has seen the object.
+    """
+
+    hash: str
+    first: int
+    last: int | None
+    stored_size: int

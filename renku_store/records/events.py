@@ -15,7 +15,16 @@ from renku_store.records.manifest import ArtefactValue
 
 ArtefactStatus = Literal["succeeded", "kept", "reused", "failed", "edited", "edit-undone", "chosen"]
 RunEventKind = Literal[
-    "planned", "started", "resumed", "rebased", "published", "unchanged", "failed", "interrupted", "abandoned"
+    "planned",
+    "started",
+    "resumed",
+    "rebased",
+    "rollback",
+    "published",
+    "unchanged",
+    "failed",
+    "interrupted",
+    "abandoned",
 ]
 
 

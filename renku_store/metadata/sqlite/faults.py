@@ -11,6 +11,8 @@ import apsw
 
 from renku_store.errors import DamageError, StoreError, StoreUnavailableError
 
+PARTS: Final = ("", "-wal", "-shm", "-journal")
+"""What may lie beside a database, and is one with it: the ends of the names."""
 _WRITE_LOCK_BYTE: Final = "120"
 """The byte of the `-shm` file that SQLite locks for its one writer (its file format, "WAL-index locks")."""
 
@@ -34,7 +36,12 @@ def named_error(error: apsw.Error, path: Path, waited_seconds: float) -> StoreEr
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return DamageError(
             f"{path.name} is damaged.",
-            hint=f"Move {path.name}* out of {path.parent}: what was published comes back from the objects.",
+            hint=f"`renku-store rebuild` makes {path.name} anew: what was published comes back from the objects.",
+        )
+    if isinstance(error, apsw.CantOpenError) and (taken := folder_in_the_way(path)):
+        return DamageError(
+            f"{taken} is a folder, not a file.",
+            hint=f"`renku-store rebuild` moves it to quarantine/ and makes {path.name} anew from the objects.",
         )
     if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
         return StoreUnavailableError(
@@ -51,6 +58,12 @@ def named_error(error: apsw.Error, path: Path, waited_seconds: float) -> StoreEr
             f"Reading or writing {path} failed; nothing of the change was kept.", hint=f"The system says: {error}."
         )
     return None
+
+
+def folder_in_the_way(path: Path) -> str:
+    """The name of a folder that stands where a file of the database has to be; empty where there is none."""
+    parts = (Path(f"{path}{part}") for part in PARTS)
+    return next((part.name for part in parts if part.is_dir()), "")
 
 
 def _locked(path: Path, waited_seconds: float) -> StoreUnavailableError:

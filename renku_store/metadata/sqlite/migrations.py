@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +47,10 @@ def schema_is_current(connection: apsw.Connection, name: str, steps: Sequence[Mi
     """
     version = int(connection.pragma("user_version"))
     if connection.pragma("application_id") not in {0, APPLICATION_ID} or (version == 0 and _has_tables(connection)):
-        raise UnsupportedFormatError(f"{name} is a database of another program.", hint="Choose another folder.")
+        raise UnsupportedFormatError(
+            f"{name} is a database of another program.",
+            hint=f"Choose another folder; or `renku-store rebuild` puts it aside and makes {name} anew.",
+        )
     if version > len(steps):
         raise UnsupportedFormatError(
             f"{name} has schema {version}, written by a newer renku-store; this one knows up to {len(steps)}.",
@@ -56,18 +59,24 @@ def schema_is_current(connection: apsw.Connection, name: str, steps: Sequence[Mi
     return version == len(steps)
 
 
-def migrate(connection: apsw.Connection, name: str, steps: Sequence[Migration]) -> None:
+def migrate(
+    connection: apsw.Connection, name: str, steps: Sequence[Migration], epoch: Callable[[], int] | None = None
+) -> None:
     """Run the missing steps in one exclusive transaction; does nothing where none is missing.
 
-    Of many processes that try at once, one does it and the others find it done.
+    Of many processes that try at once, one does it and the others find it done. `epoch` is asked for the epoch of a
+    new database; without it, that is the present time.
     """
     if schema_is_current(connection, name, steps):
         return
     connection.execute("BEGIN EXCLUSIVE")
     try:
         if not schema_is_current(connection, name, steps):
-            for missing in steps[connection.pragma("user_version") :]:
+            version = int(connection.pragma("user_version"))
+            for missing in steps[version:]:
                 _run(connection, missing.sql)
+            if version == 0 and epoch is not None:
+                connection.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch(),))
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", len(steps))
         with step("database schema"):

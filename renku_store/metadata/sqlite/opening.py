@@ -36,14 +36,16 @@ def open_sqlite(
     *,
     read_only: bool = False,
     lock: Callable[[], AbstractContextManager[None]] | None = None,
+    epoch: Callable[[], int] | None = None,
     busy_seconds: float = bounds.BUSY_MAX_SECONDS,
     migrations: Sequence[Migration] | None = None,
 ) -> SqliteMetadata:
     """Open the database file at `path`, creating or upgrading it if need be; `Path(":memory:")` keeps it in memory.
 
     Writers of all processes queue on `lock`, which names its holder when it gives up; behind it, locks of foreign
-    programs are waited for, `busy_seconds` at most. With `read_only`, nothing at all is written beside the file: it is
-    read in place if it is at rest, else from a private copy that goes with `close`.
+    programs are waited for, `busy_seconds` at most. `epoch` gives that of a database that is made here. With
+    `read_only`, nothing at all is written beside the file: it is read in place if it is at rest, else from a private
+    copy that goes with `close`.
 
     Raises `StoreUnavailableError` where the file cannot be opened or stays locked, `DamageError` where it is not a
     database any more, `UnsupportedFormatError` where a newer version or another program wrote it.
@@ -55,12 +57,16 @@ def open_sqlite(
         if read_only:
             return _open_for_reading(path, patience, steps)
         queue = lock or nullcontext
-        connection = _open_for_writing(path, patience, steps, queue)
+        connection = _open_for_writing(path, patience, steps, queue, epoch)
         return SqliteMetadata(connection, path, patience, lock=queue)
 
 
 def _open_for_writing(
-    path: Path, patience: Patience, steps: Sequence[Migration], queue: Callable[[], AbstractContextManager[None]]
+    path: Path,
+    patience: Patience,
+    steps: Sequence[Migration],
+    queue: Callable[[], AbstractContextManager[None]],
+    epoch: Callable[[], int] | None = None,
 ) -> apsw.Connection:
     # As a URI, because a path need not be UTF-8 and SQLite's own form of it must.
     name = MEMORY if str(path) == MEMORY else file_uri(path, "mode=rwc")
@@ -72,7 +78,8 @@ def _open_for_writing(
                 schema_is_current(connection, path.name, steps)
                 with step("database journal"):
                     write_durably(connection, patience)
-                migrate(connection, path.name, steps)
+                    connection.pragma("user_version")  # the first look after the switch makes the log
+                migrate(connection, path.name, steps, epoch)
         write_durably(connection, patience)
     except BaseException:
         _close(connection)

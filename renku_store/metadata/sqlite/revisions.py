@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import apsw
 
 from renku_store.errors import ManifestConflictError, RevisionExistsError
-from renku_store.metadata.base import Intent, RevisionRow
+from renku_store.metadata.base import BlobSpan, Intent, RevisionRow
 from renku_store.metadata.sqlite.rows import Row, all_rows, json_list, to_bytes, to_hex
 from renku_store.records.ids import revision_name
 
@@ -59,6 +60,11 @@ OPEN_BLOBS: Final = (
     "INSERT INTO manifest_blobs (hash, first) SELECT DISTINCT unhex(j.value), ?2 FROM json_each(?1) AS j"
     " WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs AS m WHERE m.hash = unhex(j.value) AND m.last IS NULL)"
 )
+BLOB_SPANS: Final = (
+    "SELECT lower(hex(m.hash)), m.first, m.last, coalesce(b.stored_size, 0)"
+    " FROM manifest_blobs AS m LEFT JOIN blobs AS b ON b.hash = m.hash"
+    " WHERE (m.hash, m.first) > (?, ?) ORDER BY m.hash, m.first LIMIT ?"
+)
 
 
 class RevisionTables:
@@ -78,6 +84,11 @@ class RevisionTables:
     def intents(self) -> list[Intent]:
         """Every intent."""
         return [Intent(row[0], row[1], row[2].hex(), row[3]) for row in all_rows(self._db.execute(INTENTS))]
+
+    def blob_spans(self, after: tuple[str, int], limit: int) -> builtins.list[BlobSpan]:
+        """Which revisions name which blobs: spans beyond (hash, first revision), in that order, at most `limit`."""
+        bindings = (bytes.fromhex(after[0]), after[1], limit)
+        return [BlobSpan(*row) for row in all_rows(self._db.execute(BLOB_SPANS, bindings))]
 
     def put_intent(self, intent: Intent) -> None:
         """Record what a run is about to publish; replaces an earlier intent of the same run."""
@@ -116,7 +127,7 @@ class RevisionTables:
         if newest is not None and newest.number > row.number:
             raise RevisionExistsError(
                 f"{revision_name(row.number)} cannot be booked after {revision_name(newest.number)}.",
-                hint="Move metadata.db* out of the movie: what is published is indexed anew from the objects.",
+                hint="`renku-store rebuild` indexes what is published anew, from the objects.",
             )
         self._db.execute(
             ADD,
@@ -130,12 +141,16 @@ class RevisionTables:
             ADD_ARTEFACT, [(key, row.number, to_bytes(value), row.run) for key, value in artefacts.items()]
         )
         self._db.execute(POINT_PRIVATE_INPUTS, (row.run,))
-        ids = json_list(taken)
-        self._db.execute(TAKE_INPUTS, (ids,))
-        self._db.execute(TAKE_ARTEFACTS, (ids,))
+        self.take(taken)
         digests = json_list(blobs)
         self._db.execute(CLOSE_BLOBS, (digests, 0 if newest is None else newest.number))
         self._db.execute(OPEN_BLOBS, (digests, row.number))
+
+    def take(self, ids: Iterable[str]) -> None:
+        """Let movie-wide events be pending no longer."""
+        given = json_list(ids)
+        self._db.execute(TAKE_INPUTS, (given,))
+        self._db.execute(TAKE_ARTEFACTS, (given,))
 
     def list(self, *, before: int | None = None, limit: int) -> list[RevisionRow]:
         """Booked revisions, newest first, below `before`."""
@@ -149,7 +164,7 @@ def _refuse_other(booked: RevisionRow, row: RevisionRow) -> None:
             f"{revision_name(row.number)} is booked as {booked.hash}, not as {row.hash}.",
             expected=row.hash,
             actual=booked.hash,
-            hint="Move metadata.db* out of the movie: what is published is indexed anew from the objects.",
+            hint="`renku-store rebuild` indexes what is published anew, from the objects.",
         )
 
 

@@ -17,15 +17,22 @@ from typing import Final
 import apsw
 
 from renku_store.durability import step
-from renku_store.errors import StoreUnavailableError
+from renku_store.errors import DamageError, StoreUnavailableError
 from renku_store.metadata.sqlite.appending import EventTables
 from renku_store.metadata.sqlite.blobs import BlobTable
+from renku_store.metadata.sqlite.checks import CheckTables
+from renku_store.metadata.sqlite.compacting import UpkeepTables
 from renku_store.metadata.sqlite.connection import Patience
 from renku_store.metadata.sqlite.faults import named_error, named_errors
+from renku_store.metadata.sqlite.retirement import RetirementTables
 from renku_store.metadata.sqlite.revisions import RevisionTables
 from renku_store.metadata.sqlite.runs import RunTables
+from renku_store.metadata.sqlite.space import database_bytes, give_back
 
 EPOCH: Final = "SELECT value FROM meta WHERE key = 'epoch'"
+_READ: Final = "BEGIN"
+_WRITE: Final = "BEGIN IMMEDIATE"
+_NOT_DURABLE: Final = nullcontext()
 NOW: Final = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 
 
@@ -58,6 +65,21 @@ class Transaction:
         """Revisions and intents."""
         return self._tables().revisions
 
+    @property
+    def checks(self) -> CheckTables:
+        """The tables held against each other."""
+        return self._tables().checks
+
+    @property
+    def retirement(self) -> RetirementTables:
+        """What old runs leave."""
+        return self._tables().retirement
+
+    @property
+    def upkeep(self) -> UpkeepTables:
+        """Compaction and statistics."""
+        return self._tables().upkeep
+
     def now_ms(self) -> int:
         """The database's clock, Unix milliseconds."""
         return int(self._tables().connection.execute(NOW).get)
@@ -66,6 +88,13 @@ class Transaction:
         if not self.open:
             raise RuntimeError("This transaction has ended.")
         return self._store
+
+
+def _epoch(connection: apsw.Connection, path: Path) -> int:
+    found = connection.execute(EPOCH).get
+    if not isinstance(found, int):
+        raise DamageError(f"{path.name} is damaged: it has no epoch.", hint="`renku-store rebuild` makes it anew.")
+    return found
 
 
 class SqliteMetadata:
@@ -88,6 +117,9 @@ class SqliteMetadata:
         self.blobs = BlobTable(connection)
         self.runs = RunTables(connection)
         self.revisions = RevisionTables(connection)
+        self.retirement = RetirementTables(connection)
+        self.checks = CheckTables(connection)
+        self.upkeep = UpkeepTables(connection)
         self._patience = patience
         self._lock = lock
         self._cleanup = cleanup
@@ -97,7 +129,7 @@ class SqliteMetadata:
         self._writers_turn = threading.Lock()
         self._current: Transaction | None = None
         self._owner: int | None = None
-        self._epoch = int(connection.execute(EPOCH).get)
+        self._epoch = _epoch(connection, path)
 
     @property
     def epoch(self) -> int:
@@ -115,7 +147,7 @@ class SqliteMetadata:
             if self._current is not None:
                 yield self._current
                 return
-            with self._begun("BEGIN") as transaction:
+            with self._begun(_READ) as transaction:
                 yield transaction
 
     @contextmanager
@@ -130,8 +162,23 @@ class SqliteMetadata:
             raise StoreUnavailableError(f"{self.path} was opened for reading only.", hint="Open the root for writing.")
         if self._owner == threading.get_ident():
             raise RuntimeError("A write transaction cannot begin within another transaction.")
-        with self._turn(), self._lock(), self._connection_lock, self._begun("BEGIN IMMEDIATE") as transaction:
+        with self._turn(), self._lock(), self._connection_lock, self._begun(_WRITE) as transaction:
             yield transaction
+
+    def disk_bytes(self) -> int:
+        """Bytes that the database takes on the disk now, its log included."""
+        self._refuse_unusable()
+        with self._connection_lock:
+            return database_bytes(self.connection, self.path)
+
+    def reclaim(self, *, rewrite: bool) -> None:
+        """Cut the log; with `rewrite`, rewrite the database where more than a quarter of its pages are free.
+
+        What keeps it from being done, such as a reader or a full disk, is no error.
+        """
+        self._refuse_unusable()
+        with self._turn(), self._lock(), self._connection_lock, named_errors(self.path, self._patience.seconds):
+            give_back(self.connection, self._patience, rewrite=rewrite)
 
     def close(self) -> None:
         """Let go of the store; again is no harm. In a process forked from the opener's, nothing is touched."""
@@ -167,7 +214,7 @@ class SqliteMetadata:
         self._current, self._owner = transaction, threading.get_ident()
         try:
             yield transaction
-            with step("database commit"):
+            with step("database commit") if statement is _WRITE else _NOT_DURABLE:
                 self.connection.execute("COMMIT")
         except apsw.Error as error:
             named = named_error(error, self.path, self._patience.seconds)

@@ -1,0 +1,82 @@
+"""How much there is: sums over the index, without reading a manifest or an event."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import apsw
+
+from renku_store.metadata.sqlite.rows import all_rows
+from renku_store.metadata.upkeep import BlobTotals, Growth
+
+# `before` counts the kept revisions below a number, so that a difference of two says how many are in a span. Of a value
+# that no event tells of, the table of blobs knows the size.
+LOGICAL: Final = """
+WITH counted AS MATERIALIZED (
+    SELECT number, sum(1 - expired) OVER (ORDER BY number) - (1 - expired) AS before FROM revisions
+), entries AS (
+    SELECT artefact, hash, seq, revision, lead(revision) OVER (PARTITION BY artefact ORDER BY revision) AS until
+    FROM revision_artefacts
+)
+SELECT coalesce(sum(n.until IS NULL), 0),
+    coalesce(sum(
+        coalesce(e.size, (SELECT b.size FROM blobs AS b WHERE b.hash = n.hash), 0)
+        * (coalesce(t.before, (SELECT sum(1 - expired) FROM revisions)) - f.before)
+    ), 0)
+FROM entries AS n
+CROSS JOIN counted AS f ON f.number = n.revision
+LEFT JOIN counted AS t ON t.number = n.until
+LEFT JOIN artefact_events AS e ON e.seq = n.seq
+WHERE n.hash IS NOT NULL
+"""
+GROWTH: Final = """
+SELECT m.first, sum(b.size), sum(b.stored_size)
+FROM (SELECT hash, min(first) AS first FROM manifest_blobs GROUP BY hash) AS m
+CROSS JOIN blobs AS b ON b.hash = m.hash
+WHERE b.state <> 'deleting'
+GROUP BY m.first ORDER BY m.first
+"""
+_KEPT: Final = """EXISTS (
+    SELECT 1 FROM manifest_blobs AS m CROSS JOIN revisions AS v
+    WHERE m.hash = b.hash AND v.expired = 0 AND v.number >= m.first AND (m.last IS NULL OR v.number <= m.last)
+)"""
+BLOBS: Final = (
+    "SELECT count(*), coalesce(sum(b.size), 0), coalesce(sum(b.stored_size), 0) FROM blobs AS b"
+    " WHERE b.state <> 'deleting'"
+)
+UNNAMED: Final = f"{BLOBS} AND NOT {_KEPT}"
+# The cost of a call is written at the first of its results; where that row has left, the trace still tells.
+SPENT: Final = """
+SELECT coalesce((SELECT sum(cost) FROM artefact_events), 0) + coalesce((
+    SELECT sum(t.cost) FROM traces AS t
+    WHERE t.cost <> 0 AND t.result NOT IN (
+        SELECT e.result FROM artefact_events AS e WHERE e.cost IS NOT NULL AND e.result IS NOT NULL
+    )
+), 0)
+"""
+
+
+class Measuring:
+    """The sums that statistics are made of."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def logical_size(self) -> tuple[int, int]:
+        """The number of artefacts in the newest revision, and the bytes of all artefacts in all kept revisions."""
+        row: Any = self._connection.execute(LOGICAL).fetchone()
+        return row[0], row[1]
+
+    def growth(self) -> list[Growth]:
+        """What each revision brought, for those that brought blobs that are still there, oldest first."""
+        return [Growth(*row) for row in all_rows(self._connection.execute(GROWTH))]
+
+    def blob_totals(self) -> tuple[BlobTotals, BlobTotals]:
+        """All blobs that have a row, and those of them that no kept revision names."""
+        every: Any = self._connection.execute(BLOBS).fetchone()
+        unnamed: Any = self._connection.execute(UNNAMED).fetchone()
+        return BlobTotals(*every), BlobTotals(*unnamed)
+
+    def spent(self) -> float:
+        """What all producer calls took, in US dollars, published or not, as far as the index knows."""
+        return float(self._connection.execute(SPENT).get)
