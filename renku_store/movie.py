@@ -20,6 +20,7 @@ from renku_store.errors import (
     ManifestConflictError,
     NotFoundError,
     RevisionExistsError,
+    StoreError,
 )
 from renku_store.events import EventLog
 from renku_store.hashing import exact_numbers, parse_json
@@ -39,6 +40,7 @@ from renku_store.records.manifest import (
     ManifestStub,
 )
 from renku_store.records.run import LeaseToken, RunRecord
+from renku_store.tags import TagStore, check_tag_name
 
 _SHORT_REVISION = re.compile(r"(?:rev-)?0*([1-9]\d{0,11})")
 
@@ -54,6 +56,7 @@ class ManifestService:
         manifests: ManifestStore,
         committer: Committer,
         clock: Clock,
+        tags: TagStore,
     ) -> None:
         self._movie = movie
         self._metadata = metadata
@@ -61,6 +64,7 @@ class ManifestService:
         self._manifests = manifests
         self._committer = committer
         self._clock = clock
+        self._tags = tags
 
     def current(self) -> tuple[Manifest, str] | None:
         """The newest revision and its hash, or None before the first."""
@@ -75,30 +79,53 @@ class ManifestService:
         return current
 
     def load(self, revision: str) -> Manifest:
-        """A revision (`rev-0003`, `3` or `latest`), verified; `NotFoundError` names the newest where there is none."""
+        """A revision, by any name that `resolve` takes, verified; `NotFoundError` where it is none or has expired."""
         return self.load_with_hash(revision)[0]
 
     def load_with_hash(self, revision: str) -> tuple[Manifest, str]:
         """A revision and the hash of its manifest."""
         return self._load(revision_number(self.resolve(revision)))
 
+    def entry(self, revision: str) -> tuple[Manifest | ManifestStub, str]:
+        """A revision, or the stub of one that has expired, verified, and the hash of its manifest."""
+        number = revision_number(self.resolve(revision))
+        return self._manifests.entry(number, self._expected(number))
+
     def resolve(self, name: str) -> str:
-        """The revision meant by `latest`, `rev-0003`, `rev-3` or `3`; `NotFoundError` if there is none."""
+        """The revision meant by `latest`, `rev-0003`, `rev-3`, `3` or a tag; `NotFoundError` if there is none.
+
+        It may be in the trash, or expired for good.
+        """
+        number = self.number(name)
+        if not self._manifests.exists(number):
+            raise _missing(number)
+        return revision_name(number)
+
+    def number(self, name: str) -> int:
+        """What `resolve` says, as a number, and without a look at its manifest: that may be missing."""
         newest = self._manifests.newest()
         if name == "latest":
             if not newest:
                 self.load_current()
-            return revision_name(newest)
+            return newest
         match = _SHORT_REVISION.fullmatch(name)
-        if match is None:
-            raise InvalidIdError(f"{name[:64]!a} is not a revision.", hint="Use rev-0001 and so on, or latest.")
-        number = int(match[1])
-        if number < newest and not self._manifests.exists(number):
-            raise _missing(number)
+        number = self._tagged(name) if match is None else int(match[1])
         if number > newest:
             known = f"The newest is {revision_name(newest)}." if newest else "There is none yet: `renku-store run`."
             raise NotFoundError(f"The movie {self._movie} has no revision {revision_name(number)}.", hint=known)
-        return revision_name(number)
+        return number
+
+    def _tagged(self, name: str) -> int:
+        """The revision that a tag names; `InvalidIdError` where there is no such tag."""
+        try:
+            tag = self._tags.get(check_tag_name(name))
+        except InvalidIdError:
+            tag = None
+        if tag is None:
+            near = difflib.get_close_matches(name[:128], self._tags.names(), n=3, cutoff=0.5)
+            hint = f"Did you mean the tag {' or '.join(near)}?" if near else "Use rev-0001 and so on, latest, or a tag."
+            raise InvalidIdError(f"{name[:64]!a} is not a revision.", hint=hint)
+        return revision_number(tag.revision)
 
     def revisions(self) -> Iterator[tuple[Manifest, str]]:
         """Every revision that has not expired, with its hash, newest first; each is verified against the one after."""
@@ -221,7 +248,10 @@ def _missing(number: int) -> BlobMissingError:
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """One movie, opened. `read_only` movies have neither a write side nor pending edits."""
+    """One movie, opened. `read_only` movies have neither a write side nor pending edits.
+
+    `problem`: why the database of a movie that is examined cannot be read; an empty one stands in for it.
+    """
 
     id: str
     root: str
@@ -234,9 +264,11 @@ class Movie:
     archives: ArchiveStore
     leases: RunLeases
     committer: Committer
+    tags: TagStore
     clock: Clock
     read_only: bool
     closing: Callable[[], None]
+    problem: StoreError | None = None
 
     def artefact(self, artefact_id: str, revision: str = "latest") -> ManifestArtefact:
         """An artefact as a revision holds it; `NotFoundError` with the nearest names where it does not.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from renku_store.errors import StoreUnavailableError
 from renku_store.metadata.base import MetadataStore, Reader, Writer
@@ -29,11 +29,17 @@ class DeferredMetadata:
         with self._store().read() as reader:
             yield reader
 
-    @contextmanager
-    def write(self) -> Iterator[Writer]:
+    def write(self) -> AbstractContextManager[Writer]:
         """Nothing can be written: `StoreUnavailableError`."""
-        raise StoreUnavailableError("The movie was opened for reading only.", hint="Open the root for writing.")
-        yield
+        raise _read_only()
+
+    def disk_bytes(self) -> int:
+        """What is made takes memory, and no disk."""
+        return 0
+
+    def reclaim(self) -> None:
+        """Nothing can be given back: `StoreUnavailableError`."""
+        raise _read_only()
 
     def close(self) -> None:
         """Let go of what was made, if it was."""
@@ -46,3 +52,7 @@ class DeferredMetadata:
             if self._made is None:
                 self._made = self._make()
             return self._made
+
+
+def _read_only() -> StoreUnavailableError:
+    return StoreUnavailableError("The movie was opened for reading only.", hint="Open the root for writing.")

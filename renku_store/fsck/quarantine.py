@@ -1,0 +1,57 @@
+"""Damaged and foreign bytes out of the way, never lost: `quarantine/` keeps them until a person removes them."""
+
+from __future__ import annotations
+
+from renku_store.drivers.base import Driver
+from renku_store.errors import BlobMissingError, DamageError
+from renku_store.fsck.verifying import faults, stored
+from renku_store.movie import Movie
+from renku_store.records.blob import blob_path
+
+
+def move_blob(movie: Movie, digest: str) -> list[str]:
+    """Move the wrong ones of a blob's objects away, and say of the blob what is then true; gives what was moved.
+
+    Looked at once more under the write lock (invariant 8).
+    """
+    moved: list[str] = []
+    with movie.metadata.write() as writer:
+        for encoding in faults(movie.driver, digest):
+            path = blob_path(digest, encoding)
+            if movie.driver.move(path, f"quarantine/{path.rpartition('/')[2]}-{writer.now_ms():x}"):
+                moved.append(path)
+        if moved:
+            writer.blobs.forget([digest])
+            writer.checks.forget_verified([digest])
+            if stored(movie.driver, digest):
+                movie.blobs.revive(writer, [digest])
+    return moved
+
+
+def mend_row(movie: Movie, digest: str) -> str | None:
+    """Let the row of a blob say what is there; gives what was done."""
+    with movie.metadata.write() as writer:
+        row = writer.blobs.get([digest]).get(digest)
+        writer.blobs.forget([digest])
+        if not stored(movie.driver, digest):
+            return "its row is forgotten, as it is missing" if row is not None else None
+        try:
+            movie.blobs.revive(writer, [digest])
+        except DamageError:
+            return None
+        return "its row says what is there"
+
+
+def move_away(driver: Driver, name: str, now_ms: int) -> bool:
+    """Move any object away, under its own name below a folder of this moment."""
+    return driver.move(name, f"quarantine/{now_ms:x}/{name}")
+
+
+def replace(driver: Driver, name: str, data: bytes, now_ms: int) -> None:
+    """Put right bytes in the place of wrong ones at once, so that the name is never free; the wrong ones are kept."""
+    try:
+        driver.create(f"quarantine/{now_ms:x}/{name}", driver.read(name))
+    except BlobMissingError:
+        driver.create(name, data)
+        return
+    driver.replace(name, data)

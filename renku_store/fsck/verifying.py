@@ -1,0 +1,92 @@
+"""Whether the bytes of one object are what its name says, in constant memory. What invariant 1 means to a check."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+import zstandard
+from blake3 import blake3
+
+from renku_store import bounds
+from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, VerifiedSource, frame_size
+from renku_store.drivers.base import Driver
+from renku_store.errors import BlobCorruptError, BlobMissingError, StoreUnavailableError
+from renku_store.records.blob import Encoding, blob_path
+
+ENCODINGS: Final[tuple[Encoding, ...]] = ("raw", "zstd")
+
+
+def fault(driver: Driver, digest: str, encoding: Encoding) -> str | None:
+    """What is wrong with an object, as the end of a sentence; None where its content has the hash that names it.
+
+    Raises `BlobMissingError` where it is not there (any more).
+    """
+    try:
+        return _fault_raw(driver, digest) if encoding == "raw" else _fault_packed(driver, digest)
+    except BlobCorruptError as error:
+        return error.message.partition(" is damaged: ")[2].rstrip(".")
+    except zstandard.ZstdError as error:
+        return f"its frame cannot be read ({error})"
+    except StoreUnavailableError as error:
+        return f"it cannot be read ({error.message.rstrip('.')})"
+
+
+def stored(driver: Driver, digest: str) -> dict[Encoding, int]:
+    """The objects there are of a blob, with their sizes in bytes."""
+    found: dict[Encoding, int] = {}
+    for encoding in ENCODINGS:
+        status = driver.stat(blob_path(digest, encoding))
+        if status is not None:
+            found[encoding] = status.size
+    return found
+
+
+def faults(driver: Driver, digest: str) -> dict[Encoding, str]:
+    """The objects of a blob that are wrong, with what is wrong; looks at every one there is."""
+    found: dict[Encoding, str] = {}
+    for encoding in ENCODINGS:
+        try:
+            wrong = fault(driver, digest, encoding)
+        except BlobMissingError:
+            continue
+        if wrong is not None:
+            found[encoding] = wrong
+    return found
+
+
+def _fault_raw(driver: Driver, digest: str) -> str | None:
+    hasher = blake3()
+    with driver.open(blob_path(digest)) as stream:
+        while chunk := stream.read(bounds.CHUNK_BYTES):
+            hasher.update(chunk)
+    return None if hasher.hexdigest() == digest else "its bytes have another hash"
+
+
+def _fault_packed(driver: Driver, digest: str) -> str | None:
+    path = blob_path(digest, "zstd")
+    size = frame_size(digest, driver.read(path, FRAME_HEADER_MAX_BYTES), None)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=bounds.COMPRESSION_WINDOW_MAX_BYTES)
+    with driver.open(path) as packed:
+        # Across frames, so that bytes behind the one frame there should be are not overlooked.
+        reader = decompressor.stream_reader(packed, read_across_frames=True, closefd=False)
+        with VerifiedSource(_Readable(reader), digest, size) as content:
+            while content.read(bounds.CHUNK_BYTES):
+                pass
+    return None
+
+
+class _Readable(io.RawIOBase):
+    """A decompressing reader as the raw stream that it almost is."""
+
+    def __init__(self, reader: zstandard.ZstdDecompressionReader) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Decompress into a buffer."""
+        return self._reader.readinto(buffer)
