@@ -31,8 +31,8 @@ check: .venv/.with-dev
 		&& tail -n 2 .import_linter_cache.log || { cat .import_linter_cache.log; exit 1; }
 	@echo "pytest" && "$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile
 
-check-long: .venv/.with-dev
-	@HYPOTHESIS_PROFILE=long "$(BIN)/python" -m pytest -m "long or not long"
+check-long: .venv/.with-dev .venv/.with-spin
+	@HYPOTHESIS_PROFILE=long "$(BIN)/python" -m pytest -q -n $(WORKERS) -m "long or not long"
 
 bench: .venv/.with-dev
 	@for bench in benchmarks/*/bench.py; do \
@@ -56,6 +56,15 @@ schemas: .venv/.with-dev
 	@echo "Installing what the checks need into .venv (the first time only) ..."
 	@$(PIP) --editable '.[demo,dev]'
 	@touch .venv/.with-demo "$@"
+
+# The model checker that tests/models runs: the system's, or Debian's package unpacked beside everything else.
+.venv/.with-spin: | .venv/.made
+	@command -v spin > /dev/null || { \
+		echo "Unpacking spin into .venv (the first time only) ..." && rm -rf .venv/spin && mkdir .venv/spin && cd .venv/spin \
+		&& apt-get download -qq spin 2> download.log && dpkg-deb --extract spin_*.deb . && ./usr/bin/spin -V > /dev/null; } || { \
+		echo "There is no spin here, and it cannot be had from apt: install it (https://spinroot.com)." >&2; exit 1; }
+	@command -v cc > /dev/null || { echo "spin needs a C compiler (on Debian: apt-get install gcc libc6-dev)." >&2; exit 1; }
+	@touch "$@"
 
 .venv/.made:
 	@command -v "$(PYTHON)" > /dev/null || { echo "There is no $(PYTHON) here; Renku Store needs Python 3.11 or newer." >&2; exit 1; }

@@ -34,6 +34,8 @@ COMPRESSION_WINDOW_MAX_BYTES: Final = 8 * 1_048_576
 """The memory that a compressed blob may ask its reader for; what RFC 8878 recommends that all readers can give."""
 HASH_THREADS_MIN_BYTES: Final = 4 * 1_048_576
 """BLAKE3 on two threads wins from about here; below, starting them costs more."""
+PUT_VERIFY_MAX_BYTES: Final = 1_048_576
+"""Up to here a single put looks at the bytes of what is there: half a millisecond, where the commit takes more."""
 BATCH_MAX_FILES: Final = 512
 """Temp files that one batch keeps before it syncs and links them."""
 BATCH_MAX_BYTES: Final = 256 * 1_048_576
@@ -52,6 +54,8 @@ SQLITE_MIN_VERSION: Final = (3, 51, 3)
 """Older ones can corrupt a database when the WAL is reset."""
 BUSY_MAX_SECONDS: Final = 30.0
 """How long a writer waits for the others before it says who holds the lock."""
+OPEN_LOCK_WAIT_SECONDS: Final = 10.0
+"""How long a rebuild waits until nobody has the movie open: a command that is about to end does so in that time."""
 EVENT_PAGE_ROWS: Final = 1_000
 """Rows fetched at a time by a stream, so that no reader holds the WAL for long."""
 
@@ -110,6 +114,8 @@ TRASH_SECONDS: Final = 7 * 86_400.0
 """How long an expired revision can be brought back: a week finds people back from a holiday weekend."""
 GC_GRACE_SECONDS: Final = 86_400.0
 """What was touched within a day is never collected: longer than any run between put and publish."""
+TEMPORARY_MIN_SECONDS: Final = 60.0
+"""A temporary file that was written to within a minute is taken for somebody's, even by a collection without grace."""
 GC_WAIT_SECONDS: Final = 5.0
 """How long a collection waits for another one before it says who collects."""
 GC_BATCH_BLOBS: Final = 500
@@ -118,3 +124,17 @@ GC_FUTURE_SECONDS: Final = 60.0
 """Two clocks may differ by this much before a time in the future is worth a remark."""
 GC_PAGE_MAX_BYTES: Final = 4 * 1_048_576
 """A blob that nothing names is read, to see whether it is a page of a manifest, up to here; pages are smaller."""
+RUN_KEEP_SECONDS: Final = 90 * 86_400.0
+"""Plans, and what nothing needs of old runs, stay this long after their end: a quarter, as people look back."""
+
+# Checking
+FSCK_PROBLEMS_MAX: Final = 10_000
+"""Problems of one kind that a check lists; a person mends by the command, not by the line, and memory stays bounded."""
+FSCK_NAMES_MAX: Final = 100
+"""Artefacts or revisions that one problem names; a graph or a page may concern every one there is."""
+FSCK_BATCH_BLOBS: Final = 1_000
+"""Verified blobs noted in one transaction: what a check that is killed has to verify again."""
+FSCK_LOOKS: Final = 3
+"""How often a state that a living process may be about to leave is looked at before it counts as a problem."""
+FSCK_PAUSE_SECONDS: Final = 0.3
+"""The pause between these looks: longer than a batch of a collection, or the end of a publication, takes."""

@@ -201,12 +201,13 @@ class RunLeases:
             if trace is not None:
                 return AlreadyMade(trace)
             run = writer.runs.claim(signature, token, job)
-            if run is None:
-                return Claimed()
-            holder = writer.runs.holder(run)
-            if holder is None or process_alive(holder):
-                return HeldBy(run)
-            writer.runs.claim(signature, token, job, steal=True)
+            if run is not None:
+                holder = writer.runs.holder(run)
+                if holder is None or process_alive(holder):
+                    return HeldBy(run)
+                writer.runs.claim(signature, token, job, steal=True)
+            # Under a lease that is overdue, as after a pause of the machine, whoever asks next would take the claim.
+            writer.runs.renew(token, self._lease_seconds)
             return Claimed()
 
     def unclaim(self, signature: str, token: LeaseToken) -> None:

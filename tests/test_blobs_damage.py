@@ -13,6 +13,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.blobs.reading import verified
 from renku_store.drivers.local import LocalDriver
@@ -246,7 +247,7 @@ def test_a_look_finds_missing_and_shortened_objects(blobs: BlobStore, root: Path
 
 
 @pytest.mark.parametrize("content", [RAW, TEXT], ids=["raw", "zstd"])
-@pytest.mark.parametrize("alteration", ["half gone", "emptied", "last byte gone"])
+@pytest.mark.parametrize("alteration", ["half gone", "emptied", "last byte gone", "one bit", "zeroed"])
 def test_a_damaged_object_is_no_dedup_hit_but_set_aside_and_written_anew(
     blobs: BlobStore, root: Path, content: bytes, alteration: str
 ) -> None:
@@ -260,6 +261,17 @@ def test_a_damaged_object_is_no_dedup_hit_but_set_aside_and_written_anew(
     [aside] = (root / "quarantine").iterdir()
     assert aside.name.startswith(path.name)
     assert aside.read_bytes() == damaged
+
+
+def test_of_many_and_of_large_ones_only_the_size_is_looked_at(blobs: BlobStore, root: Path) -> None:
+    """Reading what is there would make adding again as slow as reading; a check of the movie finds it."""
+    for content, put in ((RAW, blobs.put_many), (os.urandom(bounds.PUT_VERIFY_MAX_BYTES + 1), None)):
+        stored = blobs.put(content)
+        path = root / blobs.stat(stored).path
+        path.write_bytes(ALTERATIONS["one bit"](path.read_bytes()))
+        assert (put([content])[0] if put else blobs.put(content)) == stored
+        with pytest.raises(BlobCorruptError):
+            blobs.read(stored)
 
 
 def test_a_missing_object_with_a_live_row_is_written_anew(blobs: BlobStore, root: Path) -> None:

@@ -25,6 +25,7 @@ from renku_store import (
     Movie,
     StoreUnavailableError,
     abandon,
+    bounds,
     collect,
     compact,
     hash_bytes,
@@ -519,16 +520,20 @@ def test_temporary_files_of_killed_processes_go(movie: Movie) -> None:
     (folder / "dead").write_bytes(b"half")
     age(movie)
     (folder / "alive").write_bytes(b"half")
+    (folder / "stale").write_bytes(b"half")
+    a_while_ago = time.time() - 2 * bounds.TEMPORARY_MIN_SECONDS
+    os.utime(folder / "stale", (a_while_ago, a_while_ago))
     job = folder / "scratch" / "job-1"
     job.mkdir(parents=True)
     (job / "old").write_bytes(b"unpacked")
     os.utime(job / "old", (0, 0))
     os.utime(job, (0, 0))
     assert swept(movie).temporary == 1
-    assert sorted(path.name for path in folder.iterdir()) == ["alive", "scratch"]
+    assert sorted(path.name for path in folder.iterdir()) == ["alive", "scratch", "stale"]
     assert (job / "old").exists()
     time.sleep(0.02)
     assert swept(movie, grace_seconds=0.0).temporary == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["alive", "scratch"], "it may be about to get its name"
     assert not job.exists()
 
 

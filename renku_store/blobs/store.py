@@ -6,6 +6,7 @@ Keeps invariants 1, 2, 8 and 9: `intake` on the way in, `reading` on the way out
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,16 +16,17 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from renku_store import bounds
-from renku_store.blobs.intake import Row, put_all
+from renku_store.blobs.intake import Row, Source, put_all
 from renku_store.blobs.presence import see
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, PackedSource, check, corrupt, frame_size, unpack, verified
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.drivers.posix import shown, unavailable
 from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidValueError, StoreUnavailableError
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
 from renku_store.records.ids import check_hash
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _GONE_HINT = "The next run makes it anew, if a job can; or restore the file from a copy."
 
 
@@ -56,14 +58,18 @@ class BlobStore:
     # Writing
 
     def put(self, data: bytes | bytearray | memoryview | BinaryIO) -> BlobRef:
-        """Store bytes, or the rest of a binary stream, in constant memory; durable on return."""
+        """Store bytes, or the rest of a binary stream, in constant memory; durable on return.
+
+        Content that is there already, but damaged, is written anew where its size shows that, and in any case up to
+        `PUT_VERIFY_MAX_BYTES`; so it is with `put_file`.
+        """
         if isinstance(data, str | os.PathLike):
             raise InvalidValueError("`put` takes bytes or a stream.", hint="Encode text; `put_file` takes a path.")
-        return put_all(self._driver, self._writable(), (data,), self._wait_seconds)[0]
+        return self._put_one(data)
 
     def put_file(self, path: str | os.PathLike[str]) -> BlobRef:
         """Store the content of a file; durable on return. `NotFoundError` where there is none."""
-        return put_all(self._driver, self._writable(), (os.fspath(path),), self._wait_seconds)[0]
+        return self._put_one(os.fspath(path))
 
     def put_many(self, items: Iterable[bytes | str | os.PathLike[str]]) -> list[BlobRef]:
         """Store bytes and files (given by path), in order, sharing syncs and transactions; durable on return.
@@ -72,13 +78,17 @@ class BlobStore:
         """
         return put_all(self._driver, self._writable(), items, self._wait_seconds)
 
+    def _put_one(self, source: Source) -> BlobRef:
+        limit = bounds.PUT_VERIFY_MAX_BYTES
+        return put_all(self._driver, self._writable(), (source,), self._wait_seconds, verify_max_bytes=limit)[0]
+
     def revive(self, writer: Writer, hashes: Iterable[str]) -> None:
         """Inside a write transaction: see each object, make its row live and touched (invariant 9).
 
         `BlobMissingError` names the first object that is not there (or is being deleted), `BlobCorruptError` one of a
         wrong size.
         """
-        wanted = [check_hash(digest) for digest in dict.fromkeys(hashes)]
+        wanted = sorted({check_hash(digest) for digest in hashes})
         rows = writer.blobs.get(wanted)
         touched: list[str] = []
         revived: list[Row] = []
@@ -198,6 +208,22 @@ class BlobStore:
     def digests(self) -> Iterator[str]:
         """The hash of every stored blob, in no order; one that is stored both plain and packed comes twice."""
         return (found.name.rpartition("/")[2].removesuffix(".zst") for found in self._driver.list("blobs/"))
+
+    def present(self) -> Iterator[Row]:
+        """What `make_live` takes of every stored blob whose size can be right, in no order; reads no content."""
+        for folder in self._driver.children("blobs/"):
+            found: dict[str, list[ObjectStat]] = {}
+            for entry in self._driver.list(f"blobs/{folder}") if folder.endswith("/") else ():
+                digest = entry.name.rpartition("/")[2].removesuffix(SUFFIX["zstd"])
+                if _DIGEST.fullmatch(digest) and entry.name in {blob_path(digest), blob_path(digest, "zstd")}:
+                    found.setdefault(digest, []).append(entry)
+            for digest, entries in found.items():
+                if len(entries) == 1 and entries[0].name == blob_path(digest):
+                    yield digest, entries[0].size, entries[0].size, "raw"
+                    continue
+                seen = see(self._driver, digest, None)
+                if seen is not None and seen.size is not None and not seen.damaged:
+                    yield digest, seen.size, seen.stored_size, seen.encoding
 
     def damaged(self, blobs: Mapping[str, int]) -> set[str]:
         """Of blobs given as hash and size in bytes, those whose object is missing or, by a look at sizes, wrong."""

@@ -114,7 +114,7 @@ class _Collection:
         for group in _groups(found.candidates):
             self._remove("deleting", group, self._begin)
         for group in _groups(found.strays):
-            self._remove("orphans deleting", group, self._begin_strays(found.strays))
+            self._remove("orphans deleting", group, self._begin_strays(found.strays, when))
         temporary = self._sweep_temporary(when)
         traces = self._drop_traces()
         retired = retire(self._movie, self._times.runs, when.now_ms)
@@ -172,8 +172,10 @@ class _Collection:
         with self._movie.metadata.write() as writer:
             self._roots.catch_up(writer)
             self._revive(writer, found.condemned)
+            # What is touched after a clock was set back would else look older than the grace time.
+            before_ms = min(when.before_ms, writer.now_ms() - round(when.grace_seconds * 1000))
             for group in _groups(found.candidates):
-                count += writer.blobs.condemn((digest for digest in group if digest not in self._roots), when.before_ms)
+                count += writer.blobs.condemn((digest for digest in group if digest not in self._roots), before_ms)
         self._say("condemned", count)
         return count
 
@@ -182,8 +184,10 @@ class _Collection:
         self._revive(writer, [d for d in group if d in self._roots and d in rows and rows[d].state == "condemned"])
         return writer.blobs.begin_deleting(digest for digest in group if digest not in self._roots)
 
-    def _begin_strays(self, sizes: Mapping[str, int]) -> Callable[[Writer, list[str]], dict[str, int]]:
+    def _begin_strays(self, sizes: Mapping[str, int], when: Moment) -> Callable[[Writer, list[str]], dict[str, int]]:
         def begin(writer: Writer, group: list[str]) -> dict[str, int]:
+            if writer.now_ms() < when.now_ms:  # the clock was set back: how old they are is not known
+                return {}
             marked = writer.blobs.begin_deleting_strays(digest for digest in group if digest not in self._roots)
             return {digest: sizes[digest] for digest in marked}
 
@@ -207,10 +211,14 @@ class _Collection:
                 self._movie.blobs.revive(writer, [digest])
 
     def _sweep_temporary(self, when: Moment) -> int:
-        """Remove what killed processes left below `tmp/`."""
+        """Remove what killed processes left below `tmp/`.
+
+        A file that is young may be somebody's who is about to give it its name, whatever the grace time.
+        """
         count = 0
+        left_behind = when.files_before - max(0.0, bounds.TEMPORARY_MIN_SECONDS - when.grace_seconds)
         for found in list(self._movie.driver.list("tmp/")):
-            if not found.name.startswith("tmp/scratch/") and found.modified < when.files_before:
+            if not found.name.startswith("tmp/scratch/") and found.modified < left_behind:
                 self._movie.driver.delete(found.name)
                 count += 1
         # A program may give its files any time of modification; that of the last change is the system's own.

@@ -76,6 +76,8 @@ def _due(movie: Movie, manifests: ManifestStore, time: TrashTime) -> list[tuple[
     newest = manifests.newest()
     with movie.metadata.read() as reader:
         rows = {mark.number: reader.revisions.get(mark.number) for mark in found}
+        # What was expired after the clock was set back would else look older than it is.
+        set_back = max(0.0, time.now_ms / 1000 - reader.now_ms() / 1000)
     ripe: list[tuple[Mark, RevisionRow | None]] = []
     future = 0
     for mark in found:
@@ -83,7 +85,7 @@ def _due(movie: Movie, manifests: ManifestStore, time: TrashTime) -> list[tuple[
         gone = row.expired if row is not None else manifests.glance(mark.number).get("expired") is True
         if gone or mark.number >= newest or revision_name(mark.number) in tagged:
             continue
-        age = time.age(mark)
+        age = time.age(mark) - set_back
         if age < -bounds.GC_FUTURE_SECONDS:
             future += 1
         elif max(age, 0.0) >= time.seconds:

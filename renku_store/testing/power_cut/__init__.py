@@ -39,3 +39,9 @@ some pages of the database, so a seed finds the very same cut again only in the 
 plain data and can be pickled, with the journal and the promises if those can. `explain` says call by call what it has
 lost; `minimal` takes back every loss that the failure can do without.
 """
+
+from renku_store.testing.power_cut.choosing import cut as cut
+from renku_store.testing.power_cut.choosing import minimal as minimal
+from renku_store.testing.power_cut.choosing import sweep as sweep
+from renku_store.testing.power_cut.disk import DiskState as DiskState
+from renku_store.testing.power_cut.recording import Recording as Recording
