@@ -9,30 +9,23 @@ can be repaired from the objects, and is, when the movie is opened for writing).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final, TypeVar
 
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
-from renku_store.errors import DamageError, LeaseLostError, ManifestConflictError, NotFoundError, RevisionExistsError
+from renku_store.errors import LeaseLostError, ManifestConflictError, RevisionExistsError
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
+from renku_store.indexing import Indexer
 from renku_store.manifests import ManifestStore, encode_manifest, named_blobs
-from renku_store.metadata.base import Intent, MetadataStore, RevisionRow, Writer
+from renku_store.metadata.base import Intent, MetadataStore, Writer
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, ManifestStub
+from renku_store.records.manifest import ArchiveRef, Manifest
 from renku_store.records.run import LeaseToken
-
-T = TypeVar("T")
-
-_GROUP: Final = 1_000
-"""Events or blobs that are held at a time when an index is filled from the objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +55,7 @@ class Committer:
         self._manifests = manifests
         self._archives = archives
         self._clock = clock
+        self._index = Indexer(metadata, blobs, manifests, archives, events.new_id)
 
     def archive(self, run: str, edits_through: int, *, token: LeaseToken | None = None) -> ArchiveRef:
         """Archive a run: its own events, and the movie-wide edits up to `edits_through` that no revision has taken.
@@ -130,75 +124,13 @@ class Committer:
         """Bring pointer and index up to the newest manifest, drop intents that have ended (invariants 7, 11)."""
         newest = self._manifests.newest()
         with self._metadata.read() as reader:
-            booked = reader.revisions.newest()
             intents = reader.revisions.intents()
-        if booked is None:
-            self._restore(newest)
-        self._catch_up(newest)
+        self._index.restore_lost(newest)
+        self._index.catch_up(newest)
         self._point(newest)
         for intent in intents:
             if intent.number <= newest:
                 self._drop_intent(intent.run)
-
-    def _catch_up(self, newest: int) -> None:
-        """Book, in rising order, every revision up to `newest` that is not in the index yet.
-
-        A damaged one is left out: it harms neither the others nor the opening of the movie.
-        """
-        with self._metadata.read() as reader:
-            booked = reader.revisions.newest()
-        for number in range((booked.number if booked else 0) + 1, newest + 1):
-            # Its creator may have died before its name was durable; a row would promise what a power cut can take back.
-            self._manifests.settle(number)
-            with suppress(DamageError, NotFoundError):
-                entry, digest = self._manifests.entry(number, self._manifests.expected(number))
-                if isinstance(entry, Manifest):
-                    self._book(entry, digest)
-                else:
-                    self._book_expired(entry)
-
-    def _restore(self, newest: int) -> None:
-        """Fill an empty index with every blob and every archived event; booking then says what is published."""
-        with self._metadata.read() as reader:
-            known = {record.run for record in reader.runs.list()}
-        archived = [run for run in self._archives.runs() if run not in known]
-        if not archived:
-            return
-        # Edits come back in the order in which revisions took them, then those that none has taken.
-        chain = (self._manifests.glance(number).get("run") for number in range(1, newest + 1))
-        published = [run for run in dict.fromkeys(chain) if run in archived]
-        digests = iter(dict.fromkeys(self._blobs.digests()))
-        with self._metadata.write() as transaction:
-            for group in _groups(digests):
-                self._revive_all(transaction, group)
-            for run in [*published, *sorted(set(archived) - set(published))]:
-                steps: list[RunEvent] = []
-                with suppress(DamageError):  # what is left of a damaged archive is better than a movie that cannot open
-                    for events in _groups(self._archives.read(run)):
-                        transaction.events.append(events)
-                        steps += [event for event in events if isinstance(event, RunEvent)]
-                self._restore_run(transaction, run, steps)
-
-    def _revive_all(self, transaction: Writer, digests: list[str]) -> None:
-        try:
-            self._blobs.revive(transaction, digests)
-        except DamageError:
-            for digest in digests:
-                with suppress(DamageError):  # a missing row promises nothing (invariant 8)
-                    self._blobs.revive(transaction, [digest])
-
-    def _restore_run(self, transaction: Writer, run: str, steps: list[RunEvent]) -> None:
-        """The row of a run, as its own events tell; a later booking says `published`."""
-        if transaction.runs.get(run) is not None or not steps:
-            return
-        base = next((step.data["base"] for step in reversed(steps) if "base" in step.data), None)
-        ended = steps[-1].kind in {"abandoned", "unchanged"}
-        transaction.runs.create(
-            run, base_revision=base if isinstance(base, str) else None, edits_through=0, created_at=steps[0].created_at
-        )
-        transaction.runs.update(
-            run, status="abandoned" if ended else "failed", ended_at=steps[-1].created_at if ended else None
-        )
 
     def _check_base(self, manifest: Manifest, number: int) -> None:
         base = self._manifests.raw(number - 1) if number > 1 else None
@@ -226,8 +158,8 @@ class Committer:
                 )
         self._manifests.advance(intent.number, intent.hash, timestamp(self._clock.now()))
         # Whoever published the base may have died before it was booked.
-        self._catch_up(intent.number - 1)
-        self._book(*self._manifests.load(intent.number, intent.hash))
+        self._index.catch_up(intent.number - 1)
+        self._index.book(*self._manifests.load(intent.number, intent.hash))
         return PublishedRevision(revision, intent.hash, intent.run)
 
     def _point(self, number: int) -> None:
@@ -242,71 +174,6 @@ class Committer:
         with self._metadata.write() as transaction:
             transaction.revisions.drop_intent(run)
 
-    def _book(self, manifest: Manifest, digest: str) -> None:
-        """Index a published revision; everything comes from the objects, so that a repair does the very same."""
-        number = revision_number(manifest.revision)
-        base = self._base(number, manifest)
-        with self._metadata.write() as transaction:
-            taken = self._append_archived(transaction, manifest)
-            if transaction.revisions.get(number) is None:
-                transaction.events.append([self._published_event(manifest)])
-            transaction.revisions.book(
-                _row(manifest, digest),
-                blobs=named_blobs(manifest, (page.hash for page in manifest.pages or ())),
-                inputs=_changed(base.inputs if base else {}, manifest.inputs),
-                artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
-                taken=taken,
-            )
-            self._close_run(transaction, manifest)
-            for intent in transaction.revisions.intents():
-                if intent.number <= number:
-                    transaction.revisions.drop_intent(intent.run)
-
-    def _book_expired(self, stub: ManifestStub) -> None:
-        """Index an expired revision: its place in the chain, and the edits that it took."""
-        with self._metadata.write() as transaction:
-            taken = self._append_archived(transaction, stub)
-            transaction.revisions.book(_row(stub, stub.hash), blobs=(), inputs={}, artefacts={}, taken=taken)
-            transaction.revisions.expire(revision_number(stub.revision))
-            self._close_run(transaction, stub)
-
-    def _close_run(self, transaction: Writer, published: Manifest | ManifestStub) -> None:
-        if transaction.runs.get(published.run) is None:
-            transaction.runs.create(
-                published.run, base_revision=published.base_revision, edits_through=0, created_at=published.created_at
-            )
-        transaction.runs.update(
-            published.run, status="published", revision=published.revision, ended_at=published.created_at
-        )
-
-    def _base(self, number: int, manifest: Manifest) -> Manifest | None:
-        """The revision before; None where there is none that can be read: then everything counts as changed."""
-        with suppress(DamageError, NotFoundError):
-            return self._manifests.load(number - 1, manifest.base_hash)[0] if number > 1 else None
-        return None
-
-    def _append_archived(self, transaction: Writer, manifest: Manifest | ManifestStub) -> list[str]:
-        """See that the index has a run's archived events; gives the ids of the movie-wide edits that it took.
-
-        Those of an archive that is damaged stay pending: nothing that a person said is lost.
-        """
-        taken: list[str] = []
-        if manifest.archive is not None:
-            with suppress(DamageError):
-                for events in _groups(self._archives.read(manifest.run, manifest.archive.hash)):
-                    transaction.events.append(events)
-                    taken += [event.id for event in events if event.run is None]
-        return taken
-
-    def _published_event(self, manifest: Manifest) -> RunEvent:
-        return RunEvent(
-            id=self._events.new_id(),
-            run=manifest.run,
-            kind="published",
-            data={"revision": manifest.revision},
-            created_at=manifest.created_at,
-        )
-
     def _check_run(self, transaction: Writer, run: str, token: LeaseToken | None, revision: str | None) -> None:
         """Refuse a run that others hold by now, or that has published another revision than this."""
         if token is not None and not transaction.runs.holds(token):
@@ -316,38 +183,7 @@ class Committer:
             raise _published_already(run, record.revision)
 
 
-def _row(published: Manifest | ManifestStub, digest: str) -> RevisionRow:
-    return RevisionRow(
-        number=revision_number(published.revision),
-        hash=digest,
-        base_hash=published.base_hash,
-        run=published.run,
-        created_at=published.created_at,
-        made=published.metrics.made,
-        reused=published.metrics.reused,
-        cost=published.metrics.cost,
-    )
-
-
-def _changed(
-    base: Mapping[str, ManifestInput | ManifestArtefact], present: Mapping[str, ManifestInput | ManifestArtefact]
-) -> dict[str, str | None]:
-    """The ids whose hash is another than in the base, with the new hash; None for those that are no more."""
-    changed: dict[str, str | None] = dict.fromkeys(base.keys() - present.keys())
-    changed.update(
-        {key: value.hash for key, value in present.items() if key not in base or base[key].hash != value.hash}
-    )
-    return changed
-
-
 def _published_already(run: str, revision: str) -> RevisionExistsError:
     return RevisionExistsError(
         f"The run {run} has published {revision} already.", hint="What comes after it is another run's."
     )
-
-
-def _groups(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists, in order, of which one is held at a time."""
-    remaining = iter(items)
-    while group := list(islice(remaining, _GROUP)):
-        yield group

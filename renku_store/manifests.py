@@ -137,6 +137,13 @@ class ManifestStore:
     def __init__(self, driver: Driver, read_blob: Callable[[str], bytes]) -> None:
         self._driver = driver
         self._read_blob = read_blob
+        self._remembered: dict[str, dict[str, ManifestArtefact]] | None = None
+
+    def remembering(self) -> ManifestStore:
+        """The same manifests for one who reads many: a page that the last one read had, too, is not read again."""
+        other = ManifestStore(self._driver, self._read_blob)
+        other._remembered = {}
+        return other
 
     def raw(self, number: int) -> bytes | None:
         """The bytes of a manifest as they are, or None where there is none."""
@@ -218,8 +225,9 @@ class ManifestStore:
         return document if isinstance(document, dict) else {}
 
     def settle(self, number: int) -> None:
-        """Make the name of a manifest durable, whose creator may have died before it did."""
-        self._driver.settle([manifest_path(revision_name(number))])
+        """Make the name of a manifest durable, whose creator may have died before; not on a read-only root."""
+        if not self._driver.read_only:
+            self._driver.settle([manifest_path(revision_name(number))])
 
     def decode(self, revision: str, data: bytes) -> Manifest:
         """The manifest that some bytes are, complete with its pages.
@@ -246,8 +254,11 @@ class ManifestStore:
             if manifest.pages is None:
                 return manifest.model_copy(update={"inputs": inputs})
             artefacts: dict[str, ManifestArtefact] = {}
+            known, pages = self._remembered or {}, {}
             for page in manifest.pages:
-                artefacts.update(_PAGE.validate_json(self._read_blob(page.hash)))
+                pages[page.hash] = known.get(page.hash) or _PAGE.validate_json(self._read_blob(page.hash))
+                artefacts.update(pages[page.hash])
+            self._remembered = None if self._remembered is None else pages
         except ValidationError as error:
             raise _corrupt(revision, f"{error.error_count()} of its fields are not those of a manifest") from error
         return manifest.model_copy(update={"inputs": inputs, "artefacts": artefacts})

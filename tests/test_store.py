@@ -233,3 +233,19 @@ def test_a_root_that_is_a_file_or_of_an_unknown_kind_is_refused(tmp_path: Path) 
     for root in (tmp_path / "file", tmp_path / "file/below", "ftp://host/x"):
         with pytest.raises(StoreUnavailableError, match=r"file|ftp"):
             open_store(root).create_movie("film")
+
+
+def test_a_movie_that_an_init_left_empty_can_be_gone_on_with(tmp_path: Path) -> None:
+    """Creating it again is refused, and the hint says how to give it a blueprint; one with revisions needs none."""
+    (tmp_path / "film").mkdir()
+    (tmp_path / "film/format.json").write_bytes(b'{"format":1,"hash":"blake3"}')
+    with open_store(tmp_path) as store:
+        with pytest.raises(RevisionExistsError) as caught:
+            store.create_movie("film")
+        assert "`renku-store set @blueprint @FILE`" in caught.value.hint
+        movie = store.movie("film")
+        assert movie.manifests.current() is None
+        publish(movie, {"a": "one"})
+        with pytest.raises(RevisionExistsError) as caught:
+            store.create_movie("film")
+        assert "@blueprint" not in caught.value.hint

@@ -35,17 +35,20 @@ def hold(descriptor: int, path: str, *, shared: bool, wait_seconds: float, sign:
 
     Two descriptors of one file exclude each other even within one thread. Raises `StoreUnavailableError` that names the
     holder after `wait_seconds`, `UnsafeDriverError` where the file system has no locks. `sign`: write who holds it into
-    the file.
+    the file; those who share one do not. A process forked meanwhile does not free the lock.
     """
     _acquire(descriptor, path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait_seconds)
+    sign, process = sign and not shared, os.getpid()
     try:
         if sign:
             _write_holder(descriptor, _holder())
         yield
     finally:
-        if sign and not shared:
-            _write_holder(descriptor, b"")
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        # The lock belongs to the open file, which a forked process shares.
+        if process == os.getpid():
+            if sign:
+                _write_holder(descriptor, b"")
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _acquire(descriptor: int, path: str, operation: int, wait_seconds: float) -> None:
@@ -95,4 +98,26 @@ def _described(descriptor: int) -> str:
         record = orjson.loads(os.pread(descriptor, _HOLDER_MAX_BYTES, 0))
         return f"process {record['pid']} on {record['host']} ({record['command']}) since {record['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return _seen_holding(descriptor) or "another process"
+
+
+def _seen_holding(descriptor: int) -> str:
+    """The processes that hold a lock without having signed, as the system sees them; empty where it does not tell."""
+    try:
+        number = os.fstat(descriptor).st_ino
+        with open("/proc/locks", encoding="ascii") as table:
+            rows = [line.split() for line in table]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    # proc(5): 1: FLOCK ADVISORY READ pid major:minor:inode start end; those who wait for a lock have an arrow.
+    pids = {row[4] for row in rows if len(row) == 8 and row[1] == "FLOCK" and row[5].endswith(f":{number}")}
+    named = [f"{pid}{_name_of(pid)}" for pid in sorted(pids - {"0", "-1"}, key=int)]
+    return f"process {', '.join(named)}" if named else ""
+
+
+def _name_of(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return f" ({file.read().strip()})"
+    except OSError:
+        return ""

@@ -37,7 +37,7 @@ class DeferredMetadata:
         """What is made takes memory, and no disk."""
         return 0
 
-    def reclaim(self) -> None:
+    def reclaim(self, *, rewrite: bool) -> None:  # noqa: ARG002 (the protocol has it)
         """Nothing can be given back: `StoreUnavailableError`."""
         raise _read_only()
 

@@ -125,7 +125,7 @@ def killed(template: Path, target: Path, what: str) -> Iterator[Path]:
     target.mkdir()
     ended = children.run(KILLED, template, target, what)
     assert ended.code == 0, ended.err
-    assert int(ended.out) > 20
+    assert int(ended.out) > 15
     for number in range(1, int(ended.out) + 1):
         yield target / str(number)
 

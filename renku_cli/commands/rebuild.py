@@ -1,0 +1,66 @@
+"""`rebuild`: the database of a movie anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import click
+
+from renku_cli.grammar import GlobalOptions, command
+from renku_cli.opening import movie_of, open_root
+from renku_cli.output import note, print_json, print_line
+from renku_cli.text import count
+from renku_store import RebuildProgress, RebuildReport
+
+_QUIET_SECONDS: Final = 2.0
+"""A rebuild that ends sooner tells nothing on its way, and a longer one no more often than this."""
+_TOLD: Final = {
+    "blobs": "blobs indexed",
+    "events": "archived events indexed",
+    "revisions": "revisions indexed",
+    "compared": "events of the old database compared",
+}
+
+
+@command("rebuild", "renku-store rebuild", "renku-store rebuild --movie trailer --json")
+@click.pass_obj
+def rebuild(options: GlobalOptions) -> None:
+    """Whatever lies in its place: a damaged one moves to quarantine/, and what only it knew is carried over."""
+    with open_root(options) as store:
+        movie = movie_of(options, store)
+        report = store.rebuild(movie, on_progress=_slow_progress())
+    if options.as_json:
+        print_json({"movie": movie, **report.to_json()})
+        return
+    for revision in report.left_out:
+        note(f"{revision} is damaged and was left out. Restore its manifest from a copy, then rebuild once more.")
+    for line in _told(movie, report):
+        print_line(line)
+
+
+def _told(movie: str, report: RebuildReport) -> list[str]:
+    parts = [
+        count(report.revisions, "revision"), count(report.artefacts, "artefact"), count(report.blobs, "blob"),
+        count(report.runs, "run"), count(report.events, "event"),
+    ]  # fmt: skip
+    lines = [f"Made the database of {movie} anew: {', '.join(parts)}."]
+    if report.salvaged:
+        lines.append(f"{count(report.salvaged, 'event')} came from the old database alone.")
+    if report.quarantined:
+        lines.append(f"The old database was damaged and is {report.quarantined} now.")
+    return lines
+
+
+def _slow_progress() -> Callable[[RebuildProgress], None]:
+    """Remarks on standard error, for a rebuild that takes its time."""
+    last = time.monotonic()
+
+    def told(progress: RebuildProgress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _QUIET_SECONDS:
+            last = time.monotonic()
+            note(f"{progress.count:,} {_TOLD[progress.step]}")
+
+    return told

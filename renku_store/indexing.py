@@ -1,0 +1,287 @@
+"""What the index says of published revisions and ended runs: all of it from the objects.
+
+Keeps invariant 11: a revision whose publisher died before the bookkeeping, and a whole index that was lost, come back
+by the very code that books a revision when it is published. Of invariant 8: rows are made of blobs seen just now.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Final, TypeVar
+
+from renku_store.archives import ArchiveStore
+from renku_store.blobs import BlobStore
+from renku_store.errors import DamageError, NotFoundError
+from renku_store.manifests import ManifestStore, named_blobs
+from renku_store.metadata.base import MetadataStore, RevisionRow, Writer
+from renku_store.records.events import Event, RunEvent
+from renku_store.records.ids import revision_number
+from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput, ManifestStub
+
+T = TypeVar("T")
+
+Tell = Callable[[str, int], None]
+"""Called with a kind of thing (`blobs`, `events`, `revisions`) and how many of them have been indexed by now."""
+
+_GROUP: Final = 1_000
+"""Events or blobs that are held at a time."""
+
+
+class Indexer:
+    """Books revisions of one movie, and fills an empty index. `new_id` gives ids of events."""
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        blobs: BlobStore,
+        manifests: ManifestStore,
+        archives: ArchiveStore,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._manifests = manifests
+        self._archives = archives
+        self._new_id = new_id
+
+    # One revision
+
+    def book(self, manifest: Manifest, digest: str) -> None:
+        """Index a published revision, in a transaction; again is no harm."""
+        base = self._base(manifest)
+        with self._metadata.write() as writer:
+            self._book(writer, manifest, digest, base, _Told(None))
+
+    def catch_up(self, newest: int) -> None:
+        """Book, in rising order, every revision up to `newest` that comes after those in the index.
+
+        A damaged one is left out: it harms neither the others nor the opening of the movie.
+        """
+        with self._metadata.read() as reader:
+            booked = reader.revisions.newest()
+        for number in range((booked.number if booked else 0) + 1, newest + 1):
+            # Its creator may have died before its name was durable; a row would promise what a power cut can take back.
+            self._manifests.settle(number)
+            entry, digest = _sound(self._manifests, number)
+            if isinstance(entry, Manifest):
+                self.book(entry, digest)
+            elif entry is not None:
+                with self._metadata.write() as writer:
+                    self._book_expired(writer, entry, _Told(None))
+
+    def _book(self, writer: Writer, manifest: Manifest, digest: str, base: Manifest | None, told: _Told) -> None:
+        number = revision_number(manifest.revision)
+        booked = writer.revisions.get(number) is not None
+        # Rows of a revision that is booked may have left by compaction: appended again, they would count as new.
+        taken = [] if booked else self._append_archived(writer, manifest, told)
+        if not booked:
+            writer.events.append([self._published_event(manifest)])
+        writer.revisions.book(
+            _row(manifest, digest),
+            blobs=named_blobs(manifest, (page.hash for page in manifest.pages or ())),
+            inputs=_changed(base.inputs if base else {}, manifest.inputs),
+            artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
+            taken=taken,
+        )
+        _close_run(writer, manifest)
+        for intent in writer.revisions.intents():
+            if intent.number <= number:
+                writer.revisions.drop_intent(intent.run)
+
+    def _book_expired(self, writer: Writer, stub: ManifestStub, told: _Told) -> None:
+        """Index an expired revision: its place in the chain, and the edits that it took."""
+        taken = self._append_archived(writer, stub, told)
+        writer.revisions.book(_row(stub, stub.hash), blobs=(), inputs={}, artefacts={}, taken=taken)
+        writer.revisions.expire(revision_number(stub.revision))
+        _close_run(writer, stub)
+
+    def _base(self, manifest: Manifest) -> Manifest | None:
+        """The revision before; None where there is none that can be read: then everything counts as changed."""
+        number = revision_number(manifest.revision)
+        with suppress(DamageError, NotFoundError):
+            return self._manifests.load(number - 1, manifest.base_hash)[0] if number > 1 else None
+        return None
+
+    def _append_archived(self, writer: Writer, published: Manifest | ManifestStub, told: _Told) -> list[str]:
+        """See that the index has a run's archived events; gives the ids of the movie-wide edits that it took.
+
+        Of a damaged archive it gets what can be read, and edits stay pending: nothing that a person said is lost.
+        """
+        taken: list[str] = []
+        if published.archive is None:
+            return taken
+        try:
+            for events in _groups(self._archives.read(published.run, published.archive.hash)):
+                writer.events.append(events)
+                told.add("events", len(events))
+                taken += [event.id for event in events if event.run is None]
+        except DamageError:
+            for events in self._readable(published.run):
+                writer.events.append(events)
+        return taken
+
+    def _readable(self, run: str) -> Iterator[list[Event]]:
+        """The events of an archive, in groups, up to where it is damaged."""
+        remaining, group = self._archives.read(run), list[Event]()
+        with suppress(DamageError):
+            for event in remaining:
+                group.append(event)
+                if len(group) == _GROUP:
+                    yield group
+                    group = []
+        if group:
+            yield group
+
+    def _published_event(self, manifest: Manifest) -> RunEvent:
+        return RunEvent(
+            id=self._new_id(),
+            run=manifest.run,
+            kind="published",
+            data={"revision": manifest.revision},
+            created_at=manifest.created_at,
+        )
+
+    # All of them
+
+    def restore_lost(self, newest: int) -> None:
+        """Fill the index if it has no revision although there is one, or an archive of a run that it does not know."""
+        with self._metadata.read() as reader:
+            booked = reader.revisions.newest()
+        if booked is None and (newest or self._unknown_runs()):
+            self.restore()
+
+    def restore(self, tell: Tell | None = None) -> None:
+        """Fill an index that has no revision, all or nothing: every blob, every archived event, every revision.
+
+        They come back in the order of what happened: revisions in that of their chain, each with what it took, and
+        between them the runs that ended without one, by the time of their end. A damaged revision is left out, and so
+        is what cannot be read of a damaged archive: what is left is better than a movie that cannot be opened.
+        """
+        told = _Told(tell)
+        manifests = self._manifests.remembering()
+        newest = manifests.newest()
+        unpublished = self._unknown_runs()
+        if newest:
+            self._manifests.settle(newest)
+        with self._metadata.write() as writer:
+            for rows in _groups(self._blobs.present()):
+                writer.blobs.make_live(rows)
+                told.add("blobs", len(rows))
+            before: Manifest | None = None
+            for number, run in self._in_order(newest, unpublished):
+                entry, digest = _sound(manifests, number)
+                if isinstance(entry, Manifest):
+                    # Look-ups by revision go back to the last one that says something, be it the base or not.
+                    self._book(writer, entry, digest, before, told)
+                    before = entry
+                elif entry is not None:
+                    self._book_expired(writer, entry, told)
+                elif run in unpublished:
+                    self._restore_run(writer, run, told)
+                told.add("revisions", 0 if entry is None else 1)
+
+    def _unknown_runs(self) -> set[str]:
+        """The runs that have an archive and no row."""
+        with self._metadata.read() as reader:
+            known = {record.run for record in reader.runs.list()}
+        return {run for run in self._archives.runs() if run not in known}
+
+    def _in_order(self, newest: int, unpublished: set[str]) -> Iterator[tuple[int, str]]:
+        """Number and run of every revision, and 0 and run of each other archive, in the order of their ends."""
+        chain: list[tuple[str, int, str]] = []
+        for number in range(1, newest + 1):
+            said = self._manifests.glance(number)
+            # The chain counts more than the clocks of those who published.
+            when = max(str(said.get("createdAt", "")), chain[-1][0] if chain else "")
+            chain.append((when, number, str(said.get("run", ""))))
+        others = unpublished - {run for _, _, run in chain}
+        return ((number, run) for _, number, run in heapq.merge(chain, sorted((self._ended(r), 0, r) for r in others)))
+
+    def _ended(self, run: str) -> str:
+        """When the last event of a run happened, as far as its archive can be read."""
+        last = ""
+        for events in self._readable(run):
+            last = max([event.created_at for event in events if event.run is not None], default=last)
+        return last
+
+    def _restore_run(self, writer: Writer, run: str, told: _Told) -> None:
+        """The events of a run that is not published, and its row, as they tell it."""
+        steps: list[RunEvent] = []
+        for events in self._readable(run):
+            writer.events.append(events)
+            told.add("events", len(events))
+            steps += [event for event in events if isinstance(event, RunEvent)]
+        if writer.runs.get(run) is not None or not steps:
+            return
+        base = next((step.data["base"] for step in reversed(steps) if "base" in step.data), None)
+        ended = steps[-1].kind in {"abandoned", "unchanged", "rollback"}
+        writer.runs.create(
+            run, base_revision=base if isinstance(base, str) else None, edits_through=0, created_at=steps[0].created_at
+        )
+        writer.runs.update(
+            run, status="abandoned" if ended else "failed", ended_at=steps[-1].created_at if ended else None
+        )
+
+
+class _Told:
+    """How much has been indexed by now, and whom to tell."""
+
+    def __init__(self, tell: Tell | None) -> None:
+        self._tell = tell
+        self._counts: dict[str, int] = {}
+
+    def add(self, kind: str, count: int) -> None:
+        """So many more of a kind."""
+        self._counts[kind] = self._counts.get(kind, 0) + count
+        if self._tell is not None:
+            self._tell(kind, self._counts[kind])
+
+
+def _sound(manifests: ManifestStore, number: int) -> tuple[Manifest | ManifestStub | None, str]:
+    """What stands for a revision, and its hash; None where it is damaged, or where there is none."""
+    if number:
+        with suppress(DamageError, NotFoundError):
+            return manifests.entry(number, manifests.expected(number))
+    return None, ""
+
+
+def _close_run(writer: Writer, published: Manifest | ManifestStub) -> None:
+    if writer.runs.get(published.run) is None:
+        writer.runs.create(
+            published.run, base_revision=published.base_revision, edits_through=0, created_at=published.created_at
+        )
+    writer.runs.update(published.run, status="published", revision=published.revision, ended_at=published.created_at)
+
+
+def _row(published: Manifest | ManifestStub, digest: str) -> RevisionRow:
+    return RevisionRow(
+        number=revision_number(published.revision),
+        hash=digest,
+        base_hash=published.base_hash,
+        run=published.run,
+        created_at=published.created_at,
+        made=published.metrics.made,
+        reused=published.metrics.reused,
+        cost=published.metrics.cost,
+    )
+
+
+def _changed(
+    base: Mapping[str, ManifestInput | ManifestArtefact], present: Mapping[str, ManifestInput | ManifestArtefact]
+) -> dict[str, str | None]:
+    """The ids whose hash is another than in the base, with the new hash; None for those that are no more."""
+    changed: dict[str, str | None] = dict.fromkeys(base.keys() - present.keys())
+    changed.update(
+        {key: value.hash for key, value in present.items() if key not in base or base[key].hash != value.hash}
+    )
+    return changed
+
+
+def _groups(items: Iterable[T]) -> Iterator[list[T]]:
+    """The items in lists, in order, of which one is held at a time."""
+    remaining = iter(items)
+    while group := list(islice(remaining, _GROUP)):
+        yield group

@@ -1,0 +1,178 @@
+"""The database of a movie made anew: from the objects, and from what only the old one knew.
+
+Nobody else has the movie open meanwhile. The new database is made beside the old one, whole and durable, before
+anything happens to that; then, in this order:
+
+    old one sound:    it is closed, which copies its log back into it and removes the log; the new one replaces it
+    old one damaged:  its logs move to `quarantine/`, then it does itself; the new one takes the free name
+
+Keeps invariant 11: killed anywhere, the old database is there or the new one, or for a moment none, and then whoever
+opens the movie fills a new one from the objects; never the log of one beside the other. What an earlier rebuild left
+under the temporary name goes with the next one, or with a collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field
+
+from renku_store import bounds
+from renku_store.clock import Clock, timestamp
+from renku_store.drivers.base import Driver
+from renku_store.drivers.posix import unavailable
+from renku_store.durability import step
+from renku_store.errors import DamageError, NotFoundError, UnsupportedFormatError
+from renku_store.indexing import Indexer
+from renku_store.manifests import ManifestStore
+from renku_store.metadata.base import MetadataStore
+from renku_store.metadata.sqlite import open_sqlite
+from renku_store.metadata.sqlite.replacing import is_blank, is_newer, parts_of, remove_database, take_place
+from renku_store.movie import Movie
+from renku_store.rebuild.salvage import Salvage
+from renku_store.rebuild.turns import next_epoch
+from renku_store.records._base import Record
+from renku_store.records.ids import revision_name
+
+RebuildStep = Literal["blobs", "events", "revisions", "compared"]
+
+_NEW: Final = "tmp/rebuild.db"
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildProgress:
+    """How far a step is: `blobs`, archived `events` and `revisions` indexed; events of the old database `compared`."""
+
+    step: RebuildStep
+    count: int
+
+
+class RebuildReport(Record):
+    """What the new database holds: revisions, artefacts of the newest one, blobs, events, runs.
+
+    `salvaged` counts the events that only the old database had. `quarantined` is where that was moved to, relative to
+    the movie, if it was damaged. `left_out` are revisions that are damaged: once their manifest is restored from a
+    copy, another rebuild takes them in.
+    """
+
+    revisions: int
+    artefacts: int
+    blobs: int
+    events: int
+    runs: int
+    salvaged: int = 0
+    quarantined: str | None = None
+    left_out: list[str] = Field(default_factory=list)
+
+
+def rebuild_database(
+    path: Path,
+    driver: Driver,
+    clock: Clock,
+    assemble: Callable[[MetadataStore], Movie],
+    on_progress: Callable[[RebuildProgress], None] | None = None,
+) -> RebuildReport:
+    """Make the database at `path` anew, for a caller that is `alone`; `assemble` puts the movie around a database.
+
+    Raises `UnsupportedFormatError` for a database of a newer version, which is left as it is, and
+    `StoreUnavailableError` where another program uses it or the disk fails.
+    """
+    tell = on_progress or _tell_nobody
+    built = path.parent / _NEW
+    _refuse_newer(path)
+    with _named_errors(path):
+        remove_database(built)
+        with step("folder make"):
+            built.parent.mkdir(exist_ok=True)
+        if is_blank(path):
+            remove_database(path)
+    salvage = Salvage(lambda count: tell(RebuildProgress("compared", count)))
+    with ExitStack() as stack:
+        old = _open_old(path, driver, salvage)
+        if old is not None:
+            stack.callback(old.close)
+        new = open_sqlite(built, epoch=partial(next_epoch, driver, clock, old.epoch if old is not None else 0))
+        stack.callback(new.close)
+        movie = assemble(new)
+        fill_index(movie, tell)
+        movie.committer.repair()
+        if old is not None:
+            salvage.carry_over(old, new)
+        report = _report(movie, salvage.events)
+    aside = _set_aside(path, driver, clock) if salvage.damaged else None
+    with _named_errors(path):
+        take_place(built, path)
+    return report.model_copy(update={"quarantined": aside})
+
+
+def _refuse_newer(path: Path) -> None:
+    if is_newer(path):
+        raise UnsupportedFormatError(
+            f"{path.name} was written by a newer renku-store, and holds what this one cannot keep.",
+            hint="Upgrade renku-store.",
+        )
+
+
+def _open_old(path: Path, driver: Driver, salvage: Salvage) -> MetadataStore | None:
+    """The old database; None where there is none, or where it cannot be opened."""
+    if not parts_of(path):
+        return None
+    try:
+        return open_sqlite(path, lock=partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS))
+    except (DamageError, UnsupportedFormatError):
+        salvage.damaged = True
+        return None
+
+
+def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | None = None) -> None:
+    """Fill the index of a movie, which has nothing in it yet, from the objects; writes nothing else."""
+    tell = on_progress or _tell_nobody
+    steps: dict[str, RebuildStep] = {"blobs": "blobs", "events": "events", "revisions": "revisions"}
+    manifests = ManifestStore(movie.driver, movie.blobs.read)
+    indexer = Indexer(movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id)
+    indexer.restore(lambda kind, count: tell(RebuildProgress(steps[kind], count)))
+
+
+def _report(movie: Movie, salvaged: int) -> RebuildReport:
+    newest = ManifestStore(movie.driver, movie.blobs.read).newest()
+    with movie.metadata.read() as reader:
+        sizes = reader.checks.sizes()
+        booked = {row.number for row in reader.revisions.list(limit=newest + 1)}
+    artefacts = 0
+    with suppress(DamageError, NotFoundError):
+        artefacts = len(movie.manifests.load_current()[0].artefacts)
+    return RebuildReport(
+        revisions=sizes.revisions,
+        artefacts=artefacts,
+        blobs=sizes.blobs,
+        events=sizes.events,
+        runs=sizes.runs,
+        salvaged=salvaged,
+        left_out=[revision_name(number) for number in range(1, newest + 1) if number not in booked],
+    )
+
+
+def _set_aside(path: Path, driver: Driver, clock: Clock) -> str:
+    """Move a damaged database to `quarantine/`, its logs first; the names there belong together as they did here."""
+    digits = "".join(character for character in timestamp(clock.now()) if character.isalnum())
+    aside = f"quarantine/{path.name}-{digits}"
+    for name in parts_of(path):
+        driver.move(name, aside + name.removeprefix(path.name))
+    return aside
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unavailable(error, "replace", path) from error
+
+
+def _tell_nobody(_progress: RebuildProgress) -> None:
+    return
