@@ -1,4 +1,4 @@
-"""What a shell may complete: movies, revisions, artefacts, inputs, jobs, runs, settings.
+"""What a shell may complete: movies, revisions, tags, artefacts, inputs, jobs, runs, settings.
 
 A shell asks while a person waits and shows whatever is printed: so this is quick, and silent when something is wrong.
 """
@@ -57,8 +57,14 @@ def keys(_ctx: click.Context, incomplete: str) -> list[str]:
 
 @_of_movie
 def revisions(movie: Movie) -> Iterable[str]:
-    """`latest`, then the revisions, newest first."""
-    return ["latest", *(f"rev-{number:04d}" for number in range(_newest(movie), 0, -1))]
+    """`latest`, then the tags, then the revisions, newest first."""
+    return ["latest", *movie.tags.names(), *(f"rev-{number:04d}" for number in range(_newest(movie), 0, -1))]
+
+
+@_of_movie
+def tags(movie: Movie) -> Iterable[str]:
+    """The tags."""
+    return movie.tags.names()
 
 
 @_of_movie

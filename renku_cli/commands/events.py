@@ -46,7 +46,7 @@ def _events(movie: Movie, id: str | None, *, follow: bool) -> Iterator[InputEven
     last = 0
     while True:
         for event in movie.events.stream(about=id, after=last):
-            last = event.seq or last
+            last = max(last, event.seq or 0)  # those from archives have no number, and are not in the order of numbers
             yield event
         if not follow:
             return

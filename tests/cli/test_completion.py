@@ -61,6 +61,15 @@ def test_names_of_the_movie_are_completed(call: Call, completed: Completed, buil
     assert completed("abandon") == []
 
 
+def test_tags_are_completed_wherever_a_revision_is(call: Call, completed: Completed, built: str) -> None:
+    """And where a tag itself is asked for."""
+    assert call("tag", "1", "final-cut").code == 0
+    assert completed("inspect") == ["latest", "final-cut", "rev-0001"]
+    assert completed("tag --delete") == ["final-cut"]
+    assert completed("prune --keep-tag", last="f") == ["final-cut"]
+    assert completed("prune --expire", last="rev") == ["rev-0001"]
+
+
 def test_a_broken_place_completes_to_nothing(completed: Completed, place: Path) -> None:
     """No movie, a root that is a file, a config that is no TOML: silence."""
     assert completed("cat") == []
