@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,7 +20,14 @@ from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
-from renku_store.errors import InputConflictError, LeaseLostError, ManifestConflictError, NotFoundError, StalePlanError
+from renku_store.errors import (
+    InputConflictError,
+    LeaseLostError,
+    ManifestConflictError,
+    NotFoundError,
+    StalePlanError,
+    StoreError,
+)
 from renku_store.hashing import canonical_json
 from renku_store.merging import overlaps
 from renku_store.movie import Movie
@@ -218,10 +226,16 @@ def _begin(movie: Movie, outset: _Outset, given: Mapping[str, Json]) -> tuple[Ou
     plan = outlook.plan
     if unfinished is None:
         token = movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
-        movie.events.append_inputs(given, run=run)
     else:
         token = movie.leases.take_over(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
-    _prepare(movie, outlook, "resumed" if unfinished else "planned")
+    try:
+        if unfinished is None:
+            movie.events.append_inputs(given, run=run)
+        _prepare(movie, outlook, "resumed" if unfinished else "planned")
+    except BaseException:
+        with suppress(StoreError):  # what cannot be released now expires by itself
+            movie.leases.release(token)
+        raise
     return outlook, token
 
 

@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.calls import FileItem, Item, Job, OutputSpec, ValueItem
+from renku_store.drivers.posix import unavailable
 from renku_store.media_types import extension
 from renku_store.records.graph import GraphNode, Reference
 from renku_store.records.manifest import ArtefactValue
@@ -19,8 +20,12 @@ from renku_store.selection import Missing, Selection
 
 @contextmanager
 def job_directory(scratch: Callable[[], Path]) -> Iterator[Path]:
-    """An empty folder for one call, removed with all that is in it."""
-    directory = Path(mkdtemp(prefix="job-", dir=scratch())).resolve()
+    """An empty folder for one call, removed with all that is in it; `StoreUnavailableError` where there can be none."""
+    folder = scratch()
+    try:
+        directory = Path(mkdtemp(prefix="job-", dir=folder)).resolve()
+    except OSError as error:
+        raise unavailable(error, "write below", folder) from error
     try:
         yield directory
     finally:

@@ -71,7 +71,7 @@ def test_a_message_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["rum"], "Did you mean run?"),
+        (["rum"], "Did you mean run or prune?"),
         (["zzz"], "renku-store --help"),
         (["run", "--conc", "5"], "--concurrency"),
         (["log", "--limit", "0"], "--help"),

@@ -10,7 +10,7 @@ from typing import Final
 import apsw
 
 from renku_store.durability import step
-from renku_store.errors import UnsupportedFormatError
+from renku_store.errors import StoreUnavailableError, UnsupportedFormatError
 from renku_store.schema_files import read_schema_files
 
 APPLICATION_ID: Final = 0x524E4B55
@@ -29,8 +29,15 @@ class Migration:
 
 def shipped_migrations() -> list[Migration]:
     """The steps that come with this version, 1, 2, 3 and so on."""
+    try:
+        files = read_schema_files("sql/sqlite", ".sql")
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"The schema of renku-store itself cannot be read: {error.strerror}.",
+            hint="Raise the limit of open files (ulimit -n), or install again.",
+        ) from error
     found: list[Migration] = []
-    for name, sql in read_schema_files("sql/sqlite", ".sql").items():
+    for name, sql in files.items():
         match = _NAME.fullmatch(name)
         if match is None or int(match[1]) != len(found) + 1:
             raise UnsupportedFormatError(
