@@ -139,8 +139,9 @@ def with_timeout(produce: Produce, seconds: float) -> Produce:
     """End a call that takes longer, as a failure that may be tried again."""
 
     async def timed(job: Job, context: JobContext) -> Produced:
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 return await produce(job, context)
         except TimeoutError as error:
             if not limit.expired():
