@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -99,8 +99,8 @@ async def _nothing() -> None:
 class JobContext:
     """What stands beside the request. `attempt` counts from 1; `failures` are those of the attempts before.
 
-    For wrappers that try again: within `idle()` the slot of the call is free for others, and `again()` makes the folder
-    what it was when the call began.
+    For wrappers: within `waiting()` the time of the call does not count; within `idle()` its slot is free for others,
+    too; and `again()` makes the folder, and the time that is left, what they were when the call began.
 
     `directory` is absolute, the job's own and removed afterwards. When the call begins it holds only the files that
     `Job.inputs` names, under `directory/"inputs"`, at paths that follow from input name, position and MIME type alone.
@@ -114,6 +114,7 @@ class JobContext:
     failures: list[JobFailure] = field(default_factory=list)
     idle: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     again: Callable[[], Awaitable[None]] = _nothing
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)

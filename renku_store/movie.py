@@ -67,8 +67,12 @@ class ManifestService:
         self._tags = tags
 
     def current(self) -> tuple[Manifest, str] | None:
-        """The newest revision and its hash, or None before the first."""
+        """The newest revision and its hash, or None before the first.
+
+        Raises `BlobMissingError` where the manifest of a later one is known to have been there.
+        """
         number = self._manifests.newest()
+        self._check_none_lost(number)
         return self._load(number) if number else None
 
     def load_current(self) -> tuple[Manifest, str]:
@@ -105,6 +109,7 @@ class ManifestService:
         """What `resolve` says, as a number, and without a look at its manifest: that may be missing."""
         newest = self._manifests.newest()
         if name == "latest":
+            self._check_none_lost(newest)
             if not newest:
                 self.load_current()
             return newest
@@ -138,7 +143,7 @@ class ManifestService:
 
         With each comes the hash of its manifest.
         """
-        number = self._manifests.newest()
+        newest = number = self._manifests.newest()
         expected = self._expected(number) if number else None
         while number:
             if not self._manifests.exists(number):
@@ -146,6 +151,7 @@ class ManifestService:
             entry, digest = self._manifests.entry(number, expected)
             yield entry, digest
             number, expected = number - 1, entry.base_hash
+        self._check_none_lost(newest)
 
     def expiry(self, revision: str) -> Expiry | None:
         """When and why a revision went to the trash, or None; it can be read until its manifest is a stub."""
@@ -224,6 +230,16 @@ class ManifestService:
         if record is not None:
             return record.edits_through
         return edits_reflected(self._events.pending(), manifest, self._events.stream(run=manifest.run))
+
+    def _check_none_lost(self, newest: int) -> None:
+        """Raise `BlobMissingError` if the index knows a later revision than the newest that has a manifest.
+
+        Its number must never be given out again (invariant 5).
+        """
+        with self._metadata.read() as reader:
+            booked = reader.revisions.newest()
+        if booked is not None and booked.number > newest:
+            raise _missing(booked.number)
 
     def _record(self, run: str) -> RunRecord | None:
         with self._metadata.read() as reader:

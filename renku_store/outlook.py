@@ -5,7 +5,7 @@ Everything that the planner, which is pure, needs to be handed is read here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -59,23 +59,37 @@ def plan_movie(
     Where the run would take up an unfinished one, the plan names it, and shows what comes of that run's own inputs and
     choices.
     """
-    given = dict(inputs or {})
-    unfinished = resumable(movie, given, choices)
+    outlook, unfinished = look_again(movie, dict(inputs or {}), choices)
     if unfinished is None:
-        return look(movie, given=given, choices=choices).plan
+        return outlook.plan
     own = private_edits(movie, unfinished.run)
-    followed = choices_of(movie, unfinished.run)
-    plan = look(movie, own, given=given, choices=followed).of(movie.id, unfinished.run).plan
     names = f", with its own {', '.join(sorted({event.input for event in own}))}" if own else ""
-    return plan.model_copy(
+    return outlook.of(movie.id, unfinished.run).plan.model_copy(
         update={"warnings": [f"The unfinished run {unfinished.run} would be taken up again{names}."]}
     )
 
 
-def resumable(movie: Movie, given: Mapping[str, Json], choices: Choices | None = None) -> RunRecord | None:
-    """The newest run that nobody holds and that has not ended.
+def look_again(
+    movie: Movie, given: Mapping[str, Json], choices: Choices | None = None
+) -> tuple[Outlook, RunRecord | None]:
+    """What a run would set out from, and the unfinished run that it would take up.
 
-    With inputs or choices given only one that has the very same.
+    One whose own inputs or choices do not fit the movie any more is left where it is: it must not keep others from
+    running. `abandon` gives it up.
+    """
+    for record in resumable(movie, given, choices):
+        try:
+            followed = choices_of(movie, record.run)
+            return look(movie, private_edits(movie, record.run), given=given, choices=followed), record
+        except BadInputError:
+            continue
+    return look(movie, given=given, choices=choices), None
+
+
+def resumable(movie: Movie, given: Mapping[str, Json], choices: Choices | None = None) -> Iterator[RunRecord]:
+    """The runs that nobody holds and that have not ended, newest first.
+
+    With inputs or choices given only those that have the very same.
     """
     wanted = {key: hash_value(value) for key, value in given.items()}
     for record in reversed(movie.leases.unfinished()):
@@ -84,8 +98,7 @@ def resumable(movie: Movie, given: Mapping[str, Json], choices: Choices | None =
         if wanted and wanted != {event.input: event.hash for event in private_edits(movie, record.run)}:
             continue
         if choices is None or choices == choices_of(movie, record.run):
-            return record
-    return None
+            yield record
 
 
 def choices_of(movie: Movie, run: str) -> Choices | None:

@@ -155,11 +155,11 @@ class _State:
         jobs: dict[str, PlannedJob] = {}
         for job_id in index.order:
             node = index.node(job_id)
-            if job_id in self.chosen.pinned:
-                jobs[job_id] = self._pinned(node)
-                continue
             waits = _dirty_makers(node, index, jobs)
             known = None if waits else signature(node, self.now.signed_inputs(node))
+            if job_id in self.chosen.pinned:
+                jobs[job_id] = self._pinned(node, known)
+                continue
             reasons = [Reason(kind="upstream", subject=maker) for maker in waits]
             reasons += self._reasons(node, known)
             if job_id in self.chosen.forced:
@@ -169,8 +169,8 @@ class _State:
             )
         return jobs
 
-    def _pinned(self, node: GraphNode) -> PlannedJob:
-        """A job that is kept as it is: it needs something good to keep."""
+    def _pinned(self, node: GraphNode, known: str | None) -> PlannedJob:
+        """A job that is kept as it is: it needs something good to keep. One that is clean is so without being kept."""
         for output in node.produces:
             present = self.artefacts.get(output.id)
             if present is None or present.blob in self.damaged:
@@ -179,12 +179,16 @@ class _State:
                     f"{node.job_id} cannot be kept as it is: {output.id} is {wrong}.",
                     hint="Let it be made once, then pin it.",
                 )
+        layer = self.index.layer(node.job_id)
+        signatures = {self.artefacts[output.id].signature for output in node.produces}
+        if known is not None and signatures <= {known}:
+            return PlannedJob(state="clean", signature=known, layer=layer)
         held = self.artefacts[node.produces[0].id].signature if node.produces else None
         return PlannedJob(
             state="clean",
             reasons=[Reason(kind="pinned", subject=node.job_id)],
             signature=held,
-            layer=self.index.layer(node.job_id),
+            layer=layer,
             pinned=True,
         )
 

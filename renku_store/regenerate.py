@@ -31,7 +31,7 @@ from renku_store.errors import (
 from renku_store.hashing import canonical_json
 from renku_store.merging import overlaps
 from renku_store.movie import Movie
-from renku_store.outlook import Outlook, anything_to_do, choices_of, look, private_edits, resumable
+from renku_store.outlook import Outlook, anything_to_do, look, look_again, private_edits, resumable
 from renku_store.projection import differs
 from renku_store.records._base import Json, Record
 from renku_store.records.events import InputEvent, RunEvent, RunEventKind
@@ -184,13 +184,11 @@ class _Outset:
 
 
 def _set_out(movie: Movie, given: Mapping[str, Json], choices: Choices | None) -> _Outset:
-    unfinished = resumable(movie, given, choices)
-    finished = _finish(movie, unfinished.run) if unfinished else None
+    newest = next(resumable(movie, given, choices), None)
+    finished = _finish(movie, newest.run) if newest else None
     if finished is not None:
-        unfinished = None
-    private = private_edits(movie, unfinished.run) if unfinished else []
-    followed = choices_of(movie, unfinished.run) if unfinished else choices
-    return _Outset(look(movie, private, given=given, choices=followed), unfinished, finished)
+        return _Outset(look(movie, given=given, choices=choices), None, finished)
+    return _Outset(*look_again(movie, given, choices), None)
 
 
 def _finish(movie: Movie, run: str) -> PublishedRevision | None:
@@ -252,10 +250,16 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
     frozen = before.plan.edits_through
     private, choices = private_edits(movie, token.run), before.plan.choices
     after = look(movie, private, edits_through=frozen, choices=choices).of(movie.id, token.run)
-    contested = overlaps(before.base_hashes, after.base_hashes, before.hashes)
+    own = {event.input for event in private}
+    # Of a movie-wide edit that the other has taken, or seen and overruled, nothing is left to be contested.
+    contested = [
+        key
+        for key in overlaps(before.base_hashes, after.base_hashes, before.hashes)
+        if key in own or after.hashes.get(key) != after.base_hashes.get(key)
+    ]
     if contested:
-        _end(movie, token, "abandoned", before.plan.edits_through, {"conflict": list(contested)})
-        raise _input_conflict(movie, before, after, list(contested))
+        _end(movie, token, "abandoned", before.plan.edits_through, {"conflict": [*contested]})
+        raise _input_conflict(movie, before, after, contested)
     with movie.metadata.write() as transaction:
         if not transaction.runs.holds(token):
             raise LeaseLostError(f"The run {token.run} was taken over.", hint="`renku-store status` shows by whom.")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from renku_store import (
+    BlobMissingError,
     Movie,
     Store,
     abandon,
@@ -282,3 +283,27 @@ def test_an_artefact_that_a_revision_has_no_more_is_not_found_in_it(movie: Movie
     assert movie.events.latest_artefact("b", "rev-0002") is None
     assert hash_bytes(LONG.encode()) in {event.value.hash for event in movie.events.stream_artefacts() if event.value}
     check_whole(movie)
+
+
+def test_the_number_of_a_revision_whose_manifest_is_lost_is_not_given_out_again(root: Path, movie: Movie) -> None:
+    """The index knows that it was there: nothing is planned or published, the pointer stays, older ones are read."""
+    publish(movie, {"a": "two"})
+    movie.close()
+    pointer = (root / "film/current.json").read_bytes()
+    lost = root / "film/manifests/rev-0002.json"
+    data = lost.read_bytes()
+    lost.unlink()
+    with opened(root) as again:
+        newest = again.manifests
+        for look in (newest.current, lambda: list(newest.history()), lambda: newest.resolve("latest")):
+            with pytest.raises(BlobMissingError, match="rev-0002"):
+                look()
+        with pytest.raises(BlobMissingError, match="rev-0002"):
+            publish(again, {"a": "three"})
+        assert texts(again, "rev-0001")["a"] == "one"
+    assert (root / "film/current.json").read_bytes() == pointer
+    assert not lost.exists()
+    lost.write_bytes(data)
+    with opened(root) as again:
+        check_whole(again)
+        assert publish(again, {"a": "three"}).revision == "rev-0003"

@@ -52,12 +52,20 @@ class AdaptiveLimiter:
     @asynccontextmanager
     async def slot(self, priority: float = 0.0) -> AsyncIterator[AdaptiveCall]:
         """Hold a slot for the length of a call, which says how it went."""
-        await self._slots.acquire(priority)
-        call = AdaptiveCall(self, self._decreases)
+        call = await self.begin(priority)
         try:
             yield call
         finally:
-            self._slots.release()
+            call.end()
+
+    async def begin(self, priority: float = 0.0) -> AdaptiveCall:
+        """Wait for a slot; the call that has it must come to its `end`."""
+        await self._slots.acquire(priority)
+        return AdaptiveCall(self, self._decreases)
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self._slots.release()
 
     def succeeded(self) -> None:
         """A call ended well: grow, if all slots were in use."""
@@ -90,3 +98,7 @@ class AdaptiveCall:
     def overloaded(self) -> None:
         """The provider said that it was too much."""
         self._limiter.overloaded(self._decreases_before)
+
+    def end(self) -> None:
+        """It is over: its slot is another's."""
+        self._limiter.release()

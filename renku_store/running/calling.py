@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,36 @@ class CallEnd:
     cancelled: bool = False
 
 
+class Deadline:
+    """How long a call may take: `seconds`, waiting for its turn not counted, and anew for each attempt."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._left = seconds
+        self._waiting = 0
+        self.limit = asyncio.timeout(seconds)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let the time stand still for the length of a block."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            until = self.limit.when()
+            self._left = self.seconds if until is None else until - loop.time()
+            self.limit.reschedule(None)
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self.limit.expired():
+                self.limit.reschedule(loop.time() + self._left)
+
+    def begin_again(self) -> None:
+        """Count from now."""
+        self.limit.reschedule(asyncio.get_running_loop().time() + self.seconds)
+
+
 class Caller:
     """Makes the calls of one run."""
 
@@ -73,9 +103,11 @@ class Caller:
         self._tell("job-started", node.job_id)
         started = self._movie.clock.monotonic()
         with job_directory(self._movie.driver.scratch) as directory:
-            context = self._context(node, known, directory, slot)
+            seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
+            deadline = Deadline(seconds)
+            context = self._context(node, known, directory, slot, deadline)
             try:
-                job, produced = await self._produce(node, known, produce, context)
+                job, produced = await self._produce(node, known, produce, context, deadline)
                 contents = _contents(check_answer(job, directory, produced))
             except FATAL:
                 raise
@@ -99,18 +131,29 @@ class Caller:
         )
         return CallEnd(result, stored, cancelled)
 
-    def _context(self, node: GraphNode, known: str, directory: Path, slot: HeldSlot) -> JobContext:
+    def _context(self, node: GraphNode, known: str, directory: Path, slot: HeldSlot, deadline: Deadline) -> JobContext:
         @asynccontextmanager
         async def idle() -> AsyncIterator[None]:
             self._tell("job-waiting", node.job_id, data={"for": "another attempt"})
-            async with slot.lent():
-                yield
+            with deadline.suspended():
+                async with slot.lent():
+                    yield
 
         async def again() -> None:
             await asyncio.to_thread(clear_job, directory)
             await asyncio.to_thread(self._prepare, node, known, directory)
+            deadline.begin_again()
 
-        return JobContext(node.job_id, self._token.run, 1, directory, self._logger, idle=idle, again=again)
+        return JobContext(
+            node.job_id,
+            self._token.run,
+            1,
+            directory,
+            self._logger,
+            idle=idle,
+            again=again,
+            waiting=deadline.suspended,
+        )
 
     def _prepare(self, node: GraphNode, known: str, directory: Path) -> Job:
         try:
@@ -120,12 +163,12 @@ class Caller:
             raise
 
     async def _produce(
-        self, node: GraphNode, known: str, produce: Produce, context: JobContext
+        self, node: GraphNode, known: str, produce: Produce, context: JobContext, deadline: Deadline
     ) -> tuple[Job, Produced]:
         job = await asyncio.to_thread(self._prepare, node, known, context.directory)
-        limit = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
         try:
-            async with asyncio.timeout(limit):
+            async with deadline.limit:
+                deadline.begin_again()
                 return job, await produce(job, context)
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -134,7 +177,7 @@ class Caller:
             raise ProducerError(f"The call of {node.job_id} was cancelled from within.") from None
         except TimeoutError as error:
             raise ProducerError(
-                f"{node.job_id} did not end within {limit:g} seconds.", hint="Give it a `timeout`."
+                f"{node.job_id} did not end within {deadline.seconds:g} seconds.", hint="Give it a `timeout`."
             ) from error
 
     def _set_damaged_aside(self, node: GraphNode) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from renku_store import bounds
 from renku_store.errors import InvalidValueError
 
 
@@ -77,8 +78,12 @@ class Pacer:
             self._waiting -= 1
 
     def hold(self, seconds: float) -> None:
-        """Let nobody start for so many seconds from now; a longer pause that was asked for before stays."""
-        self._held_until = max(self._held_until, _now() + seconds)
+        """Let nobody start for so many seconds from now; a longer pause that was asked for before stays.
+
+        At most `bounds.RETRY_AFTER_MAX_SECONDS`: nobody who waits could tell a longer one from a mistake.
+        """
+        pause = min(seconds, bounds.RETRY_AFTER_MAX_SECONDS) if seconds >= 0 else 0.0
+        self._held_until = max(self._held_until, _now() + pause)
 
     def _delay(self, weight: int) -> float:
         now = _now()

@@ -95,8 +95,12 @@ def with_concurrency(produce: Produce, limiter: ConcurrencyLimiter, *, weight: i
     """Let at most as many calls go on at once as the limiter has slots; of these each takes `weight`."""
 
     async def limited(job: Job, context: JobContext) -> Produced:
-        async with limiter.slot(weight=weight):
+        with context.waiting():
+            await limiter.acquire(weight=weight)
+        try:
             return await produce(job, context)
+        finally:
+            limiter.release(weight)
 
     return limited
 
@@ -105,7 +109,8 @@ def with_rate_limit(produce: Produce, pacer: Pacer, *, weight: int = 1) -> Produ
     """Let calls start as the pacer allows; a provider's Retry-After holds back all that share it."""
 
     async def paced(job: Job, context: JobContext) -> Produced:
-        await pacer.turn(weight)
+        with context.waiting():
+            await pacer.turn(weight)
         try:
             return await produce(job, context)
         except RateLimitedError as error:
@@ -122,15 +127,19 @@ def with_adaptive_concurrency(
     """Find out how many calls the provider takes at once: fewer after `RateLimitedError` or what `overloaded` says."""
 
     async def adapted(job: Job, context: JobContext) -> Produced:
-        async with limiter.slot() as call:
-            try:
-                produced = await produce(job, context)
-            except _OUTSIDE as error:
-                if isinstance(error, RateLimitedError) or (overloaded is not None and overloaded(error)):
-                    call.overloaded()
-                raise
+        with context.waiting():
+            call = await limiter.begin()
+        try:
+            produced = await produce(job, context)
+        except _OUTSIDE as error:
+            if isinstance(error, RateLimitedError) or (overloaded is not None and overloaded(error)):
+                call.overloaded()
+            raise
+        else:
             call.succeeded()
             return produced
+        finally:
+            call.end()
 
     return adapted
 

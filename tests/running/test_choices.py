@@ -18,6 +18,7 @@ from renku_store import (
     Produced,
     ProducerError,
     RunReport,
+    movie_status,
     open_store,
     plan_movie,
     run_movie,
@@ -254,3 +255,24 @@ def test_a_broken_forced_job_leaves_the_good_take(made: Movie, studio: Studio) -
     report = asyncio.run(run_movie(made, produce=broken, choices=Choices(regen=["draw[0]"])))
     assert report.status == "failed"
     assert held(made, "draw[0].image") == before
+
+
+def test_a_pin_of_what_is_up_to_date_leaves_no_mark(made: Movie, studio: Studio) -> None:
+    """It would have been kept anyhow."""
+    set_inputs(made, {"segments": changed(t0="a new first", t1=SEGMENTS[1]["text"])})
+    assert run(made, studio, choices=Choices(pin=["draw"])).status == "published"
+    assert not [key for key, entry in made.manifests.load("latest").artefacts.items() if entry.outdated]
+
+
+def test_an_unfinished_run_that_fits_no_longer_keeps_nobody_from_running(made: Movie, studio: Studio) -> None:
+    """Its target is gone: plan and run go on without it, and it can be given up."""
+    set_inputs(made, {"voice": "de"})
+    studio.broken = {"say[2]"}
+    failed = run(made, studio, choices=Choices(targets=["say[2]"]))
+    assert failed.status == "failed"
+    studio.broken = set()
+    set_inputs(made, {"segments": list(SEGMENTS[:2])})
+    assert plan_movie(made).warnings == []
+    report = run(made, studio)
+    assert (report.status, report.run == failed.run) == ("published", False)
+    assert [record.run for record in movie_status(made).runs] == [failed.run]

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from renku_store import (
+    Choices,
     ExecutionPlan,
     InputConflictError,
     Json,
@@ -221,3 +222,29 @@ def test_an_unfinished_run_that_is_taken_up_under_our_eyes_is_left_to_its_holder
     assert report.run != failed.run
     movie.leases.check(tokens[0])
     assert [record.run for record in movie_status(movie).runs] == [failed.run]
+
+
+def test_two_edits_one_after_the_other_are_no_conflict(movie: Movie, studio: Studio) -> None:
+    """The second run took the later edit, which its author made knowing the earlier: the first run gives way."""
+    run(movie, studio)
+    set_inputs(movie, {"voice": "first"})
+    overtaken = False
+
+    def listen(event: RunProgress) -> None:
+        nonlocal overtaken
+        if event.job == "film" and event.event == "job-finished" and not overtaken:
+            overtaken = True
+            thread = threading.Thread(target=overtake)
+            thread.start()
+            thread.join()
+
+    def overtake() -> None:
+        with open_store(movie.root) as store:
+            other = store.movie(movie.id)
+            set_inputs(other, {"voice": "second"})
+            # Choices of its own, so that it takes up no other run.
+            asyncio.run(run_movie(other, produce=studio, choices=Choices(targets=["film"])))
+
+    report = run(movie, studio, on_event=listen)
+    assert (report.status, report.revision) == ("unchanged", "rev-0002")
+    assert movie.manifests.load("latest").inputs["voice"].value == "second"

@@ -97,6 +97,20 @@ def test_a_pause_holds_back_everybody_who_waits() -> None:
     assert run(main()) == pytest.approx([5, 5, 5])
 
 
+@pytest.mark.parametrize("asked", [float("inf"), 1e12])
+def test_no_provider_can_hold_everybody_for_ever(asked: float) -> None:
+    """A pause that nobody could sit through is cut to an hour."""
+
+    async def main() -> float:
+        pacer = Pacer(10, SECOND)
+        pacer.hold(asked)
+        pacer.hold(float("nan"))
+        await pacer.turn()
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx(3_600)
+
+
 @given(seed=st.integers(0, 2**32))
 def test_a_cancelled_waiter_holds_nobody_up(seed: int) -> None:
     """Those behind it start as if it had never come, and none is lost."""

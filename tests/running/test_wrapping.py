@@ -220,3 +220,44 @@ def test_another_attempt_finds_the_folder_as_the_first_did(movie: Movie, studio:
     asyncio.run(run_movie(movie, produce=with_retry(produce, RetryPolicy(base_seconds=0))))
     assert len(seen) == 2
     assert seen[0] == seen[1]
+
+
+def test_waiting_for_a_turn_is_not_the_time_of_a_call(
+    movie: Movie, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the queue nor pauses between attempts count, and each attempt has the whole time."""
+    monkeypatch.setattr("renku_store.bounds.JOB_TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr("renku_store.bounds.CANCEL_GRACE_SECONDS", 0.0)
+    attempts: list[str] = []
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        attempts.append(job.job_id)
+        await asyncio.sleep(0.25)
+        if job.producer == "draw" and attempts.count(job.job_id) == 1:
+            raise ProducerError("busy", retryable=True)
+        return await studio(job, context)
+
+    one_by_one = with_concurrency(with_rate_limit(produce, Pacer(100, 1.0)), ConcurrencyLimiter(1))
+    retried = with_retry(one_by_one, RetryPolicy(base_seconds=0.3), chance=lambda: 1.0)
+    report = asyncio.run(run_movie(movie, produce=retried, concurrency=8))
+    assert report.status == "published", [result.error for result in report.jobs.values() if result.error]
+    assert all(attempts.count(f"draw[{place}]") == 2 for place in range(3))
+
+
+def test_a_call_that_takes_too_long_is_still_ended(
+    movie: Movie, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backstop of the runner holds also behind wrappers."""
+    monkeypatch.setattr("renku_store.bounds.JOB_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("renku_store.bounds.CANCEL_GRACE_SECONDS", 0.0)
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.job_id == "draw[0]":
+            await asyncio.sleep(60)
+        return await studio(job, context)
+
+    report = asyncio.run(run_movie(movie, produce=with_concurrency(produce, ConcurrencyLimiter(8))))
+    assert report.status == "failed"
+    error = report.jobs["draw[0]"].error
+    assert error is not None
+    assert "did not end within 0.2 seconds" in error.message

@@ -34,10 +34,7 @@ def named_error(error: apsw.Error, path: Path, waited_seconds: float) -> StoreEr
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return _locked(path, waited_seconds)
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-        return DamageError(
-            f"{path.name} is damaged.",
-            hint=f"`renku-store rebuild` makes {path.name} anew: what was published comes back from the objects.",
-        )
+        return damaged(path, "is damaged")
     if isinstance(error, apsw.CantOpenError) and (taken := folder_in_the_way(path)):
         return DamageError(
             f"{taken} is a folder, not a file.",
@@ -58,6 +55,14 @@ def named_error(error: apsw.Error, path: Path, waited_seconds: float) -> StoreEr
             f"Reading or writing {path} failed; nothing of the change was kept.", hint=f"The system says: {error}."
         )
     return None
+
+
+def damaged(path: Path, how: str) -> DamageError:
+    """The error for a database that cannot be what was written: `how` goes on from its name."""
+    return DamageError(
+        f"{path.name} {how}.",
+        hint=f"`renku-store rebuild` makes {path.name} anew: what was published comes back from the objects.",
+    )
 
 
 def folder_in_the_way(path: Path) -> str:

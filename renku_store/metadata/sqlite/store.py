@@ -23,7 +23,7 @@ from renku_store.metadata.sqlite.blobs import BlobTable
 from renku_store.metadata.sqlite.checks import CheckTables
 from renku_store.metadata.sqlite.compacting import UpkeepTables
 from renku_store.metadata.sqlite.connection import Patience
-from renku_store.metadata.sqlite.faults import named_error, named_errors
+from renku_store.metadata.sqlite.faults import damaged, named_error, named_errors
 from renku_store.metadata.sqlite.retirement import RetirementTables
 from renku_store.metadata.sqlite.revisions import RevisionTables
 from renku_store.metadata.sqlite.runs import RunTables
@@ -221,6 +221,8 @@ class SqliteMetadata:
             if named is None:
                 raise
             raise named from error
+        except UnicodeDecodeError as error:
+            raise damaged(self.path, "holds text that is none") from error
         finally:
             transaction.open = False
             self._current = self._owner = None
