@@ -466,6 +466,31 @@ def prepare_for_rebuild(root: Path) -> None:
         assert run(movie, broken="show").status == "failed"
 
 
+def prepare_damaged_index(root: Path) -> None:
+    """The same, with an edit that only the database has, and one page of an index in it overwritten."""
+    prepare_for_rebuild(root)
+    with opened(root) as movie:
+        set_inputs(movie, {"title": "two"})
+    damage_index(root / "film" / "metadata.db")
+
+
+def damage_index(database: Path) -> None:
+    """Overwrite the first page of an index of a closed database; its tables can be read."""
+    with apsw.Connection(str(database)) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'run_events' LIMIT 1"
+        place, size = connection.execute(query).get, connection.pragma("page_size")
+    connection.close()
+    with database.open("r+b") as file:
+        file.seek((place - 1) * size)
+        file.write(b"\xff" * size)
+
+
+def _edits_are_saved(movie: Movie) -> None:
+    assert sorted(getattr(edit, "input", "") for edit in movie.events.pending()) == ["title", "voice"]
+    assert run(movie).revision == "rev-0002"
+    assert texts(movie)["say.out"] == say("two", "second")
+
+
 def _rebuild(root: Path, acknowledge: Acknowledge) -> None:
     with open_store(root) as store:
         store.rebuild("film")
@@ -521,5 +546,6 @@ OPERATIONS = {
     "restore": Operation(prepare_lost_database, _restored, _open),
     "rebuild": Operation(prepare_for_rebuild, _restored, alone=_rebuild, promised=_readable),
     "rebuild from garbage": Operation(prepare_garbage, _restored, alone=_rebuild, damaged=True),
+    "rebuild from damage": Operation(prepare_damaged_index, _edits_are_saved, alone=_rebuild, damaged=True),
     "repair": Operation(prepare_damage, _repaired, _repair, damaged=True),
 }

@@ -22,11 +22,17 @@ from tests.crash.power_cuts import breaks, cuts_after, journal, killed_then_cut,
 
 @pytest.mark.parametrize("omission", OMISSIONS)
 def test_an_omission_is_found(omission: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the first draws, or in the sweep; what is found can be explained by the least that must be lost."""
+    """In the first draws, or in a sweep; what is found can be explained by the least that must be lost."""
     with monkeypatch.context() as patch:
         OMISSIONS[omission](patch)
         careless = record(publishing)
-    found = violated(cut(careless, Random(seed)) for seed in range(60)) or violated(sweep(careless, every=10))
+    # Ids and times differ from one recording to the next: the narrowest omissions need the whole sweep now and then.
+    found = (
+        violated(cut(careless, Random(seed)) for seed in range(60))
+        or violated(sweep(careless, every=10))
+        or violated(sweep(careless, every=3))
+        or violated(sweep(careless, every=1))
+    )
     assert found is not None
     least = minimal(found, breaks)
     assert len(least.lost) <= len(found.lost)

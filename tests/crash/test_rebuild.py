@@ -13,6 +13,7 @@ import pytest
 from renku_store import DamageError, open_store
 from tests import children
 from tests.authoring import check_whole, opened
+from tests.crash.operations import damage_index
 from tests.test_rebuild import REBUILD, film, leave_a_log, past, rebuilt, root
 
 __all__ = ["film", "root"]
@@ -81,6 +82,36 @@ def test_killed_at_any_step_the_old_database_is_there_or_the_new_one(film: Path,
         with opened(copy) as movie:
             check_whole(movie)
         shutil.rmtree(copy)
+
+
+def test_killed_at_any_step_edits_that_only_a_damaged_database_had_are_not_lost(film: Path, tmp_path: Path) -> None:
+    """Whether the movie is opened next, or its database made anew; what lay in its place is kept in quarantine."""
+    with opened(film) as movie:
+        movie.events.append_input("voice", "in the database alone")
+        before = sorted(event.id for event in movie.events.pending())
+    damage_index(film / "film/metadata.db")
+    (tmp_path / "killed").mkdir()
+    ended = children.run(KILLED, film, tmp_path / "killed")
+    assert ended.code == 0, ended.err
+    unfinished = 0
+    for number in range(1, int(ended.out) + 1):
+        copy = tmp_path / "killed" / str(number)
+        left = (copy / "film/metadata.db.complete").exists()
+        unfinished += left
+        if left or number % 5 == 0:
+            twice = copy.with_name(f"{number} twice")
+            shutil.copytree(copy, twice)
+            with opened(twice) as movie:
+                assert sorted(event.id for event in movie.events.pending()) == before, number
+            shutil.rmtree(twice)
+            rebuilt(copy)
+            assert not (copy / "film/metadata.db.complete").exists()
+            assert len(list((copy / "film/quarantine").glob("metadata.db-*"))) == 1, number
+            with opened(copy) as movie:
+                assert sorted(event.id for event in movie.events.pending()) == before, number
+                check_whole(movie)
+        shutil.rmtree(copy)
+    assert unfinished > 4
 
 
 def test_no_log_is_there_when_the_new_database_takes_the_name(film: Path, tmp_path: Path) -> None:
