@@ -238,7 +238,8 @@ class ManifestService:
         """
         with self._metadata.read() as reader:
             booked = reader.revisions.newest()
-        if booked is not None and booked.number > newest:
+        # It may have been published since we looked for the newest: only one that is not there now is lost.
+        if booked is not None and booked.number > newest and not self._manifests.exists(booked.number):
             raise _missing(booked.number)
 
     def _record(self, run: str) -> RunRecord | None:
