@@ -99,6 +99,10 @@ class ArchiveStore:
         except (ValidationError, orjson.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
             raise _unreadable(name) from error
 
+    def exists(self, run: str) -> bool:
+        """Whether a run has an archive, of whatever content."""
+        return self._driver.stat(archive_path(run)) is not None
+
     def digest(self, run: str) -> str:
         """The hash of a run's archive as it is stored; `BlobMissingError` where there is none."""
         return hash_bytes(self._driver.read(archive_path(run)))

@@ -76,6 +76,14 @@ CONCURRENCY_AUTO_MAX: Final = 8
 """`auto` is half of the processors, from 1 to this."""
 CONCURRENCY_MAX: Final = 10_000
 """More is a typing error."""
+RETRY_AFTER_MAX_SECONDS: Final = 3_600.0
+"""The longest pause that a provider can ask all callers for; those who ask for more are asked again."""
+RESULT_BUSY_MAX_SECONDS: Final = 600.0
+"""How long paid results wait for a store that others keep locked: a check may hash a large file for minutes."""
+RESULT_FULL_MAX_SECONDS: Final = 5.0
+"""How long they wait on a full disk: another's temporary files go in that time; a person wants to hear of it."""
+RESULT_PAUSE_SECONDS: Final = 0.5
+"""The pause between two tries to store results: each has waited for the lock by itself."""
 JOB_TIMEOUT_SECONDS: Final = 3_600.0
 """A producer that says nothing about its time is ended after an hour."""
 JOB_TIMEOUT_MAX_SECONDS: Final = 30 * 86_400.0
@@ -126,6 +134,8 @@ GC_PAGE_MAX_BYTES: Final = 4 * 1_048_576
 """A blob that nothing names is read, to see whether it is a page of a manifest, up to here; pages are smaller."""
 RUN_KEEP_SECONDS: Final = 90 * 86_400.0
 """Plans, and what nothing needs of old runs, stay this long after their end: a quarter, as people look back."""
+ROLLBACK_KEEP_MIN_SECONDS: Final = 3_600.0
+"""A rollback looks like an abandoned run until it is published: for an hour, no collection retires one."""
 
 # Checking
 FSCK_PROBLEMS_MAX: Final = 10_000

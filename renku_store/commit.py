@@ -10,15 +10,17 @@ can be repaired from the objects, and is, when the movie is opened for writing).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
-from renku_store.errors import LeaseLostError, ManifestConflictError, RevisionExistsError
+from renku_store.errors import BlobMissingError, LeaseLostError, ManifestConflictError, RevisionExistsError
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
-from renku_store.indexing import Indexer
+from renku_store.indexing import Indexer, names_run
 from renku_store.manifests import ManifestStore, encode_manifest, named_blobs
 from renku_store.metadata.base import Intent, MetadataStore, Writer
 from renku_store.records._base import Json
@@ -26,6 +28,8 @@ from renku_store.records.events import ArtefactEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArchiveRef, Manifest
 from renku_store.records.run import LeaseToken
+
+_ALL: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,19 @@ class Committer:
         # Under the write lock, so that nobody takes the run over, and publishes, between the look and the replacing.
         with self._metadata.write() as transaction:
             self._check_run(transaction, run, token, None)
+            self._check_unnamed(transaction, run)
             self._withdraw(transaction, run)
             return self._archives.save(run, data)
+
+    def _check_unnamed(self, transaction: Writer, run: str) -> None:
+        """Refuse to replace an archive that a manifest names, be it damaged or of a revision that is not booked."""
+        if not self._archives.exists(run):
+            return
+        booked = {row.number: row.run for row in transaction.revisions.list(limit=_ALL)}
+        for number in range(1, self._manifests.newest() + 1):
+            named = booked[number] == run if number in booked else names_run(self._manifests.raw(number) or b"", run)
+            if named:
+                raise _published_already(run, revision_name(number))
 
     def keep_late(self, events: Sequence[ArtefactEvent]) -> str:
         """Archive results that came after their run was another's, which may have archived it by then; gives the id.
@@ -101,7 +116,7 @@ class Committer:
 
         Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` if the run has published
         another revision, `BlobMissingError` for a blob that is not there, and `ManifestConflictError` with both hashes
-        if the revision exists with other bytes or the base is another one.
+        if the revision exists with other bytes, the base is another one, or the archive is not the one that is named.
         """
         number = revision_number(manifest.revision)
         self._check_base(manifest, number)
@@ -109,6 +124,7 @@ class Committer:
         self._blobs.put_many(list(encoded.pages.values()))
         with self._metadata.write() as transaction:
             self._check_run(transaction, manifest.run, token, manifest.revision)
+            self._check_archive(manifest)
             self._blobs.revive(transaction, named_blobs(manifest, encoded.pages))
             intent = Intent(run=manifest.run, number=number, hash=encoded.hash, manifest=encoded.data)
             transaction.revisions.put_intent(intent)
@@ -143,6 +159,21 @@ class Committer:
                 hint="Plan again on the current revision.",
             )
 
+    def _check_archive(self, manifest: Manifest) -> None:
+        """Refuse to name an archive that is not there: from the intent on, no collection takes it away."""
+        if manifest.archive is None:
+            return
+        actual = None
+        with suppress(BlobMissingError):
+            actual = self._archives.digest(manifest.run)
+        if actual != manifest.archive.hash:
+            raise ManifestConflictError(
+                f"{manifest.archive.name} is {actual}, but {manifest.revision} names {manifest.archive.hash}.",
+                expected=manifest.archive.hash,
+                actual=actual,
+                hint="Run again: it archives anew, and nothing is made twice.",
+            )
+
     def _carry_out(self, intent: Intent) -> PublishedRevision:
         revision = revision_name(intent.number)
         if not self._manifests.create(intent.number, intent.manifest):
@@ -165,7 +196,9 @@ class Committer:
     def _point(self, number: int) -> None:
         """Let the pointer name the newest revision that is booked: then its bytes were seen to be right."""
         with self._metadata.read() as reader:
-            row = reader.revisions.get(number)
+            row, newest = reader.revisions.get(number), reader.revisions.newest()
+        if newest is not None and newest.number > number:
+            return  # its manifest is lost: what the pointer says of it is right, and it never goes back
         data = self._manifests.raw(number) if row else None
         if row is not None and data is not None and hash_bytes(data) == row.hash:
             self._manifests.advance(number, row.hash, timestamp(self._clock.now()))

@@ -33,6 +33,7 @@ what to do.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 
 class StoreError(Exception):
@@ -168,7 +169,14 @@ class UnusableError(StoreError):
 
 
 class StoreUnavailableError(UnusableError):
-    """Not reachable, not writable, full, or locked for too long."""
+    """Not reachable, not writable, full, or locked for too long.
+
+    `reason` says which where it may pass by itself: `busy` (somebody else holds a lock) or `full` (the disk).
+    """
+
+    def __init__(self, message: str, *, hint: str = "", reason: Literal["busy", "full", "other"] = "other") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class UnsafeDriverError(UnusableError):

@@ -9,16 +9,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
-from renku_store.archives import ArchiveStore
+from renku_store.archives import ArchiveStore, archive_path
 from renku_store.blobs import BlobStore
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.manifests import ManifestStore, named_blobs
 from renku_store.metadata.base import MetadataStore, RevisionRow, Writer
 from renku_store.records.events import Event, RunEvent
-from renku_store.records.ids import revision_number
+from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput, ManifestStub
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ Tell = Callable[[str, int], None]
 
 _GROUP: Final = 1_000
 """Events or blobs that are held at a time."""
+_ENDS: Final = frozenset({"failed", "interrupted", "abandoned", "unchanged"})
+"""The last steps of runs that have come to an end without a revision, for now or for good."""
 
 
 class Indexer:
@@ -71,6 +74,8 @@ class Indexer:
             elif entry is not None:
                 with self._metadata.write() as writer:
                     self._book_expired(writer, entry, _Told(None))
+            else:
+                self._end_named(number)
 
     def _book(self, writer: Writer, manifest: Manifest, digest: str, base: Manifest | None, told: _Told) -> None:
         number = revision_number(manifest.revision)
@@ -108,7 +113,8 @@ class Indexer:
     def _append_archived(self, writer: Writer, published: Manifest | ManifestStub, told: _Told) -> list[str]:
         """See that the index has a run's archived events; gives the ids of the movie-wide edits that it took.
 
-        Of a damaged archive it gets what can be read, and edits stay pending: nothing that a person said is lost.
+        Of a damaged archive it gets what can be read. Those edits were taken, too: pending again, the next run would
+        publish old values over what came after them.
         """
         taken: list[str] = []
         if published.archive is None:
@@ -121,6 +127,7 @@ class Indexer:
         except DamageError:
             for events in self._readable(published.run):
                 writer.events.append(events)
+                taken += [event.id for event in events if event.run is None]
         return taken
 
     def _readable(self, run: str) -> Iterator[list[Event]]:
@@ -171,6 +178,7 @@ class Indexer:
                 writer.blobs.make_live(rows)
                 told.add("blobs", len(rows))
             before: Manifest | None = None
+            unreadable, left = list[int](), list[_Left]()
             for number, run in self._in_order(newest, unpublished):
                 entry, digest = _sound(manifests, number)
                 if isinstance(entry, Manifest):
@@ -180,8 +188,11 @@ class Indexer:
                 elif entry is not None:
                     self._book_expired(writer, entry, told)
                 elif run in unpublished:
-                    self._restore_run(writer, run, told)
+                    left.append(self._restore_run(writer, run, told))
+                if number and entry is None:
+                    unreadable.append(number)
                 told.add("revisions", 0 if entry is None else 1)
+            self._end_unreadable(writer, unreadable, left)
 
     def _unknown_runs(self) -> set[str]:
         """The runs that have an archive and no row."""
@@ -207,23 +218,67 @@ class Indexer:
             last = max([event.created_at for event in events if event.run is not None], default=last)
         return last
 
-    def _restore_run(self, writer: Writer, run: str, told: _Told) -> None:
+    def _restore_run(self, writer: Writer, run: str, told: _Told) -> _Left:
         """The events of a run that is not published, and its row, as they tell it."""
         steps: list[RunEvent] = []
         for events in self._readable(run):
             writer.events.append(events)
             told.add("events", len(events))
             steps += [event for event in events if isinstance(event, RunEvent)]
-        if writer.runs.get(run) is not None or not steps:
-            return
         base = next((step.data["base"] for step in reversed(steps) if "base" in step.data), None)
+        left = _Left(run, base if isinstance(base, str) else None, steps[-1].kind if steps else None)
+        if writer.runs.get(run) is not None or not steps:
+            return left
         ended = steps[-1].kind in {"abandoned", "unchanged", "rollback"}
-        writer.runs.create(
-            run, base_revision=base if isinstance(base, str) else None, edits_through=0, created_at=steps[0].created_at
-        )
+        writer.runs.create(run, base_revision=left.base_revision, edits_through=0, created_at=steps[0].created_at)
+        # A rollback may be that of a revision which cannot be read now: without an end its archive is never retired.
+        over = ended and left.last != "rollback"
         writer.runs.update(
-            run, status="abandoned" if ended else "failed", ended_at=steps[-1].created_at if ended else None
+            run, status="abandoned" if ended else "failed", ended_at=steps[-1].created_at if over else None
         )
+        return left
+
+    def _end_unreadable(self, writer: Writer, numbers: Iterable[int], left: Iterable[_Left]) -> None:
+        """End the runs whose revisions cannot be read: resumed, they would publish old values, and their archive again.
+
+        Those are the runs that what is left of the manifests names, else all that may have published in their place.
+        """
+        for number in numbers:
+            data = self._manifests.raw(number) or b""
+            named = [one.run for one in left if names_run(data, one.run)]
+            for run in named or [one.run for one in left if one.may_have_published(number)]:
+                self._end(writer, run)
+
+    def _end_named(self, number: int) -> None:
+        """End the unfinished run that an unreadable manifest names: its publisher died before it was booked."""
+        data = self._manifests.raw(number) or b""
+        with self._metadata.read() as reader:
+            named = [record.run for record in reader.runs.list(unfinished=True) if names_run(data, record.run)]
+        if named:
+            with self._metadata.write() as writer:
+                for run in named:
+                    self._end(writer, run)
+
+    def _end(self, writer: Writer, run: str) -> None:
+        """Let a run be over, and its edits taken. It has no time of its end: what it left is never retired."""
+        for events in self._readable(run):
+            writer.revisions.take(event.id for event in events if event.run is None)
+        if writer.runs.get(run) is not None:
+            writer.runs.update(run, status="abandoned")
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What the archive of a run that no readable manifest names says of it: its base and its last step."""
+
+    run: str
+    base_revision: str | None
+    last: str | None
+
+    def may_have_published(self, number: int) -> bool:
+        """Whether the archive can be that of a revision: made on the one before, and with no other end."""
+        base = revision_name(number - 1) if number > 1 else None
+        return self.last is None or (self.last not in _ENDS and self.base_revision == base)
 
 
 class _Told:
@@ -238,6 +293,11 @@ class _Told:
         self._counts[kind] = self._counts.get(kind, 0) + count
         if self._tell is not None:
             self._tell(kind, self._counts[kind])
+
+
+def names_run(data: bytes, run: str) -> bool:
+    """Whether the bytes of a manifest, damaged or not, name a run as the one that published it."""
+    return f'"{archive_path(run)}"'.encode() in data or f'"run":"{run}"'.encode() in data
 
 
 def _sound(manifests: ManifestStore, number: int) -> tuple[Manifest | ManifestStub | None, str]:

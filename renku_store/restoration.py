@@ -17,6 +17,7 @@ from renku_store.errors import BlobMissingError, ManifestConflictError
 from renku_store.manifests import named_blobs
 from renku_store.movie import Movie
 from renku_store.projection import next_manifest
+from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
@@ -70,6 +71,9 @@ def _publish(movie: Movie, old: Manifest, current: Manifest, base_hash: str) -> 
     with movie.metadata.write() as writer:
         writer.runs.create(run, base_revision=current.revision, edits_through=0, created_at=now)
         writer.runs.update(run, status="abandoned", ended_at=now)
+        # With its first step: a collection forgets an ended run that has left nothing.
+        data: dict[str, Json] = {"base": current.revision, "to": old.revision}
+        writer.events.append([RunEvent(id=movie.events.new_id(), run=run, kind="rollback", data=data, created_at=now)])
     movie.events.append_many(_restoring(movie, run, old, current, now))
     manifest = next_manifest(
         current,
@@ -89,8 +93,6 @@ def _publish(movie: Movie, old: Manifest, current: Manifest, base_hash: str) -> 
 def _restoring(movie: Movie, run: str, old: Manifest, current: Manifest, now: str) -> Iterator[Event]:
     """What happened, as events: neither results of calls nor costs, so that no look-up by signature changes."""
     new_id = movie.events.new_id
-    data = {"base": current.revision, "to": old.revision}
-    yield RunEvent(id=new_id(), run=run, kind="rollback", data=dict(data), created_at=now)
     for key, given in _changed_inputs(current.inputs, old.inputs):
         yield InputEvent(
             id=new_id(),

@@ -46,6 +46,8 @@ from renku_store.rebuild import (
     RebuildReport,
     alone,
     fill_index,
+    finish_rebuild,
+    is_unfinished,
     next_epoch,
     rebuild_database,
 )
@@ -198,9 +200,13 @@ class Store:
         return replace(opened, closing=partial(self._close, movie, close))
 
     def _make_database(self, movie: str, driver: Driver) -> None:
-        """Make the database where there is none, alone: it may have been removed beneath those who work with it."""
+        """Make the database where there is none, alone: it may have been removed beneath those who work with it.
+
+        One that a killed rebuild left complete is put in its place first.
+        """
+        database = self._database(movie)
         deadline = self._clock.monotonic() + bounds.OPEN_LOCK_WAIT_SECONDS
-        while not driver.read_only and is_blank(self._database(movie)):
+        while not driver.read_only and (is_unfinished(database) or is_blank(database)):
             with ExitStack() as stack:
                 try:
                     stack.enter_context(alone(driver, movie, _LOOK_SECONDS))
@@ -208,7 +214,9 @@ class Store:
                     if self._clock.monotonic() > deadline:
                         raise
                     continue
-                if is_blank(self._database(movie)):
+                if is_unfinished(database):
+                    finish_rebuild(database, driver)
+                if is_blank(database):
                     self._opened(movie, driver, stack)
 
     def _opened(self, movie: str, driver: Driver, stack: ExitStack) -> Movie:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from renku_store import Movie, open_store
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
+from renku_store.drivers.local import LocalDriver
+from renku_store.errors import StoreUnavailableError
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import encode_manifest
 from renku_store.metadata.base import Intent
@@ -133,3 +136,17 @@ def check_whole(movie: Movie) -> None:
         pointer = json.loads((folder / "current.json").read_bytes())
         assert (pointer["revision"], pointer["hash"]) == before
         assert read_by_another_hand(Path(movie.root), movie.id) == texts(movie)
+
+
+class WritersWatched(LocalDriver):
+    """A driver that looks, whenever a stream of bytes is opened, whether somebody else could write at that moment."""
+
+    could_write: list[bool]
+
+    def open(self, name: str) -> BinaryIO:
+        """Open it, and note what was seen."""
+        could = False
+        with suppress(StoreUnavailableError), self.lock("write", wait_seconds=0):
+            could = True
+        self.could_write = [*getattr(self, "could_write", []), could]
+        return super().open(name)

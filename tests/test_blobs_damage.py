@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import zstandard
@@ -22,6 +25,7 @@ from renku_store.metadata.sqlite.opening import MEMORY, open_sqlite
 from renku_store.metadata.sqlite.store import SqliteMetadata
 from renku_store.records.blob import BlobRef, blob_path
 from tests import children
+from tests.authoring import WritersWatched
 
 RAW = os.urandom(200_000)
 NAME = blake3(RAW).hexdigest()
@@ -291,3 +295,93 @@ def test_damage_is_named_with_the_hash_and_says_what_to_do(blobs: BlobStore, roo
     assert error.value.kind == "BlobCorruptError"
     assert stored.hash in error.value.message
     assert "from a copy" in error.value.hint
+
+
+# Two objects of one blob
+
+
+@pytest.fixture
+def both(blobs: BlobStore, root: Path) -> tuple[Path, Path]:
+    """The plain and the packed object of `TEXT`, as a copy of another root may bring a second one."""
+    packed = root / blobs.stat(blobs.put(TEXT)).path
+    assert packed.suffix == ".zst"
+    plain = packed.with_suffix("")
+    plain.write_bytes(TEXT)
+    return plain, packed
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damaged", [0, 1], ids=["plain", "packed"])
+@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(b"short")], ids=["altered", "short"])
+@pytest.mark.parametrize("by_hash", [False, True])
+def test_a_sound_object_serves_where_another_of_the_same_blob_is_damaged(
+    blobs: BlobStore,
+    both: tuple[Path, Path],
+    tmp_path: Path,
+    damaged: int,
+    damage: Callable[[Path], None],
+    by_hash: bool,
+) -> None:
+    """However it is read; and quarantine takes only the damaged one."""
+    damage(both[damaged])
+    digest = blake3(TEXT).hexdigest()
+    blob = digest if by_hash else BlobRef(digest, len(TEXT))
+    assert blobs.read(blob) == TEXT
+    handed = bytearray()
+    drain(blobs, blob, 1_000, handed)
+    assert handed == TEXT
+    blobs.copy_to(blob, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == TEXT
+    assert not blobs.quarantine(blob)
+    assert [path.exists() for path in both] == [damaged == 1, damaged == 0]
+    assert blobs.read(blob) == TEXT
+    assert blobs.has(blob)
+
+
+def test_where_both_are_damaged_both_go(blobs: BlobStore, both: tuple[Path, Path], root: Path, tmp_path: Path) -> None:
+    """Nothing of them is ever handed over."""
+    digest = blake3(TEXT).hexdigest()
+    for path in both:
+        flip(path)
+    refused_everywhere(blobs, digest, tmp_path / "copy")
+    assert blobs.quarantine(digest)
+    assert len(list((root / "quarantine").iterdir())) == 2
+    assert blobs.read(blobs.put(TEXT)) == TEXT
+
+
+def test_bytes_are_looked_at_without_holding_writers_up(root: Path, tmp_path: Path) -> None:
+    """Under the lock it is enough that the object is still the one that was read."""
+    driver = WritersWatched(root)
+    with closing(open_sqlite(tmp_path / "db", lock=partial(driver.lock, "write", wait_seconds=5))) as metadata:
+        blobs = BlobStore(driver, metadata)
+        stored = blobs.put(RAW)
+        flip(root / blobs.stat(stored).path)
+        driver.could_write = []
+        assert blobs.quarantine(stored)
+    assert driver.could_write == [True]
+
+
+class Mended(LocalDriver):
+    """A driver of a root in which somebody mends a blob as soon as the damaged bytes have been opened."""
+
+    def open(self, name: str) -> BinaryIO:
+        stream = super().open(name)
+        sound = Path(self.root, "sound")
+        sound.write_bytes(RAW)
+        sound.replace(Path(self.root, name))
+        return stream
+
+
+def test_what_was_mended_while_it_was_read_stays(root: Path, metadata: SqliteMetadata) -> None:
+    """The damaged bytes are gone by the time of the lock; the sound ones have their name."""
+    stored = BlobStore(LocalDriver(root), metadata).put(RAW)
+    flip(root / blob_path(NAME))
+    os.utime(root / blob_path(NAME), (1, 1))
+    assert not BlobStore(Mended(root), metadata).quarantine(stored)
+    assert (root / blob_path(NAME)).read_bytes() == RAW
+    assert not (root / "quarantine").exists()

@@ -11,7 +11,8 @@ transaction. What is there already is seen again inside a transaction, because a
     any        damaged   move it to quarantine, forget the row, write anew
     any        none      write anew
 
-Damage shows in the size of an object; of one that seems sound, up to `verify_max_bytes` are read and hashed.
+Damage shows in the size of an object and in where its frame ends. Of one that seems sound, up to `verify_max_bytes` are
+read and hashed; where that is not 0, the frame of a larger one is looked through whatever its row says.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import BinaryIO
 
 from renku_store import bounds
 from renku_store.blobs.packing import Packer
-from renku_store.blobs.presence import Presence, see
+from renku_store.blobs.presence import Presence, look_through, see
 from renku_store.blobs.reading import check, unpack
 from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
 from renku_store.blobs.taking import Staged, take_file, take_stream
@@ -148,7 +149,8 @@ class Intake:
     def _right(self, digest: str, found: Presence, size: int) -> bool:
         """Whether an object that seems sound is, as far as it is worth a look at its bytes."""
         if size > self._verify_max_bytes:
-            return True
+            unseen = self._verify_max_bytes and found.encoding == "zstd"
+            return not unseen or look_through(self._driver, digest, found.stored_size, size) is not None
         try:
             data = self._driver.read(blob_path(digest, found.encoding))
             if found.encoding == "raw":
@@ -207,7 +209,7 @@ class Intake:
                     there = self._driver.stat(name) is not None
                 if not there:
                     raise StoreUnavailableError(
-                        f"The blob {digest} was removed while it was being written.", hint="Try again."
+                        f"The blob {digest} was removed while it was being written.", hint="Try again.", reason="busy"
                     )
             writer.blobs.make_live(self._new.values())
         self._new = {}
@@ -244,5 +246,6 @@ def _pause(deleting: Collection[str], deadline: float) -> None:
         raise StoreUnavailableError(
             f"The blob {min(deleting)} is being deleted by a collection that does not end.",
             hint="Let gc finish, or run it again if it was killed.",
+            reason="busy",
         )
     time.sleep(bounds.CLAIM_POLL_SECONDS)

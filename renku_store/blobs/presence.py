@@ -1,16 +1,25 @@
-"""Whether the object of a blob is there, as far as a look at names and sizes tells.
+"""Whether the object of a blob is there and whole, as far as a look at names, sizes and the frame tells.
 
-What invariants 8 and 9 mean by "having seen the object".
+What invariants 8 and 9 mean by "having seen the object". Everybody who asks is given the same answer: with a row the
+object must take the bytes that the row says, without one a compressed object must end where its frame does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+import zstandard
 
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, frame_size
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobCorruptError, BlobMissingError
 from renku_store.records.blob import BlobRow, Encoding, blob_path
+
+_BLOCK_HEADER_BYTES: Final = 3
+_CHECKSUM_BYTES: Final = 4
+_RUN_LENGTH: Final = 1
+_RESERVED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Presence:
 def see(driver: Driver, digest: str, size: int | None, row: BlobRow | None = None) -> Presence | None:
     """Look for the object of a blob whose content has `size` bytes (None: unknown); a sound one before a damaged one.
 
-    A row saves reading the frame's header of a compressed object.
+    A row saves reading the frame of a compressed object.
     """
     found: Presence | None = None
     encodings: tuple[Encoding, ...] = ("zstd", "raw") if row is not None and row.encoding == "zstd" else ("raw", "zstd")
@@ -49,9 +58,36 @@ def _see_one(driver: Driver, digest: str, encoding: Encoding, size: int | None, 
     if row is not None and row.encoding == "zstd" and row.size == size:
         return Presence(encoding, status.size, size, damaged=row.stored_size != status.size)
     try:
-        header = driver.read(blob_path(digest, encoding), FRAME_HEADER_MAX_BYTES)
-        return Presence(encoding, status.size, frame_size(digest, header, size))
-    except BlobCorruptError:
-        return Presence(encoding, status.size, size, damaged=True)
+        stated = look_through(driver, digest, status.size, size)
+        return Presence(encoding, status.size, size if stated is None else stated, damaged=stated is None)
     except BlobMissingError:
         return None
+
+
+def look_through(driver: Driver, digest: str, stored_size: int, size: int | None) -> int | None:
+    """The content size of a compressed object of `stored_size` bytes; None where its frame does not end with it.
+
+    Reads the header of every block, none of their contents: one small read for each 128 KiB of content. `size`: what
+    the frame has to state (None: anything). Raises `BlobMissingError`.
+    """
+    with driver.open(blob_path(digest, "zstd")) as stream:
+        header = stream.read(FRAME_HEADER_MAX_BYTES)
+        try:
+            stated = frame_size(digest, header, size)
+        except BlobCorruptError:
+            return None
+        return stated if _frame_end(stream, header, stored_size) == stored_size else None
+
+
+def _frame_end(stream: BinaryIO, header: bytes, stored_size: int) -> int | None:
+    """Where a frame ends (RFC 8878, 3.1.1); None where it is cut off or is none."""
+    place = zstandard.frame_header_size(header)
+    last = False
+    while not last:
+        stream.seek(place)
+        block = int.from_bytes(stream.read(_BLOCK_HEADER_BYTES), "little")
+        last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
+        place += _BLOCK_HEADER_BYTES + (1 if kind == _RUN_LENGTH else length)
+        if kind == _RESERVED or place > stored_size:
+            return None
+    return place + (_CHECKSUM_BYTES if zstandard.get_frame_parameters(header).has_checksum else 0)

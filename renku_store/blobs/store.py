@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,11 +20,12 @@ from renku_store import bounds
 from renku_store.blobs.intake import Row, Source, put_all
 from renku_store.blobs.presence import see
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, PackedSource, check, corrupt, frame_size, unpack, verified
+from renku_store.blobs.verifying import damage, move_wrong, stored, wrong_objects
 from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.drivers.posix import shown, unavailable
 from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidValueError, StoreUnavailableError
 from renku_store.metadata.base import MetadataStore, Writer
-from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
+from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_path
 from renku_store.records.ids import check_hash
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -71,12 +73,14 @@ class BlobStore:
         """Store the content of a file; durable on return. `NotFoundError` where there is none."""
         return self._put_one(os.fspath(path))
 
-    def put_many(self, items: Iterable[bytes | str | os.PathLike[str]]) -> list[BlobRef]:
+    def put_many(self, items: Iterable[bytes | str | os.PathLike[str]], *, verify: bool = False) -> list[BlobRef]:
         """Store bytes and files (given by path), in order, sharing syncs and transactions; durable on return.
 
-        After an error some of the items may be stored, each of them whole.
+        `verify`: look at the bytes of what is there already, as `put` does; without it only at sizes. After an error
+        some of the items may be stored, each of them whole.
         """
-        return put_all(self._driver, self._writable(), items, self._wait_seconds)
+        limit = bounds.PUT_VERIFY_MAX_BYTES if verify else 0
+        return put_all(self._driver, self._writable(), items, self._wait_seconds, verify_max_bytes=limit)
 
     def _put_one(self, source: Source) -> BlobRef:
         limit = bounds.PUT_VERIFY_MAX_BYTES
@@ -110,13 +114,23 @@ class BlobStore:
     # Reading
 
     def read(self, blob: BlobRef | str) -> bytes:
-        """The content, verified; `BlobMissingError` or `BlobCorruptError` otherwise."""
+        """The content, verified; `BlobMissingError` or `BlobCorruptError` otherwise.
+
+        Of a blob that is stored both plain and packed, a sound object serves where the other one is damaged; so it is
+        with `open` and `copy_to`.
+        """
         digest, size = _named(blob)
         try:
             raw = self._driver.read(blob_path(digest), None if size is None else size + 1)
         except BlobMissingError:
             return self._read_packed(digest, size)
-        return check(digest, raw, size)
+        try:
+            return check(digest, raw, size)
+        except BlobCorruptError as error:
+            try:
+                return self._read_packed(digest, size)
+            except (BlobMissingError, BlobCorruptError):
+                raise error from None
 
     def open(self, blob: BlobRef | str) -> BinaryIO:
         """A read-only stream of the content in constant memory, not seekable.
@@ -125,7 +139,7 @@ class BlobStore:
         """
         digest, size = _named(blob)
         raw = self._driver.stat(blob_path(digest))
-        if raw is not None:
+        if raw is not None and not (self._is_packed(digest) and self._is_damaged(digest, raw.size, size)):
             if size is not None and raw.size != size:
                 raise corrupt(digest, f"its object has {raw.size} bytes where {size} are recorded")
             with suppress(BlobMissingError):
@@ -160,7 +174,8 @@ class BlobStore:
     def _copy(self, blob: BlobRef | str, target: Path, file: BinaryIO) -> None:
         digest, size = _named(blob)
         raw = self._driver.stat(blob_path(digest))
-        if raw is not None and raw.size > 0 and self._driver.clone_to(blob_path(digest), target):
+        alone = raw is not None and raw.size > 0 and not self._is_packed(digest)
+        if alone and self._driver.clone_to(blob_path(digest), target):
             _check_clone(digest, target, size)
             return
         with self.open(blob) as source:
@@ -178,32 +193,33 @@ class BlobStore:
         return BlobStat(digest, found.size, found.stored_size, found.encoding, blob_path(digest, found.encoding))
 
     def has(self, blob: BlobRef | str) -> bool:
-        """Whether the object is there, and of the right size as far as that is known. Reads no content."""
+        """Whether the object is there, of the size that is right by the index, and not being deleted: as `revive` sees.
+
+        Of a compressed object that the index does not know the frame has to be whole. Reads no content.
+        """
         digest, size = _named(blob)
-        found = see(self._driver, digest, size)
-        return found is not None and not found.damaged
+        return self._seems_sound(digest, size, self._known((digest,)).get(digest))
 
     def quarantine(self, blob: BlobRef | str) -> bool:
-        """Move a blob whose bytes are wrong to `quarantine/`, so that what it was can be made anew under its name.
+        """Move the wrong ones of a blob's objects to `quarantine/`, so that they can be made anew under their names.
 
-        Looked at once more, under the write lock; False, and nothing moved, where the bytes are right after all.
+        False where right bytes are there, or are left. An object that cannot be read is not called wrong.
         """
         digest = _named(blob)[0]
-        with self._writable().write() as writer:
-            try:
-                with self.open(digest) as stream:
-                    while stream.read(bounds.CHUNK_BYTES):
-                        pass
-            except BlobCorruptError:
-                for encoding in SUFFIX:
-                    aside = f"quarantine/{digest}{SUFFIX[encoding]}-{writer.now_ms():x}"
-                    self._driver.move(blob_path(digest, encoding), aside)
-            except BlobMissingError:
-                pass
-            else:
-                return False
-            writer.blobs.forget([digest])
-            return True
+        metadata = self._writable()
+        wrong = wrong_objects(self._driver, digest, damage)
+        if not wrong and stored(self._driver, digest):
+            return False
+        with metadata.write() as writer:
+            moved = move_wrong(self._driver, wrong, writer.now_ms())
+            left = bool(stored(self._driver, digest))
+            if moved or not left:
+                writer.blobs.forget([digest])
+                writer.checks.forget_verified([digest])
+            if moved and left:
+                with suppress(BlobCorruptError, BlobMissingError):
+                    self.revive(writer, [digest])
+            return not left
 
     def digests(self) -> Iterator[str]:
         """The hash of every stored blob, in no order; one that is stored both plain and packed comes twice."""
@@ -227,7 +243,24 @@ class BlobStore:
 
     def damaged(self, blobs: Mapping[str, int]) -> set[str]:
         """Of blobs given as hash and size in bytes, those whose object is missing or, by a look at sizes, wrong."""
-        return {digest for digest, size in blobs.items() if not self.has(BlobRef(digest, size))}
+        found: set[str] = set()
+        digests = iter(blobs)
+        while page := list(islice(digests, bounds.EVENT_PAGE_ROWS)):
+            known = self._known(page)
+            found |= {d for d in page if not self._seems_sound(check_hash(d), blobs[d], known.get(d))}
+        return found
+
+    def _seems_sound(self, digest: str, size: int | None, row: BlobRow | None) -> bool:
+        if row is not None and row.state == "deleting":
+            return False
+        found = see(self._driver, digest, size, row)
+        return found is not None and not found.damaged
+
+    def _known(self, digests: Collection[str]) -> dict[str, BlobRow]:
+        if self._metadata is None:
+            return {}
+        with self._metadata.read() as reader:
+            return reader.blobs.get(digests)
 
     def _read_packed(self, digest: str, size: int | None) -> bytes:
         try:
@@ -235,6 +268,18 @@ class BlobStore:
         except BlobMissingError:
             raise _missing(digest) from None
         return unpack(digest, packed, size if size is not None else self._recorded_size(digest))
+
+    def _is_packed(self, digest: str) -> bool:
+        return self._driver.stat(blob_path(digest, "zstd")) is not None
+
+    def _is_damaged(self, digest: str, stored_size: int, size: int | None) -> bool:
+        """Whether the plain object is; reads all of it, for it is asked only where there is another one."""
+        if size is not None and stored_size != size:
+            return True
+        try:
+            return damage(self._driver, digest, "raw") is not None
+        except BlobMissingError:
+            return True
 
     def _recorded_size(self, digest: str) -> int | None:
         if self._metadata is None:

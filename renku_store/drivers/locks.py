@@ -71,6 +71,7 @@ def _acquire(descriptor: int, path: str, operation: int, wait_seconds: float) ->
             raise StoreUnavailableError(
                 f"The lock {shown(path)} is held by {_described(descriptor)}; waited {wait_seconds:g} seconds.",
                 hint="Wait for it to end, or end it.",
+                reason="busy",
             )
         time.sleep(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -25,6 +25,7 @@ NO_HARD_LINKS: Final = frozenset(
 )
 """What `link` answers on file systems without hard links (vfat, exfat, some network and overlay file systems)."""
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REASONS: Final[dict[int, tuple[str, str]]] = {
     errno.ENOSPC: ("the disk is full", "Free some space and try again; nothing half-written was kept."),
     errno.EDQUOT: ("the disk quota is used up", "Free some space and try again; nothing half-written was kept."),
@@ -54,7 +55,9 @@ def shown(path: str | bytes | os.PathLike[str]) -> str:
 def unavailable(error: OSError, doing: str, path: str | os.PathLike[str]) -> StoreUnavailableError:
     """The named error for an `OSError` met while `doing` ("write", "open") something at `path`."""
     reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), "Check the file system of this path."))
-    return StoreUnavailableError(f"Cannot {doing} {shown(path)}: {reason}.", hint=hint)
+    return StoreUnavailableError(
+        f"Cannot {doing} {shown(path)}: {reason}.", hint=hint, reason="full" if error.errno in _FULL else "other"
+    )
 
 
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:

@@ -8,6 +8,7 @@ of its rows at once, then its archive, then its record.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 from renku_store import bounds
@@ -18,7 +19,8 @@ from renku_store.fsck.reports import REBUILD, REPAIR, REPAIR_FROM
 from renku_store.fsck.revisions import archive_fault
 from renku_store.hashing import hash_bytes
 from renku_store.metadata.base import Reader
-from renku_store.records.events import Event
+from renku_store.records._base import Json
+from renku_store.records.events import Event, RunEvent
 from renku_store.records.ids import revision_name, revision_number
 
 
@@ -135,6 +137,33 @@ def reencoded(exam: Examination, published: Published) -> bytes | None:
         if not own or own[-1].type != "run":
             return None
         own.pop()
+
+
+def late_events(exam: Examination, run: str) -> list[Event]:
+    """What the archive of late results holds, from the rows: results that no other archive lists, then its own step.
+
+    Empty for a run that is no such one, or whose results have no rows.
+    """
+    own = _own(exam, run)
+    late = {str(name) for event in own if event.type == "run" for name in _named_late(event)}
+    kept = {event.id: event for name in sorted(late) for event in _own(exam, name) if _is_kept_result(event)}
+    for other in exam.movie.archives.runs() if kept else ():
+        if other != run:
+            # Only one that can be read to its end will give them back.
+            with suppress(StoreError):
+                for listed in [event.id for event in exam.movie.archives.read(other) if event.id in kept]:
+                    del kept[listed]
+    return [*_ordered(kept.values()), *own] if kept else []
+
+
+def _named_late(step: RunEvent) -> list[Json]:
+    """The runs whose late results a step says that the archive has."""
+    late = step.data.get("late") if step.kind == "abandoned" else None
+    return late if isinstance(late, list) else []
+
+
+def _is_kept_result(event: Event) -> bool:
+    return event.type == "artefact" and event.status == "kept"
 
 
 def _own(exam: Examination, run: str) -> list[Event]:

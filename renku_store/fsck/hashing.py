@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from renku_store import bounds
+from renku_store.blobs.verifying import fault, stored
 from renku_store.errors import BlobMissingError, StoreUnavailableError
 from renku_store.fsck.examination import Examination
-from renku_store.fsck.verifying import fault, stored
 from renku_store.hashing import hash_bytes
 from renku_store.records.blob import Encoding
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from renku_store.blobs.verifying import move_wrong, stored, wrong_objects
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobMissingError, DamageError
-from renku_store.fsck.verifying import faults, stored
 from renku_store.movie import Movie
-from renku_store.records.blob import blob_path
 
 
 def move_blob(movie: Movie, digest: str) -> list[str]:
-    """Move the wrong ones of a blob's objects away, and say of the blob what is then true; gives what was moved.
-
-    Looked at once more under the write lock (invariant 8).
-    """
-    moved: list[str] = []
+    """Move the wrong ones of a blob's objects away, and say of the blob what is then true; gives what was moved."""
+    wrong = wrong_objects(movie.driver, digest)
+    if not wrong:
+        return []
     with movie.metadata.write() as writer:
-        for encoding in faults(movie.driver, digest):
-            path = blob_path(digest, encoding)
-            if movie.driver.move(path, f"quarantine/{path.rpartition('/')[2]}-{writer.now_ms():x}"):
-                moved.append(path)
+        moved = move_wrong(movie.driver, wrong, writer.now_ms())
         if moved:
             writer.blobs.forget([digest])
             writer.checks.forget_verified([digest])
@@ -49,9 +44,16 @@ def move_away(driver: Driver, name: str, now_ms: int) -> bool:
 
 def replace(driver: Driver, name: str, data: bytes, now_ms: int) -> None:
     """Put right bytes in the place of wrong ones at once, so that the name is never free; the wrong ones are kept."""
+    if keep_copy(driver, name, now_ms):
+        driver.replace(name, data)
+    else:
+        driver.create(name, data)
+
+
+def keep_copy(driver: Driver, name: str, now_ms: int) -> bool:
+    """Keep the bytes of an object that is about to be replaced; False where it is not there."""
     try:
         driver.create(f"quarantine/{now_ms:x}/{name}", driver.read(name))
     except BlobMissingError:
-        driver.create(name, data)
-        return
-    driver.replace(name, data)
+        return False
+    return True

@@ -16,13 +16,13 @@ from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
 from renku_store.clock import timestamp
 from renku_store.drivers.base import Driver
 from renku_store.errors import DamageError, InvalidIdError, NotFoundError, StoreUnavailableError
-from renku_store.fsck.archives import reencoded
+from renku_store.fsck.archives import late_events, reencoded
 from renku_store.fsck.blobs import foreign
 from renku_store.fsck.checking import examine
 from renku_store.fsck.copies import Copy
 from renku_store.fsck.examination import Examination
 from renku_store.fsck.hashing import Extent
-from renku_store.fsck.quarantine import mend_row, move_away, move_blob, replace
+from renku_store.fsck.quarantine import keep_copy, mend_row, move_away, move_blob, replace
 from renku_store.fsck.reports import CheckProgress, CheckReport, Problem
 from renku_store.fsck.revisions import check_revisions, read_mark
 from renku_store.hashing import canonical_document, graph_bytes, hash_bytes
@@ -31,6 +31,7 @@ from renku_store.movie import Movie
 from renku_store.records.blob import blob_path
 from renku_store.records.ids import revision_number
 from renku_store.records.manifest import Expiry
+from renku_store.records.run import RunRecord
 
 _BLOB: Final = re.compile(r"blobs/../([0-9a-f]{64})(?:\.zst)?")
 _MANIFEST: Final = re.compile(r"manifests/(rev-\d+)(\.expired)?\.json")
@@ -195,11 +196,20 @@ class _Repair:
             if data is not None:
                 replace(self._movie.driver, path, data, self._now_ms)
                 self.done.append(f"{path}: fetched from the copy")
+        elif record is not None and record.revision is None:
+            self._archive_anew(record, path)
         elif move_away(self._movie.driver, path, self._now_ms):
             self.done.append(f"{path}: moved to quarantine")
-            if record is not None and record.revision is None:
-                self._movie.committer.archive(run, record.edits_through)
-                self.done.append(f"{path}: made anew from the index")
+
+    def _archive_anew(self, record: RunRecord, path: str) -> None:
+        """The archive of a run that has published nothing: its name is never free, or a kill would leave none."""
+        events = late_events(self._exam, record.run)
+        if events:
+            replace(self._movie.driver, path, self._movie.archives.encode(record.run, events), self._now_ms)
+        else:
+            keep_copy(self._movie.driver, path, self._now_ms)
+            self._movie.committer.archive(record.run, record.edits_through)
+        self.done += [f"{path}: moved to quarantine", f"{path}: made anew from the index"]
 
     def _mend_graphs(self, digests: list[str]) -> None:
         """A graph is in the plan of its run, too."""

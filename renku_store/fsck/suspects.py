@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from renku_store.blobs.verifying import faults, stored
 from renku_store.errors import StoreError
 from renku_store.fsck.blobs import Suspects, is_suspect
 from renku_store.fsck.examination import Examination
 from renku_store.fsck.reports import REPAIR, REPAIR_FROM, RUN
 from renku_store.fsck.revisions import expire_command, read_mark, tagged
 from renku_store.fsck.uses import Uses, names, trace_uses
-from renku_store.fsck.verifying import faults, stored
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import Reader
 from renku_store.records.blob import BlobRow, Encoding, blob_path

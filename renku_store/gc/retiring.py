@@ -3,20 +3,25 @@
     plan -> event rows (a transaction; the archive that lists them is there: invariant 4) -> archive -> record
 
 Each step is harmless by itself, and the record goes last: a crash anywhere leaves what the next collection finishes.
-An archive is needed while it holds a result that can be reused, or an event that a kept revision, a look-up or a
-pending edit points at.
+An archive is needed while it holds a result that can be reused, an event that a kept revision, a look-up or a pending
+edit points at, or an edit that it alone says was taken: the archives of runs that published nothing list edits, too.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from renku_store import bounds
 from renku_store.archives import archive_path
 from renku_store.clock import timestamp
 from renku_store.errors import BlobMissingError, DamageError, UnsupportedFormatError
 from renku_store.movie import Movie
 from renku_store.plans import plan_path
+from renku_store.records.events import ArtefactEvent, Event, RunEvent
+from renku_store.records.run import RunRecord
 
 
 @dataclass(slots=True)
@@ -31,42 +36,120 @@ class Retired:
 def retire(movie: Movie, keep_seconds: float, now_ms: int) -> Retired:
     """Remove what is left, and not needed, of the runs that ended `keep_seconds` before `now_ms` (database's clock)."""
     done = Retired()
-    before = timestamp(datetime.fromtimestamp(max(0.0, now_ms / 1000 - keep_seconds), UTC))
+    before = _moment(now_ms, keep_seconds)
     with movie.metadata.write() as writer:
         ended = writer.retirement.ended_before(before)
         reusable = writer.retirement.with_results() if ended else set()
         if any(finished for _, finished in ended):
             writer.upkeep.release_expired()
     plans = set(movie.driver.children("runs/")) if ended else set()
+    retirement = _Retirement(movie, done, _moment(now_ms, bounds.ROLLBACK_KEEP_MIN_SECONDS))
     for run, finished in ended:
         path = plan_path(run)
         if path.removeprefix("runs/") in plans:
             movie.driver.delete(path)
             done.plans += 1
         if finished and run not in reusable:
-            _retire(movie, run, done)
+            retirement.retire(run)
     return done
 
 
-def _retire(movie: Movie, run: str, done: Retired) -> None:
-    """Let a run go that stands for no kept revision, if nothing needs what it left."""
-    try:
-        ids = [event.id for event in movie.archives.read(run)]
-    except BlobMissingError:
-        _forget(movie, run, done)
-        return
-    except (DamageError, UnsupportedFormatError) as error:
-        done.notes.append(f"The old run {run} stays as it is: {error.message}")
-        return
-    with movie.metadata.write() as writer:
-        if not writer.retirement.drop_events(run, ids):
+def _moment(now_ms: int, seconds: float) -> str:
+    return timestamp(datetime.fromtimestamp(max(0.0, now_ms / 1000 - seconds), UTC))
+
+
+class _Retirement:
+    """Lets runs go; `under_way`: rollbacks that began after this moment may still be about to be published."""
+
+    def __init__(self, movie: Movie, done: Retired, under_way: str) -> None:
+        self._movie = movie
+        self._done = done
+        self._under_way = under_way
+        self._elsewhere: _Elsewhere | None = None
+
+    def retire(self, run: str) -> None:
+        """Let a run go that stands for no kept revision, if nothing needs what it left."""
+        movie = self._movie
+        try:
+            events = list(movie.archives.read(run))
+        except BlobMissingError:
+            self._forget(run)
             return
-    movie.driver.delete(archive_path(run))
-    movie.driver.settle([archive_path(run)])
-    _forget(movie, run, done)
+        except (DamageError, UnsupportedFormatError) as error:
+            self._done.notes.append(f"The old run {run} stays as it is: {error.message}")
+            return
+        edits = [event.id for event in events if event.run is None]
+        if self._may_be_under_way(events) or (edits and self._only_says_taken(run, edits)):
+            return
+        with movie.metadata.write() as writer:
+            record = writer.runs.get(run)
+            if not writer.retirement.drop_events(run, [event.id for event in events], _results(events)):
+                return
+        if self._remove_archive(run, record):
+            self._forget(run)
+            if self._elsewhere is not None:
+                self._elsewhere.gone(run, edits)
+
+    def _may_be_under_way(self, events: Sequence[Event]) -> bool:
+        """Whether this is a rollback that may come to its intent yet: until then it is an abandoned run."""
+        return any(
+            isinstance(event, RunEvent) and event.kind == "rollback" and event.created_at > self._under_way
+            for event in events
+        )
+
+    def _only_says_taken(self, run: str, edits: Sequence[str]) -> bool:
+        """Whether a new index would take an edit for pending without this archive: one of another run lists it, too."""
+        if self._elsewhere is None:
+            self._elsewhere = _Elsewhere(self._movie)
+        return self._elsewhere.lists(run, edits)
+
+    def _remove_archive(self, run: str, record: RunRecord | None) -> bool:
+        """Under the write lock: whoever means to publish the run looks for its archive there, and finds it or not."""
+        driver = self._movie.driver
+        with self._movie.metadata.write() as writer:
+            present = writer.runs.get(run)
+            meant = any(intent.run == run for intent in writer.revisions.intents())
+            if meant or present is None or record is None or present.revision != record.revision:
+                return False
+            driver.delete(archive_path(run))
+            driver.settle([archive_path(run)])
+        return True
+
+    def _forget(self, run: str) -> None:
+        """Drop the record; where rows are left that no archive lists, they stay, and so does the record."""
+        with self._movie.metadata.write() as writer:
+            self._done.runs += writer.retirement.forget(run)
 
 
-def _forget(movie: Movie, run: str, done: Retired) -> None:
-    """Drop the record; where rows are left that no archive lists, they stay, and so does the record."""
-    with movie.metadata.write() as writer:
-        done.runs += writer.retirement.forget(run)
+class _Elsewhere:
+    """The movie-wide edits that archives of runs without a revision list: a run lists what was pending at its end."""
+
+    def __init__(self, movie: Movie) -> None:
+        with movie.metadata.read() as reader:
+            self._published = {record.run for record in reader.runs.list() if record.status == "published"}
+        self._listed: Counter[str] = Counter()
+        self._unreadable = False
+        for run in movie.archives.runs():
+            if run not in self._published:
+                try:
+                    self._listed.update(event.id for event in movie.archives.read(run) if event.run is None)
+                except (DamageError, UnsupportedFormatError):
+                    self._unreadable = True
+
+    def lists(self, run: str, edits: Sequence[str]) -> bool:
+        """Whether any of the edits that a published run took is in one of them, as far as can be told."""
+        return run in self._published and (self._unreadable or any(self._listed[edit] > 0 for edit in edits))
+
+    def gone(self, run: str, edits: Sequence[str]) -> None:
+        """Note that an archive is no more."""
+        if run not in self._published:
+            self._listed.subtract(edits)
+
+
+def _results(events: Sequence[Event]) -> set[str]:
+    """The results of calls that an archive tells of, of whatever run: those that came late are in one of their own."""
+    return {
+        event.result
+        for event in events
+        if isinstance(event, ArtefactEvent) and event.result and event.status in {"succeeded", "kept"}
+    }

@@ -20,12 +20,12 @@ class Retirement(Protocol):
         """The runs that made results which can still be reused: one pass over the traces."""
         ...
 
-    def drop_events(self, run: str, ids: Iterable[str]) -> bool:
+    def drop_events(self, run: str, ids: Iterable[str], results: Iterable[str]) -> bool:
         """Drop the event rows of an ended run.
 
-        `ids` are those of the events in its archive (invariant 4: that is still there). False, and nothing dropped,
-        where a look-up, a pending edit or a trace still needs one of the rows or of `ids`, or the archive lacks one of
-        the rows.
+        `ids` are those of the events in its archive (invariant 4: that is still there), `results` those of the calls
+        that it tells of, whose runs may be others. False, and nothing dropped, where a look-up, a pending edit or a
+        trace still needs one of the rows, of `ids` or of `results`, or the archive lacks one of the rows.
         """
         ...
 

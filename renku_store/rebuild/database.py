@@ -4,17 +4,16 @@ Nobody else has the movie open meanwhile. The new database is made beside the ol
 anything happens to that; then, in this order:
 
     old one sound:    it is closed, which copies its log back into it and removes the log; the new one replaces it
-    old one damaged:  its logs move to `quarantine/`, then it does itself; the new one takes the free name
+    old one damaged:  the new one gets a durable name of its own, the old one moves to `quarantine/`: see `placing`
 
-Keeps invariant 11: killed anywhere, the old database is there or the new one, or for a moment none, and then whoever
-opens the movie fills a new one from the objects; never the log of one beside the other. What an earlier rebuild left
-under the temporary name goes with the next one, or with a collection.
+Keeps invariant 11: killed anywhere, the old database is there or the new one, never the log of one beside the other.
+What an earlier rebuild left under the temporary name goes with the next one, or with a collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,17 +22,17 @@ from typing import Final, Literal
 from pydantic import Field
 
 from renku_store import bounds
-from renku_store.clock import Clock, timestamp
+from renku_store.clock import Clock
 from renku_store.drivers.base import Driver
-from renku_store.drivers.posix import unavailable
 from renku_store.durability import step
 from renku_store.errors import DamageError, NotFoundError, UnsupportedFormatError
 from renku_store.indexing import Indexer
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
 from renku_store.metadata.sqlite import open_sqlite
-from renku_store.metadata.sqlite.replacing import is_blank, is_newer, parts_of, remove_database, take_place
+from renku_store.metadata.sqlite.replacing import is_blank, parts_of, remove_database, take_place
 from renku_store.movie import Movie
+from renku_store.rebuild.placing import finish_rebuild, is_unfinished, named_errors, refuse_newer, take_damaged_place
 from renku_store.rebuild.salvage import Salvage
 from renku_store.rebuild.turns import next_epoch
 from renku_store.records._base import Record
@@ -84,8 +83,10 @@ def rebuild_database(
     """
     tell = on_progress or _tell_nobody
     built = path.parent / _NEW
-    _refuse_newer(path)
-    with _named_errors(path):
+    refuse_newer(path)
+    if is_unfinished(path):
+        finish_rebuild(path, driver)
+    with named_errors(path):
         remove_database(built)
         with step("folder make"):
             built.parent.mkdir(exist_ok=True)
@@ -104,18 +105,11 @@ def rebuild_database(
         if old is not None:
             salvage.carry_over(old, new)
         report = _report(movie, salvage.events)
-    aside = _set_aside(path, driver, clock) if salvage.damaged else None
-    with _named_errors(path):
+    if salvage.damaged:
+        return report.model_copy(update={"quarantined": take_damaged_place(built, path, driver)})
+    with named_errors(path):
         take_place(built, path)
-    return report.model_copy(update={"quarantined": aside})
-
-
-def _refuse_newer(path: Path) -> None:
-    if is_newer(path):
-        raise UnsupportedFormatError(
-            f"{path.name} was written by a newer renku-store, and holds what this one cannot keep.",
-            hint="Upgrade renku-store.",
-        )
+    return report
 
 
 def _open_old(path: Path, driver: Driver, salvage: Salvage) -> MetadataStore | None:
@@ -155,23 +149,6 @@ def _report(movie: Movie, salvaged: int) -> RebuildReport:
         salvaged=salvaged,
         left_out=[revision_name(number) for number in range(1, newest + 1) if number not in booked],
     )
-
-
-def _set_aside(path: Path, driver: Driver, clock: Clock) -> str:
-    """Move a damaged database to `quarantine/`, its logs first; the names there belong together as they did here."""
-    digits = "".join(character for character in timestamp(clock.now()) if character.isalnum())
-    aside = f"quarantine/{path.name}-{digits}"
-    for name in parts_of(path):
-        driver.move(name, aside + name.removeprefix(path.name))
-    return aside
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise unavailable(error, "replace", path) from error
 
 
 def _tell_nobody(_progress: RebuildProgress) -> None:

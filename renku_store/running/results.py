@@ -1,4 +1,4 @@
-"""How results reach the store: one writer, many results a commit.
+"""How results reach the store: one writer, many results a commit; what has been paid for waits for a busy store.
 
 Keeps invariants 3 (blobs are durable before the event that names them), 9 (what an earlier result names is made live
 again) and 10 (storing a trace and releasing its claim are one transaction; without the claim it is a take that is only
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Final, TypeVar
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
-from renku_store.errors import BlobMissingError, LeaseLostError
+from renku_store.errors import LeaseLostError, StoreUnavailableError, UnusableError
 from renku_store.hashing import hash_bytes
 from renku_store.leases import taken_over
 from renku_store.media_types import is_text
@@ -25,7 +27,9 @@ from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.run import LeaseToken
 
-_GROUP_MAX = 256
+T = TypeVar("T")
+
+_GROUP_MAX: Final = 256
 """Results in one commit: a sync is shared by this many, and no waiter waits for more."""
 
 
@@ -61,6 +65,9 @@ class Stored:
     ours: bool = True
 
 
+_Waiting = tuple[Outcome, asyncio.Future[Stored]]
+
+
 class ResultWriter:
     """Stores outcomes; those that arrive while a commit is under way share the next one."""
 
@@ -79,7 +86,7 @@ class ResultWriter:
         self._clock = clock
         self._token = token
         self._keep_late = keep_late
-        self._waiting: list[tuple[Outcome, asyncio.Future[Stored]]] = []
+        self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
     async def store(self, outcome: Outcome) -> Stored:
@@ -103,18 +110,18 @@ class ResultWriter:
         finally:
             self._task = None
 
-    async def _store_group(self, group: Sequence[tuple[Outcome, asyncio.Future[Stored]]]) -> None:
+    async def _store_group(self, group: Sequence[_Waiting], *, patient: bool = True) -> None:
+        outcomes = [outcome for outcome, _ in group]
+        paid = patient and any(outcome.contents for outcome in outcomes)
         try:
-            stored = await asyncio.to_thread(self._commit, [outcome for outcome, _ in group])
-        except BlobMissingError as error:
-            # An earlier result was collected after it was found: that is the matter of one outcome, not of the others.
-            if len(group) > 1:
-                for item in group:
-                    await self._store_group([item])
-            elif not group[0][1].cancelled():
-                group[0][1].set_exception(error)
-            return
+            stored, late = await self._patiently(partial(self._commit, outcomes), patient=paid)
+            if late:
+                await self._patiently(partial(self._keep_late, late), patient=patient)
         except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
+            if len(group) > 1 and _of_one(error):
+                for item in group:
+                    await self._store_group([item], patient=not isinstance(error, StoreUnavailableError))
+                return
             for _, future in group:
                 if not future.cancelled():
                     future.set_exception(error)
@@ -127,7 +134,31 @@ class ResultWriter:
             else:
                 future.set_result(answer)
 
-    def _commit(self, outcomes: Sequence[Outcome]) -> list[Stored | LeaseLostError]:
+    async def _patiently(self, work: Callable[[], T], *, patient: bool) -> T:
+        """Do what may fail because others keep the store busy, or have filled it, until it works or the time is up.
+
+        Once the lease is another's, the store is in use again: then it is tried for the last time.
+        """
+        loop = asyncio.get_running_loop()
+        began, last = loop.time(), not patient
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except StoreUnavailableError as error:
+                if last or loop.time() - began >= _patience(error):
+                    raise
+            await asyncio.sleep(bounds.RESULT_PAUSE_SECONDS)
+            last = not await asyncio.to_thread(self._may_be_held)
+
+    def _may_be_held(self) -> bool:
+        try:
+            with self._metadata.read() as reader:
+                return reader.runs.holds(self._token)
+        except StoreUnavailableError:
+            return True
+
+    def _commit(self, outcomes: Sequence[Outcome]) -> tuple[list[Stored | LeaseLostError], list[ArtefactEvent]]:
+        """Store outcomes in one transaction; gives the answers, and the events that have come too late."""
         values = self._put(outcomes)
         answers: list[Stored | LeaseLostError] = []
         late: list[ArtefactEvent] = []
@@ -142,9 +173,7 @@ class ResultWriter:
                 stored, events = self._append(transaction, outcome, outputs)
                 answers.append(stored)
                 late += [] if held else events
-        if late:
-            self._keep_late(late)
-        return answers
+        return answers, late
 
     def _put(self, outcomes: Sequence[Outcome]) -> list[dict[str, ArtefactValue]]:
         """Make the bytes of all outcomes durable in one batch, and say what each output is."""
@@ -162,7 +191,7 @@ class ResultWriter:
                     large.append((outputs, name, mime_type))
                     contents.append(content)
             values.append(outputs)
-        for (outputs, name, mime_type), blob in zip(large, self._blobs.put_many(contents), strict=True):
+        for (outputs, name, mime_type), blob in zip(large, self._blobs.put_many(contents, verify=True), strict=True):
             outputs[name] = ArtefactValue(hash=blob.hash, size=blob.size, mime_type=mime_type, blob=blob.hash)
         return values
 
@@ -197,6 +226,22 @@ class ResultWriter:
         transaction.events.append(events)
         transaction.runs.unclaim(outcome.signature, self._token)
         return Stored(result, values, ours), events
+
+
+def _of_one(error: Exception) -> bool:
+    """Whether an error may be the matter of one outcome, such as damage or its size, and not of those beside it."""
+    return not isinstance(error, UnusableError) or (isinstance(error, StoreUnavailableError) and error.reason == "full")
+
+
+def _patience(error: StoreUnavailableError) -> float:
+    """For how many seconds it is worth waiting that an error passes."""
+    match error.reason:
+        case "busy":
+            return bounds.RESULT_BUSY_MAX_SECONDS
+        case "full":
+            return bounds.RESULT_FULL_MAX_SECONDS
+        case _:
+            return 0.0
 
 
 def _status(outcome: Outcome, *, ours: bool) -> ArtefactStatus:

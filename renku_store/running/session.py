@@ -20,7 +20,7 @@ from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.errors import (
-    BlobMissingError,
+    DamageError,
     NotFoundError,
     StoreError,
 )
@@ -37,6 +37,7 @@ from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgress
 from renku_store.running.calling import FATAL, CallEnd, Caller
 from renku_store.running.concurrency import ConcurrencyLimiter
+from renku_store.running.earlier import EarlierResults
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.running.totals import run_totals
 from renku_store.selection import MISSING, Missing, Selection, references
@@ -48,13 +49,14 @@ SUCCEEDED = frozenset({"clean", "made", "reused"})
 class Decision:
     """What is to be done for a job whose inputs are final: nothing, take `trace` over, or call.
 
-    `forced`: call whatever results there are.
+    `forced`: without a `trace` call whatever results there are, which are those `known`.
     """
 
     signature: str
     clean: bool = False
     trace: Trace | None = None
     forced: bool = False
+    known: frozenset[str] = frozenset()
 
 
 _NO_CALL = CallEnd(JobResult(status="reused"), Stored("", {}))
@@ -82,6 +84,7 @@ class RunSession:
         self.artefacts: dict[str, ManifestArtefact] = self._kept_artefacts()
         self._movie = movie
         self._limiter = limiter
+        self._earlier = EarlierResults(movie, token)
         self._on_event = on_event
         self._documents: dict[str, Json | Missing] = {}
         self._selection: Selection | None = None
@@ -113,11 +116,11 @@ class RunSession:
         self._await_upstream(node)
         known = signature(node, self.selection().signed_inputs(node))
         if any(reason.kind == "forced" for reason in self.plan.jobs[job_id].reasons):
-            own = self._own_result(job_id, known)
-            return Decision(known, trace=own, forced=own is None)
+            own = self._earlier.own(job_id, known)
+            return Decision(known, trace=own, forced=True, known=self._earlier.known(known))
         if self._is_clean(node, known):
             return Decision(known, clean=True)
-        return Decision(known, trace=self._usable(self._movie.events.find_trace(known)))
+        return Decision(known, trace=self._earlier.usable(known))
 
     async def run_job(self, job_id: str, produce: Produce, *, priority: float = 0.0) -> JobResult:
         """Bring one job to its result: keep it, reuse an earlier one, or call `produce`. Failures are results, too.
@@ -208,13 +211,14 @@ class RunSession:
             return JobResult(status="clean", signature=decision.signature)
         trace, kept = decision.trace, _NO_CALL
         while True:
-            forced = decision.forced and kept is _NO_CALL
-            trace = trace or await self._claim(node, decision.signature, forced=forced)
+            trace = trace or await self._claim(node, decision.signature, forced=decision.forced)
+            if trace is None and decision.forced and kept is not _NO_CALL:
+                trace = await self._instead(decision, kept)
             if trace is not None:
                 try:
                     return await self._reuse(node, trace, kept)
-                except BlobMissingError:  # it was collected after it was found
-                    await asyncio.to_thread(self._usable, trace)
+                except DamageError:  # it was collected, or damaged, after it was found
+                    await asyncio.to_thread(self._earlier.mend, trace)
                     trace = None
                     continue
             call = await self._call_claimed(node, decision.signature, produce, priority)
@@ -228,6 +232,14 @@ class RunSession:
         self._take(node, trace.signature, stored.values)
         status: JobStatus = "made" if trace.result == kept.stored.result else "reused"
         return kept.result.model_copy(update={"status": status, "signature": trace.signature, "error": None})
+
+    async def _instead(self, decision: Decision, kept: CallEnd) -> Trace | None:
+        """What a forced job takes whose claim was lost during its call: a newer result of others, or else its own."""
+        signature, ours = decision.signature, kept.stored.result
+        trace = await asyncio.to_thread(self._earlier.since, signature, decision.known, ours)
+        if trace is not None:
+            await asyncio.to_thread(self._unclaim, signature)
+        return trace
 
     async def _call_claimed(self, node: GraphNode, known: str, produce: Produce, priority: float) -> CallEnd:
         stored = False
@@ -278,24 +290,6 @@ class RunSession:
             self.artefacts[output.id] = ManifestArtefact(
                 **dict(values[output.name]), produced_by=node.producer, job=node.job_id, signature=known
             )
-
-    def _usable(self, trace: Trace | None) -> Trace | None:
-        """The trace, if its bytes are really there; if not, its blobs are struck from the index (invariant 8)."""
-        if trace is None:
-            return None
-        gone = self._movie.blobs.damaged({value.blob: value.size for value in trace.outputs.values() if value.blob})
-        if not gone:
-            return trace
-        with self._movie.metadata.write() as transaction:
-            transaction.blobs.forget(gone)
-        return self._usable(self._movie.events.find_trace(trace.signature))
-
-    def _own_result(self, job_id: str, known: str) -> Trace | None:
-        """What this run itself has made for a job, before it was taken up or planned again."""
-        with self._movie.metadata.read() as reader:
-            traces = reader.events.traces(known)
-        own = [trace for trace in traces if (trace.run, trace.job, trace.kept) == (self.token.run, job_id, False)]
-        return self._usable(own[-1]) if own else None
 
     def _await_upstream(self, node: GraphNode) -> None:
         """See that everything this job reads has been made, here or by another process that works on the same run."""

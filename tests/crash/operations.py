@@ -476,9 +476,9 @@ def prepare_damaged_index(root: Path) -> None:
 
 def damage_index(database: Path) -> None:
     """Overwrite the first page of an index of a closed database; its tables can be read."""
-    with apsw.Connection(str(database)) as connection:
-        query = "SELECT rootpage FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'run_events' LIMIT 1"
-        place, size = connection.execute(query).get, connection.pragma("page_size")
+    connection = apsw.Connection(str(database))
+    query = "SELECT rootpage FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'run_events' LIMIT 1"
+    place, size = connection.execute(query).get, connection.pragma("page_size")
     connection.close()
     with database.open("r+b") as file:
         file.seek((place - 1) * size)

@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from renku_store import BlobCorruptError, StoreUnavailableError, check_movie, open_store, repair_movie
+from renku_store import BlobCorruptError, StoreUnavailableError, abandon, check_movie, open_store, repair_movie
+from renku_store.fsck.quarantine import move_blob
 from tests import children
-from tests.authoring import LONG, lose_database, publish
+from tests.authoring import LONG, WritersWatched, artefact_event, lose_database, publish
 from tests.fsck.conftest import Film, flip
 
 REPAIR = "renku-store fsck --repair"
@@ -250,6 +252,44 @@ def test_an_edit_by_hand_has_no_command_but_a_copy(tmp_path: Path) -> None:
         assert problem.repair == "renku-store fsck --repair --from PATH"
         with pytest.raises(BlobCorruptError):
             movie.blobs.read(digest)
+
+
+def test_a_damaged_archive_of_late_results_is_made_anew_with_them(tmp_path: Path) -> None:
+    """But with none that another archive lists; so they are found again without the database."""
+    root = tmp_path / "root"
+    with open_store(root) as store:
+        movie = store.create_movie("film")
+        publish(movie, {"a": "x"})
+        begun = movie.events.new_id()
+        movie.leases.release(movie.leases.start(begun, base_revision=None, edits_through=0))
+        early = artefact_event(movie, "early.out", "early", run=begun).model_copy(update={"status": "kept"})
+        movie.events.append_many([early])
+        abandon(movie, begun)
+        late = artefact_event(movie, "late.out", "late", run=begun).model_copy(update={"status": "kept"})
+        movie.events.append_many([late])
+        archived = movie.committer.keep_late([late])
+        before = [event.id for event in movie.archives.read(archived)]
+        assert early.id in {event.id for event in movie.archives.read(begun)}
+        flip(root / f"film/events/{archived}.jsonl.zst")
+        left = repair_movie(movie, check_movie(movie))
+        assert left.problems == []
+        assert [event.id for event in movie.archives.read(archived)] == before
+        assert len(list((root / "film/quarantine").rglob(f"{archived}*"))) == 1
+    lose_database(root)
+    with open_store(root) as store:
+        assert late.signature is not None
+        assert store.movie("film").events.find_trace(late.signature) is not None
+
+
+def test_bytes_are_read_without_holding_writers_up(tmp_path: Path) -> None:
+    """A repair hashes a blob while others can write, whatever its size."""
+    with open_store(tmp_path / "root") as store:
+        movie = store.create_movie("film")
+        digest = movie.blobs.put(LONG.encode()).hash
+        flip(tmp_path / "root/film" / movie.blobs.stat(digest).path)
+        driver = WritersWatched(tmp_path / "root/film")
+        assert move_blob(replace(movie, driver=driver), digest)
+    assert driver.could_write == [True]
 
 
 def test_a_root_with_blanks_is_quoted(film: Film, tmp_path: Path) -> None:

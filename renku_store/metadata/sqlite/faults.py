@@ -42,7 +42,9 @@ def named_error(error: apsw.Error, path: Path, waited_seconds: float) -> StoreEr
         )
     if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
         return StoreUnavailableError(
-            f"The disk of {path} is full; nothing of the change was kept.", hint="Free some space and try again."
+            f"The disk of {path} is full; nothing of the change was kept.",
+            hint="Free some space and try again.",
+            reason="full",
         )
     if isinstance(error, apsw.ReadOnlyError | apsw.PermissionsError):
         return StoreUnavailableError(f"{path} cannot be written.", hint="Check who owns it and its permissions.")
@@ -77,6 +79,7 @@ def _locked(path: Path, waited_seconds: float) -> StoreUnavailableError:
     return StoreUnavailableError(
         f"{path.name} is locked by {who}, and was for {waited_seconds:g} seconds.",
         hint="End the program that has it open for writing, such as a database viewer with an unsaved change.",
+        reason="busy",
     )
 
 

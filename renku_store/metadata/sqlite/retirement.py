@@ -37,6 +37,7 @@ NEEDED: Final = (
         for chosen in (_OF_RUN, _LISTED)
     )
     + ") OR EXISTS (SELECT 1 FROM artefact_events AS e CROSS JOIN traces AS t ON t.result = e.result WHERE e.run = ?1)"
+    " OR EXISTS (SELECT 1 FROM json_each(?3) AS j CROSS JOIN traces AS t ON t.result = j.value)"
     " OR EXISTS (SELECT 1 FROM input_events WHERE run = ?1 AND id NOT IN (SELECT value FROM json_each(?2)))"
     " OR EXISTS (SELECT 1 FROM artefact_events WHERE run = ?1 AND id NOT IN (SELECT value FROM json_each(?2)))"
     " OR EXISTS (SELECT 1 FROM leases WHERE run = ?1) OR EXISTS (SELECT 1 FROM intents WHERE run = ?1)"
@@ -69,12 +70,12 @@ class RetirementTables:
         """The runs that made results which can still be reused: one pass over the traces."""
         return {row[0] for row in all_rows(self._db.execute(WITH_RESULTS))}
 
-    def drop_events(self, run: str, ids: Iterable[str]) -> bool:
+    def drop_events(self, run: str, ids: Iterable[str], results: Iterable[str]) -> bool:
         """Drop the event rows of an ended run; False, and nothing dropped, where something still needs one of them.
 
-        `ids` are those of the events in the archive of the run.
+        `ids` are those of the events in the archive of the run, `results` those of the calls that it tells of.
         """
-        if self._db.execute(NEEDED, (run, json_list(ids))).get:
+        if self._db.execute(NEEDED, (run, json_list(ids), json_list(results))).get:
             return False
         self._db.execute("UPDATE compaction SET active = 1")
         self._db.execute(DROP_FAILURES, (run,))

@@ -199,6 +199,7 @@ class SqliteMetadata:
             raise StoreUnavailableError(
                 f"Another thread of this process has been writing to {self.path.name} for {seconds:g} seconds.",
                 hint="Keep write transactions short.",
+                reason="busy",
             )
         try:
             yield

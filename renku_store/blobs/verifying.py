@@ -1,8 +1,14 @@
-"""Whether the bytes of one object are what its name says, in constant memory. What invariant 1 means to a check."""
+"""Whether the bytes of one object are what its name says, in constant memory; what is wrong is moved to quarantine.
+
+What invariant 1 means to a check. Bytes are read without the write lock, which would hold everybody up; under it an
+object is the one that was read if it has the same size and time (invariant 8).
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 import zstandard
@@ -10,26 +16,33 @@ from blake3 import blake3
 
 from renku_store import bounds
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, VerifiedSource, frame_size
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.errors import BlobCorruptError, BlobMissingError, StoreUnavailableError
 from renku_store.records.blob import Encoding, blob_path
 
+Look = Callable[[Driver, str, Encoding], str | None]
 ENCODINGS: Final[tuple[Encoding, ...]] = ("raw", "zstd")
 
 
 def fault(driver: Driver, digest: str, encoding: Encoding) -> str | None:
     """What is wrong with an object, as the end of a sentence; None where its content has the hash that names it.
 
-    Raises `BlobMissingError` where it is not there (any more).
+    One that cannot be read is wrong, too. Raises `BlobMissingError` where it is not there (any more).
     """
+    try:
+        return damage(driver, digest, encoding)
+    except StoreUnavailableError as error:
+        return f"it cannot be read ({error.message.rstrip('.')})"
+
+
+def damage(driver: Driver, digest: str, encoding: Encoding) -> str | None:
+    """The same of an object that can be read; raises `StoreUnavailableError` for another, which may be sound."""
     try:
         return _fault_raw(driver, digest) if encoding == "raw" else _fault_packed(driver, digest)
     except BlobCorruptError as error:
         return error.message.partition(" is damaged: ")[2].rstrip(".")
     except zstandard.ZstdError as error:
         return f"its frame cannot be read ({error})"
-    except StoreUnavailableError as error:
-        return f"it cannot be read ({error.message.rstrip('.')})"
 
 
 def stored(driver: Driver, digest: str) -> dict[Encoding, int]:
@@ -53,6 +66,31 @@ def faults(driver: Driver, digest: str) -> dict[Encoding, str]:
         if wrong is not None:
             found[encoding] = wrong
     return found
+
+
+def wrong_objects(driver: Driver, digest: str, look: Look = fault) -> list[ObjectStat]:
+    """The objects of a blob that are wrong to a look at each, as they were before it."""
+    found: list[ObjectStat] = []
+    for encoding in ENCODINGS:
+        # Before the reading: one that is replaced meanwhile is another by then.
+        status = driver.stat(blob_path(digest, encoding))
+        with suppress(BlobMissingError):
+            if status is not None and look(driver, digest, encoding) is not None:
+                found.append(status)
+    return found
+
+
+def move_wrong(driver: Driver, wrong: Iterable[ObjectStat], now_ms: int) -> list[str]:
+    """Move objects to `quarantine/` that are still the ones that were read; gives their names.
+
+    For a caller that holds the write lock.
+    """
+    moved: list[str] = []
+    for found in wrong:
+        aside = f"quarantine/{found.name.rpartition('/')[2]}-{now_ms:x}"
+        if driver.stat(found.name) == found and driver.move(found.name, aside):
+            moved.append(found.name)
+    return moved
 
 
 def _fault_raw(driver: Driver, digest: str) -> str | None:
