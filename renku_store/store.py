@@ -109,7 +109,8 @@ class Store:
     def create_movie(self, movie: str) -> Movie:
         """A new, empty movie; `RevisionExistsError` if there is one of that name."""
         check_movie_id(movie)
-        content = canonical_json({"format": bounds.FORMAT_VERSION, "hash": "blake3"})
+        self._refuse_headless(movie)
+        content = _format_document()
         if not self.driver.sub(movie).create(_FORMAT, content):
             hint = "Choose another id, or go on with that one."
             if not any(self.driver.sub(movie).children("manifests/")):
@@ -170,7 +171,17 @@ class Store:
             found = self._assembled(movie, driver, metadata)
             return replace(found, read_only=True, problem=problem, closing=stack.pop_all().close)
 
+    def _refuse_headless(self, movie: str) -> None:
+        """Raise `DamageError` for a folder that has revisions and no `format.json`: it is no new movie's."""
+        driver = self.driver.sub(movie)
+        if driver.stat(_FORMAT) is None and any(driver.children("manifests/")):
+            raise DamageError(
+                f"The {_FORMAT} of {movie} is missing, and its revisions are there.",
+                hint=f"Restore it from a copy; in format {bounds.FORMAT_VERSION} it is {_format_document().decode()}",
+            )
+
     def _not_found(self, movie: str) -> NotFoundError:
+        self._refuse_headless(movie)
         near = difflib.get_close_matches(movie, self.ids(), n=3, cutoff=0.5)
         hint = f"Did you mean {', '.join(near)}?" if near else f"`renku-store init {movie}` creates it."
         return NotFoundError(f"There is no movie {movie} in {self.root}.", hint=hint)
@@ -287,6 +298,10 @@ def open_store(root: str | os.PathLike[str], *, clock: Clock | None = None) -> S
         scheme = text.partition("://")[0]
         raise StoreUnavailableError(f"There is no driver for {scheme}:// roots.", hint="Use a folder on this machine.")
     return Store(text, LocalDriver(text), clock or SystemClock())
+
+
+def _format_document() -> bytes:
+    return canonical_json({"format": bounds.FORMAT_VERSION, "hash": "blake3"})
 
 
 def _is_movie_id(name: str) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from renku_store import (
     BlobMissingError,
+    DamageError,
     Movie,
     Store,
     abandon,
@@ -307,3 +310,17 @@ def test_the_number_of_a_revision_whose_manifest_is_lost_is_not_given_out_again(
     with opened(root) as again:
         check_whole(again)
         assert publish(again, {"a": "three"}).revision == "rev-0003"
+
+
+def test_an_index_that_has_lost_its_revisions_is_named_as_damaged(root: Path, movie: Movie) -> None:
+    """It cannot be caught up with; the hint is the command that makes it anew, and that does."""
+    movie.close()
+    with closing(sqlite3.connect(root / "film/metadata.db")) as database:
+        database.execute("DELETE FROM revisions")
+        database.commit()
+    with open_store(root) as store:
+        with pytest.raises(DamageError, match="rev-0001") as caught:
+            store.movie("film")
+        assert "renku-store rebuild" in caught.value.hint
+        store.rebuild("film")
+        check_whole(store.movie("film"))

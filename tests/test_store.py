@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from renku_store import (
+    DamageError,
     InvalidIdError,
     NotFoundError,
     RevisionExistsError,
@@ -249,3 +250,18 @@ def test_a_movie_that_an_init_left_empty_can_be_gone_on_with(tmp_path: Path) -> 
         with pytest.raises(RevisionExistsError) as caught:
             store.create_movie("film")
         assert "@blueprint" not in caught.value.hint
+
+
+def test_a_movie_that_has_lost_its_format_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    """Neither made anew nor unknown: damaged, and it says what belongs there."""
+    with open_store(tmp_path) as store:
+        publish(store.create_movie("film"), {"a": "one"})
+    form = tmp_path / "film/format.json"
+    content = form.read_bytes()
+    form.unlink()
+    with open_store(tmp_path) as store:
+        for attempt in (store.movie, store.create_movie):
+            with pytest.raises(DamageError, match=r"format\.json of film is missing") as caught:
+                attempt("film")
+            assert content.decode() in caught.value.hint
+    assert not form.exists()

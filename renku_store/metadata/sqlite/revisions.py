@@ -10,7 +10,7 @@ from typing import Final
 
 import apsw
 
-from renku_store.errors import ManifestConflictError, RevisionExistsError
+from renku_store.errors import DamageError, ManifestConflictError, RevisionExistsError
 from renku_store.metadata.base import BlobSpan, Intent, RevisionRow
 from renku_store.metadata.sqlite.rows import Row, all_rows, json_list, to_bytes, to_hex
 from renku_store.records.ids import revision_name
@@ -129,6 +129,20 @@ class RevisionTables:
                 f"{revision_name(row.number)} cannot be booked after {revision_name(newest.number)}.",
                 hint="`renku-store rebuild` indexes what is published anew, from the objects.",
             )
+        try:
+            self._add(row, inputs, artefacts)
+        except apsw.ConstraintError as error:
+            raise DamageError(
+                f"The index knows what {revision_name(row.number)} changed, and not the revision itself.",
+                hint="`renku-store rebuild` indexes what is published anew, from the objects.",
+            ) from error
+        self._db.execute(POINT_PRIVATE_INPUTS, (row.run,))
+        self.take(taken)
+        digests = json_list(blobs)
+        self._db.execute(CLOSE_BLOBS, (digests, 0 if newest is None else newest.number))
+        self._db.execute(OPEN_BLOBS, (digests, row.number))
+
+    def _add(self, row: RevisionRow, inputs: Mapping[str, str | None], artefacts: Mapping[str, str | None]) -> None:
         self._db.execute(
             ADD,
             (
@@ -140,11 +154,6 @@ class RevisionTables:
         self._db.executemany(
             ADD_ARTEFACT, [(key, row.number, to_bytes(value), row.run) for key, value in artefacts.items()]
         )
-        self._db.execute(POINT_PRIVATE_INPUTS, (row.run,))
-        self.take(taken)
-        digests = json_list(blobs)
-        self._db.execute(CLOSE_BLOBS, (digests, 0 if newest is None else newest.number))
-        self._db.execute(OPEN_BLOBS, (digests, row.number))
 
     def take(self, ids: Iterable[str]) -> None:
         """Let movie-wide events be pending no longer."""
