@@ -265,3 +265,15 @@ def test_a_movie_that_has_lost_its_format_is_not_taken_for_a_new_one(tmp_path: P
                 attempt("film")
             assert content.decode() in caught.value.hint
     assert not form.exists()
+
+
+def test_a_folder_in_the_place_of_the_database_is_no_missing_database(root: Path) -> None:
+    """A check is told so: the next opening cannot make it anew by itself."""
+    lose_database(root)
+    (root / "film/metadata.db").mkdir()
+    with open_store(root) as store:
+        with store.examine("film") as movie:
+            assert isinstance(movie.problem, DamageError)
+            assert "is a folder" in movie.problem.message
+        store.rebuild("film")
+        check_whole(store.movie("film"))
