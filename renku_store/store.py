@@ -348,11 +348,11 @@ def _examine_metadata(path: Path, driver: Driver) -> tuple[MetadataStore, StoreE
             if driver.read_only:
                 return open_sqlite(path, read_only=True), None
             return examine_sqlite(path, lock=partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS)), None
-        if path.is_dir():
-            raise DamageError(f"{_DATABASE} is a folder, not a file.", hint="`renku-store rebuild` moves it aside.")
         problem = NotFoundError(
             f"There is no {_DATABASE}.", hint="Opening the movie makes it anew from what was published."
         )
+        if path.is_dir():
+            problem = DamageError(f"{_DATABASE} is a folder, not a file.", hint="`renku-store rebuild` moves it aside.")
     except (DamageError, UnsupportedFormatError) as error:
         problem = error
     return _nothing(), problem
