@@ -242,10 +242,12 @@ def store(movie: Movie, token: LeaseToken, outcome: Outcome) -> Stored:
     writer = ResultWriter(
         movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late
     )
-    answer = writer._commit([outcome])[0]
-    if isinstance(answer, LeaseLostError):
-        raise answer
-    return answer
+    answers, late = writer._commit([outcome])
+    if late:
+        movie.committer.keep_late(late)
+    if isinstance(answers[0], LeaseLostError):
+        raise answers[0]
+    return answers[0]
 
 
 class Flight:
