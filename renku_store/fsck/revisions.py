@@ -60,10 +60,12 @@ class _Chain:
         self._quick = ManifestStore(exam.driver, lambda _: b"{}")
         self._pages: set[bytes] = set()
         self._tags = tagged(exam)
+        self._newest_is_there = False
 
     def read(self, newest: int, present: set[int]) -> None:
         """Read every revision from `newest` to the first; `present` are those that have a manifest."""
         said: str | None = None
+        self._newest_is_there = newest in present
         for number in range(newest, 0, -1):
             self._exam.looked()
             if number in present:
@@ -96,10 +98,16 @@ class _Chain:
         return entry.base_hash
 
     def _lost(self, number: int, message: str, newest: int) -> None:
-        """A manifest that cannot be had: an old one can be let go, as long as the index knows it."""
+        """A manifest that cannot be had: an old one can be let go, as long as the index knows it.
+
+        Nothing can be let go while the newest is missing: it is nobody's to say then what the newest is.
+        """
         name = revision_name(number)
-        dispensable = number < newest and self._row(number) is not None and name not in self._tags
+        older = number < newest and self._newest_is_there
+        dispensable = older and self._row(number) is not None and name not in self._tags
         repair = expire_command([number]) if dispensable else REPAIR_FROM
+        if dispensable:
+            message = f"{message} A copy brings it back (`{REPAIR_FROM}`); to let it go cannot be undone."
         self._exam.findings.problem(5, manifest_path(name), message, repair, revisions=[name])
 
     def _take(self, number: int, entry: Manifest | ManifestStub, digest: str, row: RevisionRow | None) -> None:

@@ -332,3 +332,25 @@ def test_an_opened_movie_is_checked_as_well(film: Film) -> None:
     """Not only an examined one."""
     with opened(film.root) as movie:
         assert check_movie(movie).ok
+
+
+def test_while_the_newest_manifest_is_lost_only_a_copy_is_offered(tmp_path: Path) -> None:
+    """No command could let an older one go; with the newest back, one can, and a copy is named beside it."""
+    with open_store(tmp_path / "root") as store:
+        movie = store.create_movie("film")
+        for text in ("one", "two", "three"):
+            publish(movie, {"a": text})
+    newest, older = (tmp_path / f"root/film/manifests/rev-000{number}.json" for number in (3, 2))
+    data = newest.read_bytes()
+    newest.unlink()
+    older.unlink()
+    with open_store(tmp_path / "root") as store, store.examine("film") as movie:
+        found = {problem.object: problem.repair for problem in check_movie(movie).problems}
+    lost = {name: repair for name, repair in found.items() if name.startswith("manifests/")}
+    assert set(lost.values()) == {"renku-store fsck --repair --from PATH"}
+    assert len(lost) == 2
+    newest.write_bytes(data)
+    with open_store(tmp_path / "root") as store, store.examine("film") as movie:
+        (problem,) = [p for p in check_movie(movie).problems if p.object == "manifests/rev-0002.json"]
+    assert problem.repair == "renku-store prune --expire rev-0002"
+    assert "fsck --repair --from PATH" in problem.message
