@@ -52,7 +52,7 @@ async def run_program(
     the program too.
     """
     with _Listener() as listener:
-        process = await _start(argv, directory, environment, listener)
+        process = await _started(argv, directory, environment, listener)
         try:
             async with asyncio.timeout(timeout_seconds):
                 stopped = await _watch(process, objection)
@@ -64,6 +64,23 @@ async def run_program(
     if stopped is not None:
         raise ProducerError(stopped, diagnostics=printed)
     return Ended(await process.wait(), printed)
+
+
+async def _started(
+    argv: Sequence[str], directory: Path, environment: Mapping[str, str], listener: _Listener
+) -> asyncio.subprocess.Process:
+    """Start it; a cancellation meanwhile ends the whole group, where asyncio would end the leader alone."""
+    starting = asyncio.ensure_future(_start(argv, directory, environment, listener))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _uninterrupted(_end_started(starting))
+        raise
+
+
+async def _end_started(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
+    with contextlib.suppress(ProducerError):
+        await _end_group(await starting)
 
 
 async def _start(

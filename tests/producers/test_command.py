@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,26 @@ def test_cancellation_leaves_no_process(
         for _ in range(times):
             call.cancel()
             await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(main())
+    assert processes_with(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_cancellation_while_it_starts_leaves_no_process(desk: Desk, tmp_path: Path, steps: int) -> None:
+    """At whatever step of the start it comes, and however far the program itself is by then."""
+    script = """/bin/sh -c 'sleep 600; :' "$0" & wait"""
+    job, context = desk.prepare("command/argv", config={"argv": ["/bin/sh", "-c", script, str(tmp_path)]})
+
+    async def main() -> None:
+        call = asyncio.create_task(default_registry()(job, context))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+            if processes_with(str(tmp_path)):
+                time.sleep(0.05)  # noqa: ASYNC251 (the program goes on while the loop stands)
+        call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
 
