@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from renku_store.compaction import CompactionProgress as CompactionProgress
     from renku_store.compaction import CompactionReport as CompactionReport
     from renku_store.compaction import compact as compact
+    from renku_store.conclusion import RunReport as RunReport
     from renku_store.differences import Changes as Changes
     from renku_store.differences import RevisionDiff as RevisionDiff
     from renku_store.differences import diff_revisions as diff_revisions
@@ -120,12 +121,7 @@ if TYPE_CHECKING:
     from renku_store.records.run import JobResult as JobResult
     from renku_store.records.run import RunProgress as RunProgress
     from renku_store.records.run import RunRecord as RunRecord
-    from renku_store.regenerate import MovieStatus as MovieStatus
     from renku_store.regenerate import OnConflict as OnConflict
-    from renku_store.regenerate import RunReport as RunReport
-    from renku_store.regenerate import abandon as abandon
-    from renku_store.regenerate import cancel as cancel
-    from renku_store.regenerate import movie_status as movie_status
     from renku_store.regenerate import run_movie as run_movie
     from renku_store.restoration import rollback as rollback
     from renku_store.retention import KeptRevision as KeptRevision
@@ -151,6 +147,10 @@ if TYPE_CHECKING:
     from renku_store.running.wrapping import with_rate_limit as with_rate_limit
     from renku_store.running.wrapping import with_retry as with_retry
     from renku_store.running.wrapping import with_timeout as with_timeout
+    from renku_store.runs import MovieStatus as MovieStatus
+    from renku_store.runs import abandon as abandon
+    from renku_store.runs import cancel as cancel
+    from renku_store.runs import movie_status as movie_status
     from renku_store.stats import MovieStats as MovieStats
     from renku_store.stats import RevisionGrowth as RevisionGrowth
     from renku_store.stats import SpentCosts as SpentCosts
@@ -167,6 +167,7 @@ _NAMES = {
     "clock": "Clock SystemClock",
     "commit": "PublishedRevision",
     "compaction": "CompactionProblem CompactionProgress CompactionReport compact",
+    "conclusion": "RunReport",
     "differences": "Changes RevisionDiff diff_revisions",
     "edits": "movie_blueprint set_inputs",
     "errors": (
@@ -195,7 +196,7 @@ _NAMES = {
     "records.manifest": "ArtefactValue Expiry Manifest ManifestArtefact ManifestInput ManifestStub Metrics Pointer Tag",
     "records.plan": "Choices CostRange ExecutionPlan PlannedJob Reason",
     "records.run": "JobResult RunProgress RunRecord",
-    "regenerate": "MovieStatus OnConflict RunReport abandon cancel movie_status run_movie",
+    "regenerate": "OnConflict run_movie",
     "retention": (
         "KeptRevision PruneReport PrunedRevision RestoreReport RetentionPolicy TaggedRevision prune "
         "restore_expired tag_revision untag"
@@ -209,6 +210,7 @@ _NAMES = {
     "running.wrapping": (
         "RetryPolicy with_adaptive_concurrency with_concurrency with_rate_limit with_retry with_timeout"
     ),
+    "runs": "MovieStatus abandon cancel movie_status",
     "stats": "MovieStats RevisionGrowth SpentCosts movie_stats",
     "store": "MovieSummary Store open_store",
     "tags": "TagStore",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
+from renku_store.conclusion import RunReport, conclude, end_run, note_step, nothing_to_do
 from renku_store.errors import (
     InputConflictError,
     LeaseLostError,
     ManifestConflictError,
-    NotFoundError,
     StalePlanError,
     StoreError,
 )
@@ -32,37 +31,14 @@ from renku_store.hashing import canonical_json
 from renku_store.merging import overlaps
 from renku_store.movie import Movie
 from renku_store.outlook import Outlook, anything_to_do, look, look_again, private_edits, resumable
-from renku_store.projection import differs
-from renku_store.records._base import Json, Record
-from renku_store.records.events import InputEvent, RunEvent, RunEventKind
-from renku_store.records.plan import Choices, ExecutionPlan, PlannedJob
-from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunOutcome, RunProgress, RunRecord
+from renku_store.records._base import Json
+from renku_store.records.events import RunEventKind
+from renku_store.records.plan import Choices, ExecutionPlan
+from renku_store.records.run import LeaseToken, RunProgress, RunRecord
 from renku_store.running.runner import Runner, RunResult
 
-CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
-"""What became of a run that was to be cancelled: stopped, not yet stopped, or come to its end before."""
 OnConflict = Literal["rebase", "fail"]
 """What a run does when someone else has published meanwhile."""
-
-
-class RunReport(Record):
-    """What `run_movie` did. `run` is absent where nothing differed; costs are in US dollars."""
-
-    run: str | None = None
-    revision: str | None = None
-    status: RunOutcome
-    jobs: dict[str, JobResult] = {}
-    made: int = 0
-    reused: int = 0
-    cost: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class MovieStatus:
-    """Runs that have not come to an end, and edits that no run has taken."""
-
-    runs: list[RunRecord]
-    pending: list[InputEvent]
 
 
 async def run_movie(
@@ -102,7 +78,7 @@ async def run_movie(
         if check is not None:
             check(outset.outlook.plan)
         if outset.unfinished is None and not anything_to_do(outset.outlook):
-            return _nothing_to_do(outset.outlook, outset.finished)
+            return nothing_to_do(outset.outlook.plan, outset.finished)
         try:
             outlook, token = await asyncio.to_thread(_begin, movie, outset, given)
             break
@@ -110,10 +86,10 @@ async def run_movie(
             # Somebody else took the unfinished run up after we had looked: then ours is another one.
             continue
     runner = Runner(movie, concurrency=concurrency, on_event=on_event, logger=logger)
-    conclude = partial(_conclude, movie, token=token, allow_partial=allow_partial)
+    ended = partial(conclude, movie, token=token, allow_partial=allow_partial)
     with movie.leases.held(token) as heartbeat:
         execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat, stop=stop)
-        report = await _execute(movie, outlook, token, execute, conclude, on_conflict)
+        report = await _execute(movie, outlook, token, execute, ended, on_conflict)
     if on_event is not None:
         on_event(_finished(movie, report))
     return report
@@ -137,41 +113,6 @@ async def _execute(
             if on_conflict == "fail":
                 raise
             outlook = await asyncio.to_thread(_rebase, movie, outlook, token)
-
-
-def movie_status(movie: Movie) -> MovieStatus:
-    """Runs that are neither published nor abandoned, and edits that no run has taken."""
-    pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
-    return MovieStatus(movie.leases.unfinished(), pending)
-
-
-def abandon(movie: Movie, run: str) -> None:
-    """Give an unfinished run up: archived, nothing published, its results stay reusable.
-
-    Raises `NotFoundError` for a run that is not unfinished, `LeaseLostError` while another process holds it.
-    """
-    movie.committer.repair()
-    record = next((record for record in movie.leases.unfinished() if record.run == run), None)
-    if record is None:
-        raise NotFoundError(f"There is no unfinished run {run}.", hint="`renku-store status` lists them.")
-    token = movie.leases.take_over(run)
-    _end(movie, token, "abandoned", record.edits_through, {})
-
-
-def cancel(movie: Movie, run: str, *, wait_seconds: float = bounds.CANCEL_WAIT_SECONDS) -> CancelOutcome:
-    """Stop a running run, of whatever process, as Ctrl-C there would: what has finished is kept, and it can be resumed.
-
-    Waits up to `wait_seconds` for its end and says what that was. Raises `NotFoundError` for a run that is not running.
-    """
-    movie.leases.cancel(run)
-    until = movie.clock.monotonic() + wait_seconds
-    while True:
-        record = movie.leases.record(run)
-        if not record.alive:
-            return "interrupted" if record.status not in ("published", "abandoned") else record.status
-        if movie.clock.monotonic() >= until:
-            return "cancelling"
-        time.sleep(bounds.CLAIM_POLL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +146,6 @@ def _finish(movie: Movie, run: str) -> PublishedRevision | None:
         movie.leases.release(token)
 
 
-def _nothing_to_do(outlook: Outlook, finished: PublishedRevision | None) -> RunReport:
-    plan = outlook.plan
-    jobs = {job: JobResult(status=_untouched(entry), signature=entry.signature) for job, entry in plan.jobs.items()}
-    if finished is not None:
-        return RunReport(run=finished.run, revision=finished.revision, status="published", jobs=jobs)
-    return RunReport(revision=plan.base_revision, status="unchanged", jobs=jobs)
-
-
 def _begin(movie: Movie, outset: _Outset, given: Mapping[str, Json]) -> tuple[Outlook, LeaseToken]:
     """Take the lease; make durable what the run needs: its plan and its own inputs.
 
@@ -241,7 +174,7 @@ def _prepare(movie: Movie, outlook: Outlook, kind: RunEventKind) -> None:
     plan = outlook.plan
     movie.blobs.put_many([canonical_json(outlook.values[key]) for key, entry in plan.inputs.items() if entry.blob])
     movie.plans.save(plan)
-    _note(movie, plan.run or "", kind, {"base": plan.base_revision, "jobs": len(plan.dirty)})
+    note_step(movie, plan.run or "", kind, {"base": plan.base_revision, "jobs": len(plan.dirty)})
 
 
 def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
@@ -258,7 +191,7 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
         if key in own or after.hashes.get(key) != after.base_hashes.get(key)
     ]
     if contested:
-        _end(movie, token, "abandoned", before.plan.edits_through, {"conflict": [*contested]})
+        end_run(movie, token, "abandoned", before.plan.edits_through, {"conflict": [*contested]})
         raise _input_conflict(movie, before, after, contested)
     with movie.metadata.write() as transaction:
         if not transaction.runs.holds(token):
@@ -288,66 +221,6 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _conclude(
-    movie: Movie, executions: Sequence[RunResult], *, token: LeaseToken, allow_partial: bool = False
-) -> RunReport:
-    """Publish what succeeded as a whole, or in part where that is allowed; archive what did not."""
-    result = executions[-1]
-    plan = result.plan
-    partial = allow_partial and not result.succeeded and not result.interrupted
-    manifest = result.build_manifest() if result.succeeded or partial else None
-    if manifest is not None and not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
-        if result.succeeded:
-            _end(movie, token, "unchanged", plan.edits_through, {})
-            return _report(executions, "unchanged", plan.base_revision)
-        manifest = None
-    if manifest is None:
-        outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
-        _end(movie, token, outcome, plan.edits_through, {"failed": _failed_jobs(result)})
-        return _report(executions, outcome, plan.base_revision)
-    archive = movie.committer.archive(result.run, plan.edits_through, token=token)
-    manifest = manifest.model_copy(update={"archive": archive})
-    published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
-    return _report(executions, "partial" if partial else "published", published.revision)
-
-
-def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str | None) -> RunReport:
-    """What this call of `run_movie` did; what it made before a rebase and took over after it counts as made."""
-    last = executions[-1]
-    made = {
-        outcome.signature: outcome
-        for execution in executions
-        for outcome in execution.jobs.values()
-        if outcome.status == "made"
-    }
-    jobs = {
-        job: last.jobs.get(job) or JobResult(status=_untouched(entry), signature=entry.signature)
-        for job, entry in last.plan.jobs.items()
-    }
-    jobs = {
-        job: made[outcome.signature] if outcome.status == "reused" and _made_before(outcome, last, made) else outcome
-        for job, outcome in jobs.items()
-    }
-    return RunReport(
-        run=last.run,
-        revision=revision,
-        status=status,
-        jobs=jobs,
-        made=len(made),
-        reused=sum(outcome.status == "reused" for outcome in jobs.values()),
-        cost=round(sum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
-    )
-
-
-def _untouched(entry: PlannedJob) -> JobStatus:
-    return "skipped" if entry.left_out else "clean"
-
-
-def _made_before(outcome: JobResult, last: RunResult, made: Mapping[str | None, JobResult]) -> bool:
-    here = {entry.signature for entry in last.jobs.values() if entry.status == "made"}
-    return outcome.signature in made and outcome.signature not in here
-
-
 def _finished(movie: Movie, report: RunReport) -> RunProgress:
     totals: dict[str, Json] = {"made": report.made, "reused": report.reused, "cost": report.cost}
     return RunProgress(
@@ -357,27 +230,3 @@ def _finished(movie: Movie, report: RunReport) -> RunProgress:
         status=report.status,
         data={"revision": report.revision, **totals},
     )
-
-
-def _failed_jobs(result: RunResult) -> list[Json]:
-    return [job for job, outcome in result.jobs.items() if outcome.status == "failed"]
-
-
-def _end(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: int, data: Mapping[str, Json]) -> None:
-    """Note how a run ended without a revision, archive it, and let its lease go. Only its holder may say so."""
-    movie.leases.check(token)
-    _note(movie, token.run, kind, data)
-    movie.committer.archive(token.run, edits_through, token=token)
-    final = kind in {"abandoned", "unchanged"}
-    with movie.metadata.write() as transaction:
-        transaction.runs.update(
-            token.run,
-            status="abandoned" if final else "failed",
-            ended_at=timestamp(movie.clock.now()) if final else None,
-        )
-        transaction.runs.release(token)
-
-
-def _note(movie: Movie, run: str, kind: RunEventKind, data: Mapping[str, Json]) -> None:
-    now = timestamp(movie.clock.now())
-    movie.events.append_many([RunEvent(id=movie.events.new_id(), run=run, kind=kind, data=dict(data), created_at=now)])

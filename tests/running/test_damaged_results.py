@@ -12,10 +12,11 @@ import pytest
 import zstandard
 
 from renku_store import BlobCorruptError, Job, JobContext, Movie, Produced, bounds, open_store, set_inputs
+from renku_store.conclusion import RunReport
 from renku_store.outlook import plan_movie
 from renku_store.records.blob import blob_path
 from renku_store.records.plan import Choices
-from renku_store.regenerate import RunReport, run_movie
+from renku_store.regenerate import run_movie
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from tests.running.conftest import BLUEPRINT, SEGMENTS, Studio
 

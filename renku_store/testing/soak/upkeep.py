@@ -27,9 +27,9 @@ from renku_store.movie import Movie
 from renku_store.outlook import plan_movie
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestStub
-from renku_store.regenerate import movie_status
 from renku_store.restoration import rollback
 from renku_store.retention import RetentionPolicy, prune, restore_expired, tag_revision, untag
+from renku_store.runs import movie_status
 from renku_store.store import open_store
 from renku_store.testing.soak.journal import Journal
 from renku_store.trash import marks

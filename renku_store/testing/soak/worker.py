@@ -38,7 +38,8 @@ from renku_store.records.events import ArtefactEvent
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunProgress
-from renku_store.regenerate import abandon, cancel, movie_status, run_movie
+from renku_store.regenerate import run_movie
+from renku_store.runs import abandon, cancel, movie_status
 from renku_store.store import Store, open_store
 from renku_store.testing.soak.film import MOVIE, NUMBERS, make
 from renku_store.testing.soak.journal import END, JOURNAL, ROOT, Journal

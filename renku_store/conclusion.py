@@ -1,0 +1,124 @@
+"""How a run ends: published as a whole or in part, or archived without a revision; and what its caller is told.
+
+Keeps invariant 10: only the holder of the lease may say how a run ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from renku_store.clock import timestamp
+from renku_store.commit import PublishedRevision
+from renku_store.movie import Movie
+from renku_store.projection import differs
+from renku_store.records._base import Json, Record
+from renku_store.records.events import RunEvent, RunEventKind
+from renku_store.records.plan import ExecutionPlan, PlannedJob
+from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunOutcome
+from renku_store.running.runner import RunResult
+
+
+class RunReport(Record):
+    """What `run_movie` did. `run` is absent where nothing differed; costs are in US dollars."""
+
+    run: str | None = None
+    revision: str | None = None
+    status: RunOutcome
+    jobs: dict[str, JobResult] = {}
+    made: int = 0
+    reused: int = 0
+    cost: float = 0.0
+
+
+def nothing_to_do(plan: ExecutionPlan, finished: PublishedRevision | None) -> RunReport:
+    """What a run says that found nothing to do, but perhaps finished what an earlier one was publishing."""
+    jobs = {job: JobResult(status=_untouched(entry), signature=entry.signature) for job, entry in plan.jobs.items()}
+    if finished is not None:
+        return RunReport(run=finished.run, revision=finished.revision, status="published", jobs=jobs)
+    return RunReport(revision=plan.base_revision, status="unchanged", jobs=jobs)
+
+
+def conclude(
+    movie: Movie, executions: Sequence[RunResult], *, token: LeaseToken, allow_partial: bool = False
+) -> RunReport:
+    """Publish what succeeded as a whole, or in part where that is allowed; archive what did not."""
+    result = executions[-1]
+    plan = result.plan
+    partial = allow_partial and not result.succeeded and not result.interrupted
+    manifest = result.build_manifest() if result.succeeded or partial else None
+    if manifest is not None and not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
+        if result.succeeded:
+            end_run(movie, token, "unchanged", plan.edits_through, {})
+            return _report(executions, "unchanged", plan.base_revision)
+        manifest = None
+    if manifest is None:
+        outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
+        end_run(movie, token, outcome, plan.edits_through, {"failed": _failed_jobs(result)})
+        return _report(executions, outcome, plan.base_revision)
+    archive = movie.committer.archive(result.run, plan.edits_through, token=token)
+    manifest = manifest.model_copy(update={"archive": archive})
+    published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
+    return _report(executions, "partial" if partial else "published", published.revision)
+
+
+def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str | None) -> RunReport:
+    """What this call of `run_movie` did; what it made before a rebase and took over after it counts as made."""
+    last = executions[-1]
+    made = {
+        outcome.signature: outcome
+        for execution in executions
+        for outcome in execution.jobs.values()
+        if outcome.status == "made"
+    }
+    jobs = {
+        job: last.jobs.get(job) or JobResult(status=_untouched(entry), signature=entry.signature)
+        for job, entry in last.plan.jobs.items()
+    }
+    jobs = {
+        job: made[outcome.signature] if outcome.status == "reused" and _made_before(outcome, last, made) else outcome
+        for job, outcome in jobs.items()
+    }
+    return RunReport(
+        run=last.run,
+        revision=revision,
+        status=status,
+        jobs=jobs,
+        made=len(made),
+        reused=sum(outcome.status == "reused" for outcome in jobs.values()),
+        cost=round(sum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
+    )
+
+
+def _untouched(entry: PlannedJob) -> JobStatus:
+    return "skipped" if entry.left_out else "clean"
+
+
+def _made_before(outcome: JobResult, last: RunResult, made: Mapping[str | None, JobResult]) -> bool:
+    here = {entry.signature for entry in last.jobs.values() if entry.status == "made"}
+    return outcome.signature in made and outcome.signature not in here
+
+
+def _failed_jobs(result: RunResult) -> list[Json]:
+    return [job for job, outcome in result.jobs.items() if outcome.status == "failed"]
+
+
+def end_run(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: int, data: Mapping[str, Json]) -> None:
+    """Note how a run ended without a revision, archive it, and let its lease go. Only its holder may say so."""
+    movie.leases.check(token)
+    note_step(movie, token.run, kind, data)
+    movie.committer.archive(token.run, edits_through, token=token)
+    final = kind in {"abandoned", "unchanged"}
+    with movie.metadata.write() as transaction:
+        transaction.runs.update(
+            token.run,
+            status="abandoned" if final else "failed",
+            ended_at=timestamp(movie.clock.now()) if final else None,
+        )
+        transaction.runs.release(token)
+
+
+def note_step(movie: Movie, run: str, kind: RunEventKind, data: Mapping[str, Json]) -> None:
+    """Append a step in the life of a run."""
+    now = timestamp(movie.clock.now())
+    movie.events.append_many([RunEvent(id=movie.events.new_id(), run=run, kind=kind, data=dict(data), created_at=now)])
