@@ -16,8 +16,10 @@ from typing import Final, TypeVar
 from renku_store.archives import ArchiveStore, archive_path
 from renku_store.blobs import BlobStore
 from renku_store.errors import DamageError, NotFoundError
+from renku_store.hashing import hash_bytes
 from renku_store.manifests import ManifestStore, named_blobs
 from renku_store.metadata.base import MetadataStore, RevisionRow, Writer
+from renku_store.metadata.derived import KeptManifest
 from renku_store.records.events import Event, RunEvent
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput, ManifestStub
@@ -49,6 +51,8 @@ class Indexer:
         self._manifests = manifests
         self._archives = archives
         self._new_id = new_id
+        self.unreadable: set[str] = set()
+        """The archives (paths) of which something was wanted that could not be read."""
 
     # One revision
 
@@ -57,6 +61,28 @@ class Indexer:
         base = self._base(manifest)
         with self._metadata.write() as writer:
             self._book(writer, manifest, digest, base, _Told(None))
+            self._keep_bytes(writer)
+
+    def keep_newest(self) -> None:
+        """See that the index has the exact bytes of the newest revision that it knows: a lost manifest comes back."""
+        with self._metadata.read() as reader:
+            booked, kept = reader.revisions.newest(), reader.checks.newest_manifest()
+        if booked is None:
+            return
+        right = kept is not None and (kept.number, kept.hash, hash_bytes(kept.data)) == (
+            booked.number,
+            booked.hash,
+            booked.hash,
+        )
+        if not right:
+            with self._metadata.write() as writer:
+                self._keep_bytes(writer)
+
+    def _keep_bytes(self, writer: Writer) -> None:
+        booked = writer.revisions.newest()
+        data = self._manifests.raw(booked.number) if booked is not None else None
+        if booked is not None and data is not None and hash_bytes(data) == booked.hash:
+            writer.checks.keep_newest_manifest(KeptManifest(booked.number, booked.hash, data))
 
     def catch_up(self, newest: int) -> None:
         """Book, in rising order, every revision up to `newest` that comes after those in the index.
@@ -125,6 +151,8 @@ class Indexer:
                 told.add("events", len(events))
                 taken += [event.id for event in events if event.run is None]
         except DamageError:
+            if isinstance(published, Manifest) or self._archives.exists(published.run):
+                self.unreadable.add(published.archive.name)
             for events in self._readable(published.run):
                 writer.events.append(events)
                 taken += [event.id for event in events if event.run is None]
@@ -133,12 +161,15 @@ class Indexer:
     def _readable(self, run: str) -> Iterator[list[Event]]:
         """The events of an archive, in groups, up to where it is damaged."""
         remaining, group = self._archives.read(run), list[Event]()
-        with suppress(DamageError):
+        try:
             for event in remaining:
                 group.append(event)
                 if len(group) == _GROUP:
                     yield group
                     group = []
+        except DamageError:
+            if self._archives.exists(run):
+                self.unreadable.add(archive_path(run))
         if group:
             yield group
 
@@ -193,6 +224,7 @@ class Indexer:
                     unreadable.append(number)
                 told.add("revisions", 0 if entry is None else 1)
             self._end_unreadable(writer, unreadable, left)
+            self._keep_bytes(writer)
 
     def _unknown_runs(self) -> set[str]:
         """The runs that have an archive and no row."""
@@ -326,6 +358,7 @@ def _row(published: Manifest | ManifestStub, digest: str) -> RevisionRow:
         made=published.metrics.made,
         reused=published.metrics.reused,
         cost=published.metrics.cost,
+        saved=published.metrics.saved or 0.0,
     )
 
 

@@ -23,6 +23,7 @@ from renku_store import (
     InvalidValueError,
     Job,
     Movie,
+    RetentionPolicy,
     StoreUnavailableError,
     abandon,
     bounds,
@@ -30,6 +31,7 @@ from renku_store import (
     compact,
     hash_bytes,
     open_store,
+    prune,
     run_movie,
     set_inputs,
 )
@@ -475,6 +477,27 @@ def test_a_dry_run_names_every_blob_and_changes_nothing(movie: Movie) -> None:
     assert swept(movie).removed == report.removed
 
 
+def test_a_dry_run_counts_results_plans_and_runs_as_well(movie: Movie) -> None:
+    """Those of a run that was given up, whose archive nothing needs."""
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": SEGMENTS})
+    publish(movie, {"a": LONG})
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
+    studio = Studio()
+    studio.broken = {"film"}
+    abandon(movie, run(movie, studio).run)
+    idle = movie.events.new_id()
+    movie.leases.release(movie.leases.start(idle, base_revision="rev-0001", edits_through=0))
+    abandon(movie, idle)
+    age(movie)
+    time.sleep(0.01)
+    looked = collect(movie, grace_seconds=3_600, keep_runs_seconds=0, dry_run=True)
+    done = swept(movie, keep_runs_seconds=0)
+    assert (looked.removed, looked.traces, looked.plans) == (done.removed, done.traces, done.plans)
+    assert looked.traces > 0
+    assert looked.plans == 1
+    assert 0 < looked.runs <= done.runs
+
+
 def test_times_in_the_future_count_as_young_and_it_is_said(movie: Movie) -> None:
     """A clock that was wrong takes nothing away."""
     waste = movie.blobs.put(b"waste")
@@ -554,6 +577,59 @@ def test_what_a_dead_collector_left_is_finished_or_revived(movie: Movie) -> None
     assert found.state == "live"
 
 
+@pytest.mark.parametrize("named_by", ["a revision", "the trash", "an edit", "an intent"])
+def test_the_mark_of_a_dead_collector_is_taken_back_from_what_is_needed(movie: Movie, named_by: str) -> None:
+    """A restored database, or a hand, can mark what roots name: no collection deletes it, old as it may be."""
+    if named_by == "an edit":
+        event = artefact_event(movie, "a", LONG)
+        movie.events.append_artefact(event)
+        assert event.value is not None
+        needed = event.value.hash
+    elif named_by == "an intent":
+        publish(movie, {"a": "short"})
+        intend(movie, next_one(movie, LONG)[0])
+        needed = hash_bytes(LONG.encode())
+    else:
+        publish(movie, {"a": LONG})
+        needed = movie.manifests.load("latest").artefacts["a"].hash
+        if named_by == "the trash":
+            publish(movie, {"a": "short"})
+            prune(movie, RetentionPolicy(), expire=["rev-0001"])
+    age(movie)
+    set_state(movie, needed, "deleting")
+    assert collect(movie, dry_run=True, grace_seconds=0.0).removed == 0
+    assert swept(movie, grace_seconds=0.0).removed == 0
+    found = row(movie, needed)
+    assert found is not None
+    assert found.state == "live"
+    assert movie.blobs.read(needed) == LONG.encode()
+
+
+def test_a_mark_on_what_is_needed_and_gone_is_no_promise(movie: Movie) -> None:
+    """Row and object are gone then; the loss is for fsck to tell."""
+    publish(movie, {"a": LONG})
+    needed = movie.manifests.load("latest").artefacts["a"].hash
+    Path(movie.root, movie.id, movie.blobs.stat(needed).path).unlink()
+    set_state(movie, needed, "deleting")
+    assert swept(movie).removed == 0
+    assert row(movie, needed) is None
+
+
+def test_roots_that_cannot_be_read_keep_what_a_dead_collector_had_marked(movie: Movie) -> None:
+    """Whether it is needed cannot be told then."""
+    publish(movie, {"a": LONG})
+    needed = movie.manifests.load("latest").artefacts["a"].hash
+    set_state(movie, needed, "deleting")
+    manifest = Path(movie.root, movie.id, "manifests/rev-0001.json")
+    data = manifest.read_bytes()
+    manifest.write_bytes(data[:-9])
+    with pytest.raises(BlobCorruptError):
+        swept(movie)
+    manifest.write_bytes(data)
+    swept(movie)
+    assert movie.blobs.read(needed) == LONG.encode()
+
+
 def test_a_put_finishes_what_a_dead_collector_was_deleting(movie: Movie) -> None:
     """Invariant 11: nobody has to collect first before the same bytes can be put, or the movie be opened."""
     blob = movie.blobs.put(LONG.encode())
@@ -564,6 +640,16 @@ def test_a_put_finishes_what_a_dead_collector_was_deleting(movie: Movie) -> None
     found = row(movie, blob.hash)
     assert found is not None
     assert found.state == "live"
+
+
+def test_a_put_never_deletes_what_it_is_about_to_write(movie: Movie) -> None:
+    """It takes the mark back: killed, or on a full disk, it leaves the bytes that were there."""
+    blob = movie.blobs.put(LONG.encode())
+    path = Path(movie.root, movie.id, movie.blobs.stat(blob.hash).path)
+    os.utime(path, (1_000, 1_000))
+    set_state(movie, blob.hash, "deleting")
+    movie.blobs.put(LONG.encode())
+    assert path.stat().st_mtime == 1_000
 
 
 def test_only_what_is_marked_is_deleted(movie: Movie) -> None:

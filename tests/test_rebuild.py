@@ -35,7 +35,7 @@ from renku_store.metadata.sqlite import open_sqlite
 from renku_store.records._base import Json
 from renku_store.records.manifest import Expiry, Tag
 from tests import children
-from tests.authoring import LONG, artefact_event, check_whole, intend, next_one, opened, publish, texts
+from tests.authoring import LONG, artefact_event, check_whole, intend, lose_database, next_one, opened, publish, texts
 from tests.running.conftest import BLUEPRINT, Studio
 from tests.test_gc import age
 
@@ -404,6 +404,55 @@ def test_a_revision_that_was_damaged_is_taken_in_once_it_is_back(film: Path) -> 
     manifest.write_bytes(sound)
     assert rebuilt(film).left_out == []
     assert past(film)["inputs at"] == before["inputs at"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_rebuild_puts_the_newest_manifest_back(film: Path, damaged: bool) -> None:
+    """The old database has its exact bytes, the new one would not: what is wrong in its place is kept beside."""
+    before = past(film)
+    manifest = film / "film/manifests/rev-0002.json"
+    sound = manifest.read_bytes()
+    if damaged:
+        manifest.write_bytes(sound[:-20])
+    else:
+        manifest.unlink()
+    report = rebuilt(film)
+    assert (report.restored, report.left_out) == ("rev-0002", [])
+    assert manifest.read_bytes() == sound
+    kept = [path.read_bytes() for path in (film / "film").glob("quarantine/rev-0002*")]
+    assert kept == ([sound[:-20]] if damaged else [])
+    assert past(film) == before
+
+
+@pytest.mark.parametrize("witness", ["database", "pointer"])
+def test_a_lost_newest_revision_is_named(film: Path, witness: str) -> None:
+    """By whoever knows it: the old database or the pointer."""
+    database = film / "film/metadata.db"
+    if witness == "pointer":
+        lose_database(film)
+    else:
+        connection = sqlite3.connect(database)
+        connection.execute("DELETE FROM newest_manifest")
+        connection.commit()
+        connection.close()
+        (film / "film/current.json").unlink()
+    (film / "film/manifests/rev-0002.json").unlink()
+    report = rebuilt(film)
+    assert (report.restored, report.left_out) == (None, ["rev-0002"])
+
+
+def test_archives_that_cannot_be_read_are_named(film: Path) -> None:
+    """One that a revision names, and one that alone held the rows of a compacted run."""
+    with opened(film) as movie:
+        first, second = (manifest.run for manifest, _ in reversed(list(movie.manifests.revisions())))
+        abandoned = movie.events.new_id()
+        movie.leases.release(movie.leases.start(abandoned, base_revision=None, edits_through=0))
+        abandon(movie, abandoned)
+        compact(movie)
+    (film / f"film/events/{first}.jsonl.zst").write_bytes(b"(")
+    (film / f"film/events/{abandoned}.jsonl.zst").unlink()
+    assert rebuilt(film).damaged_archives == sorted(f"events/{run}.jsonl.zst" for run in (first, abandoned))
+    assert f"events/{second}.jsonl.zst" not in rebuilt(film).damaged_archives
 
 
 # Who else is there

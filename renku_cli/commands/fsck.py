@@ -15,6 +15,7 @@ from renku_cli.misuse import Misuse
 from renku_cli.opening import movie_of, open_root
 from renku_cli.output import note, print_json, print_line, print_table, styled
 from renku_cli.quantities import seconds_of
+from renku_cli.settings import setting
 from renku_cli.text import count, size
 from renku_store import (
     CheckProgress,
@@ -32,6 +33,7 @@ from renku_store import (
 PROBLEMS: Final = 4
 """The exit code where something is wrong, as for every damage."""
 _FORMAT: Final = "format.json"
+_ANY_COPY: Final = "--from PATH"
 _PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
 _QUIET_SECONDS: Final = 2.0
 """A check that ends sooner tells nothing on its way, and a longer one no more often than this."""
@@ -122,12 +124,21 @@ def _repair(store: Store, movie: str, report: CheckReport, copy: Store | None) -
 
 
 def _addressed(problem: Problem, options: GlobalOptions) -> Problem:
-    """The problem with a command that says which root and movie, where this call did."""
+    """The problem with a command that can be typed: with the root, the movie and the copy that are in effect."""
+    if _ANY_COPY in problem.repair:
+        copy = setting("copy").value
+        if copy is None:
+            said = f"{problem.message} This needs a copy of the movie: PATH is its build root."
+            problem = problem.model_copy(update={"message": said})
+        else:
+            repair = problem.repair.replace(_ANY_COPY, f"--from {shlex.quote(copy)}")
+            problem = problem.model_copy(update={"repair": repair})
     given = [(name, value) for name, value in (("--root", options.root), ("--movie", options.movie)) if value]
     if not given:
         return problem
     program = " ".join([PROGRAM, *(f"{name} {shlex.quote(value)}" for name, value in given)])
-    return problem.model_copy(update={"repair": re.sub(rf"\b{PROGRAM}\b", lambda _: program, problem.repair)})
+    repair = re.sub(rf"(?:^|(?<=; )){PROGRAM}\b", lambda _: program, problem.repair)
+    return problem.model_copy(update={"repair": repair})
 
 
 def _show(report: CheckReport) -> None:

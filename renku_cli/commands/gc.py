@@ -63,7 +63,10 @@ def _told(report: CollectionReport, *, dry_run: bool) -> str:
     done = "Would remove" if dry_run else "Removed"
     kept = f"{count(report.kept, 'blob')} ({size(report.kept_bytes)})"
     expired = f" {count(report.expired, 'revision')} out of the trash." if report.expired else ""
-    return f"{done} {count(report.removed, 'blob')}, {size(report.removed_bytes)}; {kept} stay.{expired}"
+    beside = [(report.traces, "reusable result"), (report.plans, "plan"), (report.runs, "old run")]
+    told = ", ".join(count(number, what) for number, what in beside if number)
+    others = f" Besides: {told}." if told else ""
+    return f"{done} {count(report.removed, 'blob')}, {size(report.removed_bytes)}; {kept} stay.{expired}{others}"
 
 
 def _slow_progress() -> Callable[[CollectionProgress], None]:

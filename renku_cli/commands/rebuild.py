@@ -34,8 +34,15 @@ def rebuild(options: GlobalOptions) -> None:
     if options.as_json:
         print_json({"movie": movie, **report.to_json()})
         return
+    if report.restored:
+        note(f"The manifest of {report.restored} was lost; it is back, byte for byte, from the old database.")
     for revision in report.left_out:
-        note(f"{revision} is damaged and was left out. Restore its manifest from a copy, then rebuild once more.")
+        note(
+            f"The manifest of {revision} is damaged or missing, and was left out. Restore it from a copy, then rebuild"
+            " once more."
+        )
+    for archive in report.damaged_archives:
+        note(f"{archive} is damaged or missing: events that it alone held are not there. Restore it from a copy.")
     for line in _told(movie, report):
         print_line(line)
 

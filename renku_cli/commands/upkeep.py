@@ -58,6 +58,7 @@ def _facts(found: MovieStats) -> list[tuple[str, str]]:
         ("archives", size(found.archive_bytes)),
         ("database", size(found.database_bytes)),
         ("paid", f"{cost(found.cost.spent)}, of that {cost(found.cost.unpublished)} in no revision"),
+        ("saved by reuse", cost(found.cost.saved)),
     ]
 
 

@@ -7,7 +7,7 @@ transaction. What is there already is seen again inside a transaction, because a
     live       sound     touch the row
     condemned  sound     revive the row
     none       sound     sync the folder of its name, then insert the row (a writer died between object and row)
-    deleting   any       wait for the collector to end (finish its work if it is dead), then write anew
+    deleting   any       wait for the collector to end, or take the mark back if it is dead; then look again
     any        damaged   move it to quarantine, forget the row, write anew
     any        none      write anew
 
@@ -28,7 +28,7 @@ from renku_store import bounds
 from renku_store.blobs.packing import Packer
 from renku_store.blobs.presence import Presence, look_through, see
 from renku_store.blobs.reading import check, unpack
-from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
+from renku_store.blobs.removal import COLLECT_LOCK, take_marks_back
 from renku_store.blobs.taking import Staged, take_file, take_stream
 from renku_store.drivers.base import Batch, Driver
 from renku_store.errors import DamageError, StoreUnavailableError
@@ -118,7 +118,7 @@ class Intake:
         while known:
             deleting = self._settle_known(known, missing)
             known = {digest: known[digest] for digest in deleting}
-            if known and not self._finish_for_the_dead(deleting):
+            if known and not self._unmark_for_the_dead(deleting):
                 _pause(deleting, deadline)
         return missing
 
@@ -161,14 +161,14 @@ class Intake:
             return False
         return True
 
-    def _finish_for_the_dead(self, digests: Collection[str]) -> bool:
-        """Delete what a collector had set to `deleting` if nobody collects any more (invariant 11)."""
+    def _unmark_for_the_dead(self, digests: Collection[str]) -> bool:
+        """Take back what a collector had set to `deleting` if nobody collects any more (invariant 11)."""
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self._driver.lock(COLLECT_LOCK, wait_seconds=0))
             except StoreUnavailableError:
                 return False
-            finish_deleting(self._driver, self._metadata, digests)
+            take_marks_back(self._driver, self._metadata, digests)
         return True
 
     def _set_aside(self, writer: Writer, digest: str, found: Presence | None) -> None:

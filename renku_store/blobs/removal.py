@@ -1,7 +1,8 @@
-"""Deleting what a collector has set to `deleting`: the objects, then their rows.
+"""Deleting what a collector has set to `deleting`: the objects, then their rows. Or taking the mark back.
 
-Only the holder of the lock `collect` deletes, so that a blob which was written anew is never taken for one that is to
-go. The kernel frees the lock of a collector that dies; who takes it next finishes what that one left (invariant 11).
+Only the holder of the lock `collect` does either, so that a blob which was written anew is never taken for one that is
+to go, and none is revived that somebody deletes. The kernel frees the lock of a collector that dies; who takes it next
+ends what that one left (invariant 11): a collection deletes what still nobody needs, all others take the marks back.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ def finish_deleting(driver: Driver, metadata: MetadataStore, digests: Iterable[s
 
     To be called under the lock `collect`. Raises `StoreUnavailableError`; the rows then stay for the next who tries.
     """
-    with metadata.read() as reader:
-        marked = [digest for digest, row in reader.blobs.get(digests).items() if row.state == "deleting"]
+    marked = _marked(metadata, digests)
     for digest in marked:
         for encoding in SUFFIX:
             driver.delete(blob_path(digest, encoding))
@@ -31,3 +31,21 @@ def finish_deleting(driver: Driver, metadata: MetadataStore, digests: Iterable[s
         with metadata.write() as writer:
             writer.blobs.end_deleting(marked)
     return len(marked)
+
+
+def take_marks_back(driver: Driver, metadata: MetadataStore, digests: Iterable[str]) -> int:
+    """Drop the rows that say `deleting`, and no object: what is left of those has no row then; gives how many.
+
+    To be called under the lock `collect`: whoever marked them is dead. Their names are durable on return.
+    """
+    marked = _marked(metadata, digests)
+    if marked:
+        driver.settle(blob_path(digest) for digest in marked)
+        with metadata.write() as writer:
+            writer.blobs.end_deleting(marked)
+    return len(marked)
+
+
+def _marked(metadata: MetadataStore, digests: Iterable[str]) -> list[str]:
+    with metadata.read() as reader:
+        return [digest for digest, row in reader.blobs.get(digests).items() if row.state == "deleting"]

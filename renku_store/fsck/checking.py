@@ -3,13 +3,15 @@
     1   every blob's bytes have the hash that names them: all that are stored, or a sample
     2   names below `blobs/` are well formed and in the right folder. That names appear whole is for tests
     3   what pending edits, unfinished runs and intents name is there. That it was there first is for tests
-    4   append-only triggers stand, look-ups lead to rows, rows are what their archives say, compacted runs are archived
+    4   append-only triggers stand, look-ups lead to the newest rows, rows are what their archives say, compacted runs
+        are archived
     5   revisions are there from the first on, whole, with pages, archives, marks and stubs; tags name some of them
-    6   each names the hash of the one before; the index says the same
+    6   each names the hash of the one before; the index says the same, and names the same blobs
     7   the pointer can be read and names a revision by its hash. That it never goes back is for tests
     8   a live row has an object, stored as it says
     9   what is needed has a live row. That it was touched first is for tests
-    10  claims belong to leases, tokens were given out, results derive from events. That calls are single is for tests
+    10  claims belong to leases, tokens were given out, the reuse index is what events tell. That calls are single is
+        for tests
     11  nothing keeps others from going on: impossible runs, unreadable plans, an unreadable database; what a process
         that died has left and others finish by the way (half deletions, lost intents, an old pointer) is a note
 
@@ -26,6 +28,7 @@ from collections.abc import Callable
 from renku_store.errors import InvalidValueError
 from renku_store.fsck.archives import check_archives
 from renku_store.fsck.blobs import check_blobs
+from renku_store.fsck.derived import check_derived
 from renku_store.fsck.examination import Examination
 from renku_store.fsck.hashing import Extent, Hashing
 from renku_store.fsck.index import check_database, check_leftovers, check_rows, read_pending
@@ -60,7 +63,8 @@ def check_movie(
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
     exam = Examination(movie, on_progress or _tell_nobody)
     if sample < 1:
-        exam.findings.note(f"The bytes of {sample:.4g} of the blobs were drawn to be read, with the seed {seed}.")
+        part = f"{100 * sample:.4g}%"
+        exam.findings.note(f"The bytes of {part} of the blobs were drawn to be read, with the seed {seed}.")
     examine(exam, Extent(sample, seed, max_age_seconds, budget_seconds))
     return exam.findings.report()
 
@@ -73,6 +77,7 @@ def examine(exam: Examination, extent: Extent) -> None:
     check_tags(exam)
     check_archives(exam)
     check_rows(exam)
+    check_derived(exam)
     read_pending(exam)
     suspects = check_blobs(exam, hashing)
     report_suspects(exam, suspects)

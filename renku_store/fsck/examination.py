@@ -82,10 +82,10 @@ class Examination:
                 self.unreadable(error)
         return otherwise
 
-    def unreadable(self, error: Exception) -> None:
+    def unreadable(self, error: Exception, repair: str = REBUILD) -> None:
         """Note that the index cannot be read, and go on without it."""
         self.indexed = False
-        self.findings.problem(11, DATABASE, f"{DATABASE} cannot be read: {str(error).splitlines()[0]}", REBUILD)
+        self.findings.problem(11, DATABASE, f"{DATABASE} cannot be read: {str(error).splitlines()[0]}", repair)
 
     @contextmanager
     def still(self) -> Iterator[Reader | None]:

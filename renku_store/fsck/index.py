@@ -7,15 +7,18 @@ process does in several steps (deleting, publishing) is looked at more than once
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 from renku_store import bounds
+from renku_store.archives import archive_path
 from renku_store.blobs.removal import COLLECT_LOCK
 from renku_store.errors import DamageError, InvalidIdError, NotFoundError, StoreUnavailableError
 from renku_store.fsck.examination import DATABASE, Examination
-from renku_store.fsck.reports import REBUILD
+from renku_store.fsck.reports import REBUILD, UPGRADE
 from renku_store.leases import process_alive
 from renku_store.manifests import named_blobs
 from renku_store.metadata.base import Intent, Reader
+from renku_store.metadata.sqlite.replacing import is_newer
 from renku_store.plans import plan_path
 from renku_store.records.ids import revision_name
 
@@ -31,7 +34,8 @@ def check_database(exam: Examination, *, thorough: bool) -> None:
         exam.findings.note(f"{problem.message} {problem.hint} Until then, only objects can be checked.")
         return
     if problem is not None:
-        exam.unreadable(problem)
+        newer = is_newer(Path(exam.movie.root, exam.movie.id, DATABASE))
+        exam.unreadable(problem, UPGRADE if newer else REBUILD)
         return
     exam.ask(lambda reader: _check_file(exam, reader, thorough=thorough), None)
     exam.say("database", 1)
@@ -82,8 +86,8 @@ def check_leftovers(exam: Examination) -> None:
     """What a process that died began: what others finish by the way is a note, what keeps them from it a problem."""
     if deleting := exam.settled(lambda: _deleting(exam)):
         exam.findings.note(
-            f"Blobs that are half deleted, while nobody collects: {len(deleting):,}. The next `renku-store gc`, or"
-            " whoever puts one of them again, finishes that."
+            f"Blobs that are half deleted, while nobody collects: {len(deleting):,}. The next `renku-store gc` ends"
+            " that, and keeps what is needed."
         )
     for run in exam.settled(lambda: _stale_intents(exam)):
         exam.findings.note(
@@ -92,6 +96,15 @@ def check_leftovers(exam: Examination) -> None:
         )
     _check_plans(exam)
     _count_temporary(exam)
+    _count_foreign(exam)
+
+
+def _count_foreign(exam: Examination) -> None:
+    """Files in `events/` that nobody reads: harmless, and nobody's to remove."""
+    known = {archive_path(run) for run in exam.movie.archives.runs()}
+    found = sorted(name for name in exam.driver.children("events/") if f"events/{name}" not in known)
+    if found:
+        exam.findings.note(f"Files in events/ that are no archives: {len(found):,}, such as events/{found[0]}.")
 
 
 def _deleting(exam: Examination) -> list[str]:

@@ -17,6 +17,7 @@ REPAIR: Final = "renku-store fsck --repair"
 REPAIR_FROM: Final = "renku-store fsck --repair --from PATH"
 REBUILD: Final = "renku-store rebuild"
 RUN: Final = "renku-store run"
+UPGRADE: Final = "pip install --upgrade renku-store"
 
 
 @dataclass(frozen=True, slots=True)

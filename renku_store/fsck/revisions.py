@@ -14,8 +14,10 @@ from contextlib import suppress
 from pydantic import TypeAdapter, ValidationError
 
 from renku_store.errors import BlobMissingError, DamageError, InvalidIdError, NotFoundError, StoreError
+from renku_store.fsck.derived import Spans
 from renku_store.fsck.examination import Examination, Published
-from renku_store.fsck.naming import Named
+from renku_store.fsck.naming import Named, named_in, packed
+from renku_store.fsck.remaking import remade
 from renku_store.fsck.reports import REBUILD, REPAIR, REPAIR_FROM
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import POINTER, ManifestStore, expiry_path, manifest_path, named_blobs
@@ -56,25 +58,31 @@ class _Chain:
         self._exam = exam
         self._pointer = pointer
         self._complete = exam.manifests()
-        # Pages are shared by many revisions, and read once, apart from the manifests.
+        # Pages are read apart from the manifests.
         self._quick = ManifestStore(exam.driver, lambda _: b"{}")
-        self._pages: set[bytes] = set()
+        # What the pages of the last revision name, which shares most of them with the next.
+        self._pages: dict[str, frozenset[bytes]] = {}
         self._tags = tagged(exam)
         self._newest_is_there = False
+        self._spans = Spans(exam)
 
     def read(self, newest: int, present: set[int]) -> None:
         """Read every revision from `newest` to the first; `present` are those that have a manifest."""
         said: str | None = None
-        self._newest_is_there = newest in present
+        self._newest_is_there = newest in present or self._comes_back(newest)
         for number in range(newest, 0, -1):
             self._exam.looked()
+            before = len(self._exam.chain)
             if number in present:
                 said = self._entry(number, said, newest)
             else:
                 name = revision_name(number)
                 self._lost(number, f"The manifest of {name} is missing.", newest)
                 said = None
+            if len(self._exam.chain) == before:
+                self._spans.skip()
             self._exam.say("revisions", newest - number + 1)
+        self._spans.report()
 
     def _entry(self, number: int, said: str | None, newest: int) -> str | None:
         """Check one revision of which the next one says its hash; gives what it says of the one before it."""
@@ -103,15 +111,23 @@ class _Chain:
         Nothing can be let go while the newest is missing: it is nobody's to say then what the newest is.
         """
         name = revision_name(number)
+        if self._comes_back(number):
+            message = f"{message} The index gives its exact bytes."
+            self._exam.findings.problem(5, manifest_path(name), message, REPAIR, revisions=[name])
+            return
         older = number < newest and self._newest_is_there
         dispensable = older and self._row(number) is not None and name not in self._tags
         repair = expire_command([number]) if dispensable else REPAIR_FROM
+        if dispensable and newest not in self._exam.chain:
+            repair = f"{REPAIR}; {repair}"
         if dispensable:
             message = f"{message} A copy brings it back (`{REPAIR_FROM}`); to let it go cannot be undone."
         self._exam.findings.problem(5, manifest_path(name), message, repair, revisions=[name])
 
     def _take(self, number: int, entry: Manifest | ManifestStub, digest: str, row: RevisionRow | None) -> None:
         exam, name = self._exam, revision_name(number)
+        if row is None and number <= exam.booked and exam.indexed:
+            exam.findings.problem(6, name, f"The index does not know {name}.", REBUILD, revisions=[name])
         if row is not None and (row.hash, row.base_hash, row.run) != (digest, entry.base_hash, entry.run):
             message = f"The index says something else of {name} than its manifest does."
             exam.findings.problem(6, name, message, REBUILD, revisions=[name])
@@ -121,21 +137,40 @@ class _Chain:
         state = self._state(number, entry, digest)
         exam.chain[number] = Published(number, digest, entry.run, entry.archive, state)
         if isinstance(entry, Manifest):
-            named = exam.kept if state == "kept" else exam.trash
-            named.add(named_blobs(entry, (page.hash for page in entry.pages or ())))
-            for page in entry.pages or ():
-                self._read_page(page.hash, named)
+            self._take_names(number, entry, exam.kept if state == "kept" else exam.trash, booked=row is not None)
+        else:
+            self._spans.skip()
 
-    def _read_page(self, digest: str, named: Named) -> None:
-        if bytes.fromhex(digest) in self._pages and digest in named:
-            return
-        try:
-            page = PAGE.validate_json(self._exam.blobs().read(digest))
-        except (StoreError, ValidationError):
-            self._exam.suspect_pages.add(digest)
-            return
-        self._pages.add(bytes.fromhex(digest))
-        named.add(value.blob for value in page.values() if value.blob)
+    def _take_names(self, number: int, manifest: Manifest, named: Named, *, booked: bool) -> None:
+        """Note what a manifest names, and see whether the index says the same."""
+        pages = {page.hash: self._page(page.hash) for page in manifest.pages or ()}
+        self._pages = pages
+        parts = {"": packed(named_blobs(manifest, pages)), **pages}
+        for part, digests in parts.items():
+            if not part or not named.has_part(part):
+                named.add_part(part, digests)
+        if booked and not self._exam.suspect_pages.intersection(pages):
+            self._spans.look(number, parts)
+        else:
+            self._spans.skip()
+
+    def _page(self, digest: str) -> frozenset[bytes]:
+        """What a page names; nothing where it cannot be read, which is noted. Neighbours share what was read."""
+        if digest not in self._pages:
+            try:
+                page = PAGE.validate_json(self._exam.blobs().read(digest))
+                return packed(named_in(page.values()))
+            except (StoreError, ValidationError):
+                self._exam.suspect_pages.add(digest)
+        return self._pages.get(digest, frozenset())
+
+    def _comes_back(self, number: int) -> bool:
+        """Whether the index has the exact bytes of a manifest, or what it takes to make them anew."""
+        kept = self._exam.ask(lambda reader: reader.checks.newest_manifest(), None)
+        row = self._row(number)
+        if kept is not None and row is not None and (number, row.hash) == (kept.number, hash_bytes(kept.data)):
+            return True
+        return remade(self._exam, number) is not None
 
     def _state(self, number: int, entry: Manifest | ManifestStub, digest: str) -> str:
         """Whether a revision is kept, in the trash, or a stub; and whether its mark is right."""
@@ -191,7 +226,9 @@ def _check_pointer(exam: Examination, pointer: Pointer | None, pointed: int, new
     exam.looked()
     if pointer is None:
         there = exam.driver.stat(POINTER) is not None
-        if there or newest > 1:
+        if exam.manifests().pointer_is_folder():
+            exam.findings.problem(7, POINTER, f"{POINTER} is a folder, not a file.")
+        elif there or newest > 1:
             exam.findings.problem(7, POINTER, f"{POINTER} {'cannot be read' if there else 'is missing'}.")
         elif newest:
             exam.findings.note(f"{POINTER} is missing: the next command that opens the movie writes it.")
@@ -228,7 +265,8 @@ def check_tags(exam: Examination) -> None:
                 exam.findings.problem(5, path, f"The tag {name} names {tag.revision}, which is not there.", remove)
             elif known is not None and known.hash != tag.hash:
                 message = f"The tag {name} says {tag.hash} of {tag.revision}, which is {known.hash}."
-                exam.findings.problem(5, path, message, remove, revisions=[tag.revision])
+                again = remove if known.state == "stub" else f"renku-store tag {tag.revision} {name}"
+                exam.findings.problem(5, path, message, again, revisions=[tag.revision])
             elif known is not None and known.state == "stub":
                 message = f"The tag {name} names {tag.revision}, which has expired."
                 exam.findings.problem(5, path, message, remove, revisions=[tag.revision])

@@ -89,6 +89,13 @@ class _Manifests:
                 if newest and manifest.graph and artefact.job is not None and artefact.edited_by is None:
                     uses.current.add(key)
                 touched.add(artefact.blob)
+            under = artefact.made.blob if artefact.made is not None else None
+            if under is not None and under in self._found:
+                uses = self._found[under]
+                _keep(uses.artefacts, key)
+                if newest and manifest.graph and artefact.job is not None:
+                    uses.current.add(key)
+                touched.add(under)
         for digest in touched:
             (self._found[digest].trash if trashed else self._found[digest].kept).append(number)
 
@@ -103,7 +110,11 @@ class _Manifests:
             held: dict[str, ManifestArtefact] = {}
             with suppress(StoreError, ValidationError):
                 held = PAGE.validate_json(self._exam.blobs().read(digest))
-            hits = {key: artefact for key, artefact in held.items() if artefact.blob in self._found}
+            hits = {
+                key: artefact
+                for key, artefact in held.items()
+                if artefact.blob in self._found or (artefact.made is not None and artefact.made.blob in self._found)
+            }
             if hits:
                 self._pages[digest] = hits
             else:

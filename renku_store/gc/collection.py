@@ -4,14 +4,15 @@
     transaction), delete the objects, drop the rows (a transaction) -> retire old runs
 
 Keeps invariants 5 (what a manifest names exists), 8 and 9: whoever needs a condemned blob again makes its row live,
-under the same lock under which the sweep looks at it once more; nobody revives a `deleting` one. Invariant 11: a
-collector may die anywhere, the next one, or whoever wants to put such a blob, finishes what it had begun.
+under the same lock under which the sweep looks at it once more; nobody revives one that somebody is deleting.
+Invariant 11: a collector may die anywhere. The next one finishes what it had begun, but only what nothing needs: a mark
+that it finds on a root (in a database that was restored, or changed by hand) is taken back.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,8 +22,9 @@ from renku_store import bounds
 from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
 from renku_store.errors import BadInputError, DamageError, InvalidValueError
 from renku_store.gc.expiring import TrashTime, due, empty_trash
+from renku_store.gc.late import archive_late
 from renku_store.gc.reports import CollectionProgress, CollectionReport, CollectionStep
-from renku_store.gc.retiring import retire
+from renku_store.gc.retiring import retire, would_retire
 from renku_store.gc.roots import Roots
 from renku_store.gc.survey import Moment, Survey, moment, survey
 from renku_store.gc.uses import last_uses
@@ -92,12 +94,17 @@ class _Collection:
         when = moment(self._movie, self._times.grace, None)
         expiring = due(self._movie, self._trash_time(when, None))
         self._roots = Roots(self._movie, lambda count: self._say("roots", count), without=frozenset(expiring))
+        self._roots.read()
         found = self._survey(when)
         going = {**found.candidates, **found.strays}
         if 2 * found.removable_bytes > found.total_bytes:
             when.notes.append("More than half of the stored bytes would go: that needs --force.")
+        traces, reusable = self._broken_by(going)
+        retired = would_retire(self._movie, self._times.runs, when.now_ms, reusable)
+        when.notes.extend(retired.notes)
         report = self._report(when, found, going, condemned=len(found.candidates))
-        return report.model_copy(update={"expired": len(expiring), "blobs": last_uses(self._movie, going)})
+        counts = {"expired": len(expiring), "traces": traces, "plans": retired.plans, "runs": retired.runs}
+        return report.model_copy(update={**counts, "blobs": last_uses(self._movie, going)})
 
     def carry_out(self, *, force: bool) -> CollectionReport:
         """Collect, under the lock `collect`."""
@@ -106,6 +113,7 @@ class _Collection:
         files_now = signed.modified if signed else None
         when = moment(self._movie, self._times.grace, files_now)
         expired = self._expire(when, files_now, force=force)
+        self._roots.read()
         self._finish_leftovers()
         found = self._survey(when)
         if not force:
@@ -117,6 +125,7 @@ class _Collection:
             self._remove("orphans deleting", group, self._begin_strays(found.strays, when))
         temporary = self._sweep_temporary(when)
         traces = self._drop_traces()
+        self._say("late results", archive_late(self._movie, when.now_ms))
         retired = retire(self._movie, self._times.runs, when.now_ms)
         self._say("retired", retired.runs)
         when.notes.extend(retired.notes)
@@ -147,24 +156,35 @@ class _Collection:
         )
 
     def _survey(self, when: Moment) -> Survey:
-        self._roots.read()
         found = survey(self._movie, self._roots, when)
         self._say("surveyed", found.total)
         return found
 
     def _finish_leftovers(self) -> None:
-        """Finish what a dead collector had begun to delete."""
+        """Finish what a dead collector had begun to delete; what is needed stays, whatever its row says."""
         count, after = 0, ""
         while True:
             with self._movie.metadata.read() as reader:
                 rows = reader.blobs.page(after, bounds.EVENT_PAGE_ROWS)
             left = {row.hash: row.stored_size for row in rows if row.state == "deleting"}
+            if left:
+                for digest in self._unmark_needed(left):
+                    del left[digest]
             count += finish_deleting(self._movie.driver, self._movie.metadata, left)
             self._removed.update(left)
             if len(rows) < bounds.EVENT_PAGE_ROWS:
                 break
             after = rows[-1].hash
         self._say("leftovers", count)
+
+    def _unmark_needed(self, digests: Iterable[str]) -> list[str]:
+        """Take the mark of a dead collector back from what is a root: live where the object is there, else no row."""
+        with self._movie.metadata.write() as writer:
+            self._roots.catch_up(writer)
+            needed = [digest for digest in digests if digest in self._roots]
+            writer.blobs.end_deleting(needed)
+            self._revive(writer, needed)
+        return needed
 
     def _condemn(self, found: Survey, when: Moment) -> int:
         """One transaction: who has become a root since stays, and what a dead collector condemned of those lives."""
@@ -217,8 +237,10 @@ class _Collection:
         """
         count = 0
         left_behind = when.files_before - max(0.0, bounds.TEMPORARY_MIN_SECONDS - when.grace_seconds)
+        followed = {f"tmp/progress-{record.run}.jsonl" for record in self._movie.leases.unfinished() if record.alive}
         for found in list(self._movie.driver.list("tmp/")):
-            if not found.name.startswith("tmp/scratch/") and found.modified < left_behind:
+            spared = found.name.startswith("tmp/scratch/") or found.name in followed
+            if not spared and found.modified < left_behind:
                 self._movie.driver.delete(found.name)
                 count += 1
         # A program may give its files any time of modification; that of the last change is the system's own.
@@ -245,6 +267,22 @@ class _Collection:
             number = page[-1][0]
         self._say("traces", count)
         return count
+
+    def _broken_by(self, going: Collection[str]) -> tuple[int, set[str]]:
+        """How many results could not be reused any more if these blobs were gone; and the runs that have others."""
+        broken, number, reusable = 0, 0, set[str]()
+        while True:
+            with self._movie.metadata.read() as reader:
+                page = reader.upkeep.trace_blobs(number, bounds.EVENT_PAGE_ROWS)
+                rows = reader.blobs.get({digest for _, _, blobs in page for digest in blobs})
+            for _, run, blobs in page:
+                if any(digest in going or (digest not in rows and self._is_gone(digest)) for digest in blobs):
+                    broken += 1
+                elif run is not None:
+                    reusable.add(run)
+            if len(page) < bounds.EVENT_PAGE_ROWS:
+                return broken, reusable
+            number = page[-1][0]
 
     def _is_gone(self, digest: str) -> bool:
         return all(self._movie.driver.stat(blob_path(digest, encoding)) is None for encoding in SUFFIX)

@@ -101,7 +101,7 @@ def _make_stub(movie: Movie, manifests: ManifestStore, mark: Mark, row: Revision
     if not manifests.exists(mark.number):
         raise BlobMissingError(
             f"The manifest of {revision}, which is in the trash, is not there.",
-            hint=f"Restore it from a copy, or let it go: `renku-store prune --expire {revision}`.",
+            hint=f"`renku-store fsck` says what brings it back; `renku-store prune --expire {revision}` lets it go.",
         )
     entry, digest = manifests.entry(mark.number, row.hash if row else manifests.expected(mark.number))
     if digest != mark.expiry.hash:

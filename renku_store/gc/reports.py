@@ -11,7 +11,7 @@ from renku_store.records._base import Hash, Record
 
 CollectionStep = Literal[
     "expired", "leftovers", "roots", "surveyed", "condemned", "deleting", "deleted", "orphans deleting", "temporary",
-    "traces", "retired",
+    "traces", "late results", "retired",
 ]  # fmt: skip
 
 
@@ -44,7 +44,8 @@ class CollectionReport(Record):
 
     `condemned` counts the blobs that lost their last chance but one: a writer may have revived some of them before they
     were removed. `expired` counts the revisions that left the trash for good, `temporary` leftovers below `tmp/`,
-    `traces` results that cannot be reused any more, `plans` and `runs` what was removed of old runs.
+    `traces` results that cannot be reused any more, `plans` and `runs` what was removed of old runs; a dry run counts
+    of those runs what goes at least.
     `grace_seconds` is the grace time as it was applied; `notes` say what was out of the ordinary.
     """
 

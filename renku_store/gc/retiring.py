@@ -10,7 +10,7 @@ edit points at, or an edit that it alone says was taken: the archives of runs th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -38,6 +38,7 @@ def retire(movie: Movie, keep_seconds: float, now_ms: int) -> Retired:
     done = Retired()
     before = _moment(now_ms, keep_seconds)
     with movie.metadata.write() as writer:
+        writer.calls.retire(int(now_ms - bounds.CALL_KEEP_SECONDS * 1000))
         ended = writer.retirement.ended_before(before)
         reusable = writer.retirement.with_results() if ended else set()
         if any(finished for _, finished in ended):
@@ -54,6 +55,22 @@ def retire(movie: Movie, keep_seconds: float, now_ms: int) -> Retired:
     return done
 
 
+def would_retire(movie: Movie, keep_seconds: float, now_ms: int, reusable: Collection[str]) -> Retired:
+    """What `retire` would remove at least, if the runs in `reusable` alone had results left; writes nothing.
+
+    What only expired revisions, or results that are about to go, still need is not counted.
+    """
+    found = Retired()
+    with movie.metadata.read() as reader:
+        ended = reader.retirement.ended_before(_moment(now_ms, keep_seconds))
+    plans = set(movie.driver.children("runs/")) if ended else set()
+    retirement = _Retirement(movie, found, _moment(now_ms, bounds.ROLLBACK_KEEP_MIN_SECONDS))
+    for run, finished in ended:
+        found.plans += plan_path(run).removeprefix("runs/") in plans
+        found.runs += finished and run not in reusable and retirement.would(run)
+    return found
+
+
 def _moment(now_ms: int, seconds: float) -> str:
     return timestamp(datetime.fromtimestamp(max(0.0, now_ms / 1000 - seconds), UTC))
 
@@ -67,20 +84,29 @@ class _Retirement:
         self._under_way = under_way
         self._elsewhere: _Elsewhere | None = None
 
+    def would(self, run: str) -> bool:
+        """Whether a run would go."""
+        try:
+            events = self._dispensable(run)
+        except BlobMissingError:
+            with self._movie.metadata.read() as reader:
+                return reader.upkeep.rows_of(run) == 0
+        if events is None:
+            return False
+        with self._movie.metadata.read() as reader:
+            return not reader.retirement.needed(run, [event.id for event in events], _results(events))
+
     def retire(self, run: str) -> None:
         """Let a run go that stands for no kept revision, if nothing needs what it left."""
         movie = self._movie
         try:
-            events = list(movie.archives.read(run))
+            events = self._dispensable(run)
         except BlobMissingError:
             self._forget(run)
             return
-        except (DamageError, UnsupportedFormatError) as error:
-            self._done.notes.append(f"The old run {run} stays as it is: {error.message}")
+        if events is None:
             return
         edits = [event.id for event in events if event.run is None]
-        if self._may_be_under_way(events) or (edits and self._only_says_taken(run, edits)):
-            return
         with movie.metadata.write() as writer:
             record = writer.runs.get(run)
             if not writer.retirement.drop_events(run, [event.id for event in events], _results(events)):
@@ -89,6 +115,23 @@ class _Retirement:
             self._forget(run)
             if self._elsewhere is not None:
                 self._elsewhere.gone(run, edits)
+
+    def _dispensable(self, run: str) -> list[Event] | None:
+        """The archived events of a run whose archive may go, as far as other archives tell; None where it stays.
+
+        Raises `BlobMissingError` where it has none.
+        """
+        try:
+            events = list(self._movie.archives.read(run))
+        except BlobMissingError:
+            raise
+        except (DamageError, UnsupportedFormatError) as error:
+            self._done.notes.append(f"The old run {run} stays as it is: {error.message}")
+            return None
+        edits = [event.id for event in events if event.run is None]
+        if self._may_be_under_way(events) or (edits and self._only_says_taken(run, edits)):
+            return None
+        return events
 
     def _may_be_under_way(self, events: Sequence[Event]) -> bool:
         """Whether this is a rollback that may come to its intent yet: until then it is an abandoned run."""

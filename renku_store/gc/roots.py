@@ -19,7 +19,7 @@ from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest
 
 _ENDED = frozenset({"published", "abandoned"})
-_LOST_HINT = "Restore it from a copy; nothing is collected before."
+_LOST_HINT = "`renku-store fsck` says what brings it back; nothing is collected before."
 
 
 class Roots:
@@ -52,6 +52,7 @@ class Roots:
         self._seq = max(self._seq, last)
         self._read_unfinished_runs()
         with self._movie.metadata.read() as reader:
+            self._mark(reader.blobs.chosen())
             self._read_intents(reader)
         self._read_manifests()
 
@@ -62,6 +63,7 @@ class Roots:
             self._mark(digest for _, digest in page)
             self._seq = page[-1][0]
         self._seq = max(self._seq, last)
+        self._mark(reader.blobs.chosen())
         self._read_intents(reader)
         self._read_manifests()
 

@@ -99,7 +99,7 @@ def _survey_rows(movie: Movie, roots: Roots, when: Moment, found: Survey) -> Non
         for row in rows:
             found.total += 1
             found.total_bytes += row.stored_size
-            if row.state == "deleting" or (row.hash not in roots and row.touched_at < when.before_ms):
+            if row.hash not in roots and (row.state == "deleting" or row.touched_at < when.before_ms):
                 found.candidates[row.hash] = row.stored_size
                 continue
             _keep(row, now_ms, row.hash in roots, found)

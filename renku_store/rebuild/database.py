@@ -32,6 +32,7 @@ from renku_store.metadata.base import MetadataStore
 from renku_store.metadata.sqlite import open_sqlite
 from renku_store.metadata.sqlite.replacing import is_blank, parts_of, remove_database, take_place
 from renku_store.movie import Movie
+from renku_store.rebuild.losses import Known
 from renku_store.rebuild.placing import finish_rebuild, is_unfinished, named_errors, refuse_newer, take_damaged_place
 from renku_store.rebuild.salvage import Salvage
 from renku_store.rebuild.turns import next_epoch
@@ -41,6 +42,8 @@ from renku_store.records.ids import revision_name
 RebuildStep = Literal["blobs", "events", "revisions", "compared"]
 
 _NEW: Final = "tmp/rebuild.db"
+_NAMES_MAX: Final = 1_000
+"""Revisions that are named as lost: a pointer can say anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,9 @@ class RebuildReport(Record):
     """What the new database holds: revisions, artefacts of the newest one, blobs, events, runs.
 
     `salvaged` counts the events that only the old database had. `quarantined` is where that was moved to, relative to
-    the movie, if it was damaged. `left_out` are revisions that are damaged: once their manifest is restored from a
-    copy, another rebuild takes them in.
+    the movie, if it was damaged. `restored` is the newest revision, if its manifest was lost and the old database had
+    its exact bytes. `left_out` are revisions whose manifest is damaged or missing, as far as anything knows of them:
+    once it is restored from a copy, another rebuild takes them in. Of `damaged_archives` (paths) events are missing.
     """
 
     revisions: int
@@ -66,7 +70,9 @@ class RebuildReport(Record):
     runs: int
     salvaged: int = 0
     quarantined: str | None = None
+    restored: str | None = None
     left_out: list[str] = Field(default_factory=list)
+    damaged_archives: list[str] = Field(default_factory=list)
 
 
 def rebuild_database(
@@ -97,14 +103,19 @@ def rebuild_database(
         old = _open_old(path, driver, salvage)
         if old is not None:
             stack.callback(old.close)
+        known = Known(driver, old)
+        restored = known.put_back()
         new = open_sqlite(built, epoch=partial(next_epoch, driver, clock, old.epoch if old is not None else 0))
         stack.callback(new.close)
         movie = assemble(new)
-        fill_index(movie, tell)
+        unreadable = fill_index(movie, tell)
         movie.committer.repair()
         if old is not None:
             salvage.carry_over(old, new)
-        report = _report(movie, salvage.events)
+        lost = sorted(unreadable | known.lost_archives(movie.archives))
+        report = _report(movie, salvage.events, known.newest).model_copy(
+            update={"restored": restored, "damaged_archives": lost}
+        )
     if salvage.damaged:
         return report.model_copy(update={"quarantined": take_damaged_place(built, path, driver)})
     with named_errors(path):
@@ -123,17 +134,21 @@ def _open_old(path: Path, driver: Driver, salvage: Salvage) -> MetadataStore | N
         return None
 
 
-def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | None = None) -> None:
-    """Fill the index of a movie, which has nothing in it yet, from the objects; writes nothing else."""
+def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | None = None) -> set[str]:
+    """Fill the index of a movie, which has nothing in it yet, from the objects; writes nothing else.
+
+    Gives the archives (paths) that could not be read to their end.
+    """
     tell = on_progress or _tell_nobody
     steps: dict[str, RebuildStep] = {"blobs": "blobs", "events": "events", "revisions": "revisions"}
     manifests = ManifestStore(movie.driver, movie.blobs.read)
     indexer = Indexer(movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id)
     indexer.restore(lambda kind, count: tell(RebuildProgress(steps[kind], count)))
+    return indexer.unreadable
 
 
-def _report(movie: Movie, salvaged: int) -> RebuildReport:
-    newest = ManifestStore(movie.driver, movie.blobs.read).newest()
+def _report(movie: Movie, salvaged: int, known: int) -> RebuildReport:
+    newest = max(known, ManifestStore(movie.driver, movie.blobs.read).newest())
     with movie.metadata.read() as reader:
         sizes = reader.checks.sizes()
         booked = {row.number for row in reader.revisions.list(limit=newest + 1)}
@@ -147,7 +162,7 @@ def _report(movie: Movie, salvaged: int) -> RebuildReport:
         events=sizes.events,
         runs=sizes.runs,
         salvaged=salvaged,
-        left_out=[revision_name(number) for number in range(1, newest + 1) if number not in booked],
+        left_out=[revision_name(number) for number in range(1, newest + 1) if number not in booked][:_NAMES_MAX],
     )
 
 

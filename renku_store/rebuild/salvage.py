@@ -1,8 +1,8 @@
 """What only the old database knows, carried over into the new one by id.
 
-Edits that no run has archived, events of runs that have not ended, late results, what runs had meant to publish, and
-when blobs were verified. The new one has all else from the objects, and those are right where the two differ. Of a
-damaged database this gets whatever can still be read.
+Edits that no run has archived, events of runs that have not ended, late results, what runs had meant to publish, calls
+in flight, and when blobs were verified. The new one has all else from the objects, and those are right where the two
+differ. Of a damaged database this gets whatever can still be read.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Salvage:
                 _carry_intents(reader, writer)
             with self._as_far_as_possible(), old.read() as reader:
                 _carry_verifications(reader, writer)
+            with self._as_far_as_possible(), old.read() as reader:
+                writer.calls.restore(reader.calls.list())
 
     def _carry_events(self, old: MetadataStore, writer: Writer, pending: set[str] | None) -> None:
         compared = 0

@@ -81,6 +81,7 @@ class _Pruning:
         self._rows = published(movie, self._manifests, self._newest)
         self._holdings: list[Holding] = []
         self._unreadable: list[int] = []
+        self._gone_already: list[str] = []
         self._decision = self._decide(self._named(expire))
 
     def report(self, *, dry_run: bool) -> PruneReport:
@@ -119,7 +120,7 @@ class _Pruning:
         )
 
     def _decide(self, named: set[int]) -> _Decision:
-        decision = _Decision()
+        decision = _Decision(notes=list(self._gone_already))
         self._check_tags()
         present = {number: row for number, row in self._rows.items() if not self._gone(row)}
         candidates = [self._candidate(row) for number, row in present.items() if number not in named]
@@ -216,6 +217,9 @@ class _Pruning:
             row = self._rows.get(number)
             if row is None or not self._gone(row) or not self._readable(number):
                 named.add(number)
+            else:
+                where = "has expired for good" if row.expired else "is in the trash"
+                self._gone_already.append(f"{revision} {where} already.")
         return named
 
     def _check_tags(self) -> None:

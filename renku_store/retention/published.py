@@ -38,5 +38,6 @@ def _row(entry: Manifest | ManifestStub, digest: str) -> RevisionRow:
         made=entry.metrics.made,
         reused=entry.metrics.reused,
         cost=entry.metrics.cost,
+        saved=entry.metrics.saved or 0.0,
         expired=isinstance(entry, ManifestStub),
     )

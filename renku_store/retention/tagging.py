@@ -34,7 +34,7 @@ def tag_revision(movie: Movie, revision: str, name: str, *, move: bool = False) 
         trashed = mark_of(movie.driver, number) is not None
         if trashed:
             bring_back(movie, number)
-        if present is None or present.revision != manifest.revision:
+        if present is None or (present.revision, present.hash) != (manifest.revision, digest):
             now = timestamp(movie.clock.now())
             movie.tags.put(Tag(name=name, revision=manifest.revision, hash=digest, created_at=now))
     return TaggedRevision(tag=name, revision=manifest.revision, hash=digest, restored=trashed)

@@ -62,5 +62,5 @@ def _stub(movie: Movie, row: RevisionRow) -> ManifestStub:
         run=row.run,
         archive=archive,
         created_at=row.created_at,
-        metrics=Metrics(made=row.made, reused=row.reused, cost=row.cost),
+        metrics=Metrics(made=row.made, reused=row.reused, cost=row.cost, saved=row.saved or None),
     )

@@ -96,6 +96,13 @@ class Film:
             connection.execute(statement)
         connection.close()
 
+    def ask(self, query: str) -> list[Any]:
+        """Rows of the database."""
+        connection = apsw.Connection(str(self.folder / "metadata.db"))
+        rows = list(connection.execute(query))
+        connection.close()
+        return rows
+
     def rewrite(self, table: str, statement: str) -> None:
         """Change the rows of an append-only table, whose triggers are then as before."""
         connection = apsw.Connection(str(self.folder / "metadata.db"))

@@ -17,8 +17,12 @@ from renku_store import (
     InvalidValueError,
     Movie,
     NotFoundError,
+    RetentionPolicy,
     check_movie,
+    collect,
+    hash_bytes,
     open_store,
+    prune,
 )
 from tests import children
 from tests.authoring import LONG, lose_database, opened, publish
@@ -334,23 +338,85 @@ def test_an_opened_movie_is_checked_as_well(film: Film) -> None:
         assert check_movie(movie).ok
 
 
-def test_while_the_newest_manifest_is_lost_only_a_copy_is_offered(tmp_path: Path) -> None:
-    """No command could let an older one go; with the newest back, one can, and a copy is named beside it."""
-    with open_store(tmp_path / "root") as store:
+def _three(root: Path) -> tuple[Path, Path]:
+    """The manifests of the second and third revision of a movie of three."""
+    with open_store(root) as store:
         movie = store.create_movie("film")
         for text in ("one", "two", "three"):
             publish(movie, {"a": text})
-    newest, older = (tmp_path / f"root/film/manifests/rev-000{number}.json" for number in (3, 2))
-    data = newest.read_bytes()
+    older, newest = (root / f"film/manifests/rev-000{number}.json" for number in (2, 3))
+    return older, newest
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_lost_manifests_come_back_byte_for_byte(tmp_path: Path, kept: bool) -> None:
+    """The index has the bytes of the newest one, and what it takes to make others anew; their hash proves them."""
+    film = Film(tmp_path / "root")
+    older, newest = _three(film.root)
+    before = {path: path.read_bytes() for path in (older, newest)}
+    newest.unlink()
+    older.write_bytes(before[older][:-9])
+    if not kept:
+        film.sql("DELETE FROM newest_manifest")
+    lost = {problem.object: problem.repair for problem in film.check().problems if "manifests/" in problem.object}
+    assert set(lost.values()) == {"renku-store fsck --repair"}
+    assert len(lost) == 2
+    film.obey("renku-store fsck --repair")
+    assert {path: path.read_bytes() for path in (older, newest)} == before
+    assert film.check().ok
+
+
+def test_an_older_manifest_that_cannot_be_made_anew_can_be_let_go(tmp_path: Path) -> None:
+    """Once the newest is back, if that is lost, too; and a copy is named beside it."""
+    film = Film(tmp_path / "root")
+    older, newest = _three(film.root)
+    older.unlink()
+    newest.unlink()
+    film.sql("UPDATE revisions SET made = 9 WHERE number = 2")
+    found = {problem.object: problem for problem in film.check().problems if "manifests/" in problem.object}
+    lost = found["manifests/rev-0002.json"]
+    assert lost.repair == "renku-store fsck --repair; renku-store prune --expire rev-0002"
+    assert "fsck --repair --from PATH" in lost.message
+    film.obey(lost.repair)
+    assert film.check().ok
+
+
+def test_while_the_newest_manifest_is_lost_for_good_only_a_copy_is_offered(tmp_path: Path) -> None:
+    """No command could let an older one go: it is nobody's to say then what the newest is."""
+    film = Film(tmp_path / "root")
+    older, newest = _three(film.root)
     newest.unlink()
     older.unlink()
-    with open_store(tmp_path / "root") as store, store.examine("film") as movie:
-        found = {problem.object: problem.repair for problem in check_movie(movie).problems}
+    film.sql("DELETE FROM newest_manifest", "UPDATE revisions SET made = 9")
+    found = {problem.object: problem.repair for problem in film.check().problems}
     lost = {name: repair for name, repair in found.items() if name.startswith("manifests/")}
     assert set(lost.values()) == {"renku-store fsck --repair --from PATH"}
     assert len(lost) == 2
-    newest.write_bytes(data)
-    with open_store(tmp_path / "root") as store, store.examine("film") as movie:
-        (problem,) = [p for p in check_movie(movie).problems if p.object == "manifests/rev-0002.json"]
-    assert problem.repair == "renku-store prune --expire rev-0002"
-    assert "fsck --repair --from PATH" in problem.message
+
+
+def test_spans_and_lost_manifests_of_large_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that most revisions share, revisions between them that expired: no false alarm, and the same bytes."""
+    monkeypatch.setattr("renku_store.bounds.MANIFEST_PAGE_MIN_ARTEFACTS", 2)
+    cuts = [number for number in range(2_000) if hash_bytes(f"a{number:04}".encode()).startswith("00")][:3]
+    ids = [f"a{cut + beside:04}" for cut in cuts for beside in range(3)]
+    film = Film(tmp_path / "root")
+    with open_store(film.root) as store:
+        movie = store.create_movie("film")
+        publish(movie, {name: f"{number % 3} " + LONG for number, name in enumerate(ids)})
+        for number in range(4):
+            publish(movie, {ids[number]: f"new {number} " + LONG, ids[-1 - number]: "1 " + LONG})
+        assert len(movie.manifests.load("latest").pages or ()) >= 3
+        prune(movie, RetentionPolicy(), expire=["rev-0002"])
+        collect(movie, trash_seconds=0, force=True)
+        assert check_movie(movie).ok
+    path = film.folder / "manifests/rev-0004.json"
+    data = path.read_bytes()
+    path.unlink()
+    film.obey("renku-store fsck --repair")
+    assert path.read_bytes() == data
+    film.obey("renku-store rebuild")
+    assert film.check().ok
+    [(digest, first)] = film.ask("SELECT hex(hash), first FROM manifest_blobs WHERE last = 3 LIMIT 1")
+    film.sql(f"UPDATE manifest_blobs SET last = 4 WHERE hash = unhex('{digest}') AND first = {first}")
+    [problem] = film.check().problems
+    assert (problem.object, problem.revisions) == ("manifest_blobs", ["rev-0003", "rev-0004"])

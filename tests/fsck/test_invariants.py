@@ -238,6 +238,33 @@ def a_damaged_archive_of_an_unpublished_run(film: Film) -> Broken:
     return Broken(4, f"events/{run}.jsonl.zst", REPAIR)
 
 
+@case
+def a_look_up_of_an_input_that_is_gone(film: Film) -> Broken:
+    film.sql("DELETE FROM latest_inputs WHERE input = 'notes'")
+    return Broken(4, "latest_inputs notes", REBUILD)
+
+
+@case
+def a_look_up_of_an_input_that_is_behind(film: Film) -> Broken:
+    film.sql(
+        "UPDATE latest_inputs SET seq = (SELECT min(seq) FROM input_events WHERE input = 'lines') WHERE input = 'lines'"
+    )
+    return Broken(4, "latest_inputs lines", REBUILD)
+
+
+@case
+def a_look_up_of_another_input(film: Film) -> Broken:
+    lines = "SELECT seq FROM latest_inputs WHERE input = 'lines'"
+    film.sql(f"UPDATE latest_inputs SET seq = ({lines}) WHERE input = 'notes'")
+    return Broken(4, "latest_inputs notes", REBUILD)
+
+
+@case
+def a_look_up_of_an_artefact_that_is_gone(film: Film) -> Broken:
+    film.sql("DELETE FROM latest_artefacts WHERE artefact = 'cut.index'")
+    return Broken(4, "latest_artefacts cut.index", REBUILD)
+
+
 # 5: revisions
 
 
@@ -259,24 +286,38 @@ def a_missing_artefact_without_a_row(film: Film) -> Broken:
 @case
 def a_damaged_manifest_of_an_old_revision(film: Film) -> Broken:
     flip(film.folder / "manifests/rev-0001.json")
-    return Broken(5, "manifests/rev-0001.json", "renku-store prune --expire rev-0001", (), ("rev-0001",))
+    return Broken(5, "manifests/rev-0001.json", REPAIR, (), ("rev-0001",))
 
 
 @case
 def a_missing_manifest_of_an_old_revision(film: Film) -> Broken:
     (film.folder / "manifests/rev-0002.json").unlink()
+    return Broken(5, "manifests/rev-0002.json", REPAIR, (), ("rev-0002",))
+
+
+@case
+def a_missing_manifest_that_the_index_says_too_little_of(film: Film) -> Broken:
+    (film.folder / "manifests/rev-0002.json").unlink()
+    film.sql("UPDATE revisions SET created_at = '2026-01-01T00:00:00.000Z' WHERE number = 2")
     return Broken(5, "manifests/rev-0002.json", "renku-store prune --expire rev-0002", (), ("rev-0002",))
 
 
 @case
 def a_damaged_manifest_of_the_current_revision(film: Film) -> Broken:
     flip(film.folder / "manifests/rev-0003.json")
-    return Broken(5, "manifests/rev-0003.json", FROM, (), ("rev-0003",))
+    return Broken(5, "manifests/rev-0003.json", REPAIR, (), ("rev-0003",))
 
 
 @case
 def a_missing_manifest_of_the_current_revision(film: Film) -> Broken:
     (film.folder / "manifests/rev-0003.json").unlink()
+    return Broken(5, "manifests/rev-0003.json", REPAIR, (), ("rev-0003",))
+
+
+@case
+def a_missing_manifest_of_the_current_revision_that_the_index_says_too_little_of(film: Film) -> Broken:
+    (film.folder / "manifests/rev-0003.json").unlink()
+    film.sql("UPDATE newest_manifest SET manifest = x'7b7d'", "UPDATE revisions SET made = 9 WHERE number = 3")
     return Broken(5, "manifests/rev-0003.json", FROM, (), ("rev-0003",))
 
 
@@ -330,7 +371,7 @@ def a_tag_with_another_hash(film: Film) -> Broken:
     assert film.call("tag", "2", "final").code == 0
     path = film.folder / "tags/final.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "hash": "0" * 64}))
-    return Broken(5, "tags/final.json", "renku-store tag --delete final", (), ("rev-0002",))
+    return Broken(5, "tags/final.json", "renku-store tag rev-0002 final", (), ("rev-0002",))
 
 
 @case
@@ -348,6 +389,34 @@ def a_tag_of_a_revision_that_never_was(film: Film) -> Broken:
 def an_index_that_says_another_hash(film: Film) -> Broken:
     film.sql("UPDATE revisions SET hash = zeroblob(32) WHERE number = 2")
     return Broken(6, "rev-0002", REBUILD, (), ("rev-0002",))
+
+
+@case
+def an_index_that_does_not_know_a_revision(film: Film) -> Broken:
+    film.sql("DELETE FROM revisions WHERE number = 2")
+    return Broken(6, "rev-0002", REBUILD, (), ("rev-0002",))
+
+
+def _span(film: Film, name: str, number: int) -> str:
+    return f"hash = unhex('{film.manifest(number).artefacts[name].hash}')"
+
+
+@case
+def an_index_that_says_less_of_the_current_revision(film: Film) -> Broken:
+    film.sql(f"DELETE FROM manifest_blobs WHERE {_span(film, 'cut.video', 3)}")
+    return Broken(6, "manifest_blobs", REBUILD, (), ("rev-0002", "rev-0003"))
+
+
+@case
+def an_index_that_says_less_of_an_old_revision(film: Film) -> Broken:
+    film.sql(f"DELETE FROM manifest_blobs WHERE {_span(film, 'cut.video', 1)}")
+    return Broken(6, "manifest_blobs", REBUILD, (), ("rev-0001",))
+
+
+@case
+def an_index_that_says_more_of_the_current_revision(film: Film) -> Broken:
+    film.sql(f"UPDATE manifest_blobs SET last = NULL WHERE {_span(film, 'cut.video', 2)}")
+    return Broken(6, "manifest_blobs", REBUILD, (), ("rev-0002", "rev-0003"))
 
 
 @case
@@ -369,6 +438,15 @@ def a_pointer_that_cannot_be_read(film: Film) -> Broken:
 @case
 def a_pointer_that_is_missing(film: Film) -> Broken:
     (film.folder / "current.json").unlink()
+    return Broken(7, "current.json", REPAIR)
+
+
+@case
+def a_pointer_that_is_a_folder(film: Film) -> Broken:
+    (film.folder / "current.json").unlink()
+    (film.folder / "current.json").mkdir()
+    assert film.call("log").code == 0
+    assert film.call("set", "lines[0]", "un").code == 0
     return Broken(7, "current.json", REPAIR)
 
 
@@ -421,6 +499,13 @@ def a_needed_blob_that_is_condemned(film: Film) -> Broken:
 
 
 @case
+def a_needed_blob_that_a_dead_collection_has_marked(film: Film) -> Broken:
+    path = film.blob("speak[1].audio", 1)
+    film.sql(f"UPDATE blobs SET state = 'deleting' WHERE {row_of(path)}")
+    return Broken(9, name(path), REPAIR, ("speak[1].audio",), ("rev-0001",))
+
+
+@case
 def a_needed_blob_without_a_row(film: Film) -> Broken:
     path = film.blob("notes")
     film.sql(f"DELETE FROM blobs WHERE {row_of(path)}")
@@ -447,8 +532,33 @@ def a_lease_with_a_token_that_was_never_given_out(film: Film) -> Broken:
 
 @case
 def a_result_that_no_event_tells_of(film: Film) -> Broken:
-    film.sql("UPDATE traces SET result = 'made up' WHERE number = 1")
+    columns = "signature, run, job, producer, outputs, cost, kept, created_at"
+    film.sql(f"INSERT INTO traces (result, {columns}) SELECT 'made up', {columns} FROM traces WHERE number = 1")
     return Broken(10, "made up", REBUILD)
+
+
+def _result(film: Film) -> str:
+    [(result,)] = film.ask("SELECT result FROM traces WHERE number = 1")
+    return str(result)
+
+
+@case
+def a_result_that_has_left_the_reuse_index(film: Film) -> Broken:
+    result = _result(film)
+    film.sql("DELETE FROM traces WHERE number = 1")
+    return Broken(10, result, REBUILD)
+
+
+@case
+def a_result_with_another_hash(film: Film) -> Broken:
+    film.sql("UPDATE traces SET outputs = json_set(outputs, '$.audio.hash', hex(zeroblob(32))) WHERE number = 1")
+    return Broken(10, _result(film), REBUILD)
+
+
+@case
+def a_result_of_another_signature(film: Film) -> Broken:
+    film.sql("UPDATE traces SET signature = zeroblob(32) WHERE number = 1")
+    return Broken(10, _result(film), REBUILD)
 
 
 # 11: leftovers

@@ -120,6 +120,7 @@ def test_a_copy_that_is_damaged_gives_nothing_wrong(film: Film, original: Path, 
         flip(kept.blob("notes"))
     flip(copy.folder / "manifests/rev-0003.json")
     (film.folder / "manifests/rev-0003.json").unlink()
+    film.sql("DELETE FROM newest_manifest", "UPDATE revisions SET made = 9 WHERE number = 3")
     wrong = copy.files()
     said = film.call("fsck", "--repair", "--from", str(copy.root), "--json")
     assert said.code == 4

@@ -2,7 +2,8 @@
 
    The blob is one that nothing needs and that nobody has touched for longer than the grace time. One process puts the
    same bytes, appends the event that names them, and publishes it; another publishes a manifest that names the blob;
-   two collectors run, each of which may die anywhere, as may the writers. Two beginnings: with a row, or without.
+   two collectors run, each of which may die anywhere, as may the writers. It begins with a row, without one, with nothing
+   at all, or with a mark of an earlier collector on a blob that an event names, as a restored database can have it.
 
    An action between two semicolons is one step. A transaction holds `write_lock`; what it changes is seen by others
    when it ends, in one step; what it looks at on the disk it looks at in steps of its own. `collect_lock` is freed when
@@ -15,7 +16,8 @@
      -DNO_TOUCH               a dedup hit leaves the row as old as it was
      -DNO_STATE               the sweep deletes what it had condemned, whatever the row says by now
      -DNO_WAIT                a writer revives a row that is being deleted
-     -DNO_COLLECT_LOCK        a writer finishes the deletion of a collector that may be alive
+     -DNO_COLLECT_LOCK        a writer takes back the mark of a collector that may be alive
+    -DNO_FIRST_LOOK          a collector finishes what another one had marked without a look at the roots
      -DNO_SEEING              a publisher makes the row live without having seen the object
      -DTRUSTING               after the batch a writer inserts the row without a look at what it has written
 */
@@ -74,7 +76,7 @@ inline revive(found)
 
 proctype Putter()
 {
-    bool found, marked, existing, known;
+    bool found, existing, known;
 
     /* What is there is settled ... */
     known = (row != NONE);
@@ -91,18 +93,13 @@ proctype Putter()
         :: row == DELETING ->
             COMMIT;
 #ifdef NO_COLLECT_LOCK
-            finish_deleting(marked)
+            BEGIN;
+            atomic { if :: row == DELETING -> row = NONE :: else fi; COMMIT }
 #else
             if
             :: atomic { !collect_lock -> collect_lock = true };
-                marked = (row == DELETING);
-                if
-                :: marked ->
-                    atomic { object = false; object_old = false };
-                    BEGIN;
-                    atomic { if :: row == DELETING -> row = NONE :: else fi; COMMIT }
-                :: else
-                fi;
+                BEGIN;
+                atomic { if :: row == DELETING -> row = NONE :: else fi; COMMIT };
                 collect_lock = false
             :: collect_lock -> skip
             fi
@@ -212,12 +209,25 @@ proctype Collector()
     bool root, candidate, stray, marked, died_holding;
 
     atomic { !collect_lock -> collect_lock = true };
-    finish_deleting(marked);
-    MAY_DIE;
     read_roots();
     MAY_DIE;
+#ifndef NO_FIRST_LOOK
+    /* The mark of one that died, on what is needed: taken back. */
+    BEGIN;
+    catch_up();
     atomic {
-        candidate = (row != NONE && (row == DELETING || (!root && row_old)));
+        if
+        :: row == DELETING && root -> row = NONE; if :: object -> make_live() :: else fi
+        :: else
+        fi;
+        COMMIT
+    };
+    MAY_DIE;
+#endif
+    finish_deleting(marked);
+    MAY_DIE;
+    atomic {
+        candidate = (row != NONE && !root && (row == DELETING || row_old));
         marked = (row == CONDEMNED && !candidate)    /* left by a collector that died, and to stay */
     };
     stray = (row == NONE && object && object_old && !root);
@@ -277,6 +287,7 @@ init
         :: row = LIVE; row_old = true; object = true; object_old = true
         :: row = NONE; object = true; object_old = true
         :: row = NONE; object = false
+        :: row = DELETING; object = true; object_old = true; edit = true    /* a database that was restored */
         fi;
         run Putter();
         run Publisher();

@@ -17,6 +17,7 @@ MISTAKES = [
     "NO_STATE",
     "NO_WAIT",
     "NO_COLLECT_LOCK",
+    "NO_FIRST_LOOK",
     "NO_SEEING",
     "TRUSTING",
 ]

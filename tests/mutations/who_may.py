@@ -160,6 +160,31 @@ MUTANTS = (
         (f"{_GC}::test_only_what_is_marked_is_deleted",),
     ),
     Mutant(
+        "a collection deletes what another one had marked without a look at the roots",
+        (5, 9),
+        f"{_STORE}/gc/collection.py",
+        "                for digest in self._unmark_needed(left):\n",
+        "                for digest in ():\n",
+        (f"{_GC}::test_the_mark_of_a_dead_collector_is_taken_back_from_what_is_needed",),
+    ),
+    Mutant(
+        "a put deletes what a dead collector had marked",
+        (5, 9),
+        f"{_STORE}/blobs/removal.py",
+        "        driver.settle(blob_path(digest) for digest in marked)\n",
+        "        for digest in marked:\n            driver.delete(blob_path(digest))\n"
+        "            driver.delete(blob_path(digest, 'zstd'))\n",
+        (f"{_GC}::test_a_put_never_deletes_what_it_is_about_to_write",),
+    ),
+    Mutant(
+        "a manifest that was made anew is written whatever its hash",
+        (5,),
+        f"{_STORE}/fsck/remaking.py",
+        "                if encoded.hash == self._row.hash:\n",
+        "                if encoded.hash:\n",
+        ("tests/fsck/test_checking.py::test_an_older_manifest_that_cannot_be_made_anew_can_be_let_go",),
+    ),
+    Mutant(
         "manifests are read before what is live",
         (5,),
         f"{_STORE}/gc/roots.py",
@@ -170,6 +195,7 @@ MUTANTS = (
         "        self._seq = max(self._seq, last)\n"
         "        self._read_unfinished_runs()\n"
         "        with self._movie.metadata.read() as reader:\n"
+        "            self._mark(reader.blobs.chosen())\n"
         "            self._read_intents(reader)\n"
         "        self._read_manifests()\n",
         "        self._read_manifests()\n"
@@ -177,6 +203,7 @@ MUTANTS = (
         "            pass\n"
         "        self._read_unfinished_runs()\n"
         "        with self._movie.metadata.read() as reader:\n"
+        "            self._mark(reader.blobs.chosen())\n"
         "            self._read_intents(reader)\n",
         (f"{_GAPS}::test_what_is_published_while_the_roots_are_read_is_one_of_them",),
     ),

@@ -134,7 +134,7 @@ def delete_without_the_lock(patch: pytest.MonkeyPatch) -> None:
         finish_deleting(self._driver, self._metadata, digests)
         return True
 
-    patch.setattr(Intake, "_finish_for_the_dead", finish)
+    patch.setattr(Intake, "_unmark_for_the_dead", finish)
 
 
 def publish_without_reviving(patch: pytest.MonkeyPatch) -> None:
