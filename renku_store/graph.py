@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -23,6 +23,8 @@ _SEARCHED_FOR_NEAREST: Final = 20_000
 class GraphIndex:
     """A graph's adjacency, built once and asked often. It never changes.
 
+    `placeholders` are the nodes that stand for jobs which are not known yet.
+
     Dependencies are what the edges say and what the inputs read, both. Raises `GraphError` with `reason` "duplicate"
     (two jobs of one id, two makers of one artefact), "unresolved" (an artefact that no job makes, an edge to no job)
     or "cycle" (named: a -> b -> a, each waiting for the one before it).
@@ -30,6 +32,7 @@ class GraphIndex:
 
     def __init__(self, graph: ProducerGraph) -> None:
         self.graph = graph
+        self.placeholders = [node for node in graph.nodes if node.awaits is not None]
         self._positions = _positions(graph)
         self._makers = _makers(graph)
         self._dependencies = _Rows.collect(self._read_dependencies())
@@ -69,6 +72,11 @@ class GraphIndex:
         position = self._makers.get(artefact_id)
         return None if position is None else self.graph.nodes[position].job_id
 
+    @property
+    def outputs(self) -> Container[str]:
+        """The ids of all artefacts that some job makes, or may make once the lists are known that decide it."""
+        return _Outputs(self._makers, self.placeholders)
+
     def dependencies(self, job_id: str) -> list[str]:
         """The jobs that this one waits for, each once, as in the graph."""
         return self._ids(self._dependencies.of(self._position(job_id)))
@@ -88,6 +96,8 @@ class GraphIndex:
     def jobs_named(self, name: str) -> list[str]:
         """The jobs that a person means: a job by its id or by an artefact that it makes, or all of a producer.
 
+        One that is not known yet is meant by the placeholder that stands for it.
+
         Raises `NotFoundError` with the nearest names.
         """
         if name in self._positions:
@@ -95,6 +105,7 @@ class GraphIndex:
         if (maker := self.maker(name)) is not None:
             return [maker]
         found = [node.job_id for node in self.graph.nodes if node.producer == name]
+        found = found or [node.job_id for node in self.placeholders if node.stands_for(name) or node.output_for(name)]
         if not found:
             producers = dict.fromkeys(node.producer for node in self.graph.nodes)
             raise NotFoundError(
@@ -205,6 +216,21 @@ class GraphIndex:
             f"The jobs wait for each other in a cycle: {' -> '.join(named)}.",
             hint="One of them must not read what comes after it.",
             reason="cycle",
+        )
+
+
+class _Outputs:
+    """Artefact ids, those that placeholders stand for included."""
+
+    __slots__ = ("_makers", "_placeholders")
+
+    def __init__(self, makers: Mapping[str, int], placeholders: list[GraphNode]) -> None:
+        self._makers = makers
+        self._placeholders = placeholders
+
+    def __contains__(self, artefact_id: object) -> bool:
+        return artefact_id in self._makers or any(
+            node.output_for(artefact_id) for node in self._placeholders if isinstance(artefact_id, str)
         )
 
 

@@ -5,7 +5,7 @@ A missing value is not null: an input whose reference selects nothing is left ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from renku_store.hashing import artefact_item, hash_value, list_item, value_item
@@ -103,6 +103,16 @@ def references(entry: GraphInput) -> list[Reference]:
     if entry.refs is not None:
         return [reference for reference in entry.refs if reference is not None]
     return [entry.ref] if entry.ref is not None else []
+
+
+def artefacts_awaited(node: GraphNode) -> Iterator[str]:
+    """The artefacts that must be final before a job is: what it reads and, for a placeholder, what decides it."""
+    for entry in node.inputs:
+        for reference in references(entry):
+            if reference.kind == "artefact":
+                yield reference.id
+    if node.awaits is not None:
+        yield from node.awaits.artefacts
 
 
 def documents_needed(graph: ProducerGraph) -> set[str]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from renku_store.blueprint.document import Blueprint, InputSpec, LoopSpec, OutputSpec, ProducerSpec, RunSpec
-from renku_store.blueprint.expand import expand
+from renku_store.blueprint.expand import Expansion, expand, expansion
 from renku_store.blueprint.given import parse_graph
+from renku_store.blueprint.lists import Unusable
 from renku_store.blueprint.parse import parse_blueprint
 from renku_store.blueprint.source import load_yaml_mapping
 from renku_store.blueprint.values import check_input, effective_inputs, parse_value
 
 __all__ = [
     "Blueprint",
+    "Expansion",
     "InputSpec",
     "LoopSpec",
     "OutputSpec",
     "ProducerSpec",
     "RunSpec",
+    "Unusable",
     "check_input",
     "effective_inputs",
     "expand",
+    "expansion",
     "load_yaml_mapping",
     "parse_blueprint",
     "parse_graph",

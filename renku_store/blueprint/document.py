@@ -10,6 +10,7 @@ from renku_store.blueprint.expressions import Expression
 from renku_store.blueprint.places import Place
 from renku_store.blueprint.references import Every, Key, LoopVariable, Position
 from renku_store.records._base import Json
+from renku_store.records.graph import CostRule
 
 InputType = Literal["list", "string", "number", "integer", "boolean", "object", "any"]
 ValueStep = Key | Position | LoopVariable
@@ -66,10 +67,10 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
-    """A loop over a list; `outer` are the loops that it runs inside of, outermost first."""
+    """A loop over a list in an input or an artefact; `outer` are the loops that it runs inside of, outermost first."""
 
     name: str
-    over: InputUse
+    over: InputUse | ArtefactUse
     key: str | None
     outer: tuple[str, ...]
 
@@ -93,19 +94,26 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProducerSpec:
-    """A producer: how its jobs are named, when they are there, what they read and make."""
+    """A producer: how its jobs are named, when they are there, what they read and make.
+
+    `when_reads` has the artefacts that `when` reads, by the text of the reference.
+    """
 
     name: str
     run: RunSpec
     outputs: tuple[OutputSpec, ...]
     loops: tuple[str, ...] = ()
     when: Expression | None = None
+    when_reads: Mapping[str, ArtefactUse] = field(default_factory=dict[str, ArtefactUse])
     inputs: Mapping[str, InputUse | ArtefactUse] = field(default_factory=dict[str, InputUse | ArtefactUse])
     config: Mapping[str, Json] = field(default_factory=dict[str, Json])
     context: Mapping[str, Json] = field(default_factory=dict[str, Json])
     rate_key: str = ""
     timeout_seconds: float | None = None
     max_output_bytes: int | None = None
+    uses: Mapping[str, int] = field(default_factory=dict[str, int])
+    cost: CostRule | None = None
+    sources: tuple[str, ...] | None = None
     description: str = ""
 
 

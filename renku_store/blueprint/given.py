@@ -20,6 +20,7 @@ from renku_store import bounds
 from renku_store.blueprint.collector import paused_collector
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe, shown
+from renku_store.blueprint.pricing import check_given_cost
 from renku_store.errors import GraphError, InvalidIdError
 from renku_store.records._base import Json, Record
 from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
@@ -175,7 +176,9 @@ def _node(outline: _Outline, names: _Names) -> GraphNode:
         raise GraphError(f"The job {job_id} has inputs that are {describe(written)}.", hint="inputs is a list.")
     entries = [_input(item, names, job_id) for item in written]
     _refuse_twice([entry.name for entry in entries], "reads", job_id)
-    node = _validated(GraphNode, {**fields, "inputs": entries, "produces": outline.produces}, f"The job {job_id}")
+    check_given_cost(job_id, fields.get("cost"), [entry.name for entry in entries], fields.get("config"))
+    whole = {**fields, "inputs": entries, "produces": outline.produces, "awaits": None}  # no list will come
+    node = _validated(GraphNode, whole, f"The job {job_id}")
     _check(node.producer, "producer", job_id)
     return node if node.rate_key else node.model_copy(update={"rate_key": f"{node.provider}/{node.provider_model}"})
 

@@ -11,6 +11,7 @@ from typing import Final, get_args
 
 from renku_store import bounds
 from renku_store.blueprint.cycles import in_order
+from renku_store.blueprint.decisions import check_made_lists
 from renku_store.blueprint.document import (
     ArtefactUse,
     Blueprint,
@@ -53,7 +54,7 @@ def parse_blueprint(text: str, file: str | None = None) -> Blueprint:
     scope = Scope(inputs, keys, {name: read_shape(section, outer) for name, section in sections.items()})
     loops = _bind_loops(top, written, outer, scope)
     producers = {name: read_producer(name, section, scope) for name, section in sections.items()}
-    _check_cycles(producers, sections)
+    check_made_lists(loops, producers, sections, top.mapping("loops", "loops"))
     return Blueprint(
         name=top.text("name", ""),
         inputs=inputs,
@@ -127,10 +128,10 @@ def _bind_loops(
     for name, (over, key) in written.items():
         place = section.mapping(name, name).place("over")
         use = scope.bind(over, Reader(f"loop {name}", outer[name], place))
-        if not isinstance(use, InputUse):
+        if isinstance(use, ArtefactUse) and use.is_fan_in:
             raise place.error(
-                f"loop {name} runs over {over.text}, an artefact: loops over artefacts are not supported yet.",
-                "Loops run over lists in inputs.",
+                f"loop {name} runs over {over.text}, a list of artefacts.",
+                "A loop runs over one list in one JSON artefact, as in script.out.segments.",
             )
         loops[name] = LoopSpec(name, use, key, outer[name])
     return loops
@@ -146,25 +147,6 @@ def _check_distinct(top: Fields, producers: Fields) -> None:
                         f"{what} is called {name}, like {other}.",
                         f"Rename one: {other} has that name on line {earlier.place(name).line}.",
                     )
-
-
-def _check_cycles(producers: Mapping[str, ProducerSpec], sections: Mapping[str, Fields]) -> None:
-    reads = {
-        name: [use.producer for use in spec.inputs.values() if isinstance(use, ArtefactUse)]
-        for name, spec in producers.items()
-    }
-    _, cycle = in_order(reads)
-    if not cycle:
-        return
-    reader, read = cycle[1], cycle[0]
-    guilty = next(
-        name for name, use in producers[reader].inputs.items() if isinstance(use, ArtefactUse) and use.producer == read
-    )
-    place = sections[reader].mapping("inputs", reader).place(guilty)
-    raise place.error(
-        f"Producers read each other in a cycle: {' -> '.join(cycle)}.",
-        "One of them must not read what comes after it.",
-    )
 
 
 def _read_overrides(top: Fields, producers: Mapping[str, ProducerSpec]) -> dict[str, dict[str, Json]]:

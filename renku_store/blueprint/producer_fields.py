@@ -12,13 +12,14 @@ from renku_store.blueprint.expressions import Expression, Literal, parse_express
 from renku_store.blueprint.fields import Fields
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe, shown
+from renku_store.blueprint.pricing import read_cost
 from renku_store.blueprint.references import parse_reference
 from renku_store.blueprint.scope import Reader, Scope, Shape
 from renku_store.records._base import Json
 
 PRODUCER_KEYS: Final = (
     "for", "when", "run", "argv", "version", "config", "context", "inputs", "outputs", "rateKey", "timeout", "maxBytes",
-    "description",
+    "uses", "cost", "sources", "description",
 )  # fmt: skip
 _RUN: Final = re.compile(
     r"(?P<provider>[A-Za-z0-9][\w.-]*)/(?P<model>[A-Za-z0-9][\w./:-]*)(?:@(?P<version>[\w.-]+))?", re.ASCII
@@ -48,18 +49,23 @@ def read_shape(fields: Fields, loops: dict[str, tuple[str, ...]]) -> Shape:
 def read_producer(name: str, fields: Fields, scope: Scope) -> ProducerSpec:
     """The producer, its references bound."""
     loops = scope.producers[name].loops
+    when, when_reads = _read_when(fields, scope, loops)
     return ProducerSpec(
         name=name,
         run=_read_run(fields),
         outputs=_read_outputs(fields),
         loops=loops,
-        when=_read_when(fields, scope, loops),
+        when=when,
+        when_reads=when_reads,
         inputs=_read_inputs(fields, scope, loops),
         config=_read_config(fields),
         context=_read_context(fields, scope, loops),
         rate_key=fields.text("rateKey", ""),
         timeout_seconds=_read_timeout(fields),
         max_output_bytes=_read_max_bytes(fields),
+        uses=_read_uses(fields),
+        cost=read_cost(fields),
+        sources=_read_sources(fields),
         description=fields.text("description", ""),
     )
 
@@ -144,16 +150,17 @@ def _read_outputs(fields: Fields) -> tuple[OutputSpec, ...]:
     return tuple(specs)
 
 
-def _read_when(fields: Fields, scope: Scope, loops: tuple[str, ...]) -> Expression | None:
+def _read_when(
+    fields: Fields, scope: Scope, loops: tuple[str, ...]
+) -> tuple[Expression | None, dict[str, ArtefactUse]]:
     if "when" not in fields:
-        return None
+        return None, {}
     value = fields.source("when").value
     if isinstance(value, bool):
-        return Literal(value)
+        return Literal(value), {}
     place = fields.place("when")
     condition = parse_expression(fields.text("when"), place)
-    scope.check_condition(condition, Reader(fields.what, loops, place))
-    return condition
+    return condition, scope.bind_condition(condition, Reader(fields.what, loops, place))
 
 
 def _read_inputs(fields: Fields, scope: Scope, loops: tuple[str, ...]) -> dict[str, InputUse | ArtefactUse]:
@@ -211,6 +218,28 @@ def _read_timeout(fields: Fields) -> float | None:
     if not 0 < seconds <= bounds.JOB_TIMEOUT_MAX_SECONDS:
         raise fields.wrong("timeout", f"more than 0 and at most {bounds.JOB_TIMEOUT_MAX_SECONDS:.0f} seconds")
     return float(seconds)
+
+
+def _read_sources(fields: Fields) -> tuple[str, ...] | None:
+    """The program files of a producer; none at all is a choice, too."""
+    if "sources" not in fields:
+        return None
+    names = tuple(fields.texts("sources"))
+    for name in names:
+        if not name or "\0" in name:
+            raise fields.wrong("sources", "a list of files", "For example sources: [narrate.py].")
+    return names
+
+
+def _read_uses(fields: Fields) -> dict[str, int]:
+    resources = fields.mapping("uses", f"uses of {fields.what}")
+    weights: dict[str, int] = {}
+    for name in resources:
+        weight = resources.source(name).value
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 0 < weight <= bounds.CONCURRENCY_MAX:
+            raise resources.wrong(name, "a whole number above 0", "For example uses: {gpu: 1}.")
+        weights[name] = weight
+    return weights
 
 
 def _read_max_bytes(fields: Fields) -> int | None:

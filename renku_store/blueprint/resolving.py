@@ -1,7 +1,8 @@
 """References of jobs: uses of inputs and artefacts, with the loops' places filled in, become references of the graph.
 
 A job that `when` leaves out is a null place in a fan-in and a missing input elsewhere. What is found for no job of a
-producer at all is a mistake in the blueprint; what is found for some is missing for the others.
+producer at all is a mistake in the blueprint; what is found for some is missing for the others, and so is a job that a
+list in an artefact does not ask for. A placeholder reads what the jobs may read for which it stands, as far as known.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import dataclass, field
 
 from renku_store import bounds
 from renku_store.blueprint.document import ArtefactUse, Blueprint, InputUse
-from renku_store.blueprint.instances import Family, job_name
+from renku_store.blueprint.family import Family, agree, job_name
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import Place
 from renku_store.blueprint.references import Every, LoopVariable
-from renku_store.blueprint.selecting import Lost, Turns, fixed_path, select
+from renku_store.blueprint.selecting import Lost, Turns, fixed_path, known_steps, select
 from renku_store.records._base import Json
-from renku_store.records.graph import GraphInput, Reference
+from renku_store.records.graph import EVERY_LABEL, GraphInput, Reference
 
 _Labels = tuple[str | None, ...]
 
@@ -38,9 +39,11 @@ class Resolver:
     inputs: Mapping[str, Json]
     families: Mapping[str, Family]
     _groups: dict[tuple[str, tuple[bool, ...]], dict[tuple[str, ...], list[str | None]]] = field(default_factory=dict)
+    _open: dict[tuple[str, tuple[bool, ...]], list[tuple[str, ...]]] = field(default_factory=dict)
     _shared: dict[tuple[str, str], GraphInput] = field(default_factory=dict)
     _fan_ins: dict[tuple[object, ...], list[Reference | None]] = field(default_factory=dict)
     _luck: dict[tuple[str, str], _Luck] = field(default_factory=dict)
+    _own_lists: dict[tuple[object, ...], frozenset[int]] = field(default_factory=dict)
     _count: int = 0
 
     def inputs_of(self, family: Family, turns: Turns) -> list[GraphInput]:
@@ -61,8 +64,13 @@ class Resolver:
             place = self.blueprint.place("producers", family.spec.name, "inputs", name)
             return GraphInput(name=name, refs=self._fan_in(use, turns, place))
         luck = self._luck.setdefault((family.spec.name, name), _Luck())
-        reference = self._artefact(use, turns, luck) if isinstance(use, ArtefactUse) else self._input(use, turns, luck)
-        return None if reference is None else GraphInput(name=name, ref=reference)
+        if isinstance(use, InputUse):
+            reference = self._input(use, turns, luck)
+            return None if reference is None else GraphInput(name=name, ref=reference)
+        found = self._artefacts(use, turns, luck)
+        if len(found) == 1:
+            return GraphInput(name=name, ref=found[0])
+        return GraphInput(name=name, refs=[*found]) if found else None
 
     def check_found(self) -> None:
         """Refuse inputs that were found for no job: misspelt keys and positions beyond the end."""
@@ -75,15 +83,15 @@ class Resolver:
     def artefact(self, use: ArtefactUse, reader: str, place: Place) -> str | None:
         """The id of one artefact that is named without loops; None where `when` leaves its job out."""
         luck = _Luck()
-        reference = self._artefact(use, {}, luck)
+        found = self._artefacts(use, {}, luck)
         if luck.missed:
             raise place.error(f"{reader} names {luck.missed[0]}", luck.missed[1])
-        return reference.id if reference else None
+        return found[0].id if found else None
 
     def _input(self, use: InputUse, turns: Turns, luck: _Luck) -> Reference | None:
         if use.id not in self.inputs:
             return None
-        selected = select(self.inputs[use.id], use.steps, turns)
+        selected = select(self.inputs[use.id], known_steps(use.steps, turns), turns)
         if isinstance(selected, Lost):
             hint = f"{selected.hint()} A value that may be missing everywhere is given as null."
             luck.missed = luck.missed or (f"{use.text}, which is nowhere in the input {use.id}.", hint)
@@ -91,22 +99,44 @@ class Resolver:
         luck.found = True
         return Reference(kind="input", id=use.id, path=selected.path)
 
-    def _artefact(self, use: ArtefactUse, turns: Turns, luck: _Luck) -> Reference | None:
+    def _artefacts(self, use: ArtefactUse, turns: Turns, luck: _Luck) -> list[Reference]:
+        """The artefact that is meant; several only where a placeholder may come to mean any of them."""
         family = self.families[use.producer]
-        labels = tuple(label for label in _labels(use, turns) if label is not None)
-        if labels not in family.jobs:
-            wrong = job_name(use.producer, labels)
-            luck.missed = luck.missed or (f"{use.text}, but there is no job {wrong}.", nearest(wrong, family.names()))
-            return None
-        luck.found = True
-        job = family.jobs[labels]
-        if job is None:
-            return None
-        return Reference(kind="artefact", id=f"{job}.{use.output}", path=fixed_path(use.steps, turns))
+        labels = tuple(EVERY_LABEL if label is None else label for label in _labels(use, turns))
+        if labels in family.jobs:
+            luck.found = True
+            job = family.jobs[labels]
+            return [] if job is None else [self._reference(job, use, turns)]
+        may_be = family.agreeing(labels)
+        if may_be or family.is_made:  # nobody knew how long the list would be
+            luck.found = True
+            return [self._reference(job, use, turns) for job in may_be]
+        wrong = job_name(use.producer, labels)
+        luck.missed = luck.missed or (f"{use.text}, but there is no job {wrong}.", nearest(wrong, family.names()))
+        return []
+
+    def _reference(self, job: str, use: ArtefactUse, turns: Turns) -> Reference:
+        return Reference(kind="artefact", id=f"{job}.{use.output}", path=fixed_path(use.steps, turns, self._lists(use)))
+
+    def _lists(self, use: ArtefactUse) -> frozenset[int]:
+        """The places in the steps of a use where a loop stands that runs over what the steps before select."""
+        known = (use.producer, use.output, use.steps)
+        if known not in self._own_lists:
+            overs = ((place, step.name) for place, step in enumerate(use.steps) if isinstance(step, LoopVariable))
+            self._own_lists[known] = frozenset(place for place, name in overs if self._runs_over(name, use, place))
+        return self._own_lists[known]
+
+    def _runs_over(self, loop: str, use: ArtefactUse, place: int) -> bool:
+        over = self.blueprint.loops[loop].over
+        return isinstance(over, ArtefactUse) and (over.producer, over.output, over.steps) == (
+            use.producer,
+            use.output,
+            use.steps[:place],
+        )
 
     def _fan_in(self, use: ArtefactUse, turns: Turns, place: Place) -> list[Reference | None]:
         labels = _labels(use, turns)
-        path = fixed_path(use.steps, turns)
+        path = fixed_path(use.steps, turns, self._lists(use))
         group = self._group(use.producer, labels)
         self._add(len(group), place)
         known = (use.producer, use.output, labels, tuple(path))
@@ -121,6 +151,8 @@ class Resolver:
     def _check_labels(self, use: ArtefactUse, labels: _Labels, place: Place) -> None:
         """Refuse a written label that no turn of its loop has, such as the 9 of picture[9][*]."""
         family = self.families[use.producer]
+        if family.is_made:
+            return
         for index, label, loop, present in zip(use.indices, labels, family.spec.loops, family.labels, strict=True):
             if family.jobs and isinstance(index, str) and label not in present:
                 raise place.error(
@@ -128,7 +160,10 @@ class Resolver:
                 )
 
     def _group(self, producer: str, labels: _Labels) -> list[str | None]:
-        """The jobs with these labels, in loop order; all groups of one kind are made in one pass over the jobs."""
+        """The jobs with these labels, in loop order; all groups of one kind are made in one pass over the jobs.
+
+        Those that may come to have them once their own labels are known come last.
+        """
         fixed = tuple(label is not None for label in labels)
         if (producer, fixed) not in self._groups:
             groups: dict[tuple[str, ...], list[str | None]] = {}
@@ -136,7 +171,12 @@ class Resolver:
                 key = tuple(label for label, is_fixed in zip(own, fixed, strict=True) if is_fixed)
                 groups.setdefault(key, []).append(job)
             self._groups[producer, fixed] = groups
-        return self._groups[producer, fixed].get(tuple(label for label in labels if label is not None), [])
+            self._open[producer, fixed] = [key for key in groups if EVERY_LABEL in key]
+        groups = self._groups[producer, fixed]
+        wanted = tuple(label for label in labels if label is not None)
+        unsure = groups if EVERY_LABEL in wanted else self._open[producer, fixed]
+        may_be = [job for key in unsure if key != wanted and agree(key, wanted) for job in groups[key]]
+        return [*groups.get(wanted, []), *may_be] if may_be else groups.get(wanted, [])
 
     def _add(self, count: int, place: Place) -> None:
         self._count += count

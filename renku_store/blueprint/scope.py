@@ -56,15 +56,13 @@ class Scope:
             nearest(reference.root, [*self.inputs, *self.producers]),
         )
 
-    def check_condition(self, condition: Expression, reader: Reader) -> None:
-        """Refuse a `when` that reads what is not there, or what is not known before the run."""
+    def bind_condition(self, condition: Expression, reader: Reader) -> dict[str, ArtefactUse]:
+        """The artefacts that a `when` reads, by the text of the reference; refuses one that reads what is not there."""
+        uses: dict[str, ArtefactUse] = {}
         for reference in references(condition):
             if reference.root in self.producers:
-                raise reader.place.error(
-                    f"`when` of {reader.name} reads {reference.text}, which is an artefact.",
-                    "`when` can read inputs and loops only, for it is decided before anything is made.",
-                )
-            if reference.root in self.loops:
+                uses[reference.text] = self._bind_decisive(reference, reader)
+            elif reference.root in self.loops:
                 self._check_variable(reference.root, reference, reader)
                 if reference.steps:
                     raise reader.place.error(
@@ -76,8 +74,18 @@ class Scope:
             else:
                 raise reader.place.error(
                     f"`when` of {reader.name} reads {reference.text}, but there is no input {reference.root}.",
-                    nearest(reference.root, [*self.inputs, *reader.loops]),
+                    nearest(reference.root, [*self.inputs, *reader.loops, *self.producers]),
                 )
+        return uses
+
+    def _bind_decisive(self, reference: ReferenceText, reader: Reader) -> ArtefactUse:
+        use = self._bind_artefact(reference, reader)
+        if use.is_fan_in:
+            raise reader.place.error(
+                f"`when` of {reader.name} reads {reference.text}, a list of artefacts.",
+                "It can read into one artefact, as in script.out.segments[segment].video.",
+            )
+        return use
 
     def _bind_artefact(self, reference: ReferenceText, reader: Reader) -> ArtefactUse:
         shape = self.producers[reference.root]

@@ -1,31 +1,38 @@
-"""Paths into values, with the loops' present places filled in."""
+"""Paths into values, with the loops' present places filled in; they end where a loop's place is not known yet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from renku_store.blueprint.document import ValueStep
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe
 from renku_store.blueprint.references import Every, Key, LoopVariable, Position, Step
 from renku_store.records._base import Json
+from renku_store.records.graph import Awaited
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn of a loop: its place in the list, from 0, and, where the loop names a key, that key.
 
-    `label` is what stands in job ids: the key or the place, as text.
+    `label` is what stands in job ids: the key or the place, as text. `source` is the artefact that the list is in. With
+    `awaits` it stands for all turns of a list that is not known.
     """
 
     position: int
     key: str | int | None
     label: str
+    source: str | None = None
+    awaits: Awaited | None = None
 
     @property
     def value(self) -> str | int:
         """What `context` and `when` see: the key, or the place."""
+        if self.awaits is not None:
+            return self.label
         return self.position if self.key is None else self.key
 
 
@@ -78,17 +85,28 @@ def select(value: Json, steps: Iterable[Step], turns: Turns) -> Found | Lost:
     return Found(value, path)
 
 
-def fixed_path(steps: Iterable[ValueStep], turns: Turns) -> list[str | int]:
-    """The path into a value that is not known yet. A loop is its key if it names one, else its place."""
+def known_steps(steps: Iterable[Step], turns: Turns) -> list[Step]:
+    """The steps up to the first that a loop decides whose list is not known."""
+    return list(takewhile(lambda step: not (isinstance(step, LoopVariable) and turns[step.name].awaits), steps))
+
+
+def fixed_path(steps: Iterable[Step], turns: Turns, lists: Collection[int] = ()) -> list[str | int]:
+    """The path into a value that is not known yet. A loop is its key if it names one, else its place.
+
+    `lists` are the places in `steps` of loops that are known to stand for an element of a list.
+    """
     path: list[str | int] = []
-    for step in steps:
+    for place, step in enumerate(known_steps(steps, turns)):
         match step:
             case Key(text):
                 path.append(text)
             case Position(number):
                 path.append(number)
             case LoopVariable(name):
-                path.append(turns[name].position if turns[name].key is None else turns[name].label)
+                by_place = turns[name].key is None or place in lists
+                path.append(turns[name].position if by_place else turns[name].label)
+            case Every():
+                raise AssertionError("[*] is no step into a value")
     return path
 
 

@@ -114,11 +114,17 @@ _CASES: dict[str, tuple[str, int, str, str]] = {
         "",
     ),
     # when
-    "when of an artefact": (
+    "when of an artefact that is not JSON": (
         _film(n=_NARRATION, p=f"run: a/b, when: 'n[0].o == 1', {_OUT}"),
         5,
-        "which is an artefact",
-        "before anything is made",
+        "`when` of p reads n[0].o, but o of n is text/plain.",
+        "mimeType: application/json",
+    ),
+    "when of a list of artefacts": (
+        _film(n=_NARRATION, p=f"run: a/b, when: 'n[*].o == 1', {_OUT}"),
+        5,
+        "`when` of p reads n[*].o, a list of artefacts.",
+        "one artefact",
     ),
     "when of nothing": (
         _film(p=f"run: a/b, when: voise, {_OUT}"),

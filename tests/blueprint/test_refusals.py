@@ -110,11 +110,11 @@ _CASES: dict[str, tuple[str, int, str, str]] = {
         "loop segment reads segmnts, but there is no input or producer segmnts.",
         "Did you mean segments?",
     ),
-    "loop over an artefact": (
+    "loop over an artefact that is not JSON": (
         "loops:\n  s:\n    key: id\n    over: p.o.list\n" + _PRODUCER,
         4,
-        "loops over artefacts are not supported yet",
-        "",
+        "loop s runs over p.o.list, but o of p is text/plain.",
+        "mimeType: application/json",
     ),
     "loop over a fan-in": ("inputs: {a: {}}\nloops: {s: {over: 'a[*]'}}\n" + _PRODUCER, 2, "[*] gathers", "whole"),
     "loop without over": ("loops:\n  s: {key: id}\n" + _PRODUCER, 2, "loop s has no over.", "Add `over:`."),
@@ -193,6 +193,8 @@ _CASES: dict[str, tuple[str, int, str, str]] = {
     "timeout of nothing": (_film(p=f"run: a/b, timeout: 0, {_OUT}"), 4, "must be more than 0", ""),
     "timeout of years": (_film(p=f"run: a/b, timeout: 9999h, {_OUT}"), 4, "at most 2592000 seconds", ""),
     "timeout that is true": (_film(p=f"run: a/b, timeout: true, {_OUT}"), 4, "timeout of p must be seconds", ""),
+    "none of a resource": (_film(p=f"run: a/b, uses: {{gpu: 0}}, {_OUT}"), 4, "a whole number above 0", "uses: {gpu"),
+    "uses that is a list": (_film(p=f"run: a/b, uses: [gpu], {_OUT}"), 4, "must be a mapping", ""),
     "maxBytes below one": (_film(p=f"run: a/b, maxBytes: 0, {_OUT}"), 4, "must be a whole number of bytes above 0", ""),
     "config that is a list": (
         _film(p=f"run: a/b, config: [1], {_OUT}"),
