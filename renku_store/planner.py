@@ -8,21 +8,22 @@ outputs that are not made yet, its signature is decided at dispatch.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from renku_store import bounds
-from renku_store.errors import InvalidValueError
+from renku_store.costs import price_plan
+from renku_store.errors import BlobMissingError, InvalidValueError
 from renku_store.graph import GraphIndex
 from renku_store.hashing import canonical_json, graph_bytes, hash_bytes, signature
+from renku_store.reasons import Differences, in_words
 from renku_store.records._base import Json
-from renku_store.records.events import InputEvent
-from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph
+from renku_store.records.events import ArtefactEvent, InputEvent
+from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
-from renku_store.records.plan import Choices, ExecutionPlan, PlannedJob, Reason
-from renku_store.selection import MISSING, Missing, Selection, references
-
-_SIGNED_FIELDS = ("producer", "version", "provider", "provider_model", "config", "context")
+from renku_store.records.plan import Choices, CostRange, ExecutionPlan, PlannedJob, Reason
+from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
+from renku_store.versions import Held, decided, source_changed
 
 
 class Planner:
@@ -34,7 +35,7 @@ class Planner:
         graph: ProducerGraph,
         manifest: Manifest | None,
         inputs: Mapping[str, Json],
-        pending_edits: Iterable[InputEvent] = (),
+        pending_edits: Iterable[InputEvent | ArtefactEvent] = (),
         manifest_hash: str | None = None,
         base_graph: ProducerGraph | None = None,
         base_inputs: Mapping[str, Json] | None = None,
@@ -44,51 +45,77 @@ class Planner:
         failed: Collection[str] = (),
         edits_through: int = 0,
         choices: Choices | None = None,
+        decided_before: Mapping[str, ManifestArtefact] | None = None,
+        reusable: Collection[str] = (),
+        past_costs: Mapping[str, CostRange] | None = None,
     ) -> ExecutionPlan:
         """The plan for the revision after `manifest` (None: for the first one).
 
-        - `inputs`: id -> value as it is to be used (defaults included); `pending_edits` replace values, the last wins.
-        - `defaults`: the ids of `inputs` that nobody set: used, but not recorded in the manifest.
-        - `base_graph` and `base_inputs`: what `manifest` was made from (defaults included), so that reasons can name
-          what changed.
+        - `inputs`: id -> value as it is to be used, with the `defaults` (ids that nobody set and manifests leave out).
+        - `pending_edits`: values that replace those, and what people decided on artefacts since; the last wins.
+        - `base_graph`, `base_inputs`: what `manifest` was made from, defaults included, for reasons that name changes.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
         - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
         - `choices`: what a person wants of this run beyond that.
+        - `decided_before`: what people decided on, as an earlier plan has it (`edits`), instead of what is pending.
+        - `reusable` and `past_costs`: as in `price_plan`, for what it will cost.
 
-        Raises `GraphError` for a cycle, a duplicate, or a reference to nothing, `NotFoundError` for a choice that names
-        nothing, `InvalidValueError` for one that cannot be. Time and memory are linear in the graph.
+        Time and memory are linear in the graph. Raises `GraphError` for a cycle, a duplicate, a reference to nothing,
+        `NotFoundError` and `InvalidValueError` for choices, `BlobMissingError` for a person's version that is damaged.
         """
-        known = documents or {}
         edits = list(pending_edits)
-        edited = {edit.input: known[edit.blob] if edit.blob else edit.value for edit in edits}
+        known = documents or {}
+        edited = {e.input: known[e.blob] if e.blob else e.value for e in edits if isinstance(e, InputEvent)}
         values = {**inputs, **edited}
-        artefacts = manifest.artefacts if manifest else {}
-
-        def document(artefact: ArtefactValue) -> Json | Missing:
-            return known.get(artefact.hash, MISSING)
-
-        now = Selection(values, artefacts, document)
-        past = Selection(base_inputs or {}, artefacts, document)
-        differences = _Differences(base_graph if base_inputs is not None else None, past, now)
         index = GraphIndex(graph)
-        chosen = _Chosen.of(index, choices or Choices())
-        state = _State(index, artefacts, now, differences, chosen, set(damaged), set(failed))
-        jobs = chosen.restrict(index, state.plan())
-        return ExecutionPlan(
-            format=bounds.FORMAT_VERSION,
-            movie=manifest.movie if manifest else None,
-            revision=revision_name(revision_number(manifest.revision) + 1 if manifest else 1),
-            base_revision=manifest.revision if manifest else None,
-            manifest_base_hash=manifest_hash,
-            edits_through=max([edits_through, *(edit.seq or 0 for edit in edits)]),
-            layers=_layers(jobs),
-            jobs=jobs,
-            graph=graph,
-            graph_hash=hash_bytes(graph_bytes(graph)),
-            inputs={key: input_entry(value) for key, value in values.items()},
-            defaults=sorted(set(defaults) - edited.keys()),
-            choices=choices,
-        )
+        decisions = _decisions(manifest, edits, decided_before, index, damaged)
+        state = _State.of(index, manifest, decisions, values, known, (base_graph, base_inputs), choices)
+        state.damaged, state.failed = set(damaged), set(failed)
+        frozen = {
+            "manifest_base_hash": manifest_hash,
+            "edits_through": max([edits_through, *(edit.seq or 0 for edit in edits)]),
+            "defaults": sorted(set(defaults) - edited.keys()),
+            "choices": choices,
+        }
+        plan = _written(state, manifest, values).model_copy(update=frozen)
+        return price_plan(plan, state.now, reusable=reusable, past=past_costs)
+
+
+def _decisions(
+    manifest: Manifest | None,
+    edits: Iterable[InputEvent | ArtefactEvent],
+    before: Mapping[str, ManifestArtefact] | None,
+    index: GraphIndex,
+    damaged: Collection[str],
+) -> dict[str, ManifestArtefact]:
+    """What people decided on, as far as this graph has it or may come to have it."""
+    within = index.outputs
+    if before is not None:
+        return {key: entry for key, entry in before.items() if key in within}
+    since = [edit for edit in edits if isinstance(edit, ArtefactEvent)]
+    return decided(manifest.artefacts if manifest else {}, since, within=within, damaged=damaged)
+
+
+def _written(state: _State, manifest: Manifest | None, values: Mapping[str, Json]) -> ExecutionPlan:
+    """The jobs of a plan, and what they stand on."""
+    jobs = state.chosen.restrict(state.index, state.plan())
+    within = state.index.outputs
+    artefacts = manifest.artefacts if manifest else {}
+    lost = [key for key, entry in artefacts.items() if entry.edited_by and key not in within]
+    told = [f"{key}, {artefacts[key].edited_by}'s version, has no place in this graph." for key in lost]
+    return ExecutionPlan(
+        format=bounds.FORMAT_VERSION,
+        movie=manifest.movie if manifest else None,
+        revision=revision_name(revision_number(manifest.revision) + 1 if manifest else 1),
+        base_revision=manifest.revision if manifest else None,
+        layers=_layers(jobs),
+        jobs=jobs,
+        graph=state.index.graph,
+        graph_hash=hash_bytes(graph_bytes(state.index.graph)),
+        inputs={key: input_entry(value) for key, value in values.items()},
+        edits={key: entry for key, entry in state.decisions.items() if key not in state.lapsed},
+        warnings=[*state.warnings, *told],
+    )
 
 
 def input_entry(value: Json) -> ManifestInput:
@@ -143,20 +170,56 @@ class _State:
     """One planning: what is given, and how far it has come."""
 
     index: GraphIndex
-    artefacts: Mapping[str, ManifestArtefact]
+    decisions: dict[str, ManifestArtefact]
+    held: Held
+    shown: dict[str, ManifestArtefact]
     now: Selection
-    differences: _Differences
+    differences: Differences
     chosen: _Chosen
-    damaged: set[str]
-    failed: set[str]
+    damaged: set[str] = field(default_factory=set[str])
+    failed: set[str] = field(default_factory=set[str])
+    warnings: list[str] = field(default_factory=list[str])
+    lapsed: set[str] = field(default_factory=set[str])
+
+    @classmethod
+    def of(
+        cls,
+        index: GraphIndex,
+        manifest: Manifest | None,
+        decisions: dict[str, ManifestArtefact],
+        values: Mapping[str, Json],
+        documents: Mapping[str, Json],
+        base: tuple[ProducerGraph | None, Mapping[str, Json] | None],
+        choices: Choices | None,
+    ) -> _State:
+        """What a graph is compared with: a manifest, what people decided on, and what `base` says it was made from."""
+        artefacts = manifest.artefacts if manifest else {}
+        held = Held(artefacts, decisions)
+        shown = held.everything()
+
+        def document(artefact: ArtefactValue) -> Json | Missing:
+            return documents.get(artefact.hash, MISSING)
+
+        base_graph, base_inputs = base
+        now, past = Selection(values, shown, document), Selection(base_inputs or {}, artefacts, document)
+        differences = Differences(base_graph if base_inputs is not None else None, past, now)
+        chosen = _Chosen.of(index, choices or Choices())
+        _refuse_unseen(index, held, choices)
+        return cls(index, decisions, held, shown, now, differences, chosen)
 
     def plan(self) -> dict[str, PlannedJob]:
         index = self.index
         jobs: dict[str, PlannedJob] = {}
         for job_id in index.order:
             node = index.node(job_id)
-            waits = _dirty_makers(node, index, jobs)
+            waits = self._dirty_makers(node, jobs)
+            if node.awaits is not None or any(jobs[maker].state == "deferred" for maker in waits):
+                jobs[job_id] = self._deferred(node, waits)
+                continue
             known = None if waits else signature(node, self.now.signed_inputs(node))
+            if self.held.all_edited(node):
+                jobs[job_id] = self._edited(node, known, waits)
+                continue
             if job_id in self.chosen.pinned:
                 jobs[job_id] = self._pinned(node, known)
                 continue
@@ -167,12 +230,26 @@ class _State:
             jobs[job_id] = PlannedJob(
                 state="dirty" if reasons else "clean", reasons=reasons, signature=known, layer=index.layer(job_id)
             )
+            self._take_choice(node, jobs[job_id])
+        self._warn_of_sources(jobs)
         return jobs
+
+    def _deferred(self, node: GraphNode, waits: Sequence[str]) -> PlannedJob:
+        """A placeholder, or a job that comes after one: what it is to read is known during the run."""
+        reasons = [Reason(kind="upstream", subject=maker) for maker in waits]
+        if node.awaits is not None and node.awaits.problem is not None:
+            makers = dict.fromkeys(self.index.maker(artefact) for artefact in node.awaits.artefacts)
+            reasons = [Reason(kind="upstream", subject=maker or "", detail=node.awaits.problem) for maker in makers]
+        if node.job_id in self.chosen.forced:
+            reasons.append(Reason(kind="forced", subject=node.job_id))
+        return PlannedJob(state="deferred", reasons=reasons, layer=self.index.layer(node.job_id))
 
     def _pinned(self, node: GraphNode, known: str | None) -> PlannedJob:
         """A job that is kept as it is: it needs something good to keep. One that is clean is so without being kept."""
-        for output in node.produces:
-            present = self.artefacts.get(output.id)
+        outputs = [output for output in node.produces if not self.held.edited(output.id)]
+        made = {output.id: self.held.made(output.id, known) for output in outputs}
+        for output in outputs:
+            present = made[output.id]
             if present is None or present.blob in self.damaged:
                 wrong = "missing" if present is None else "damaged"
                 raise InvalidValueError(
@@ -180,10 +257,10 @@ class _State:
                     hint="Let it be made once, then pin it.",
                 )
         layer = self.index.layer(node.job_id)
-        signatures = {self.artefacts[output.id].signature for output in node.produces}
-        if known is not None and signatures <= {known}:
+        signatures = [present.signature for present in made.values() if present is not None]
+        if known is not None and set(signatures) <= {known}:
             return PlannedJob(state="clean", signature=known, layer=layer)
-        held = self.artefacts[node.produces[0].id].signature if node.produces else None
+        held = signatures[0] if signatures else None
         return PlannedJob(
             state="clean",
             reasons=[Reason(kind="pinned", subject=node.job_id)],
@@ -192,12 +269,81 @@ class _State:
             pinned=True,
         )
 
+    def _dirty_makers(self, node: GraphNode, jobs: Mapping[str, PlannedJob]) -> list[str]:
+        """The jobs whose outputs this one reads and that are not clean, each once, in the order of reading."""
+        makers: dict[str, None] = {}
+        for artefact in artefacts_awaited(node):
+            maker = None if self.held.edited(artefact) else self.index.maker(artefact)
+            if maker is not None and jobs[maker].state != "clean":
+                makers[maker] = None
+        return list(makers)
+
+    def _is_persons(self, artefact: str) -> bool:
+        """Whether a person's version stands for an artefact; `BlobMissingError` where it is damaged."""
+        if not self.held.edited(artefact):
+            return False
+        if self.shown[artefact].blob in self.damaged:
+            raise BlobMissingError(
+                f"{self.shown[artefact].edited_by}'s version of {artefact} is missing or damaged; no run can make it.",
+                hint=f"Give it again with `renku-store edit '{artefact}' @FILE`, or go back with `--undo`.",
+            )
+        return True
+
+    def _edited(self, node: GraphNode, known: str | None, waits: Sequence[str]) -> PlannedJob:
+        """A job whose outputs are all people's versions: it does not run, and says so where it would have."""
+        if node.job_id in self.chosen.forced:
+            self.warnings.append(f"{node.job_id} is not made anew: what it makes would lie under a person's version.")
+        for output in node.produces:
+            self._is_persons(output.id)
+            made = self.held.made(output.id, known)
+            if made is not None and (known is None or made.signature != known):
+                changed = [in_words(reason) for reason in self.differences.of(node, sure=False)]
+                changed += [f"{maker} is made anew" for maker in waits]
+                if changed:
+                    stays = f"{output.id} stays {self.shown[output.id].edited_by}'s version"
+                    self.warnings.append(f"{stays}, though: {'; '.join(changed)}.")
+        made_with = [self.shown[output.id].signature for output in node.produces]
+        reasons = [
+            Reason(kind="edited", subject=output.id, detail=f"by {self.shown[output.id].edited_by}")
+            for output in node.produces
+        ]
+        layer = self.index.layer(node.job_id)
+        return PlannedJob(state="clean", reasons=reasons, signature=made_with[0], layer=layer, edited=True)
+
+    def _warn_of_sources(self, jobs: Mapping[str, PlannedJob]) -> None:
+        """Say of which producers the files have changed, and not the version, since they made what stays."""
+        changed: dict[str, int] = {}
+        for job_id, planned in jobs.items():
+            node = self.index.node(job_id)
+            if planned.state == "clean" and not planned.edited and source_changed(node, self.held, planned.signature):
+                changed[node.producer] = changed.get(node.producer, 0) + 1
+        for producer, count in changed.items():
+            jobs_stay = "1 job stays" if count == 1 else f"{count:,} jobs stay"
+            self.warnings.append(
+                f"The files of {producer} have changed, its version has not: {jobs_stay} as made before."
+                f" Raise `version` to make them anew, or `renku-store accept {producer}` to keep them."
+            )
+
+    def _take_choice(self, node: GraphNode, planned: PlannedJob) -> None:
+        """Let what comes after a job read the take chosen for it, if the choice holds."""
+        for output in node.produces:
+            take = self.held.chosen(output.id)
+            if take is None or planned.signature is None:
+                continue
+            if take.signature == planned.signature:
+                self.shown[output.id] = take
+            else:
+                self.lapsed.add(output.id)
+                self.warnings.append(f"What was chosen for {output.id} holds no longer: its inputs have changed since.")
+
     def _reasons(self, node: GraphNode, known: str | None) -> list[Reason]:
         """Why a job is dirty by itself, whatever is upstream of it."""
         reasons: list[Reason] = []
         changed = False
         for output in node.produces:
-            present = self.artefacts.get(output.id)
+            if self._is_persons(output.id):
+                continue
+            present = self.held.made(output.id, known)
             if present is None:
                 reasons.append(Reason(kind="output missing", subject=output.id))
             elif present.blob in self.damaged:
@@ -211,48 +357,15 @@ class _State:
         return reasons
 
 
-class _Differences:
-    """What is other than in the base manifest, job by job, where the base graph tells."""
-
-    def __init__(self, base_graph: ProducerGraph | None, past: Selection, now: Selection) -> None:
-        self._nodes = {node.job_id: node for node in base_graph.nodes} if base_graph else {}
-        self._past = past
-        self._now = now
-
-    def of(self, node: GraphNode, *, sure: bool) -> list[Reason]:
-        """The reasons why this job's signature is not the base's; with `sure` at least one is given."""
-        base = self._nodes.get(node.job_id)
-        if base is None:
-            return [Reason(kind="input changed", subject=node.job_id, detail="made from other inputs")] if sure else []
-        reasons = [
-            Reason(kind="producer changed", subject=node.producer, detail=f"its {_words(name)}")
-            for name in _SIGNED_FIELDS
-            if getattr(base, name) != getattr(node, name)
-        ]
-        if _signed_outputs(base) != _signed_outputs(node):
-            reasons.append(Reason(kind="producer changed", subject=node.producer, detail="its outputs"))
-        reasons.extend(self._inputs(base, node))
-        if sure and not reasons:
-            reasons.append(Reason(kind="input changed", subject=node.job_id, detail="made from other inputs"))
-        return reasons
-
-    def _inputs(self, base: GraphNode, node: GraphNode) -> Iterable[Reason]:
-        before = {entry.name: entry for entry in base.inputs}
-        for entry in node.inputs:
-            past = before.pop(entry.name, None)
-            if past is None:
-                yield Reason(kind="input changed", subject=_subject(entry), detail=f"{entry.name} is new")
-            elif self._past.signed(past) != self._now.signed(entry):
-                yield Reason(kind="input changed", subject=self._changed(past, entry), detail=entry.name)
-        for name, entry in before.items():
-            yield Reason(kind="input changed", subject=_subject(entry), detail=f"{name} is read no longer")
-
-    def _changed(self, past: GraphInput, entry: GraphInput) -> str:
-        """What has changed of an input: of a fan-in the places that are new, gone or other than before."""
-        before = {reference.text(): self._past.item(reference) for reference in references(past)}
-        now = {reference.text(): self._now.item(reference) for reference in references(entry)}
-        differing = [text for text in {**now, **before} if before.get(text) != now.get(text)]
-        return _named(differing) if differing else _subject(entry)
+def _refuse_unseen(index: GraphIndex, held: Held, choices: Choices | None) -> None:
+    """Refuse to make anew what nobody would see: what lies under people's versions only."""
+    for name in choices.regen if choices else ():
+        jobs = index.jobs_named(name)
+        if all(held.all_edited(index.node(job)) for job in jobs):
+            raise InvalidValueError(
+                f"{name} cannot be made anew: it would lie under a person's version.",
+                hint=f"Undo that first: renku-store edit '{index.node(jobs[0]).produces[0].id}' --undo",
+            )
 
 
 def _layers(jobs: Mapping[str, PlannedJob]) -> list[list[str]]:
@@ -262,31 +375,3 @@ def _layers(jobs: Mapping[str, PlannedJob]) -> list[list[str]]:
     for key, layer in to_run.items():
         layers[layer].append(key)
     return layers
-
-
-def _named(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _dirty_makers(node: GraphNode, index: GraphIndex, jobs: Mapping[str, PlannedJob]) -> list[str]:
-    """The jobs whose outputs this one reads and that are not clean, each once, in the order of reading."""
-    makers: dict[str, None] = {}
-    for entry in node.inputs:
-        for reference in references(entry):
-            maker = index.maker(reference.id) if reference.kind == "artefact" else None
-            if maker is not None and jobs[maker].state != "clean":
-                makers[maker] = None
-    return list(makers)
-
-
-def _signed_outputs(node: GraphNode) -> dict[str, str]:
-    return {output.name: output.mime_type for output in node.produces}
-
-
-def _subject(entry: GraphInput) -> str:
-    named: Sequence[str] = [reference.text() for reference in references(entry)]
-    return _named(named) if named else entry.name
-
-
-def _words(field: str) -> str:
-    return field.replace("provider_model", "model")

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from renku_store import bounds
 from renku_store.hashing import content_hash
 from renku_store.records.events import ArtefactEvent, Event, InputEvent
+from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArchiveRef, ArtefactValue, Manifest, ManifestArtefact, ManifestInput, Metrics
+from renku_store.versions import after
 
 
 def fold_inputs(base: Mapping[str, ManifestInput], events: Iterable[InputEvent]) -> dict[str, ManifestInput]:
@@ -21,17 +23,17 @@ def fold_inputs(base: Mapping[str, ManifestInput], events: Iterable[InputEvent])
 def fold_artefacts(
     base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent]
 ) -> dict[str, ManifestArtefact]:
-    """The artefacts after some events: the last that gave a value wins; failures and `kept` takes change nothing."""
+    """The artefacts after some events: the last that gave a value wins; failures and `kept` takes change nothing.
+
+    A person's version stands until it is undone: what is made meanwhile is kept under it.
+    """
     artefacts = dict(base)
     for event in events:
-        if event.value is not None and event.status != "kept":
-            artefacts[event.artefact] = ManifestArtefact(
-                **dict(event.value),
-                produced_by=event.producer,
-                job=event.job,
-                signature=event.signature,
-                edited_by=event.edited_by if event.status in {"edited", "chosen"} else None,
-            )
+        present = after(artefacts.get(event.artefact), event)
+        if present is not None:
+            artefacts[event.artefact] = present
+        else:
+            artefacts.pop(event.artefact, None)
     return artefacts
 
 
@@ -72,6 +74,18 @@ def _digest(event: Event) -> str | None:
             return value.hash
         case _:
             return None
+
+
+def stood_for(placeholders: Iterable[GraphNode], base: Mapping[str, ManifestArtefact]) -> list[str]:
+    """The artefacts of a base that are those of jobs which placeholders stand for, sorted."""
+    by_producer: dict[str, list[GraphNode]] = {}
+    for node in placeholders:
+        by_producer.setdefault(node.producer, []).append(node)
+    return sorted(
+        key
+        for key, entry in base.items()
+        if any(node.output_for(key) is not None for node in by_producer.get(entry.produced_by or "", ()))
+    )
 
 
 def differs(

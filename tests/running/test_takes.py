@@ -1,0 +1,309 @@
+"""Takes: every result that was made for an artefact, and choosing one, whatever happens afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from renku_store import (
+    BlobCorruptError,
+    BlobMissingError,
+    Choices,
+    InvalidValueError,
+    Job,
+    JobContext,
+    Movie,
+    NotFoundError,
+    Produced,
+    RetentionPolicy,
+    RunReport,
+    Store,
+    Take,
+    abandon,
+    choose_take,
+    collect,
+    compact,
+    edit_artefact,
+    list_takes,
+    movie_status,
+    open_store,
+    plan_movie,
+    prune,
+    rollback,
+    run_movie,
+    set_inputs,
+)
+from tests.running.conftest import Studio
+
+ART = "draw[1].image"
+
+
+class Painter:
+    """A provider that never paints the same picture twice; every one is longer than what may be inline."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._number = count(1)
+
+    async def __call__(self, job: Job, context: JobContext) -> Produced:
+        produced = await self._studio(job, context)
+        if job.producer != "draw":
+            return produced
+        picture = f"picture {next(self._number)} of {job.job_id} " * 100
+        return Produced(dict.fromkeys(produced.outputs, picture), cost=0.25)
+
+
+@pytest.fixture
+def painter(studio: Studio) -> Painter:
+    return Painter(studio)
+
+
+def run(movie: Movie, painter: Painter, **more: object) -> RunReport:
+    return asyncio.run(run_movie(movie, produce=painter, **more))  # type: ignore[arg-type]
+
+
+def again(movie: Movie, painter: Painter) -> None:
+    run(movie, painter, choices=Choices(regen=["draw[1]"]))
+
+
+def summary(takes: list[Take]) -> list[tuple[int, str | None, bool]]:
+    return [(take.take, take.revision, take.current) for take in takes]
+
+
+@pytest.fixture
+def painted(movie: Movie, painter: Painter, studio: Studio) -> Movie:
+    """A movie in whose three revisions one picture was painted three times."""
+    run(movie, painter)
+    again(movie, painter)
+    again(movie, painter)
+    studio.calls.clear()
+    return movie
+
+
+def test_all_takes_are_listed_newest_first(painted: Movie) -> None:
+    """Each with what it cost, the revision that has it, and whether it stands."""
+    takes = list_takes(painted, ART)
+    assert summary(takes) == [(3, "rev-0003", True), (2, "rev-0002", False), (1, "rev-0001", False)]
+    assert [take.cost for take in takes] == [0.25, 0.25, 0.25]
+    assert len({take.hash for take in takes}) == 3
+    assert all(take.usable for take in takes)
+    assert list_takes(painted, "film.video")[0].cost == 0.01
+
+
+def test_a_chosen_take_stands_without_a_call_for_it(painted: Movie, painter: Painter, studio: Studio) -> None:
+    """What reads it is answered by what was made from it before, and the choice is no longer pending then."""
+    old = painted.manifests.load("rev-0001")
+    choose_take(painted, ART, 1)
+    assert summary(list_takes(painted, ART))[2] == (1, "rev-0001", True)
+    plan = plan_movie(painted)
+    assert plan.dirty == ["film"]
+    assert plan.jobs["film"].reasons[0].subject == ART
+    report = run(painted, painter)
+    assert (report.status, dict(studio.calls), report.reused) == ("published", {}, 1)
+    after = painted.manifests.load("latest")
+    assert after.artefacts == old.artefacts
+    assert movie_status(painted).pending == []
+    assert run(painted, painter).status == "unchanged"
+
+
+def test_choosing_what_stands_changes_nothing(painted: Movie) -> None:
+    """No event is written."""
+    assert choose_take(painted, ART, 3).current
+    assert movie_status(painted).pending == []
+
+
+def test_the_last_choice_counts(painted: Movie, painter: Painter) -> None:
+    """Also where it is the one that stood before."""
+    choose_take(painted, ART, 1)
+    choose_take(painted, ART, 3)
+    assert plan_movie(painted).dirty == []
+    assert run(painted, painter).status == "unchanged"
+    choose_take(painted, ART, 2)
+    run(painted, painter)
+    assert painted.artefact(ART).hash == list_takes(painted, ART)[1].hash
+
+
+def test_a_choice_ends_with_its_inputs_and_comes_back_with_them(
+    painted: Movie, painter: Painter, studio: Studio
+) -> None:
+    """A look-up by signature prefers what was chosen, until another take is made."""
+    chosen = choose_take(painted, ART, 2)
+    run(painted, painter)
+    segments = painted.manifests.load("latest").inputs["segments"].value
+    assert isinstance(segments, list)
+    set_inputs(painted, {"segments": [segments[0], {"text": "two", "title": "Another"}, segments[2]]})
+    run(painted, painter)
+    assert painted.artefact(ART).hash != chosen.hash
+    set_inputs(painted, {"segments": segments})
+    studio.calls.clear()
+    run(painted, painter)
+    assert (painted.artefact(ART).hash, studio.calls["draw[1]"]) == (chosen.hash, 0)
+    again(painted, painter)
+    newest = painted.artefact(ART).hash
+    set_inputs(painted, {"segments": [segments[0], {"text": "two", "title": "Another"}, segments[2]]})
+    run(painted, painter)
+    set_inputs(painted, {"segments": segments})
+    run(painted, painter)
+    assert painted.artefact(ART).hash == newest != chosen.hash
+
+
+def test_a_choice_whose_inputs_change_before_a_run_holds_no_longer(painted: Movie, painter: Painter) -> None:
+    """The plan says so, and makes what the inputs give now."""
+    choose_take(painted, ART, 1)
+    set_inputs(painted, {"segments": [{"text": str(n), "title": f"New {n}"} for n in range(3)]})
+    plan = plan_movie(painted)
+    assert any(ART in warning for warning in plan.warnings)
+    assert ART not in plan.edits
+    run(painted, painter)
+    assert summary(list_takes(painted, ART))[0] == (4, "rev-0004", True)
+
+
+def test_a_take_of_other_inputs_is_adopted_under_todays(painted: Movie, painter: Painter, studio: Studio) -> None:
+    """An older picture may fit the new title better."""
+    first = list_takes(painted, ART)[2]
+    segments = painted.manifests.load("latest").inputs["segments"].value
+    assert isinstance(segments, list)
+    titled = [segments[0], {"text": "two", "title": "Another"}, segments[2]]
+    set_inputs(painted, {"segments": titled})
+    run(painted, painter)
+    choose_take(painted, ART, 1)
+    run(painted, painter)
+    held = painted.artefact(ART)
+    assert (held.hash, held.signature != first.signature) == (first.hash, True)
+    assert plan_movie(painted).dirty == []
+    set_inputs(painted, {"segments": segments})
+    run(painted, painter)
+    set_inputs(painted, {"segments": titled})
+    studio.calls.clear()
+    run(painted, painter)
+    assert (painted.artefact(ART).hash, dict(studio.calls)) == (first.hash, {})
+
+
+def test_a_choice_is_one_for_all_outputs_of_a_job(painted: Movie, painter: Painter) -> None:
+    """So that they belong together."""
+    run(painted, painter, inputs={"voice": "de"})
+    run(painted, painter, choices=Choices(regen=["film"]))
+    takes = list_takes(painted, "film.video")
+    choose_take(painted, "film.video", takes[-1].take)
+    assert {event.artefact for event in painted.events.pending() if event.type == "artefact"} == {
+        "film.video",
+        "film.timeline",
+    }
+
+
+def test_takes_of_runs_that_failed_or_were_given_up_can_be_chosen(
+    movie: Movie, painter: Painter, studio: Studio
+) -> None:
+    """They were paid for."""
+    run(movie, painter)
+    studio.broken = {"film"}
+    assert run(movie, painter, choices=Choices(regen=["draw[1]"])).status == "failed"
+    takes = list_takes(movie, ART)
+    assert summary(takes) == [(2, None, False), (1, "rev-0001", True)]
+
+    abandon(movie, movie_status(movie).runs[0].run)
+    studio.broken = set()
+    choose_take(movie, ART, 2)
+    run(movie, painter)
+    assert movie.artefact(ART).hash == takes[0].hash
+    assert summary(list_takes(movie, ART))[0] == (2, "rev-0002", True)
+
+
+def test_numbers_and_choices_survive_the_database(
+    tmp_path: Path, store: Store, painted: Movie, painter: Painter, studio: Studio
+) -> None:
+    """The archives tell of both."""
+    choose_take(painted, ART, 2)
+    run(painted, painter)
+    before = [take.hash for take in list_takes(painted, ART)]
+    store.close()
+    for path in (tmp_path / "builds" / "small").glob("metadata.db*"):
+        path.unlink()
+    with open_store(tmp_path / "builds") as reopened:
+        movie = reopened.movie("small")
+        takes = list_takes(movie, ART)
+        assert [take.hash for take in takes] == before
+        assert [take.take for take in takes if take.current] == [2]
+        segments = movie.manifests.load("latest").inputs["segments"].value
+        set_inputs(movie, {"segments": [{"text": "x", "title": "y"}]})
+        run(movie, painter)
+        set_inputs(movie, {"segments": segments})
+        run(movie, painter)
+        assert movie.artefact(ART).hash == takes[1].hash
+
+
+def test_numbers_stay_when_rows_leave_and_bytes_are_collected(painted: Movie, painter: Painter) -> None:
+    """What can no longer be chosen is said to be so, in a sentence."""
+    choose_take(painted, ART, 2)
+    run(painted, painter)
+    before = [(take.take, take.hash) for take in list_takes(painted, ART)]
+    compact(painted)
+    assert [(take.take, take.hash) for take in list_takes(painted, ART)] == before
+    prune(painted, RetentionPolicy(keep_last=1))
+    collect(painted, grace_seconds=0, trash_seconds=0, force=True)
+    takes = list_takes(painted, ART)
+    assert [(take.take, take.hash) for take in takes] == before
+    assert [take.usable for take in takes] == [False, True, False]
+    with pytest.raises(BlobMissingError, match="take 1 of"):
+        choose_take(painted, ART, 1)
+
+
+def test_a_chosen_take_is_not_collected(painted: Movie, painter: Painter) -> None:
+    """Neither while the choice is pending nor when no kept revision holds it any more."""
+    chosen = choose_take(painted, ART, 1)
+    prune(painted, RetentionPolicy(keep_last=1))
+    collect(painted, grace_seconds=0, trash_seconds=0, force=True)
+    run(painted, painter)
+    assert painted.artefact(ART).hash == chosen.hash
+    set_inputs(painted, {"segments": [{"text": "x", "title": "y"}]})
+    run(painted, painter)
+    prune(painted, RetentionPolicy(keep_last=1))
+    collect(painted, grace_seconds=0, trash_seconds=0, force=True)
+    assert painted.blobs.has(chosen.hash)
+
+
+def test_a_damaged_take_is_refused(painted: Movie) -> None:
+    """Before anything is written: every byte is read."""
+    take = list_takes(painted, ART)[1]
+    for path in Path(painted.root, painted.id, "blobs").rglob(f"{take.hash}*"):
+        path.chmod(0o644)
+        path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises((BlobCorruptError, BlobMissingError)):
+        choose_take(painted, ART, 2)
+    assert movie_status(painted).pending == []
+
+
+def test_what_could_not_be_seen_is_refused(painted: Movie, painter: Painter) -> None:
+    """Under a person's version, before its inputs are made, or for what is no more."""
+    edit_artefact(painted, ART, b"by hand")
+    with pytest.raises(InvalidValueError, match="stands for"):
+        choose_take(painted, ART, 1)
+    assert not [take for take in list_takes(painted, ART) if take.current]
+    set_inputs(painted, {"voice": "de"})
+    with pytest.raises(InvalidValueError, match="still to make"):
+        choose_take(painted, "film.video", 1)
+    with pytest.raises(NotFoundError, match="no take 9"):
+        choose_take(painted, ART, 9)
+    with pytest.raises(NotFoundError, match="No job makes") as caught:
+        list_takes(painted, "draw[1].imag")
+    assert ART in caught.value.hint
+    set_inputs(painted, {"segments": [{"text": "x", "title": "y"}]})
+    with pytest.raises(InvalidValueError, match="any more"):
+        choose_take(painted, ART, 1)
+
+
+def test_what_was_not_made_yet_has_no_takes(movie: Movie) -> None:
+    """Which is no error."""
+    assert list_takes(movie, ART) == []
+
+
+def test_a_rollback_brings_the_take_of_then(painted: Movie, painter: Painter, studio: Studio) -> None:
+    """And there is nothing to run after it."""
+    choose_take(painted, ART, 1)
+    run(painted, painter)
+    rollback(painted, "rev-0002")
+    assert summary(list_takes(painted, ART))[1] == (2, "rev-0002", True)
+    assert plan_movie(painted).dirty == []
