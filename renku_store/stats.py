@@ -23,8 +23,9 @@ _NOTHING: Final = BlobTotals(0, 0, 0)
 class RevisionGrowth(Record):
     """What one revision added: bytes of blobs that no earlier one names, as they are and on the disk.
 
-    `made` counts producer calls, `reused` jobs that an earlier result answered, `cost` is in US dollars. What only
-    expired revisions named may be gone, and is not counted then.
+    `made` counts producer calls, `reused` jobs that an earlier result answered. `cost` of the calls and `saved`, what
+    the reused results had taken, are in US dollars. What only expired revisions named may be gone, and is not counted
+    then.
     """
 
     revision: str
@@ -34,15 +35,20 @@ class RevisionGrowth(Record):
     made: int
     reused: int
     cost: float
+    saved: float
     expired: bool
 
 
 class SpentCosts(Record):
-    """US dollars: `spent` on all calls that the movie knows of, `published` by runs that published, and the rest."""
+    """US dollars: `spent` on all calls that the movie knows of, `published` by runs that published, and the rest.
+
+    `saved` is what published runs would have spent beyond that, had they not reused earlier results.
+    """
 
     spent: float
     published: float
     unpublished: float
+    saved: float
 
 
 class MovieStats(Record):
@@ -129,6 +135,7 @@ def _row(entry: Manifest | ManifestStub, digest: str) -> RevisionRow:
         made=entry.metrics.made,
         reused=entry.metrics.reused,
         cost=entry.metrics.cost,
+        saved=entry.metrics.saved or 0.0,
         expired=isinstance(entry, ManifestStub),
     )
 
@@ -165,7 +172,10 @@ def _counted(
         database_bytes=movie.metadata.disk_bytes(),
         growth=[_growth(row, growth.get(row.number, Growth(row.number, 0, 0))) for row in rows],
         cost=SpentCosts(
-            spent=round(spent, 6), published=round(published, 6), unpublished=round(max(0.0, spent - published), 6)
+            spent=round(spent, 6),
+            published=round(published, 6),
+            unpublished=round(max(0.0, spent - published), 6),
+            saved=round(sum(row.saved for row in rows), 6),
         ),
     )
 
@@ -179,6 +189,7 @@ def _growth(row: RevisionRow, new: Growth) -> RevisionGrowth:
         made=row.made,
         reused=row.reused,
         cost=row.cost,
+        saved=row.saved,
         expired=row.expired,
     )
 

@@ -1,0 +1,47 @@
+"""What calls cost, for people; and what a person lets a run cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import click
+
+from renku_cli.text import cost, count
+from renku_store import CostRange, PlannedJob
+
+
+class Dollars(click.ParamType[float]):
+    """An amount of US dollars on the command line, with or without the sign."""
+
+    name = "dollars"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The amount; bad use where it is none."""
+        try:
+            amount = float(str(value).strip().removeprefix("$"))
+        except ValueError:
+            amount = math.nan
+        if not math.isfinite(amount) or amount < 0:
+            self.fail(f"{value!r} is not a number of US dollars from 0, such as 2.50.", param, ctx)
+        return amount
+
+
+def job_cost(job: PlannedJob) -> str:
+    """What a job of a plan will cost: `reused`, `$0.0200`, `$0.01 to $0.05`, `unknown`."""
+    if job.reuse:
+        return "reused"
+    if job.cost is None:
+        return "-"
+    return "unknown" if job.cost.unknown else range_text(job.cost)
+
+
+def range_text(asked: CostRange) -> str:
+    """An amount, or two; and how many calls are in neither."""
+    amount = cost(asked.low) if asked.low == asked.high else f"{cost(asked.low)} to {cost(asked.high)}"
+    return f"{amount} and {count(asked.unknown, 'job')} of unknown cost" if asked.unknown else amount
+
+
+def is_priced(jobs: Iterable[PlannedJob]) -> bool:
+    """Whether there is anything to say about what some jobs cost."""
+    return any(job.reuse or (job.cost is not None and job.cost.high > 0) for job in jobs)
