@@ -49,23 +49,28 @@ class AdaptiveLimiter:
         """Those who wait for a slot."""
         return self._slots.waiting
 
+    @property
+    def slots(self) -> ConcurrencyLimiter:
+        """Where the slots are taken: for who waits in a way of their own, and says `begun` then."""
+        return self._slots
+
     @asynccontextmanager
-    async def slot(self, priority: float = 0.0) -> AsyncIterator[AdaptiveCall]:
-        """Hold a slot for the length of a call, which says how it went."""
-        call = await self.begin(priority)
+    async def slot(self, priority: float = 0.0, weight: int = 1) -> AsyncIterator[AdaptiveCall]:
+        """Hold `weight` slots for the length of a call, which says how it went."""
+        call = await self.begin(priority, weight)
         try:
             yield call
         finally:
             call.end()
 
-    async def begin(self, priority: float = 0.0) -> AdaptiveCall:
-        """Wait for a slot; the call that has it must come to its `end`."""
-        await self._slots.acquire(priority)
-        return AdaptiveCall(self, self._decreases)
+    async def begin(self, priority: float = 0.0, weight: int = 1) -> AdaptiveCall:
+        """Wait for slots; the call that has them must come to its `end`."""
+        await self._slots.acquire(priority, weight)
+        return self.begun(weight)
 
-    def release(self) -> None:
-        """Give a slot back."""
-        self._slots.release()
+    def begun(self, weight: int = 1) -> AdaptiveCall:
+        """A call begins that has taken its slots; it must come to its `end`."""
+        return AdaptiveCall(self, self._decreases, weight)
 
     def succeeded(self) -> None:
         """A call ended well: grow, if all slots were in use."""
@@ -87,9 +92,10 @@ class AdaptiveLimiter:
 class AdaptiveCall:
     """One call under an adaptive limit; tell how it went before its slot is given back."""
 
-    def __init__(self, limiter: AdaptiveLimiter, decreases_before: int) -> None:
+    def __init__(self, limiter: AdaptiveLimiter, decreases_before: int, weight: int) -> None:
         self._limiter = limiter
         self._decreases_before = decreases_before
+        self._weight = weight
 
     def succeeded(self) -> None:
         """It ended well."""
@@ -100,5 +106,5 @@ class AdaptiveCall:
         self._limiter.overloaded(self._decreases_before)
 
     def end(self) -> None:
-        """It is over: its slot is another's."""
-        self._limiter.release()
+        """It is over: its slots are another's."""
+        self._limiter.slots.release(self._weight)

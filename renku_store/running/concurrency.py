@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import os
 import re
 from collections.abc import AsyncIterator
@@ -76,14 +77,22 @@ class ConcurrencyLimiter:
         self._limit = _checked(limit)
         self._hand_out()
 
+    def try_acquire(self, weight: int = 1) -> bool:
+        """Take `weight` slots if they are free and nobody waits for any."""
+        if self.waiting or not self._fits(weight):
+            return False
+        self._used += weight
+        return True
+
     async def acquire(self, priority: float = 0.0, weight: int = 1) -> None:
         """Wait for `weight` slots; higher `priority` goes first."""
-        if not self.waiting and self._fits(weight):
-            self._used += weight
+        if self.try_acquire(weight):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._arrivals += 1
         heapq.heappush(self._waiting, (-priority, self._arrivals, weight, future))
+        # Whoever goes before a heavy one that does not fit may fit: there is no release to wait for.
+        self._hand_out()
         try:
             await future
         except asyncio.CancelledError:
@@ -140,10 +149,19 @@ class HeldSlot:
         self._priority = priority
         self._held = False
 
+    @property
+    def priority(self) -> float:
+        """The priority that it was taken with."""
+        return self._priority
+
+    @property
+    def limiter(self) -> ConcurrencyLimiter:
+        """Whose slot it is."""
+        return self._limiter
+
     async def take(self) -> None:
         """Wait for the slot."""
-        await self._limiter.acquire(self._priority)
-        self._held = True
+        await self._take(self._priority)
 
     def give(self) -> None:
         """Give the slot back, if it is held."""
@@ -153,10 +171,17 @@ class HeldSlot:
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[None]:
-        """Let others have the slot for the length of a block, and wait for one again at its end."""
+        """Let others have the slot for the length of a block, and wait for one again at its end.
+
+        Who comes back goes before all who begin: it may hold what others wait for.
+        """
         self.give()
         yield
-        await self.take()
+        await self._take(math.inf)
+
+    async def _take(self, priority: float) -> None:
+        await self._limiter.acquire(priority)
+        self._held = True
 
 
 def _checked(limit: int) -> int:

@@ -21,7 +21,7 @@ from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.pacing import Pacer
 
 Retryable = Callable[[Exception], bool]
-_OUTSIDE = (JobError, ConnectionError, TimeoutError)
+OUTSIDE = (JobError, ConnectionError, TimeoutError)
 """What the outside world does to a call; anything else is a fault of the program and is not tried again."""
 
 
@@ -77,7 +77,7 @@ def with_retry(
         for attempt in count(context.attempt):
             try:
                 return await produce(job, replace(context, attempt=attempt))
-            except _OUTSIDE as error:
+            except OUTSIDE as error:
                 pause = rules.pause(error, attempt, loop.time() - begun, chance())
                 if pause is None:
                     raise
@@ -109,7 +109,7 @@ def with_rate_limit(produce: Produce, pacer: Pacer, *, weight: int = 1) -> Produ
     """Let calls start as the pacer allows; a provider's Retry-After holds back all that share it."""
 
     async def paced(job: Job, context: JobContext) -> Produced:
-        with context.waiting():
+        with context.waiting("rate"):
             await pacer.turn(weight)
         try:
             return await produce(job, context)
@@ -131,7 +131,7 @@ def with_adaptive_concurrency(
             call = await limiter.begin()
         try:
             produced = await produce(job, context)
-        except _OUTSIDE as error:
+        except OUTSIDE as error:
             if isinstance(error, RateLimitedError) or (overloaded is not None and overloaded(error)):
                 call.overloaded()
             raise

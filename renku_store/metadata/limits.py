@@ -1,0 +1,197 @@
+"""What limits that several processes share ask of the metadata store, and who may go on by what its tables say.
+
+Keeps the law of a limit: no more than its slots at once over all holders whose leases are unexpired and whose processes
+are not seen to be gone, and no more starts in any window than its rate. One transaction sees and changes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from renku_store.records.run import Holder, LeaseToken
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a call asks of one key. What is None does not bind; times are in milliseconds.
+
+    `slots` may be held at once, and `starts` may lie in any window of `period_ms`, weights added up.
+    """
+
+    key: str
+    weight: int = 1
+    slots: int | None = None
+    starts: int | None = None
+    period_ms: int = 0
+    spacing_ms: int = 0
+
+    @property
+    def paced(self) -> bool:
+        """Whether its starts are counted."""
+        return self.starts is not None or self.spacing_ms > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A call must wait: for a slot of `key`, or until its rate lets it start, in `seconds` if that is known.
+
+    `ticket` is its place among those who wait.
+    """
+
+    reason: Literal["limit", "rate"]
+    key: str
+    seconds: float | None = None
+    ticket: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Slots and starts that were given to a call, by their numbers; `at` is when, by the clock of this process."""
+
+    demands: Sequence[Demand]
+    slots: Sequence[int]
+    starts: Sequence[int]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPlace:
+    """A slot or a place in the queue: its number or ticket, what it weighs or its priority, and whose it is."""
+
+    number: int
+    size: float
+    holder: Holder
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """What the tables say of a key at one moment; holders and waiters whose leases have ended are not in it.
+
+    `starts` are moment and weight of those of the last window, oldest first.
+    """
+
+    slots: Sequence[HeldPlace]
+    queue: Sequence[HeldPlace]
+    starts: Sequence[tuple[int, int]]
+    paused_until_ms: int
+
+
+def refusal(demand: Demand, found: Occupancy, now_ms: int, *, ticket: int | None, priority: float) -> Refused | None:
+    """Why a call that has this ticket, or none yet, may not go on under a key; None if it may."""
+    wait = found.paused_until_ms - now_ms
+    if wait > 0:
+        return Refused("rate", demand.key, wait / 1000)
+    if any(_before(other, ticket, priority) for other in found.queue):
+        return Refused("limit", demand.key)
+    used = sum(slot.size for slot in found.slots)
+    if demand.slots is not None and used and used + demand.weight > demand.slots:
+        return Refused("limit", demand.key)
+    wait = _next_start(demand, found.starts) - now_ms
+    return Refused("rate", demand.key, wait / 1000) if wait > 0 else None
+
+
+def _before(other: HeldPlace, ticket: int | None, priority: float) -> bool:
+    if ticket is None:
+        return other.size >= priority
+    return (-other.size, other.number) < (-priority, ticket)
+
+
+def _next_start(demand: Demand, starts: Sequence[tuple[int, int]]) -> int:
+    """The first moment at which the window, and the spacing, let a call of this weight start."""
+    ready = starts[-1][0] + demand.spacing_ms if starts and demand.spacing_ms else 0
+    if demand.starts is not None:
+        excess = sum(weight for _, weight in starts) + demand.weight - demand.starts
+        for at, weight in starts:
+            if excess <= 0:
+                break
+            excess -= weight
+            ready = max(ready, at + demand.period_ms)
+    return ready
+
+
+class LimitReads(Protocol):
+    """Looking."""
+
+    def occupancy(self, key: str, window_ms: int) -> Occupancy:
+        """What holds a key up now; starts of the last `window_ms`."""
+        ...
+
+
+class LimitWrites(LimitReads, Protocol):
+    """Slots, starts, pauses and the queue. Times are the database's clock."""
+
+    def take(self, key: str, weight: int, token: LeaseToken, holder: Holder) -> int:
+        """Take a slot; gives its number, which nobody has again."""
+        ...
+
+    def give(self, slots: Iterable[int]) -> None:
+        """Give slots back; no error for what is gone."""
+        ...
+
+    def start(self, key: str, weight: int) -> int:
+        """Note that a call starts now; gives its number. What no window can hold any more leaves."""
+        ...
+
+    def unstart(self, starts: Iterable[int]) -> None:
+        """Take back what was noted: the call has not started."""
+        ...
+
+    def pause(self, key: str, milliseconds: int) -> None:
+        """Let nobody start under a key for so long from now; a longer pause stays."""
+        ...
+
+    def enqueue(self, keys: Sequence[str], priority: float, token: LeaseToken, holder: Holder) -> int:
+        """Wait for keys; gives the ticket, which is higher than any before."""
+        ...
+
+    def leave(self, tickets: Iterable[int]) -> None:
+        """Wait no longer; no error for what is gone."""
+        ...
+
+    def tidy(self) -> None:
+        """Drop slots and tickets whose leases have ended."""
+        ...
+
+
+class LimitReading(Protocol):
+    """A moment of the store that can be asked so."""
+
+    @property
+    def limits(self) -> LimitReads:
+        """Limits that processes share."""
+        ...
+
+
+class LimitWriting(Protocol):
+    """A writer that can give and take slots."""
+
+    @property
+    def limits(self) -> LimitWrites:
+        """Limits that processes share."""
+        ...
+
+
+class SharedLimits(Protocol):
+    """The limits of a movie as one run's calls take part in them; each method touches the disk and may wait for it."""
+
+    def now(self) -> float:
+        """The clock of `Grant.at`, in seconds."""
+        ...
+
+    def take(self, demands: Sequence[Demand], priority: float, ticket: int | None, *, queue: bool) -> Grant | Refused:
+        """Take slots and starts of all keys or, if that cannot be now, of none: with `queue`, wait with a ticket."""
+        ...
+
+    def restart(self, grant: Grant, priority: float) -> Grant | Refused:
+        """Count the starts of a grant anew, now, if the rates let it; its slots stay either way."""
+        ...
+
+    def pause(self, key: str, seconds: float) -> None:
+        """Let nobody start under a key for so many seconds, as a provider asks."""
+        ...
+
+    def give(self, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
+        """Give slots and a ticket back; the starts, too, of a call that has not `started`. Never fails."""
+        ...

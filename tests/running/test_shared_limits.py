@@ -1,0 +1,339 @@
+"""Limits that several processes share through the metadata store of a movie: real processes, killed and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from renku_store import Limits, Movie, StoreUnavailableError, run_movie, with_limits
+from renku_store.leases import RunLeases
+from renku_store.metadata.limits import Demand, Grant, HeldPlace, Occupancy, Refused, refusal
+from renku_store.records.run import Holder, LeaseToken
+from renku_store.running.shared_limits import RunLimits
+from tests import children
+from tests.running.conftest import Studio
+
+_CHILD = """
+    import asyncio, json, logging, sys, time
+    from pathlib import Path
+    from renku_store import Job, JobContext, Limits, OutputSpec, Produced, RateLimitedError, open_store, with_limits
+    from renku_store.leases import RunLeases
+    from renku_store.running.shared_limits import RunLimits
+
+    root, run, log, calls, seconds, lease, rule, mode = sys.argv[1:]
+    job = Job("j", "p", "1", "openai", "m", {}, {}, {}, {"out": OutputSpec("text/plain")}, "0" * 64)
+
+    def say(*what):
+        with open(log, "a") as file:
+            file.write(json.dumps([*what]) + "\\n")
+
+    async def produce(job, context):
+        begun = time.time()
+        say("begun", run, begun, begun)
+        if mode == "refused" and context.priority == 0:
+            raise RateLimitedError("too much", retry_after=1.0)
+        await asyncio.sleep(float(seconds))
+        say("call", run, begun, time.time())
+        return Produced({"out": "x"})
+
+    async def main(shared):
+        limited = with_limits(produce, Limits({"openai": json.loads(rule)}))
+        contexts = [
+            JobContext("j", run, 1, Path("/"), logging.getLogger("x"), priority=float(-n), shared=shared)
+            for n in range(int(calls))
+        ]
+        return await asyncio.gather(*(limited(job, context) for context in contexts), return_exceptions=True)
+
+    with open_store(root) as store, store.movie("small") as movie:
+        leases = RunLeases(movie.metadata, movie.clock, lease_seconds=float(lease), heartbeat_seconds=float(lease))
+        token = leases.start(run, base_revision=None, edits_through=0)
+        with leases.held(token):
+            ended = asyncio.run(main(RunLimits(movie.metadata, token, movie.clock)))
+    bad = [end for end in ended if isinstance(end, Exception) and not isinstance(end, RateLimitedError)]
+    print(len(ended), bad)
+"""
+
+
+class Crowd:
+    """Processes that make calls under one rule, and what their log says."""
+
+    def __init__(self, movie: Movie, folder: Path, rule: dict[str, object]) -> None:
+        self._root = movie.root
+        self._rule = json.dumps({"scope": "machine", **rule})
+        self.log = folder / "log"
+        self.log.touch()
+
+    def start(
+        self, run: str, calls: int, seconds: float, *, lease: float = 1_000.0, mode: str = ""
+    ) -> subprocess.Popen[str]:
+        return children.start(_CHILD, self._root, run, self.log, calls, seconds, lease, self._rule, mode)
+
+    def said(self, what: str) -> list[tuple[str, float, float]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return sorted(((run, begun, ended) for kind, run, begun, ended in lines if kind == what), key=lambda c: c[1])
+
+
+def until(what: Callable[[], bool]) -> None:
+    """Wait for something that happens soon; a minute is for a machine that has much to do."""
+    tick = threading.Event()
+    for _ in range(6_000):
+        if what():
+            return
+        tick.wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+def peak(calls: list[tuple[str, float, float]]) -> int:
+    """The most calls at once."""
+    changes = sorted([(begun, 1) for _, begun, _ in calls] + [(ended, -1) for _, _, ended in calls])
+    busy = most = 0
+    for _, change in changes:
+        busy += change
+        most = max(most, busy)
+    return most
+
+
+def finished(child: subprocess.Popen[str], calls: int) -> None:
+    ended = children.finish(child)
+    assert (ended.code, ended.out) == (0, f"{calls} []\n"), ended.err
+
+
+def test_never_more_calls_at_once_than_the_limit_over_all_processes(movie: Movie, tmp_path: Path) -> None:
+    """Four processes, each of which alone would reach the limit; all calls are made, and the limit is used."""
+    crowd = Crowd(movie, tmp_path, {"concurrency": 2})
+    crew = [crowd.start(f"run-{n}", 5, 0.05) for n in range(4)]
+    for child in crew:
+        finished(child, 5)
+    calls = crowd.said("call")
+    assert len(calls) == 20
+    assert peak(calls) == 2
+    with movie.metadata.read() as reader:
+        found = reader.limits.occupancy("openai", 1_000)
+    assert (found.slots, found.queue) == ([], [])
+
+
+def test_a_rate_holds_over_all_processes_in_any_window(movie: Movie, tmp_path: Path) -> None:
+    """As the provider sees the calls come: no window of the period has more of them than the rate allows."""
+    crowd = Crowd(movie, tmp_path, {"rate": "4/700ms", "spacing": "20ms"})
+    crew = [crowd.start(f"run-{n}", 5, 0.0) for n in range(3)]
+    for child in crew:
+        finished(child, 5)
+    starts = [begun for _, begun, _ in crowd.said("call")]
+    assert len(starts) == 15
+    assert all(fifth - first >= 0.7 for first, fifth in zip(starts, starts[4:], strict=False))
+    assert all(second - first >= 0.02 for first, second in pairwise(starts))
+
+
+def test_a_killed_holder_frees_its_slot_at_once(movie: Movie, tmp_path: Path) -> None:
+    """However long its lease: whoever waits sees that the process is gone. Its place in the queue is free, too."""
+    crowd = Crowd(movie, tmp_path, {"concurrency": 1})
+    holder = crowd.start("holder", 2, 600.0)
+    until(lambda: len(crowd.said("begun")) == 1)
+    waiter = crowd.start("waiter", 2, 0.0)
+    until(lambda: len(_queue(movie)) == 1)
+    holder.kill()
+    holder.communicate()
+    finished(waiter, 2)
+    assert [run for run, _, _ in crowd.said("call")] == ["waiter", "waiter"]
+
+
+def test_the_slot_of_a_stopped_process_ends_with_its_lease(movie: Movie, tmp_path: Path) -> None:
+    """A process that hangs is not gone, and holds the others up no longer than its lease.
+
+    It never renews that: one that is stopped in the middle of a write would hold everybody up by the lock.
+    """
+    crowd = Crowd(movie, tmp_path, {"concurrency": 1})
+    holder = crowd.start("holder", 1, 0.3, lease=2.0)
+    until(lambda: len(crowd.said("begun")) == 1)
+    holder.send_signal(signal.SIGSTOP)
+    finished(crowd.start("waiter", 1, 0.0), 1)
+    holder.send_signal(signal.SIGCONT)
+    finished(holder, 1)
+    assert sorted(run for run, _, _ in crowd.said("call")) == ["holder", "waiter"]
+
+
+def test_a_pause_that_a_provider_asks_one_process_for_holds_back_the_others(movie: Movie, tmp_path: Path) -> None:
+    """Retry-After counts for the key, whoever was told."""
+    crowd = Crowd(movie, tmp_path, {"concurrency": 1})
+    refused = crowd.start("refused", 1, 0.0, mode="refused")
+    until(lambda: len(crowd.said("begun")) == 1)
+    finished(refused, 1)
+    finished(crowd.start("other", 1, 0.0), 1)
+    (_, told, _), (_, after, _) = crowd.said("begun")
+    assert after - told >= 1.0
+
+
+def test_in_runs_the_limit_is_that_of_the_movie(movie: Movie, studio: Studio) -> None:
+    """Through the runner: two `Limits` objects, as two processes have, share the slot of one key."""
+    studio.pause_seconds = 0.01
+    rules = {"test": {"concurrency": 1, "scope": "machine"}}
+    report = asyncio.run(run_movie(movie, produce=with_limits(studio, Limits(rules)), concurrency=8))
+    assert report.status == "published"
+    assert studio.peak == 1
+    with movie.metadata.read() as reader:
+        assert reader.limits.occupancy("test", 1_000) == Occupancy([], [], [], 0)
+
+
+# One process: what the store is asked
+
+LONG = Demand("k", 1, slots=1)
+
+
+@contextmanager
+def lease(movie: Movie, run: str = "r") -> Iterator[tuple[RunLimits, LeaseToken]]:
+    leases = RunLeases(movie.metadata, movie.clock, lease_seconds=1_000)
+    token = leases.start(run, base_revision=None, edits_through=0)
+    yield RunLimits(movie.metadata, token, movie.clock), token
+    leases.release(token)
+
+
+def _queue(movie: Movie, key: str = "openai") -> list[float]:
+    with movie.metadata.read() as reader:
+        return [waiter.size for waiter in reader.limits.occupancy(key, 0).queue]
+
+
+def taken(limits: RunLimits, demand: Demand = LONG, priority: float = 0.0, ticket: int | None = None) -> Grant | int:
+    """The grant, or else the ticket."""
+    answer = limits.take([demand], priority, ticket, queue=True)
+    if isinstance(answer, Grant):
+        return answer
+    assert answer.ticket is not None
+    return answer.ticket
+
+
+def test_the_first_of_the_best_priority_goes_next(movie: Movie) -> None:
+    """Who comes when a slot is free does not go before those that wait, and who leaves holds nobody up."""
+    with lease(movie) as (limits, _):
+        held = taken(limits)
+        assert isinstance(held, Grant)
+        first, second, better = taken(limits), taken(limits), taken(limits, priority=5.0)
+        assert isinstance(first, int)
+        assert isinstance(second, int)
+        assert isinstance(better, int)
+        limits.give(held, None, started=True)
+        assert isinstance(limits.take([LONG], 0.0, None, queue=False), Refused)
+        assert taken(limits, ticket=second) == second
+        assert taken(limits, ticket=first) == first
+        grant = taken(limits, priority=5.0, ticket=better)
+        assert isinstance(grant, Grant)
+        limits.give(grant, first, started=True)
+        assert isinstance(taken(limits, ticket=second), Grant)
+
+
+def test_all_keys_or_none(movie: Movie) -> None:
+    """A call that must wait for one key holds no slot of another."""
+    other = Demand("other", 1, slots=1)
+    with lease(movie) as (limits, _):
+        assert isinstance(taken(limits), Grant)
+        assert isinstance(limits.take([LONG, other], 0.0, None, queue=False), Refused)
+        assert isinstance(taken(limits, other), Grant)
+
+
+def test_what_cannot_be_given_back_is_given_with_the_next_word(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is busy for a while costs no result, and keeps no slot."""
+    with lease(movie) as (limits, _):
+        held = taken(limits)
+        assert isinstance(held, Grant)
+
+        def busy() -> object:
+            raise StoreUnavailableError("busy", reason="busy")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(movie.metadata), "write", lambda self: busy())
+            limits.give(held, None, started=True)
+        assert isinstance(taken(limits), Grant)
+
+
+def test_who_comes_back_late_ends_nothing_of_anothers(movie: Movie) -> None:
+    """A slot and a place in the queue that are long gone are given back in vain."""
+    with lease(movie) as (limits, _), lease(movie, "other") as (other, _):
+        first = taken(limits)
+        assert isinstance(first, Grant)
+        waits = taken(limits)
+        assert isinstance(waits, int)
+        limits.give(first, waits, started=False)
+        assert isinstance(taken(other), Grant)
+        assert isinstance(taken(other), int)
+        limits.give(first, waits, started=False)
+        with movie.metadata.read() as reader:
+            found = reader.limits.occupancy("k", 0)
+        assert (len(found.slots), len(found.queue)) == (1, 1)
+
+
+def test_a_start_that_came_too_late_is_counted_anew(movie: Movie) -> None:
+    """Or the call has to wait again, and counts for nobody meanwhile."""
+    demand = Demand("k", 1, slots=2, starts=1, period_ms=60_000)
+    with lease(movie) as (limits, _):
+        grant = taken(limits, demand)
+        assert isinstance(grant, Grant)
+        anew = limits.restart(grant, 0.0)
+        assert isinstance(anew, Grant)
+        assert anew.slots == grant.slots
+        assert anew.starts != grant.starts
+        assert isinstance(taken(limits, demand), int)
+        limits.pause("k", 30.0)
+        late = limits.restart(anew, 0.0)
+        assert isinstance(late, Refused)
+        assert 0 < (late.seconds or 0) <= 30.0
+        with movie.metadata.read() as reader:
+            assert reader.limits.occupancy("k", 60_000).starts == []
+
+
+def test_a_run_that_is_anothers_takes_nothing(movie: Movie) -> None:
+    """Its lease is lost: so are its slots."""
+    with lease(movie) as (limits, token):
+        assert isinstance(taken(limits), Grant)
+        with movie.metadata.write() as writer:
+            writer.runs.acquire(token.run, Holder("far", 1, "", "x"), 1_000, steal=True)
+            assert writer.limits.occupancy("k", 0).slots == []
+        with pytest.raises(Exception, match="taken over"):
+            taken(limits)
+
+
+WEIGHTS = st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 3)), max_size=12)
+
+
+@settings(max_examples=500)
+@given(starts=WEIGHTS, weight=st.integers(1, 3), limit=st.integers(3, 6), spacing=st.sampled_from([0, 300]))
+def test_the_next_start_is_the_first_that_the_window_allows(
+    starts: list[tuple[int, int]], weight: int, limit: int, spacing: int
+) -> None:
+    """At that moment it fits, and a millisecond before it does not."""
+    period, now = 2_000, 5_000
+    demand = Demand("k", weight, starts=limit, period_ms=period, spacing_ms=spacing)
+    recent = sorted((at, size) for at, size in starts if at > now - period)
+    found = Occupancy([], [], recent, 0)
+    answer = refusal(demand, found, now, ticket=None, priority=0.0)
+
+    def fits(moment: int) -> bool:
+        inside = sum(size for at, size in recent if at > moment - period)
+        return inside + weight <= limit and (not recent or moment >= recent[-1][0] + spacing)
+
+    if answer is None:
+        assert fits(now)
+    else:
+        moment = now + round((answer.seconds or 0) * 1000)
+        assert fits(moment)
+        assert not fits(moment - 1)
+
+
+def test_weights_of_all_holders_count() -> None:
+    """A heavy call waits for as many slots as it takes, and goes alone where there are never so many."""
+    holder = Holder("h", 1, "", "")
+    found = Occupancy([HeldPlace(1, 2, holder)], [], [], 0)
+    demand = Demand("k", 2, slots=3)
+    assert refusal(demand, found, 0, ticket=None, priority=0.0) is not None
+    assert refusal(replace(demand, weight=1), found, 0, ticket=None, priority=0.0) is None
+    assert refusal(replace(demand, weight=9), replace(found, slots=[]), 0, ticket=None, priority=0.0) is None
