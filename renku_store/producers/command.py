@@ -6,8 +6,8 @@ output and may write `outputs.json`:
 
     {"cost": 0.02, "requestId": "req-1", "outputs": {"audio": {"mimeType": "audio/flac"}}}
 
-Exit code 0 is success, 75 asks to be tried again later, any other has failed. Of what it prints, the end is kept as
-diagnostics.
+Exit code 0 is success, 75 asks to be tried again later, any other has failed; a `cost` that it has written counts all
+the same. Of what it prints, the end is kept as diagnostics.
 
 `argv[0]` is looked up in PATH, or, where it has a slash, from the caller's working directory. The other arguments are
 passed as they are: a relative path among them means the job's directory, so a script is best made executable and named
@@ -30,7 +30,7 @@ from renku_store.calls import Job, JobContext, Produced
 from renku_store.errors import ProducerError
 from renku_store.hashing import canonical_json
 from renku_store.producers.process import Ended, run_program
-from renku_store.producers.reply import read_reply
+from renku_store.producers.reply import paid_anyway, read_reply
 
 TRY_AGAIN_LATER_CODE: Final = 75
 """EX_TEMPFAIL of sysexits.h."""
@@ -60,7 +60,7 @@ async def call_program(
         timeout_seconds=bounds.JOB_TIMEOUT_SECONDS if job.timeout_seconds is None else job.timeout_seconds,
         objection=_size_objection(folder / "outputs", job.max_output_bytes),
     )
-    _check_end(argv[0], ended)
+    _check_end(argv[0], ended, folder)
     return _answer(job, folder, ended.printed or None)
 
 
@@ -99,15 +99,18 @@ def _size_objection(outputs: Path, max_bytes: int) -> Callable[[], str | None]:
     return objection
 
 
-def _check_end(program: str, ended: Ended) -> None:
+def _check_end(program: str, ended: Ended, folder: Path) -> None:
     if ended.code == 0:
         return
+    paid = paid_anyway(folder / "outputs.json")
     last = next((line.strip() for line in reversed(ended.printed.splitlines()) if line.strip()), "")
     hint = f"It said last: {last[:300]}" if last else "It printed nothing."
     if ended.code == TRY_AGAIN_LATER_CODE:
-        raise ProducerError(f"{program} asks to try again later.", hint=hint, retryable=True, diagnostics=ended.printed)
+        raise ProducerError(
+            f"{program} asks to try again later.", hint=hint, retryable=True, diagnostics=ended.printed, cost=paid
+        )
     how = f"was killed by {_signal_name(-ended.code)}" if ended.code < 0 else f"ended with exit code {ended.code}"
-    raise ProducerError(f"{program} {how}.", hint=hint, diagnostics=ended.printed)
+    raise ProducerError(f"{program} {how}.", hint=hint, diagnostics=ended.printed, cost=paid)
 
 
 def _signal_name(number: int) -> str:

@@ -28,6 +28,16 @@ _DEATH_LOOKS_MAX: Final = 50
 containers), dead members stay in the group for ever."""
 
 
+_leaders: Final[set[int]] = set()
+"""Of the groups that this process has begun and not ended yet."""
+
+
+def kill_programs() -> None:
+    """End every program that a job of this process has begun, at once and for good; for a process that is to exit."""
+    for leader in tuple(_leaders):
+        _signal_group(leader, signal.SIGKILL)
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a program ended: its exit code, or minus the signal that killed it, and the end of what it printed."""
@@ -87,7 +97,7 @@ async def _start(
     argv: Sequence[str], directory: Path, environment: Mapping[str, str], listener: _Listener
 ) -> asyncio.subprocess.Process:
     try:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *argv,
             cwd=directory,
             env=dict(environment),
@@ -101,6 +111,9 @@ async def _start(
             f"{argv[0]} cannot be started: {error.strerror}.",
             hint="Is it executable, and does a script begin with #! and its interpreter?",
         ) from error
+    else:
+        _leaders.add(process.pid)
+        return process
     finally:
         listener.close_write_end()
 
@@ -128,6 +141,7 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
     finally:
         _signal_group(process.pid, signal.SIGKILL)
         await _uninterrupted(_death(process))
+        _leaders.discard(process.pid)
 
 
 async def _death(process: asyncio.subprocess.Process) -> None:

@@ -26,6 +26,18 @@ class Reply:
     mime_types: dict[str, str] = field(default_factory=dict)
 
 
+def paid_anyway(path: Path) -> float:
+    """The cost that a program which failed has left in the file, in US dollars; 0 where there is none that can be."""
+    if wrong_file(path, "outputs.json", bounds.REPLY_MAX_BYTES):
+        return 0.0
+    try:
+        document = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError:
+        return 0.0
+    cost = document.get("cost") if isinstance(document, dict) else None
+    return 0.0 if cost is None or wrong_cost(cost) else float(cost)
+
+
 class _Wrong(Exception):  # noqa: N818 (never leaves this module)
     """A sentence on what is wrong with the file."""
 

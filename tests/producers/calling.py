@@ -36,7 +36,7 @@ class Desk:
         config: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
-        outputs: Sequence[str] = ("out",),
+        outputs: Sequence[str] | Mapping[str, str] = ("out",),
         timeout_seconds: float | None = 60.0,
         max_output_bytes: int = 10_000_000,
     ) -> tuple[Job, JobContext]:
@@ -44,6 +44,7 @@ class Desk:
         self._calls += 1
         folder = self.place / f"call-{self._calls}"
         (folder / "inputs").mkdir(parents=True)
+        types = outputs if isinstance(outputs, Mapping) else dict.fromkeys(outputs, "application/octet-stream")
         provider, _, rest = run.partition("/")
         model, _, version = rest.partition("@")
         job = Job(
@@ -55,7 +56,7 @@ class Desk:
             config=config or {},
             context=context or {},
             inputs={name: _item(folder, name, value) for name, value in (inputs or {}).items()},
-            outputs={name: OutputSpec("application/octet-stream") for name in outputs},
+            outputs={name: OutputSpec(mime_type) for name, mime_type in types.items()},
             signature="0" * 64,
             timeout_seconds=timeout_seconds,
             max_output_bytes=max_output_bytes,
@@ -67,7 +68,8 @@ class Desk:
         job, context = self.prepare(run, **about)
 
         async def main() -> Produced:
-            return await (registry or default_registry())(job, context)
+            async with registry or default_registry() as opened:
+                return await opened(job, context)
 
         return asyncio.run(main())
 

@@ -331,3 +331,22 @@ def test_a_relative_program_is_the_callers(desk: Desk, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert data_of(desk.call("command/argv", config={"argv": ["./make"]})) == b"made"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calls", "make"]
+
+
+@pytest.mark.parametrize(
+    ("left", "cost"),
+    [
+        ('{"cost": 0.25}', 0.25),
+        ('{"cost": -1}', 0.0),
+        ('{"cost": "much"}', 0.0),
+        ("[1]", 0.0),
+        ("not JSON", 0.0),
+        ('{"cost": NaN}', 0.0),
+        ("", 0.0),
+    ],
+)
+@pytest.mark.parametrize("code", [1, 75])
+def test_a_program_that_fails_can_say_what_was_paid_all_the_same(desk: Desk, left: str, cost: float, code: int) -> None:
+    """In the file in which it would have said so; what is wrong there is no other failure."""
+    error = failure(desk, f"open('outputs.json', 'w').write({left!r}); raise SystemExit({code})")
+    assert (error.cost, error.retryable) == (cost, code == 75)

@@ -1,0 +1,130 @@
+"""Warm starts: what a provider needs before its first call, once for each handler, while other work goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from renku_store.calls import Produce
+from renku_store.errors import ProducerError, StoreError
+from renku_store.records.graph import GraphNode
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """What a handler is told: the nodes that it is to make, as far as they are known, where secrets come from, a log.
+
+    Nothing of it may decide about a result.
+    """
+
+    nodes: Sequence[GraphNode]
+    secret: Callable[[str], str]
+    logger: logging.Logger
+
+
+class Warmable(Protocol):
+    """A handler, or the object whose method it is, that wants to prepare itself. `close`, if it has one, is the end."""
+
+    async def warm_start(self, warm: WarmStart) -> None:
+        """Load, connect, look up: what all calls share. An error is the failure of each job of this handler."""
+        ...
+
+
+class Warming:
+    """The warm starts of one registry. `clean` makes an error fit to be told."""
+
+    def __init__(
+        self, secret: Callable[[str], str], logger: logging.Logger, clean: Callable[[Exception], Exception]
+    ) -> None:
+        self._secret = secret
+        self._logger = logger
+        self._clean = clean
+        self._started: dict[int, tuple[object, asyncio.Task[None]]] = {}
+        self._used: dict[int, object] = {}
+
+    def begin_all(self, wanted: Iterable[tuple[Produce, Sequence[GraphNode]]]) -> None:
+        """Begin the warm start of each handler, which is told of all nodes that it, or another method of it, makes."""
+        groups: dict[int, tuple[Produce, list[GraphNode]]] = {}
+        for handler, nodes in wanted:
+            groups.setdefault(id(_subject(handler)), (handler, []))[1].extend(nodes)
+        for handler, nodes in groups.values():
+            self.begin(handler, nodes)
+
+    def begin(self, handler: Produce, nodes: Sequence[GraphNode] = ()) -> asyncio.Task[None] | None:
+        """Begin the warm start of a handler, unless it was begun; None for one that has none. Needs an event loop."""
+        subject = _subject(handler)
+        self._used[id(subject)] = subject
+        warm_start = getattr(subject, "warm_start", None)
+        if warm_start is None:
+            return None
+        loop = asyncio.get_running_loop()
+        _, task = self._started.get(id(subject), (None, None))
+        if task is None or task.get_loop() is not loop or _may_try_again(task):
+            warm = WarmStart(tuple(nodes), self._secret, self._logger)
+            task = loop.create_task(self._run(cast("Warmable", subject), warm))
+            task.add_done_callback(_look)
+            self._started[id(subject)] = subject, task
+        return task
+
+    async def ready(self, handler: Produce) -> None:
+        """Wait until a handler is warm; raises what its warm start has raised."""
+        task = self.begin(handler)
+        if task is None:
+            return
+        await asyncio.wait([task])
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            raise ProducerError("The warm start was given up.", retryable=True)
+        if isinstance(error, ProducerError):
+            # Each job has an error of its own: what wrappers note in one is not the others'.
+            raise ProducerError(
+                error.message, hint=error.hint, retryable=error.retryable, diagnostics=error.diagnostics
+            ) from None
+        if error is not None:
+            raise error
+
+    async def close(self) -> None:
+        """Give up warm starts that go on, and close every handler that was used and can be closed; again is no harm."""
+        started, used = [task for _, task in self._started.values()], list(self._used.values())
+        self._started.clear()
+        self._used.clear()
+        for task in started:
+            task.cancel()
+        await asyncio.gather(*started, return_exceptions=True)
+        closing = [close() for subject in used if (close := getattr(subject, "close", None)) is not None]
+        ended = await asyncio.gather(*closing, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                self._logger.warning("A handler could not be closed: %s", self._clean(error))
+
+    async def _run(self, subject: Warmable, warm: WarmStart) -> None:
+        try:
+            await subject.warm_start(warm)
+        except Exception as error:  # noqa: BLE001 (the code of a handler: a failure of its jobs)
+            cleaned = self._clean(error)
+            if isinstance(cleaned, StoreError):
+                raise cleaned from None
+            raise ProducerError(
+                f"The warm start failed: {type(cleaned).__name__}: {cleaned}",
+                retryable=isinstance(cleaned, ConnectionError | TimeoutError),
+            ) from None
+
+
+def _subject(handler: Produce) -> object:
+    """The object that is warmed: the handler, or, of a bound method, its object."""
+    return handler if hasattr(handler, "warm_start") else getattr(handler, "__self__", handler)
+
+
+def _may_try_again(task: asyncio.Task[None]) -> bool:
+    if not task.done():
+        return False
+    return task.cancelled() or bool(getattr(task.exception(), "retryable", False))
+
+
+def _look(task: asyncio.Task[None]) -> None:
+    """Look at how a task ended, so that asyncio does not complain where no job asks."""
+    if not task.cancelled():
+        task.exception()

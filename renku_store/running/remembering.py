@@ -1,0 +1,111 @@
+"""Calls in flight, noted before their results are waited for: after a crash the paid call is adopted, not repeated.
+
+Keeps its part of invariant 10: only who holds the claim of a signature notes its call, so nobody else's is replaced. A
+holder that has lost its claim goes on with its call, whose result is kept as a take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from renku_store import bounds
+from renku_store.calls import CallMemory, RememberedCall
+from renku_store.errors import InvalidValueError, JobError, ProducerError, StoreUnavailableError
+from renku_store.hashing import canonical_json
+from renku_store.metadata.base import MetadataStore, Reader, Writer
+from renku_store.records._base import Json
+from renku_store.records.run import LeaseToken
+from renku_store.running.finishing import to_the_end
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a call is made for: a signature, claimed for a job of the run that `token` holds."""
+
+    signature: str
+    job: str
+    token: LeaseToken
+
+
+class DurableMemory(CallMemory):
+    """The call in flight of one job, in the metadata store; `tell` hears of every one that is noted.
+
+    To be made under the claim, in a thread: it looks for the call that the last holder has begun. A `forced` job makes
+    a new one, unless its own run has begun it.
+    """
+
+    def __init__(self, metadata: MetadataStore, errand: Errand, tell: Callable[[str], None], *, forced: bool) -> None:
+        with metadata.read() as reader:
+            call = reader.calls.get(errand.signature)
+        if call is None or (forced and call.run != errand.token.run):
+            super().__init__()
+        else:
+            super().__init__(RememberedCall(call.request_id, call.data))
+        self._metadata = metadata
+        self._errand = errand
+        self._tell = tell
+
+    async def remember(self, request_id: str, data: Json = None) -> None:
+        """Note the call in flight, durable on return; one whose claim is lost is nobody's to adopt."""
+        _check(request_id, data)
+        errand = self._errand
+
+        def note(writer: Writer) -> None:
+            writer.calls.note(errand.signature, request_id, data, errand.token, errand.job)
+
+        self.consulted, self.call = True, RememberedCall(request_id, data)
+        await self._write(note)
+        self._tell(request_id)
+
+    async def forget(self) -> None:
+        """Let there be no call in flight, durable on return."""
+        self.call = None
+        await self._write(lambda writer: writer.calls.forget(self._errand.signature, self._errand.token))
+
+    async def _write(self, change: Callable[[Writer], object]) -> None:
+        """What was paid for is noted even by one who is cancelled meanwhile, and waits for a busy store."""
+        _, cancelled = await to_the_end(asyncio.to_thread(partial(self._patiently, change)))
+        if cancelled:
+            raise asyncio.CancelledError
+
+    def _patiently(self, change: Callable[[Writer], object]) -> None:
+        until = time.monotonic() + bounds.RESULT_BUSY_MAX_SECONDS
+        while True:
+            try:
+                with self._metadata.write() as writer:
+                    change(writer)
+            except StoreUnavailableError as error:
+                if error.reason == "other" or time.monotonic() >= until:
+                    raise
+            else:
+                return
+            time.sleep(bounds.RESULT_PAUSE_SECONDS)
+
+
+def call_over(error: Exception, memory: CallMemory, *, expired: bool) -> str | None:
+    """The remembered call that a failure has ended: the handler says so by an error that is not retryable.
+
+    A call that took too long here, or whose handler failed before it came to it, may still be fetched.
+    """
+    final = isinstance(error, JobError) and not getattr(error, "retryable", False)
+    return memory.call.request_id if memory.call and memory.consulted and final and not expired else None
+
+
+def paid_before(reader: Reader, signature: str, request_id: str | None) -> bool:
+    """Whether a result of the same remembered call is there already, of a holder that had lost its claim."""
+    return request_id is not None and any(trace.request_id == request_id for trace in reader.events.traces(signature))
+
+
+def _check(request_id: str, data: Json) -> None:
+    if not isinstance(request_id, str) or not 0 < len(request_id) <= bounds.ID_MAX_BYTES:
+        raise ProducerError(f"A remembered call needs a text of 1 to {bounds.ID_MAX_BYTES} characters as its name.")
+    try:
+        size = len(canonical_json(data))
+    except InvalidValueError as error:
+        raise ProducerError(f"What is to be remembered of {request_id} is not JSON: {error.message}") from error
+    if size > bounds.CALL_DATA_MAX_BYTES:
+        raise ProducerError(f"What is to be remembered of {request_id} exceeds {bounds.CALL_DATA_MAX_BYTES:,} bytes.")
