@@ -85,13 +85,41 @@ def remedies(plan: ExecutionPlan, jobs: Iterable[str], before: Mapping[str, Mani
     names = [*plan.inputs, *before]
     sentences: dict[str, None] = {}
     for subject in found.pop("input changed", {}):
-        name = _input_of(subject, names)
-        sentences[_restore(name, base, before) if name else f"{subject} must be again what it was in {base}."] = None
+        name, decided = _input_of(subject, names), _input_of(subject, plan.edits)
+        if decided is not None:
+            sentences[_undo(plan, decided)] = None
+        else:
+            sentence = f"{subject} must be again what it was in {base}."
+            sentences[_restore(name, base, before) if name else sentence] = None
     for kind, subjects in found.items():
         if kind in _REMEDIES:
             listed = _listed(list(subjects))
             sentences[_REMEDIES[kind].format(listed=listed, first=shlex.quote(next(iter(subjects))), base=base)] = None
+    if producers := list(found.get("producer changed", {})):
+        sentences[f"If what was made still holds, adopt it: renku-store accept {shlex.quote(producers[0])}"] = None
     return list(sentences)
+
+
+def standing(plan: ExecutionPlan, jobs: Iterable[str]) -> list[str]:
+    """What would let those of these jobs run that do not because people's versions stand for what they make."""
+    reasons = [reason for job in jobs for reason in plan.jobs[job].reasons if reason.kind == "edited"]
+    return [_undo(plan, reason.subject) for reason in reasons]
+
+
+def keeping(plan: ExecutionPlan, job: str) -> list[str]:
+    """How a dirty job can be kept as it is for one run; it needs something good to keep."""
+    lacks = {"output missing", "blob missing or damaged"}
+    planned = plan.jobs[job]
+    if planned.state != "dirty" or any(reason.kind in lacks for reason in planned.reasons):
+        return []
+    return [f"Keep it as it is, for one run: renku-store run --pin {shlex.quote(job)}"]
+
+
+def _undo(plan: ExecutionPlan, artefact: str) -> str:
+    edit = plan.edits[artefact]
+    if edit.edited_by is None:
+        return f"Choose the former take of {artefact}: renku-store takes {shlex.quote(artefact)}"
+    return f"Undo {edit.edited_by}'s version of {artefact}: renku-store edit {shlex.quote(artefact)} --undo"
 
 
 def _listed(subjects: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""How long the rest of a run will take, from how long its jobs took so far. Pure.
+"""How long the rest of a run will take, from how long its jobs took so far and calls of their producers before. Pure.
 
 Jobs of one producer take about as long as each other, so each producer has a mean of its own; the rest of the work is
 divided by how many jobs really went on at once.
@@ -7,7 +7,7 @@ divided by how many jobs really went on at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def producer_of(job: str) -> str:
@@ -16,12 +16,19 @@ def producer_of(job: str) -> str:
 
 
 class Estimate:
-    """The seconds that are left of a run."""
+    """The seconds that are left of a run; `means` are the seconds of a call by producer as earlier runs know them."""
 
-    def __init__(self, jobs: Iterable[str]) -> None:
+    def __init__(self, jobs: Iterable[str], means: Mapping[str, float] | None = None, concurrency: int = 0) -> None:
         self._left = Counter(producer_of(job) for job in jobs)
+        self._means = dict(means or {})
+        self._concurrency = concurrency
         self._seconds: dict[str, float] = {}
         self._done: Counter[str] = Counter()
+
+    def extended(self, jobs: Iterable[str], *, instead: Iterable[str] = ()) -> None:
+        """Count jobs that have come during the run, some of them instead of others."""
+        self._left.update(producer_of(job) for job in jobs)
+        self._left -= Counter(producer_of(job) for job in instead)
 
     def finished(self, job: str, seconds: float, *, called: bool) -> None:
         """Count a finished job; only where its producer was `called` does its time say anything about others."""
@@ -33,13 +40,12 @@ class Estimate:
 
     def seconds_left(self, elapsed: float) -> float | None:
         """Seconds until the end, given the seconds since the start; None while nothing is known."""
-        busy = sum(self._seconds.values())
-        calls = sum(self._done.values())
-        if not calls or elapsed <= 0:
+        known = {producer: self._seconds[producer] / self._done[producer] for producer in self._done}
+        known = {**self._means, **known}
+        if not known or elapsed <= 0:
             return None
-        work = sum(left * self._mean(producer, busy / calls) for producer, left in self._left.items())
-        return work / max(1.0, busy / elapsed)
-
-    def _mean(self, producer: str, otherwise: float) -> float:
-        done = self._done[producer]
-        return self._seconds[producer] / done if done else otherwise
+        busy, calls = sum(self._seconds.values()), sum(self._done.values())
+        otherwise = busy / calls if calls else sum(known.values()) / len(known)
+        work = sum(left * known.get(producer, otherwise) for producer, left in self._left.items())
+        at_once = busy / elapsed if calls else min(float(self._concurrency or 1), float(self._left.total()))
+        return work / max(1.0, at_once)

@@ -26,7 +26,7 @@ def report_document(report: RunReport) -> dict[str, Any]:
 
 def show_report(report: RunReport, *, stream: TextIO) -> None:
     """Print how a run ended: the failed jobs, then one line that sums it up."""
-    failed = {job: result for job, result in report.jobs.items() if result.status == "failed"}
+    failed = {job: result for job, result in report.jobs.items() if result.status == "failed" or _ended_by(result)}
     if failed:
         _show_failures(failed, stream)
     stream.write(_summary(report, stream) + "\n")
@@ -61,7 +61,7 @@ def _summary(report: RunReport, stream: TextIO) -> str:
     counted = Counter(result.status for result in report.jobs.values())
     parts = [f"made {report.made:,}", f"reused {report.reused:,}"]
     parts += [f"{number:,} {status}" for status, number in sorted(counted.items()) if status not in {"made", "reused"}]
-    parts.append(cost(report.cost))
+    parts.append(cost(report.cost) + (f", {cost(report.saved)} saved" if report.saved else ""))
     named = f" {report.revision}" if report.revision and report.status in {"published", "unchanged", "partial"} else ""
     colour = {"published": "32", "unchanged": "32", "failed": "1;31"}.get(report.status, "33")
     return f"{paint(report.status, colour, stream)}{named}: {', '.join(parts)}."
@@ -70,12 +70,19 @@ def _summary(report: RunReport, stream: TextIO) -> str:
 def _next_step(report: RunReport) -> str:
     if report.status == "interrupted":
         return "Run again to go on: what is finished is not made twice."
+    if any(_ended_by(result) for result in report.jobs.values()):
+        return "The budget ended the run. Run again with a higher --max-cost: what is finished is not made twice."
     failed = count(sum(result.status == "failed" for result in report.jobs.values()), "job")
     if report.status == "partial":
         return f"{failed} failed, and older values stand for what is missing; run again to make it."
     if report.status == "failed":
         return f"{failed} failed; run again to try them anew, or `renku-store abandon {report.run}`."
     return ""
+
+
+def _ended_by(result: JobResult) -> bool:
+    """Whether this is the job whose call would have exceeded the budget."""
+    return result.status == "over budget" and result.error is not None
 
 
 def _kind(result: JobResult) -> str:

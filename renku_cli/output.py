@@ -41,6 +41,8 @@ _STATE_STYLES: Final = {
     "running": "blue",
     "unchanged": "green",
     "upstream failed": "red",
+    "over budget": "yellow",
+    "waiting": "magenta",
 }
 
 

@@ -70,9 +70,18 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def rough(seconds: float) -> str:
+    """A guessed time, no more exact than it deserves: `1 s`, `40 s`, `3 min`, `2 h`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{round(seconds / 3600)} h"
+
+
 def cost(dollars: float) -> str:
     """US dollars: cents as usual, more digits where a call costs less than one."""
-    return f"${dollars:.2f}" if dollars == 0 or dollars >= 1 else f"${dollars:.4f}"
+    digits = 2 if dollars == 0 or dollars >= 1 else 4 if dollars >= 0.001 else 6
+    return f"${dollars:.{digits}f}"
 
 
 def count(number: int, thing: str, plural: str | None = None) -> str:

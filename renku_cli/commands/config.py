@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,9 +12,10 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from renku_cli.grammar import GlobalOptions, command, complete
+from renku_cli.limiting import SECTIONS, shown_sections
 from renku_cli.misuse import Misuse, nearest
 from renku_cli.output import note, print_json, print_line, print_table
-from renku_cli.settings import KEYS, Setting, config_path, read_config, setting
+from renku_cli.settings import KEYS, Setting, Source, config_path, read_config, setting
 from renku_store import resolve_concurrency
 
 
@@ -31,6 +33,8 @@ from renku_store import resolve_concurrency
 def config(options: GlobalOptions, key: str | None, value: str | None, unset: bool) -> None:
     """Keys are root, movie and concurrency. The command line and the environment go before the config file.
 
+    Limits of calls and retries are the sections [limits.KEY] and [retry] of that file.
+
     With a KEY: its value in effect. With a VALUE: writes it into $XDG_CONFIG_HOME/renku-store/config.toml
     (~/.config/... where that is not set), keeping comments and order.
     """
@@ -39,6 +43,8 @@ def config(options: GlobalOptions, key: str | None, value: str | None, unset: bo
             raise Misuse("--unset needs a KEY.", hint=f"Keys are {', '.join(KEYS)}.")
         _show_all(options)
         return
+    if key in SECTIONS:
+        raise Misuse(f"{key} is a section of {config_path()}.", hint="Edit the file; `renku-store config` shows it.")
     if key not in KEYS:
         raise Misuse(f"There is no setting {key!r}.", hint=nearest(key, KEYS, otherwise=f"Keys are {', '.join(KEYS)}."))
     if unset and value is not None:
@@ -55,14 +61,30 @@ def _in_effect(options: GlobalOptions, key: str) -> Setting:
 def _show_all(options: GlobalOptions) -> None:
     path = config_path()
     found = {key: _in_effect(options, key) for key in KEYS}
-    for name in read_config(path).keys() - KEYS.keys():
+    sections = shown_sections()
+    for name in read_config(path).keys() - KEYS.keys() - set(SECTIONS):
         note(f"warning: {path} has a key {name!r} that means nothing. {nearest(name, KEYS)}")
     if options.as_json:
         settings = {key: {"value": entry.value, "source": entry.source} for key, entry in found.items()}
-        print_json({"file": str(path), "settings": settings})
+        limits, retry = sections["limits"], sections["retry"][""]
+        print_json({"file": str(path), "settings": settings, "limits": limits, "retry": retry})
         return
     rows = [(key, entry.value or "-", entry.source, KEYS[key].meaning) for key, entry in found.items()]
+    rows += _section_rows(path, sections)
     print_table(("key", "value", "from", "meaning"), rows)
+
+
+def _section_rows(
+    path: Path, sections: Mapping[str, Mapping[str, Mapping[str, str | int]]]
+) -> list[tuple[str, str, Source, str]]:
+    """What the sections say, one row for each key of limits and one for retries."""
+    rows: list[tuple[str, str, Source, str]] = []
+    for key, entries in sections["limits"].items():
+        told = ", ".join(f"{name} {entry}" for name, entry in entries.items())
+        rows.append((f"limits.{key}", told or "-", "config file", "limits of calls of this key"))
+    told = ", ".join(f"{name} {entry}" for name, entry in sections["retry"][""].items())
+    source: Source = "config file" if "retry" in read_config(path) else "default"
+    return [*rows, ("retry", told, source, "when a call is tried again")]
 
 
 def _show_one(options: GlobalOptions, key: str, *, changed: bool) -> None:

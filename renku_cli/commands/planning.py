@@ -13,17 +13,23 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.misuse import nearest
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table, print_tree, state, styled
-from renku_cli.text import cost, count
+from renku_cli.prices import is_priced, job_cost, range_text
+from renku_cli.settings import setting
+from renku_cli.text import count, rough
 from renku_store import (
     Choices,
+    CostRange,
     ExecutionPlan,
     Json,
     ManifestInput,
     Movie,
     NotFoundError,
     PlannedJob,
+    budget_warnings,
     default_registry,
     plan_movie,
+    resolve_concurrency,
+    run_seconds,
 )
 
 _SHOWN_REASONS = 3
@@ -34,38 +40,43 @@ _SHOWN_REASONS = 3
 def plan(options: GlobalOptions) -> None:
     """Lists the jobs that are not up to date, layer by layer, each with the reasons."""
     with open_movie(options) as movie:
-        show_plan(options, planned(movie))
+        show_plan(options, planned(movie), resolve_concurrency(setting("concurrency").value or ""))
 
 
-def planned(movie: Movie, inputs: Mapping[str, Json] | None = None, choices: Choices | None = None) -> ExecutionPlan:
-    """What a run would do, with a warning if a producer that it needs is not to be had here."""
-    plan = plan_movie(movie, inputs=inputs, choices=choices)
+def planned(
+    movie: Movie,
+    inputs: Mapping[str, Json] | None = None,
+    choices: Choices | None = None,
+    max_cost: float | None = None,
+) -> ExecutionPlan:
+    """What a run would do and cost, with a warning of what is not to be had here, or may be too much."""
+    registry = default_registry()
+    plan = plan_movie(movie, inputs=inputs, choices=choices, prices=registry.price)
+    plan = plan.model_copy(update={"warnings": [*plan.warnings, *budget_warnings(plan, max_cost)]})
     try:
-        default_registry().check(plan)
+        registry.check(plan)
     except NotFoundError as error:
         return plan.model_copy(update={"warnings": [*plan.warnings, f"{error.message} {error.hint}".strip()]})
     return plan
 
 
-def show_plan(options: GlobalOptions, planned: ExecutionPlan) -> None:
-    """Print a plan."""
+def show_plan(options: GlobalOptions, planned: ExecutionPlan, concurrency: int) -> None:
+    """Print a plan, with what it would take with so many jobs at once."""
     if options.as_json:
-        print_json(plan_document(planned))
+        timed = {"concurrency": concurrency, "expectedSeconds": run_seconds(planned, concurrency)}
+        print_json({**plan_document(planned), **timed})
         return
     for warning in planned.warnings:
         note(f"warning: {warning}")
     dirty = planned.dirty
     if dirty:
-        rows = [
-            (str(planned.jobs[job].layer), job, state(planned.jobs[job].state), _reasons(planned.jobs[job]))
-            for job in dirty
-        ]
-        print_table(("layer", "job", "state", "reasons"), rows, right=("layer",))
+        _show_jobs([(job, planned.jobs[job]) for job in dirty])
     left_out = sum(bool(job.left_out) for job in planned.jobs.values())
     clean = len(planned.jobs) - len(dirty) - left_out
     base = f" on {planned.base_revision}" if planned.base_revision else ""
     told = f", {left_out:,} left as they are" if left_out else ""
-    print_line(f"{planned.revision}{base}: {count(len(dirty), 'job')} to run, {clean:,} clean{told}{_costs(planned)}.")
+    expected = _costs(planned) + _time(planned, concurrency)
+    print_line(f"{planned.revision}{base}: {count(len(dirty), 'job')} to run, {clean:,} clean{told}{expected}.")
 
 
 def plan_document(planned: ExecutionPlan) -> dict[str, object]:
@@ -81,17 +92,29 @@ def plan_document(planned: ExecutionPlan) -> dict[str, object]:
     return document
 
 
+def _show_jobs(jobs: list[tuple[str, PlannedJob]]) -> None:
+    if not is_priced(job for _, job in jobs):
+        rows = [(str(job.layer), key, state(job.state), _reasons(job)) for key, job in jobs]
+        print_table(("layer", "job", "state", "reasons"), rows, right=("layer",))
+        return
+    priced = [(str(job.layer), key, state(job.state), job_cost(job), _reasons(job)) for key, job in jobs]
+    print_table(("layer", "job", "state", "cost", "reasons"), priced, right=("layer", "cost"))
+
+
 def _reasons(job: PlannedJob) -> str:
     texts = [reason_text(reason) for reason in job.reasons[:_SHOWN_REASONS]]
     more = len(job.reasons) - _SHOWN_REASONS
-    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")
+    before = f" ({count(job.jobs_before, 'job')} so far)" if job.jobs_before else ""
+    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "") + before
+
+
+def _time(planned: ExecutionPlan, concurrency: int) -> str:
+    seconds = run_seconds(planned, concurrency)
+    return "" if seconds is None else f", about {rough(seconds)} at concurrency {concurrency}"
 
 
 def _costs(planned: ExecutionPlan) -> str:
-    low, high = planned.cost.low, planned.cost.high
-    if not high:
-        return ""
-    return f", {cost(low)}" if low == high else f", {cost(low)} to {cost(high)}"
+    return f", {range_text(planned.cost)}" if is_priced(planned.jobs[job] for job in planned.dirty) else ""
 
 
 @command("explain", "renku-store explain", "renku-store explain 'narration[2].audio'")
@@ -103,11 +126,13 @@ def explain(options: GlobalOptions, id: str | None) -> None:
     Without an ID: everything that the next run would end in.
     """
     with open_movie(options) as movie:
-        planned = plan_movie(movie)
+        planned = plan_movie(movie, prices=default_registry().price)
         jobs = [_job_of(planned, id)] if id is not None else causes.ends(planned)
         dirty = [job for job in jobs if planned.jobs[job].state != "clean"]
         below = causes.closure(planned, dirty)
         advice = causes.remedies(planned, below, _base_inputs(movie, planned))
+        if id is not None:
+            advice += [*causes.keeping(planned, jobs[0]), *causes.standing(planned, jobs)]
         if options.as_json:
             print_json(_explained(planned, id, jobs, below, advice))
         else:
@@ -120,6 +145,9 @@ def _job_of(planned: ExecutionPlan, name: str) -> str:
     makers = {output.id: node.job_id for node in planned.graph.nodes for output in node.produces}
     if name in makers:
         return makers[name]
+    for node in planned.graph.nodes:
+        if node.stands_for(name) or node.output_for(name):
+            return node.job_id
     hint = nearest(name, [*planned.jobs, *makers], otherwise="`renku-store plan` lists the jobs.")
     raise NotFoundError(f"There is no job or artefact {name}.", hint=hint)
 
@@ -139,14 +167,25 @@ def _explained(
 def _show_causes(planned: ExecutionPlan, jobs: list[str], dirty: list[str], advice: list[str]) -> None:
     for job in jobs:
         if job not in dirty:
-            print_line(state("clean"), f"  {job}: {planned.base_revision} holds it as its inputs give it now.")
+            print_line(state("clean"), f"  {job}: {_why_clean(planned, job)}")
     if not jobs:
         print_line(f"Everything is clean: {planned.base_revision} holds what the inputs give now.")
     print_tree((line.depth, _label(line)) for line in causes.tree(planned, dirty))
+    made = [planned.jobs[job] for job in causes.closure(planned, dirty)]
+    if is_priced(made):
+        total = CostRange.total(job.cost for job in made if job.cost is not None)
+        print_line(f"To make it costs {range_text(total)}.")
     if advice:
         print_heading("What would silence it")
         for sentence in advice:
             print_line(f"  {sentence}")
+
+
+def _why_clean(planned: ExecutionPlan, job: str) -> str:
+    told = [reason_text(reason) for reason in planned.jobs[job].reasons if reason.kind == "edited"]
+    if told:
+        return f"it does not run. {'; '.join(told)}."
+    return f"{planned.base_revision} holds it as its inputs give it now."
 
 
 def _label(line: Line) -> Text:

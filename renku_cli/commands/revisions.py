@@ -11,10 +11,20 @@ from typing import Any, Final
 import click
 
 from renku_cli.grammar import GlobalOptions, command, complete
+from renku_cli.misuse import Misuse
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table, write_bytes
 from renku_cli.text import cost, count, shown_value, size
-from renku_store import DamageError, Manifest, ManifestArtefact, ManifestInput, ManifestStub, Movie
+from renku_store import (
+    ArtefactValue,
+    DamageError,
+    Manifest,
+    ManifestArtefact,
+    ManifestInput,
+    ManifestStub,
+    Movie,
+    take_value,
+)
 
 _NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 _CHUNK_BYTES: Final = 1 << 20
@@ -69,6 +79,7 @@ def _logged(movie: Movie, entry: Manifest | ManifestStub, digest: str, tags: lis
         "made": metrics.made,
         "reused": metrics.reused,
         "cost": metrics.cost,
+        "saved": metrics.saved or 0.0,
         "tags": tags,
         **_state(movie, entry),
     }
@@ -134,7 +145,10 @@ def _show(manifest: Manifest, digest: str) -> None:
     print_heading(f"{manifest.movie} {manifest.revision}{base}")
     print_line(f"created {manifest.created_at} by run {manifest.run}")
     print_line(f"hash {digest}")
-    print_line(f"made {metrics.made}, reused {metrics.reused}, {cost(metrics.cost)}; {size(_bytes_of(manifest))}")
+    saved = f", {cost(metrics.saved)} saved" if metrics.saved else ""
+    print_line(
+        f"made {metrics.made}, reused {metrics.reused}, {cost(metrics.cost)}{saved}; {size(_bytes_of(manifest))}"
+    )
     print_heading(f"\n{count(len(manifest.inputs), 'input')}".lstrip("\n"))
     print_table(("input", "value", "hash"), [(k, shown_input(v), v.hash[:12]) for k, v in manifest.inputs.items()])
     print_heading(count(len(manifest.artefacts), "artefact"))
@@ -152,33 +166,38 @@ def _maker(artefact: ManifestArtefact) -> str:
 
 
 @command(
-    "cat", "renku-store cat timeline.timeline", "renku-store cat 'narration[2].audio' --rev rev-0001 > narration.wav"
+    "cat",
+    "renku-store cat timeline.timeline",
+    "renku-store cat 'narration[2].audio' --rev rev-0001 > narration.wav",
+    "renku-store cat 'narration[2].audio' --take 1 > first.wav",
 )
 @click.argument("artefact", shell_complete=complete("artefacts"))
 @click.option(
     "--rev",
     "revision",
     metavar="REV",
-    default="latest",
     shell_complete=complete("revisions"),
     help="Revision; the newest unless given.",
 )
+@click.option("--take", "take", metavar="N", type=click.IntRange(min=1), help="One of the takes that `takes` lists.")
 @click.pass_obj
-def cat(options: GlobalOptions, artefact: str, revision: str) -> None:
+def cat(options: GlobalOptions, artefact: str, revision: str | None, take: int | None) -> None:
     """The bytes are verified while they are written: a damaged artefact ends with an error before its last byte.
 
     With --json: a document with the content as text, or in base64.
     """
     with open_movie(options) as movie:
-        name = movie.manifests.resolve(revision)
-        found = movie.artefact(artefact, name)
+        if take is not None and revision is not None:
+            raise Misuse("A take is of no one revision.", hint="Give --rev or --take.")
+        name = movie.manifests.resolve(revision or "latest") if take is None else None
+        found = movie.artefact(artefact, name) if name is not None else take_value(movie, artefact, take or 0)
         if options.as_json:
             print_json(_document(artefact, name, found, movie.read(found)))
         else:
             _stream(movie, found)
 
 
-def _stream(movie: Movie, artefact: ManifestArtefact) -> None:
+def _stream(movie: Movie, artefact: ArtefactValue) -> None:
     if artefact.inline is not None:
         write_bytes(movie.read(artefact))
         return
@@ -188,7 +207,7 @@ def _stream(movie: Movie, artefact: ManifestArtefact) -> None:
     sys.stdout.buffer.flush()
 
 
-def _document(id: str, revision: str, artefact: ManifestArtefact, data: bytes) -> dict[str, Any]:
+def _document(id: str, revision: str | None, artefact: ArtefactValue, data: bytes) -> dict[str, Any]:
     try:
         encoding, content = "utf-8", data.decode()
     except UnicodeDecodeError:

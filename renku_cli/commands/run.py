@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 import click
 import orjson
@@ -18,20 +17,26 @@ from renku_cli.commands.movies import blueprint_source
 from renku_cli.commands.planning import planned, show_plan
 from renku_cli.failures import INTERRUPTED
 from renku_cli.grammar import GlobalOptions, command, complete
+from renku_cli.interruption import Interruption, waiting_for
+from renku_cli.limiting import limited
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_movie
 from renku_cli.outcome import report_document, show_report
 from renku_cli.output import note, print_json
+from renku_cli.prices import Dollars
 from renku_cli.progress import view
 from renku_cli.settings import setting
 from renku_cli.sources import read_mapping
 from renku_store import (
     Choices,
+    ExecutionPlan,
     Json,
     Movie,
     OnConflict,
+    ProducerRegistry,
     RunProgress,
     RunReport,
+    budget_warnings,
     default_registry,
     resolve_concurrency,
     run_movie,
@@ -96,6 +101,18 @@ _EXIT_CODES: Final = {"published": 0, "unchanged": 0, "failed": 1, "partial": 1,
 )
 @click.option("--up-to-layer", metavar="N", type=click.IntRange(min=0), help="Leave jobs of deeper layers as they are.")
 @click.option("--allow-partial", is_flag=True, help="Publish what succeeded, with older values for the rest.")
+@click.option(
+    "--keep-going/--fail-fast",
+    default=True,
+    show_default=True,
+    help="After a job has failed: go on with all that does not need it, or begin nothing more.",
+)
+@click.option(
+    "--max-cost",
+    metavar="X",
+    type=Dollars(),
+    help="What the run may spend in US dollars: it ends before the first call that could exceed it.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan, run nothing.")
 @click.pass_obj
 def run(
@@ -111,12 +128,15 @@ def run(
     pin: tuple[str, ...],
     up_to_layer: int | None,
     allow_partial: bool,
+    keep_going: bool,
+    max_cost: float | None,
     dry_run: bool,
 ) -> int:
     """Plans, runs what is not up to date, and publishes if anything differs from the current revision.
 
-    A run that died, failed or was interrupted is taken up again. Ctrl-C cancels running jobs and keeps what is
-    finished. What --blueprint, --graph and --inputs give is private to the run until it publishes.
+    A run that died, failed or was interrupted is taken up again. Ctrl-C lets running jobs finish and begins nothing
+    more, a second one cancels them, a third one exits; what is finished is kept. What --blueprint, --graph and --inputs
+    give is private to the run until it publishes.
     """
     private = _private_inputs(blueprint, graph, inputs_file)
     limit = resolve_concurrency(concurrency or setting("concurrency").value or "")
@@ -124,7 +144,7 @@ def run(
     choices = None if wanted == Choices() else wanted
     with open_movie(options) as movie:
         if dry_run:
-            show_plan(options, planned(movie, private, choices))
+            show_plan(options, planned(movie, private, choices, max_cost), limit)
             return 0
         with _events_to(events_file) as record:
             report = run_with_progress(
@@ -134,6 +154,8 @@ def run(
                 on_conflict=on_conflict,
                 choices=choices,
                 allow_partial=allow_partial,
+                keep_going=keep_going,
+                max_cost=max_cost,
                 record=record,
             )
     if options.as_json:
@@ -156,38 +178,62 @@ def run_with_progress(
     on_conflict: OnConflict = "rebase",
     choices: Choices | None = None,
     allow_partial: bool = False,
+    keep_going: bool = True,
+    max_cost: float | None = None,
     record: Callable[[RunProgress], None] | None = None,
 ) -> RunReport:
-    """Run a movie, show how it goes on standard error, and stop in good order on SIGINT and SIGTERM.
+    """Run a movie, show how it goes on standard error, and end in good order on SIGINT and SIGTERM.
 
     `record` is given every event as well.
     """
     registry = default_registry()
+    produce = limited(registry)
+
+    def check(plan: ExecutionPlan) -> None:
+        registry.check(plan)
+        for warning in [*plan.warnings, *budget_warnings(plan, max_cost)]:
+            note(f"warning: {warning}")
+        registry.warm_start(plan)
 
     async def whole() -> RunReport:
-        stop = asyncio.Event()
-        with _stopped_by_signals(stop), view() as show:
+        interruption = Interruption()
+        with view() as show, interruption.listening():
 
             def on_event(event: RunProgress) -> None:
                 show(event)
+                if event.event == "run-stopping":
+                    note(waiting_for(event))
+                warnings = event.data.get("warnings") if event.event == "run-extended" else None
+                for warning in warnings if isinstance(warnings, list) else ():
+                    note(f"warning: {warning}")
                 if record is not None:
                     record(event)
 
             return await run_movie(
                 movie,
-                produce=registry,
-                check=registry.check,
+                produce=produce,
+                check=check,
+                prices=registry.price,
+                max_cost=max_cost,
                 inputs=inputs or {},
                 concurrency=concurrency,
                 on_conflict=on_conflict,
                 choices=choices,
                 allow_partial=allow_partial,
                 on_event=on_event,
-                stop=stop,
+                stop=interruption.stop,
+                drain=interruption.drain,
+                keep_going=keep_going,
                 logger=_logger(),
             )
 
-    return asyncio.run(whole())
+    return asyncio.run(_closing(registry, whole()))
+
+
+async def _closing(registry: ProducerRegistry, run: Coroutine[Any, Any, RunReport]) -> RunReport:
+    """Run, and let producers let go of what they share."""
+    async with registry:
+        return await run
 
 
 def _logger() -> logging.Logger:
@@ -197,29 +243,6 @@ def _logger() -> logging.Logger:
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     return logger
-
-
-@contextmanager
-def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM end the run in good order; a second one does what it always does."""
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def stopping() -> None:
-        stop.set()
-        release()
-        note("Stopping: running jobs are ended, what is finished is kept.")
-
-    def release() -> None:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-    for number in numbers:
-        loop.add_signal_handler(number, stopping)
-    try:
-        yield
-    finally:
-        release()
 
 
 def _private_inputs(blueprint: str | None, graph: str | None, inputs_file: str | None) -> dict[str, Json]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
+from renku_cli.following import follow_newest
 from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import Cell, print_heading, print_json, print_line, print_table, state
-from renku_cli.text import shown_value
-from renku_store import InputEvent, MovieStatus, movie_status
+from renku_cli.text import shown_value, size
+from renku_store import ArtefactEvent, InputEvent, MovieStatus, movie_status
 from renku_store import abandon as abandon_run
 from renku_store import cancel as cancel_run
+
+_DECISIONS: Final = {
+    "edited": "a person's version",
+    "edit-undone": "what was made again",
+    "chosen": "a chosen take",
+    "accepted": "accepted as it is",
+}
 
 
 @command("abandon", "renku-store abandon 01932c5e-4a7b-7c3d-8e9f-0a1b2c3d4e5f")
@@ -43,11 +53,15 @@ def cancel(options: GlobalOptions, run: str) -> None:
         print_line(f"{run} came to its end before: it is {status}.")
 
 
-@command("status", "renku-store status", "renku-store --movie trailer status --json")
+@command("status", "renku-store status", "renku-store --movie trailer status --json", "renku-store status --follow")
+@click.option("--follow", is_flag=True, help="Show the run that goes on here as its own terminal does, until it ends.")
 @click.pass_obj
-def status(options: GlobalOptions) -> None:
+def status(options: GlobalOptions, follow: bool) -> None:
     """A run without a live holder died, failed or was interrupted: `run` takes it up again, `abandon` gives it up."""
     with open_movie(options) as movie:
+        if follow:
+            follow_newest(options, movie)
+            return
         found = movie_status(movie)
         current = movie.manifests.current()
         revision = current[0].revision if current else None
@@ -76,11 +90,16 @@ def _show(found: MovieStatus) -> None:
         print_table(("run", "state", "base", "created", "holder"), runs)
     if found.pending:
         print_heading("Pending edits")
-        rows = [(event.input, _value(event), event.edited_by, event.created_at) for event in found.pending]
-        print_table(("input", "value", "by", "at"), rows)
+        rows = [(*_told(event), event.edited_by or "-", event.created_at) for event in found.pending]
+        print_table(("id", "value", "by", "at"), rows)
     if not found.runs and not found.pending:
         print_line("Nothing is pending.")
 
 
-def _value(event: InputEvent) -> str:
-    return f"(blob {event.blob[:12]})" if event.blob else shown_value(event.value)
+def _told(event: InputEvent | ArtefactEvent) -> tuple[str, str]:
+    """What an edit is about, and what it says."""
+    if isinstance(event, InputEvent):
+        return event.input, f"(blob {event.blob[:12]})" if event.blob else shown_value(event.value)
+    value = event.value
+    held = f" ({value.mime_type}, {size(value.size)}, {value.hash[:12]})" if value else ""
+    return event.artefact, f"{_DECISIONS.get(event.status, event.status)}{held}"

@@ -27,7 +27,7 @@ def _command(name: str) -> Command:
 
 def _own_options(command: click.Command) -> set[str]:
     options = (p for p in command.params if isinstance(p, click.Option) and not isinstance(p, GlobalOption))
-    return {name for option in options for name in option.opts}
+    return {name for option in options for name in [*option.opts, *option.secondary_opts]}
 
 
 def _rows(text: str) -> set[str]:

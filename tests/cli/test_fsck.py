@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,51 @@ def test_what_is_left_after_a_repair_is_code_4_and_a_clean_one_0(film: Film) -> 
     assert film.call("fsck", "--repair").code == 0
 
 
+def test_a_configured_copy_is_what_a_repair_names(film: Film, place: Path) -> None:
+    """Then the command can be typed as it stands; without one it is said that a copy is needed."""
+    shutil.copytree(film.root, place / "my copy")
+    path = film.blob("notes")
+    flip(path)
+    [problem] = film.call("fsck", "--json").json["problems"]
+    assert problem["repair"] == f"renku-store --root {film.root} fsck --repair --from PATH"
+    assert problem["message"].endswith("This needs a copy of the movie: PATH is its build root.")
+    assert film.call("config", "copy", str(place / "my copy")).code == 0
+    [problem] = film.call("fsck", "--json").json["problems"]
+    assert problem["repair"] == f"renku-store --root {film.root} fsck --repair --from '{place / 'my copy'}'"
+    film.obey(problem["repair"].replace(f"--root {film.root} ", ""))
+    assert film.call("fsck").code == 0
+
+
+def test_a_database_of_a_newer_version_is_not_to_be_made_anew(film: Film) -> None:
+    """It holds what this version cannot keep: the way on is the newer version."""
+    film.sql("PRAGMA user_version = 999")
+    said = film.call("fsck", "--json")
+    assert said.code == 4
+    [problem] = said.json["problems"]
+    assert (problem["object"], problem["repair"]) == ("metadata.db", "pip install --upgrade renku-store")
+
+
+def test_files_in_events_that_are_no_archives_are_a_note(film: Film) -> None:
+    """Nobody reads them, and nobody removes them."""
+    (film.folder / "events/notes.txt").write_text("mine")
+    said = film.call("fsck")
+    assert said.code == 0
+    assert "Files in events/ that are no archives: 1, such as events/notes.txt." in said.err
+
+
+def test_a_movie_without_its_format_is_damaged_whoever_is_asked_for(film: Film) -> None:
+    """Named or not: it is no movie that is not there."""
+    (film.folder / "format.json").unlink()
+    for arguments in (["log"], ["--movie", "film", "log"], ["fsck"]):
+        said = film.call(*arguments)
+        assert said.code == 4, said
+        assert "The format.json of film is missing" in said.err
+
+
 def test_the_extent_comes_from_the_options(film: Film) -> None:
     """A sample says its seed and is not complete; an age skips; a budget of nothing reads nothing."""
     said = film.call("fsck", "--sample", "50%", "--seed", "3")
-    assert (said.code, "seed 3" in said.err) == (0, True)
+    assert (said.code, "50% of the blobs were drawn to be read, with the seed 3" in said.err) == (0, True)
     found = film.call("fsck", "--sample", "0%", "--json").json
     assert (found["complete"], found["checkedBytes"], found["skipped"] > 0) == (False, 0, True)
     assert film.call("fsck").code == 0

@@ -24,7 +24,7 @@ def test_a_plan_names_jobs_layers_states_and_reasons(call: Call, movie: str) -> 
     assert plan["revision"] == "rev-0001"
     assert plan["manifestBaseHash"] is None
     assert plan["layers"] == [["word[0]", "word[1]", "word[2]"], ["book"]]
-    assert plan["cost"] == {"low": 0.0, "high": 0.0}
+    assert plan["cost"] == {"low": 0.0, "high": 0.0, "unknown": 4}
     book = plan["jobs"]["book"]
     assert (book["state"], book["signature"]) == ("dirty", None)
     assert {"kind": "upstream", "subject": "word[1]", "detail": ""} in book["reasons"]
@@ -47,7 +47,7 @@ def test_only_what_depends_on_an_edit_is_planned(call: Call, built: str) -> None
     lines = call("plan").out.splitlines()
     assert lines[0] == "layer\tjob\tstate\treasons"
     assert [line.split("\t")[1] for line in lines[1:-1]] == ["word[1]", "book"]
-    assert lines[-1] == "rev-0002 on rev-0001: 2 jobs to run, 2 clean."
+    assert lines[-1] == "rev-0002 on rev-0001: 2 jobs to run, 2 clean, about 1 s at concurrency 5."
 
 
 def test_a_dry_run_shows_the_plan_with_private_inputs(call: Call, built: str, place: Path) -> None:

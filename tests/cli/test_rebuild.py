@@ -41,12 +41,18 @@ def test_the_hint_of_a_damaged_database_is_the_command_that_mends_it(call: Call,
 
 
 def test_a_damaged_revision_is_named_with_what_to_do(call: Call, built: str, place: Path) -> None:
-    """On standard error; the rest is there."""
+    """On standard error; the rest is there. The old database, if it is there, has the bytes of the newest one."""
     manifest = place / "builds/tiny/manifests/rev-0001.json"
-    manifest.write_bytes(manifest.read_bytes()[:-9])
+    sound = manifest.read_bytes()
+    manifest.write_bytes(sound[:-9])
+    assert "The manifest of rev-0001 was lost; it is back, byte for byte" in call("rebuild").err
+    assert manifest.read_bytes() == sound
+    manifest.write_bytes(sound[:-9])
+    for part in (place / "builds/tiny").glob("metadata.db*"):
+        part.unlink()
     told = call("rebuild")
     assert told.code == 0
-    assert "rev-0001 is damaged and was left out" in told.err
+    assert "The manifest of rev-0001 is damaged or missing, and was left out" in told.err
 
 
 def test_an_open_movie_is_an_error_with_code_5(

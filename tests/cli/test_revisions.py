@@ -30,7 +30,7 @@ def test_the_log_is_newest_first(call: Call, twice: str) -> None:
     assert [entry["revision"] for entry in log] == ["rev-0002", "rev-0001"]
     assert [entry["baseRevision"] for entry in log] == ["rev-0001", None]
     assert [entry["made"] for entry in log] == [2, 4]
-    assert set(log[0]) == {"revision", "hash", "baseRevision", "createdAt", "made", "reused", "cost", "tags"}
+    assert set(log[0]) == {"revision", "hash", "baseRevision", "createdAt", "made", "reused", "cost", "saved", "tags"}
     assert call("log", "-n", "1", "--json").json == log[:1]
     assert call("log").out.splitlines()[1].startswith("rev-0002\t")
 

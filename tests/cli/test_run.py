@@ -109,18 +109,33 @@ def _wait_for_line(process: subprocess.Popen[str], word: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_what_is_finished(call: Call, movie: str, place: Path, number: signal.Signals) -> None:
-    """Running jobs are cancelled, the code is 130, and the next run makes only the rest."""
+    """The second time, running jobs are cancelled; the code is 130, and the next run makes only the rest."""
     _reset(call, place, SLOW)
     with _started("run", "--json", "-c", "3") as process:
         _wait_for_line(process, "made  word[0]")
+        process.send_signal(number)
+        _wait_for_line(process, "Waiting for word[")
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     report = json.loads(out)
     assert (report["status"], report["made"]) == ("interrupted", 1)
-    assert "Stopping" in err
+    assert "Cancelling" in err
     _reset(call, place, BLUEPRINT.replace("'cat request", "'true; cat request"))
     assert call("run", "--json").json["status"] == "published"
+
+
+def test_fail_fast_begins_nothing_after_a_failure(call: Call, movie: str, place: Path) -> None:
+    """The other way, which is the default, all that does not need what failed is made."""
+    _reset(call, place, FAILING)
+    fast = call("run", "--json", "-c", "1", "--fail-fast", "--regen", "word[1]").json
+    statuses = {job: result["status"] for job, result in fast["jobs"].items()}
+    assert fast["status"] == "failed"
+    assert statuses["word[1]"] == "failed"
+    assert (statuses["word[2]"], statuses["book"]) == ("cancelled", "upstream failed")
+    assert call("abandon", fast["run"]).code == 0
+    slow = call("run", "--json", "-c", "1", "--keep-going").json
+    assert (slow["status"], slow["jobs"]["word[2]"]["status"]) == ("failed", "made")
 
 
 def test_events_are_json_lines_in_a_file_and_are_appended(call: Call, movie: str, place: Path) -> None:

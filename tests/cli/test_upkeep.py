@@ -71,7 +71,7 @@ def test_stats_counts(call: Call, grown: str) -> None:
     assert [entry["revision"] for entry in found["growth"]] == ["rev-0001", "rev-0002", "rev-0003"]
     assert sum(entry["newBytes"] for entry in found["growth"]) <= found["uniqueBytes"]
     assert [entry["made"] for entry in found["growth"]] == [entry["made"] for entry in reversed(revisions)]
-    assert set(found["cost"]) == {"spent", "published", "unpublished"}
+    assert set(found["cost"]) == {"spent", "published", "unpublished", "saved"}
     assert found["storedBytes"] <= found["uniqueBytes"]
 
 

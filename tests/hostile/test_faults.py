@@ -103,7 +103,7 @@ NAMED = {"done", "StoreUnavailableError"}
 
 def swept(place: Path, name: str, first: int, stride: int, how: str, *errors: int) -> Counter[str]:
     """How often the operation ended in which way."""
-    ended = children.run(SWEEP, name, place, first, stride, how, *errors)
+    ended = children.run(SWEEP, name, place, first, stride, how, *errors, timeout_seconds=1800)
     assert ended.code == 0, ended.err
     answers = Counter(json.loads(ended.out))
     assert set(answers) <= NAMED, answers

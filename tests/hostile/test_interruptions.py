@@ -17,6 +17,7 @@ from renku_store import open_store
 from tests import children
 from tests.cli.conftest import Call
 from tests.hostile.conftest import BLUEPRINT, JOBS, Ledger, working
+from tests.terminals import CTRL_C, Terminal
 
 PROGRAM = "import sys; from renku_cli.main import run; sys.exit(run())"
 SLOW = BLUEPRINT.replace(
@@ -88,6 +89,26 @@ def test_an_interrupted_run_leaves_no_process_and_loses_no_result(
     assert all(count == before[job] + 1 for job, count in ledger.calls.items() if job not in made)
 
 
+def test_the_first_interruption_waits_for_what_runs_and_says_so(
+    call: Call, place: Path, slow: Path, ledger: Ledger
+) -> None:
+    """Every call that was begun is paid for, so its result is worth the wait; nothing is begun any more."""
+    child = start("run", "--json", "-c", "2", PAUSE="1")
+    until(lambda: len(ledger.calls) == 2)
+    begun = set(ledger.calls)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=WAIT_SECONDS)
+    assert child.returncode == 130, err
+    assert set(ledger.calls) == begun
+    told = next(line for line in err.splitlines() if line.startswith("Waiting for "))
+    assert all(job in told for job in begun)
+    assert "Ctrl-C again cancels" in err
+    report = json.loads(out)
+    assert {job for job, result in report["jobs"].items() if result["status"] == "made"} == begun == stored(place)
+    assert call("run", "--json").json["status"] == "published"
+    assert set(ledger.calls.values()) == {1}
+
+
 def test_a_second_interruption_ends_a_run_that_does_not_end(place: Path, slow: Path, ledger: Ledger) -> None:
     """Nothing is half published by it."""
     (place / "slow.yaml").write_text(SLOW.replace("sleep ", "trap : TERM; sleep 100 & wait; wait; sleep "))
@@ -99,6 +120,73 @@ def test_a_second_interruption_ends_a_run_that_does_not_end(place: Path, slow: P
     _, err = child.communicate(timeout=WAIT_SECONDS)
     assert child.returncode in {130, -signal.SIGINT}
     assert "Traceback" not in err
+    until(lambda: not working(place))
+
+
+def test_the_second_interruption_cancels_what_runs(call: Call, place: Path, slow: Path, ledger: Ledger) -> None:
+    """Programs that would go on for an hour are ended; the next run makes what they were about."""
+    child = start("run", "--json", "-c", "2", PAUSE="3600")
+    until(lambda: len(ledger.calls) == 2)
+    child.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert child.poll() is None, "it waits"
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=WAIT_SECONDS)
+    assert child.returncode == 130, err
+    assert "Traceback" not in err
+    assert {result["status"] for result in json.loads(out)["jobs"].values()} == {"cancelled"}
+    assert not working(place)
+    assert call("run", "--json").json["status"] == "published"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_third_interruption_exits_at_once_and_loses_no_result(
+    call: Call, place: Path, slow: Path, ledger: Ledger, number: signal.Signals
+) -> None:
+    """Programs that take no notice of being asked to end are gone with it; what was stored is not made again."""
+    (place / "slow.yaml").write_text(SLOW.replace("sleep ", 'trap "" TERM; [ "$RENKU_JOB" = "sound[0]" ] || sleep '))
+    child = start("run", "--blueprint", "slow.yaml", "-c", "2", PAUSE="3600")
+    until(lambda: len(ledger.calls) >= 3)
+    kept = stored(place)
+    assert len(kept) == 1
+    for _ in range(3):
+        child.send_signal(number)
+        time.sleep(0.3)
+    _, err = child.communicate(timeout=2)  # well before the grace time of a program that is asked to end
+    assert child.returncode == 130
+    assert "Exiting at once" in err
+    assert "Traceback" not in err
+    until(lambda: not working(place))
+    before = ledger.calls
+    assert call("run", "--blueprint", "slow.yaml", "--json").json["status"] == "published"
+    assert all(ledger.calls[job] == before[job] for job in kept)
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_run_and_none_of_its_programs(
+    call: Call, place: Path, slow: Path, ledger: Ledger
+) -> None:
+    """The terminal sends it to all in the foreground; a program that got it would end, and be called again."""
+    terminal = Terminal("run", "-c", "2", PAUSE="1")
+    until(lambda: len(ledger.calls) == 2)
+    begun = set(ledger.calls)
+    terminal.type(CTRL_C)
+    terminal.until_shown("Waiting for")
+    assert terminal.ended() == 130, terminal.seen
+    assert stored(place) == begun == set(ledger.calls)
+    assert call("run", "--json").json["status"] == "published"
+    assert set(ledger.calls.values()) == {1}
+
+
+def test_three_times_ctrl_c_on_a_terminal_leaves_it_as_it_was(place: Path, slow: Path, ledger: Ledger) -> None:
+    """Each level is told of; the cursor, which the view hides, is shown again."""
+    (place / "slow.yaml").write_text(SLOW.replace("sleep ", 'trap "" TERM; sleep '))
+    terminal = Terminal("run", "--blueprint", "slow.yaml", "-c", "2", PAUSE="3600")
+    until(lambda: len(ledger.calls) == 2)
+    for told in ("Waiting for", "Ctrl-C again exits at once", "Exiting at once"):
+        terminal.type(CTRL_C)
+        terminal.until_shown(told)
+    assert terminal.ended() == 130, terminal.seen
+    assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
     until(lambda: not working(place))
 
 

@@ -1,0 +1,79 @@
+"""Ctrl-C at three levels: wait for running jobs, cancel them, exit. SIGTERM counts as Ctrl-C.
+
+Each level loses nothing that is stored, and `run` goes on from there. The last one works even where the event loop is
+stuck: it is the only one that does not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+from renku_cli.failures import INTERRUPTED
+from renku_cli.output import note
+from renku_cli.text import count
+from renku_store import RunProgress, kill_programs
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SHOWN_JOBS: Final = 5
+"""Jobs that a message names; of more it says how many."""
+
+_SHOW_CURSOR: Final = b"\x1b[?25h"
+
+
+class Interruption:
+    """What a person has asked for by now: `drain` is set at the first signal, `stop` at the second."""
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.stop = asyncio.Event()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals for the length of a block; in the event loop's thread."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._advance)
+        try:
+            yield
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _advance(self) -> None:
+        if not self.drain.is_set():
+            self.drain.set()
+            note("Stopping: nothing more is begun. Ctrl-C again cancels what runs.")
+            return
+        self.stop.set()
+        note("Cancelling: running jobs are ended, what is finished is kept. Ctrl-C again exits at once.")
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, _exit)
+
+
+def waiting_for(event: RunProgress) -> str:
+    """What a `run-stopping` event says: which jobs are still waited for."""
+    calls = event.data.get("calls")
+    jobs = [str(job) for job in calls] if isinstance(calls, list) else []
+    if not jobs:
+        return "No job is running."
+    more = f" and {count(len(jobs) - SHOWN_JOBS, 'more job')}" if len(jobs) > SHOWN_JOBS else ""
+    return f"Waiting for {', '.join(jobs[:SHOWN_JOBS])}{more} to finish."
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    with suppress(OSError):
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+        os.write(sys.stderr.fileno(), b"\nExiting at once; `renku-store run` goes on from what is stored.\n")
+    kill_programs()
+    os._exit(INTERRUPTED)

@@ -1,0 +1,83 @@
+"""What the calls of a run are doing: which are under way, and which of those wait for something instead of working."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from renku_store import bounds
+from renku_store.records._base import Json
+
+
+class Tell(Protocol):
+    """How a run says what its jobs are doing."""
+
+    def __call__(self, event: str, job: str | None = None, *, data: Mapping[str, Json] | None = None) -> None:
+        """Send a typed event."""
+        ...
+
+
+def _nobody(job: str) -> None:
+    del job
+
+
+class Activity:
+    """The calls under way, by job. Belongs to one event loop.
+
+    `on_wait` is told the job of each call that begins to wait (back-off, a limit, a rate): a run that is to end does
+    not stay for those. `on_failure` is told of each call that has failed for good, before its slot is another's.
+    """
+
+    def __init__(self) -> None:
+        self._waits: dict[str, int] = {}
+        self.on_wait: Callable[[str], None] = _nobody
+        self.on_failure: Callable[[str], None] = _nobody
+
+    @property
+    def calls(self) -> list[str]:
+        """The jobs whose calls are at work, in the order in which they began."""
+        return [job for job, waits in self._waits.items() if not waits]
+
+    def works(self, job: str) -> bool:
+        """Whether a call of this job is at work: not before its turn, and not waiting."""
+        return self._waits.get(job) == 0
+
+    @contextmanager
+    def calling(self, job: str) -> Iterator[None]:
+        """Count a call as under way for the length of a block."""
+        self._waits[job] = 0
+        try:
+            yield
+        finally:
+            del self._waits[job]
+
+    @contextmanager
+    def waiting(self, job: str) -> Iterator[None]:
+        """Count the call of a job as waiting for the length of a block; blocks may lie in each other."""
+        self._waits[job] = self._waits.get(job, 0) + 1
+        try:
+            self.on_wait(job)
+            yield
+        finally:
+            self._waits[job] -= 1
+
+
+@contextmanager
+def told_if_long(tell: Tell, job: str, reason: str, key: str | None) -> Iterator[None]:
+    """Tell that a job waits, and for what, and when it goes on; a wait too short to be seen is not told."""
+    told = False
+
+    def say() -> None:
+        nonlocal told
+        told = True
+        tell("job-waiting", job, data={"for": reason} if key is None else {"for": reason, "key": key})
+
+    timer = asyncio.get_running_loop().call_later(bounds.WAIT_TOLD_SECONDS, say)
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if told:
+        tell("job-resumed", job)

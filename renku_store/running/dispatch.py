@@ -1,0 +1,197 @@
+"""Which job goes next, and when a run is over: ready jobs by longest remaining path, no barrier between layers.
+
+A run ends early in two ways. Halted, it cancels the calls that are under way. Closed, it begins nothing more, leaves
+whatever only waits (for a slot, a limit, another run's claim, the next attempt), and stays for calls that are at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from renku_store.calls import Produce
+from renku_store.durations import expected_seconds
+from renku_store.records._base import Json
+from renku_store.records.run import JobResult, JobStatus
+from renku_store.running.extending import Extending
+from renku_store.running.session import SUCCEEDED, RunSession
+
+_AHEAD = 64
+"""Jobs that may wait for a slot as tasks, beyond those that run: enough for any queue, little enough for memory."""
+
+
+_COME_TO_NOTHING: Mapping[JobStatus, JobStatus] = {"failed": "upstream failed", "over budget": "over budget"}
+"""How a job ends, and what becomes of those after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What ends a run before its time: any of `halts` cancels its calls, `drain` lets them finish.
+
+    Without `keep_going` the first job that fails drains the run.
+    """
+
+    halts: Sequence[asyncio.Event]
+    drain: asyncio.Event
+    keep_going: bool = True
+
+
+class Dispatch:
+    """The scheduling of one execution."""
+
+    def __init__(self, session: RunSession, produce: Produce, limit: int, ending: Ending, extending: Extending) -> None:
+        self._session = session
+        self._produce = produce
+        self._window = limit + _AHEAD
+        self._ending = ending
+        self._extending = extending
+        self._tasks: dict[asyncio.Task[JobResult], str] = {}
+        for job in [job for job, result in session.results.items() if result.status not in SUCCEEDED]:
+            del session.results[job]
+        self._arrange()
+        self._halted = False
+        self._drained = False
+        self._closed = False
+        session.activity.on_failure = self._note_failure
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody ended the run before all was done that could be."""
+        left = any(self._session.results[job].status == "cancelled" for job in self._waits)
+        return left and (self._halted or self._drained)
+
+    def close(self, why: str, *, ended: str | None = None) -> None:
+        """Begin nothing more, and leave what only waits; calls at work go on to their ends, as `ended` has already."""
+        if self._closed:
+            return
+        self._closed = True
+        activity = self._session.activity
+        activity.on_wait = self._leave
+        for task, job in self._tasks.items():
+            if not activity.works(job):
+                task.cancel()
+        calls: list[Json] = [job for job in activity.calls if job != ended]
+        self._session.tell("run-stopping", status=why, data={"calls": calls})
+
+    async def run(self) -> None:
+        """Until every dirty job has a result, or the run is to end."""
+        self._give_up_hopeless()
+        signals = [asyncio.create_task(event.wait()) for event in (*self._ending.halts, self._ending.drain)]
+        try:
+            while self._tasks or self._extending.task or (self._may_begin and not self._closed):
+                self._halted = any(event.is_set() for event in self._ending.halts)
+                if self._halted:
+                    break
+                self._look_whether_to_close()
+                self._start()
+                if self._tasks or self._extending.task:
+                    asked = [signal for signal in signals if not signal.done()]
+                    more = [self._extending.task] if self._extending.task else []
+                    await asyncio.wait({*asked, *self._tasks, *more}, return_when=asyncio.FIRST_COMPLETED)
+                    self._collect()
+                    if self._extending.ended():
+                        self._arrange_again()
+        finally:
+            for signal in signals:
+                signal.cancel()
+            await self._cancel()
+        for job in self._waits:
+            if job not in self._session.results:
+                self._session.finish(job, JobResult(status="cancelled"))
+
+    @property
+    def _may_begin(self) -> bool:
+        return bool(self._ready) or self._extending.wanted
+
+    def _note_failure(self, job: str) -> None:
+        if not self._ending.keep_going:
+            self.close("failed", ended=job)
+
+    def _look_whether_to_close(self) -> None:
+        if self._ending.drain.is_set() and not self._drained:
+            self._drained = True
+            self.close("interrupted")
+
+    def _arrange(self, ended: Collection[str] = (), done: Collection[str] = ()) -> None:
+        """Work out which jobs wait for how many others; `ended` are not begun, and nobody waits for those `done`."""
+        index = self._session.index
+        dirty = set(self._session.plan.dirty)
+        self._order = {job: place for place, job in enumerate(index.order)}
+        self._remaining = index.longest_path(expected_seconds(self._session.plan))
+        self._waits = {job: sum(up in dirty and up not in done for up in index.dependencies(job)) for job in dirty}
+        free = (job for job, count in self._waits.items() if not count and job not in ended)
+        self._ready = [self._ranked(job) for job in free if index.node(job).awaits is None]
+        heapq.heapify(self._ready)
+
+    def _arrange_again(self) -> None:
+        """Go on with more jobs; those that run go on, and what has failed has failed for the new ones, too."""
+        results, running = self._session.results, set(self._tasks.values())
+        done = {job for job, result in results.items() if result.status in SUCCEEDED} - running
+        self._arrange(results.keys() | running, done)
+        for job, result in list(results.items()):
+            if job in self._session.index and result.status in _COME_TO_NOTHING:
+                self._give_up_dependents(job, _COME_TO_NOTHING[result.status])
+        self._give_up_hopeless()
+
+    def _give_up_hopeless(self) -> None:
+        for job, result in self._extending.hopeless().items():
+            if job in self._waits and job not in self._session.results:
+                self._session.finish(job, result)
+                self._give_up_dependents(job, "upstream failed")
+                if not self._ending.keep_going:
+                    self.close("failed")
+
+    def _ranked(self, job: str) -> tuple[float, int, str]:
+        return (-self._remaining[job], self._order[job], job)
+
+    def _start(self) -> None:
+        if not self._closed:
+            self._extending.begin()
+        while self._ready and not self._closed and len(self._tasks) < self._window:
+            rank, _, job = heapq.heappop(self._ready)
+            task = asyncio.create_task(self._session.run_job(job, self._produce, priority=-rank))
+            self._tasks[task] = job
+
+    def _collect(self) -> None:
+        for task in [task for task in self._tasks if task.done()]:
+            job = self._tasks.pop(task)
+            if task.cancelled():  # it was left when the run was closed
+                continue
+            result = task.result()
+            if result.status == "over budget":
+                self._give_up_dependents(job, "over budget")
+            elif result.status == "failed":
+                self._give_up_dependents(job, "upstream failed")
+                if not self._ending.keep_going:
+                    self.close("failed")
+            else:
+                self._extending.note(job)
+                self._release_dependents(job)
+
+    def _release_dependents(self, job: str) -> None:
+        for after in self._session.index.dependents(job):
+            if after in self._waits:
+                self._waits[after] -= 1
+                held_back = after in self._session.results or self._session.index.node(after).awaits is not None
+                if not self._waits[after] and not held_back:
+                    heapq.heappush(self._ready, self._ranked(after))
+
+    def _give_up_dependents(self, job: str, status: JobStatus) -> None:
+        for after in self._session.index.descendants([job]):
+            if after in self._waits and after not in self._session.results:
+                self._session.finish(after, JobResult(status=status))
+
+    def _leave(self, job: str) -> None:
+        for task, running in self._tasks.items():
+            if running == job:
+                task.cancel()
+
+    async def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._extending.finish()
