@@ -30,7 +30,8 @@ def check_answer(job: Job, directory: Path, produced: Produced) -> Produced:
         for name, output in produced.outputs.items():
             wrong = wrong or _wrong_output(job, directory, name, output)
     if wrong is not None:
-        raise ProducerError(f"{job.producer}: {wrong}", diagnostics=produced.diagnostics)
+        paid = 0.0 if wrong_cost(produced.cost) else produced.cost
+        raise ProducerError(f"{job.producer}: {wrong}", diagnostics=produced.diagnostics, cost=paid)
     return produced
 
 

@@ -70,6 +70,8 @@ CANCEL_WAIT_SECONDS: Final = 20.0
 """How long `cancel` waits for the holder to let go: it may give a program its grace twice, and has results to store."""
 CLAIM_POLL_SECONDS: Final = 0.05
 """How often a waiter looks whether another's call for the same signature has ended."""
+COST_HISTORY_RESULTS: Final = 20_000
+"""Of so many newest results the costs are looked at: some milliseconds, and prices of long ago tell nothing."""
 CONCURRENCY_DEFAULT: Final = 5
 """Jobs at once: what most providers allow a new customer."""
 CONCURRENCY_AUTO_MAX: Final = 8
@@ -78,6 +80,14 @@ CONCURRENCY_MAX: Final = 10_000
 """More is a typing error."""
 RETRY_AFTER_MAX_SECONDS: Final = 3_600.0
 """The longest pause that a provider can ask all callers for; those who ask for more are asked again."""
+RETRY_ATTEMPTS_DEFAULT: Final = 3
+"""Calls that a command makes for one job where trying again may help: most failures of providers pass in seconds."""
+LIMIT_PERIOD_MAX_SECONDS: Final = 86_400.0
+"""Providers count by the day at most; what started before is not kept."""
+LIMIT_POLL_SECONDS: Final = 0.1
+"""How often a waiter looks whether another process has given a slot back, on average: jitter keeps them apart."""
+LIMIT_START_MARGIN_SECONDS: Final = 0.05
+"""A call that begins so late after its start was noted for all has it noted anew; windows are longer by it."""
 RESULT_BUSY_MAX_SECONDS: Final = 600.0
 """How long paid results wait for a store that others keep locked: a check may hash a large file for minutes."""
 RESULT_FULL_MAX_SECONDS: Final = 5.0
@@ -96,14 +106,27 @@ CANCEL_GRACE_SECONDS: Final = 5.0
 """A cancelled program gets this long between the polite signal and the other."""
 OUTPUT_POLL_SECONDS: Final = 0.25
 """How often the sizes of a running program's outputs are looked at: at 2 GB/s a runaway overshoots by 0.5 GB."""
+CALL_DATA_MAX_BYTES: Final = 16_384
+"""What a handler notes beside a provider's name for a call: an address to ask, not the request."""
+CALL_KEEP_SECONDS: Final = 30 * 86_400.0
+"""A call in flight that nobody came back for is forgotten after a month: providers keep results for days."""
+SECRET_SCAN_MAX_BYTES: Final = 16 * 1_048_576
+"""An output file beyond this is not looked through for secrets: it is a film, not a text."""
+SECRET_MIN_CHARS: Final = 8
+"""A shorter secret is not struck out of texts: it may stand in them by chance."""
 REPLY_MAX_BYTES: Final = 65_536
 """`outputs.json` holds a cost, an id and a few MIME types."""
+
+WAIT_TOLD_SECONDS: Final = 0.1
+"""A call that waits for a limit less long than this is not worth an event, nor anyone's eye."""
 
 # Blueprints
 BLUEPRINT_MAX_BYTES: Final = 4 * 1_048_576
 """A blueprint is written by people."""
 JOBS_MAX: Final = 2_000_000
 """A graph beyond twice the measured scale is a mistake in a loop."""
+JOBS_MADE_MAX: Final = 100_000
+"""Jobs that lists in artefacts may ask for: nobody has read those lists, and each element costs money."""
 EXPRESSION_MAX_CHARS: Final = 1_000
 """A `when` is one line."""
 EXPRESSION_MAX_DEPTH: Final = 32

@@ -7,16 +7,19 @@ A producer sees what is signed and nothing else: `Job.request` is all of it. `jo
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from renku_store import bounds
-from renku_store.errors import ProducerError, StoreError
+from renku_store.errors import InvalidValueError, ProducerError, StoreError
+from renku_store.metadata.limits import SharedLimits
 from renku_store.records._base import Json
 from renku_store.records.events import JobFailure
+from renku_store.records.ids import check_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,138 @@ def _item(item: Item | None, directory: Path) -> Json:
             return [_item(place, directory) for place in item]
 
 
+class Waiting(Protocol):
+    """A block in which a call waits: for what (`limit`, `rate`, `back-off`), and under which key, as events tell it."""
+
+    def __call__(self, reason: str = ..., key: str | None = ...) -> AbstractContextManager[None]:
+        """The time of the call stands still within the block."""
+        ...
+
+
+class Idle(Protocol):
+    """A block in which a call waits and its slot is free for others."""
+
+    def __call__(self, reason: str = ..., key: str | None = ...) -> AbstractAsyncContextManager[None]:
+        """At the end of the block a slot is waited for again."""
+        ...
+
+
 async def _nothing() -> None:
     return
+
+
+@contextmanager
+def _waiting(reason: str = "", key: str | None = None) -> Iterator[None]:
+    del reason, key
+    yield
+
+
+def _idle(reason: str = "", key: str | None = None) -> AbstractAsyncContextManager[None]:
+    del reason, key
+    return nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedCall:
+    """A call that a provider works on: its name for it, and what the handler wanted to find again."""
+
+    request_id: str
+    data: Json = None
+
+
+class CallMemory:
+    """The call in flight of one job. This one is gone with the process; the runner's outlives it.
+
+    `consulted` says whether the handler has come to the point at which it remembers.
+    """
+
+    def __init__(self, call: RememberedCall | None = None) -> None:
+        self.call = call
+        self.consulted = False
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's name for the call in flight."""
+        return None if self.call is None else self.call.request_id
+
+    def recall(self) -> RememberedCall | None:
+        """The call in flight, for the handler."""
+        self.consulted = True
+        return self.call
+
+    async def remember(self, request_id: str, data: Json = None) -> None:
+        """Note the call in flight, in place of an earlier one."""
+        self.consulted = True
+        self.call = RememberedCall(request_id, data)
+
+    async def forget(self) -> None:
+        """Let there be no call in flight."""
+        self.call = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a long job: the numbers from `start` up to, not including, `stop`, and the file that was made of them.
+
+    The file lies in the job's directory and is to be read only.
+    """
+
+    start: int
+    stop: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """What is divided: the numbers from 0 up to, not including, `total`, in parts of `at_least` so many."""
+
+    total: int
+    at_least: int = 1
+    name: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.total < 0 or self.at_least < 1:
+            raise InvalidValueError(
+                f"{self.total} in parts of {self.at_least} cannot be divided.", hint="Use 1 or more."
+            )
+        check_id("division", self.name)
+
+
+MakePart: TypeAlias = Callable[[int, int], Awaitable[bytes | Path]]
+"""Makes one part, the numbers from a first one up to, not including, another: bytes, or a file that is handed over."""
+
+
+class PartMaker:
+    """Has the parts of a job made. This one makes all of it at once; the runner's divides, stores and finds again."""
+
+    async def made(self, directory: Path, division: Division, make: MakePart) -> list[Part]:
+        """Every part, in order."""
+        if not division.total:
+            return []
+        content = await make(0, division.total)
+        if isinstance(content, bytes):
+            path = directory / f"part-{division.name}"
+            path.write_bytes(content)
+            content = path
+        return [Part(0, division.total, content)]
+
+
+def _no_secret(name: str) -> str:
+    raise ProducerError(
+        f"The secret {name} was asked for, and nobody here keeps secrets.", hint="Call through a `ProducerRegistry`."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
     """What stands beside the request. `attempt` counts from 1; `failures` are those of the attempts before.
 
-    For wrappers: within `waiting()` the time of the call does not count; within `idle()` its slot is free for others,
-    too; and `again()` makes the folder, and the time that is left, what they were when the call began.
+    For wrappers: within `waiting(reason, key)` the time of the call does not count; within `idle(reason, key)` its slot
+    is free for others, too; a run that is to end ends the call there. `again()` makes the folder, and the time that is
+    left, what they were when the call began. `rate_key` and `uses`, named resources and how much of each the call
+    takes, say under which limits it stands, `priority` who goes first there; `shared` are the limits of all processes.
+
+    `secret(name)` is a value that must not appear anywhere; what it gives is struck out of whatever a handler says.
 
     `directory` is absolute, the job's own and removed afterwards. When the call begins it holds only the files that
     `Job.inputs` names, under `directory/"inputs"`, at paths that follow from input name, position and MIME type alone.
@@ -112,9 +237,49 @@ class JobContext:
     directory: Path
     logger: logging.Logger
     failures: list[JobFailure] = field(default_factory=list)
-    idle: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    idle: Idle = _idle
     again: Callable[[], Awaitable[None]] = _nothing
-    waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    waiting: Waiting = _waiting
+    secret: Callable[[str], str] = _no_secret
+    memory: CallMemory = field(default_factory=CallMemory)
+    parts: PartMaker = field(default_factory=PartMaker)
+    rate_key: str = ""
+    priority: float = 0.0
+    uses: Mapping[str, int] = field(default_factory=dict[str, int])
+    shared: SharedLimits | None = None
+
+    @property
+    def remembered(self) -> RememberedCall | None:
+        """The call in flight for this very request, begun by an earlier attempt or by whoever died: ask for its result.
+
+        Its result may have been paid for. A forced job finds only what its own run has begun.
+        """
+        return self.memory.recall()
+
+    async def remember(self, request_id: str, data: Json = None) -> None:
+        """Note what the provider calls this call, before its result is waited for; durable on return.
+
+        `data` is what else is needed to fetch the result, JSON of at most `bounds.CALL_DATA_MAX_BYTES`. A later call of
+        this in the same job takes its place. It is forgotten with the result, with `forget`, and when the handler
+        raises a `ProducerError` that is not retryable: whatever may pass must be raised as retryable.
+        Raises `ProducerError` for what cannot be noted.
+        """
+        await self.memory.remember(request_id, data)
+
+    async def forget(self) -> None:
+        """Say that the provider knows nothing of the remembered call, and that another one is made."""
+        await self.memory.forget()
+
+    async def partition(self, total: int, make: MakePart, *, at_least: int = 1, name: str = "all") -> list[Part]:
+        """Have the numbers from 0 up to, not including, `total` made in parts; gives all parts, in order.
+
+        `make(start, stop)` makes one part, several at once where slots of the run are idle, and must depend on nothing
+        but the request and its numbers. Every part is stored as soon as it is made: another attempt, or whoever takes
+        the job up after a crash, makes only the rest. Parts have `at_least` so many numbers, and less than twice as
+        many, where there are as many together. A job that divides two things gives each of them a `name`.
+        Raises `InvalidValueError`, and what the first `make` that fails raises.
+        """
+        return await self.parts.made(self.directory, Division(total, at_least, name), make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +309,13 @@ def failure_of(error: Exception) -> JobFailure:
         message=error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}",
         retryable=bool(getattr(error, "retryable", False)),
         diagnostics=getattr(error, "diagnostics", None),
+        cost=_paid(error),
     )
+
+
+def _paid(error: Exception) -> float | None:
+    """What a failed call took nevertheless, in US dollars, where its error says so in a number that can be one."""
+    cost = getattr(error, "cost", None)
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not math.isfinite(cost) or cost <= 0:
+        return None
+    return float(cost)

@@ -17,7 +17,13 @@ from typing import Final
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
-from renku_store.errors import BlobMissingError, LeaseLostError, ManifestConflictError, RevisionExistsError
+from renku_store.errors import (
+    BlobMissingError,
+    DamageError,
+    LeaseLostError,
+    ManifestConflictError,
+    RevisionExistsError,
+)
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.indexing import Indexer, names_run
@@ -143,6 +149,7 @@ class Committer:
             intents = reader.revisions.intents()
         self._index.restore_lost(newest)
         self._index.catch_up(newest)
+        self._index.keep_newest()
         self._point(newest)
         for intent in intents:
             if intent.number <= newest:
@@ -187,7 +194,7 @@ class Committer:
                     actual=actual,
                     hint="Run again: it plans on the new revision, and nothing is made twice.",
                 )
-        self._manifests.advance(intent.number, intent.hash, timestamp(self._clock.now()))
+        self._advance(intent.number, intent.hash)
         # Whoever published the base may have died before it was booked.
         self._index.catch_up(intent.number - 1)
         self._index.book(*self._manifests.load(intent.number, intent.hash))
@@ -201,7 +208,12 @@ class Committer:
             return  # its manifest is lost: what the pointer says of it is right, and it never goes back
         data = self._manifests.raw(number) if row else None
         if row is not None and data is not None and hash_bytes(data) == row.hash:
-            self._manifests.advance(number, row.hash, timestamp(self._clock.now()))
+            self._advance(number, row.hash)
+
+    def _advance(self, number: int, digest: str) -> None:
+        """Move the pointer on; a folder in its place keeps nobody from working, and is a problem of `fsck`."""
+        with suppress(DamageError):
+            self._manifests.advance(number, digest, timestamp(self._clock.now()))
 
     def _drop_intent(self, run: str) -> None:
         with self._metadata.write() as transaction:

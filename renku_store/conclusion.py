@@ -20,7 +20,10 @@ from renku_store.running.runner import RunResult
 
 
 class RunReport(Record):
-    """What `run_movie` did. `run` is absent where nothing differed; costs are in US dollars."""
+    """What `run_movie` did. `run` is absent where nothing differed.
+
+    `cost` of its calls and `saved`, what the reused results had taken, are in US dollars.
+    """
 
     run: str | None = None
     revision: str | None = None
@@ -29,6 +32,7 @@ class RunReport(Record):
     made: int = 0
     reused: int = 0
     cost: float = 0.0
+    saved: float = 0.0
 
 
 def nothing_to_do(plan: ExecutionPlan, finished: PublishedRevision | None) -> RunReport:
@@ -54,7 +58,7 @@ def conclude(
         manifest = None
     if manifest is None:
         outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
-        end_run(movie, token, outcome, plan.edits_through, {"failed": _failed_jobs(result)})
+        end_run(movie, token, outcome, plan.edits_through, _unfinished(result))
         return _report(executions, outcome, plan.base_revision)
     archive = movie.committer.archive(result.run, plan.edits_through, token=token)
     manifest = manifest.model_copy(update={"archive": archive})
@@ -87,6 +91,7 @@ def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str |
         made=len(made),
         reused=sum(outcome.status == "reused" for outcome in jobs.values()),
         cost=round(sum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
+        saved=round(sum(outcome.saved for outcome in jobs.values()), 6),
     )
 
 
@@ -99,8 +104,11 @@ def _made_before(outcome: JobResult, last: RunResult, made: Mapping[str | None, 
     return outcome.signature in made and outcome.signature not in here
 
 
-def _failed_jobs(result: RunResult) -> list[Json]:
-    return [job for job, outcome in result.jobs.items() if outcome.status == "failed"]
+def _unfinished(result: RunResult) -> dict[str, Json]:
+    """What the event of a run's end says of jobs that failed, and of those that a budget kept from being called."""
+    failed: list[Json] = [job for job, outcome in result.jobs.items() if outcome.status == "failed"]
+    left: list[Json] = [job for job, outcome in result.jobs.items() if outcome.status == "over budget"]
+    return {"failed": failed, "overBudget": left} if left else {"failed": failed}
 
 
 def end_run(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: int, data: Mapping[str, Json]) -> None:

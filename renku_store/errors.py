@@ -141,14 +141,24 @@ class JobError(StoreError):
 
 
 class ProducerError(JobError):
-    """A producer failed; `retryable` says whether trying again may help, `diagnostics` is the end of its output."""
+    """A producer failed; `retryable` says whether trying again may help, `diagnostics` is the end of its output.
+
+    `cost` is what the call took nevertheless, in US dollars.
+    """
 
     def __init__(
-        self, message: str, *, hint: str = "", retryable: bool = False, diagnostics: str | None = None
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retryable: bool = False,
+        diagnostics: str | None = None,
+        cost: float = 0.0,
     ) -> None:
         super().__init__(message, hint=hint)
         self.retryable = retryable
         self.diagnostics = diagnostics
+        self.cost = cost
 
 
 class RateLimitedError(JobError):

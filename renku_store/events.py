@@ -195,6 +195,11 @@ class EventLog:
         with self._metadata.read() as reader:
             return usable_trace(reader, signature)
 
+    def durations(self, producers: Iterable[str]) -> dict[str, float]:
+        """Seconds that a call takes on average, the last twenty or so, for those of the producers that are known."""
+        with self._metadata.read() as reader:
+            return reader.events.durations(producers)
+
     def failed(self, signatures: Iterable[str]) -> set[str]:
         """Those of the signatures whose newest attempt failed."""
         with self._metadata.read() as reader:

@@ -279,8 +279,16 @@ def content_hash(
 
 
 def graph_bytes(graph: ProducerGraph) -> bytes:
-    """The canonical JSON of an expanded graph: the blob that plans and manifests name by its hash."""
-    return canonical_document(graph.to_json())
+    """The canonical JSON of an expanded graph: the blob that plans and manifests name by its hash.
+
+    Without the prices: what a call is expected to cost is no property of what it makes, and changes nothing of it.
+    Without the fingerprints of program files, too, which are noted where they made something.
+    """
+    document = graph.to_json()
+    for node in document["nodes"]:
+        node.pop("cost", None)
+        node.pop("source", None)
+    return canonical_document(document)
 
 
 def manifest_content_hash(manifest: Manifest) -> str:

@@ -16,7 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver
-from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidIdError, NotFoundError, UnsupportedFormatError
+from renku_store.errors import (
+    BlobCorruptError,
+    BlobMissingError,
+    DamageError,
+    InvalidIdError,
+    NotFoundError,
+    UnsupportedFormatError,
+)
 from renku_store.hashing import (
     canonical_document,
     exact_numbers,
@@ -108,9 +115,13 @@ def cut_pages(artefacts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def named_blobs(manifest: Manifest, pages: Iterable[str]) -> set[str]:
-    """The hash of every blob that a manifest needs: graph, large inputs, artefacts, and the pages it is cut into."""
+    """The hash of every blob that a manifest needs: graph, large inputs, pages, artefacts, what lies under edits."""
     blobs = {value.blob for value in manifest.inputs.values() if value.blob}
-    blobs.update(value.blob for value in manifest.artefacts.values() if value.blob)
+    for held in manifest.artefacts.values():
+        if held.blob:
+            blobs.add(held.blob)
+        if held.made is not None and held.made.blob:
+            blobs.add(held.made.blob)
     blobs.update(pages)
     if manifest.graph:
         blobs.add(manifest.graph)
@@ -125,8 +136,9 @@ def contradiction(manifest: Manifest) -> str | None:
         if (given.blob or hash_value(given.value)) != given.hash:
             return f"inputs.{key}"
     for key, held in manifest.artefacts.items():
-        if (held.blob if held.inline is None else hash_bytes(held.inline.encode())) != held.hash:
-            return f"artefacts.{key}"
+        for value in (held, held.made):
+            if value and (value.blob if value.inline is None else hash_bytes(value.inline.encode())) != value.hash:
+                return f"artefacts.{key}"
     named = manifest.archive.name if manifest.archive else None
     return "archive" if named not in {None, f"events/{manifest.run}.jsonl.zst"} else None
 
@@ -272,6 +284,10 @@ class ManifestStore:
             return None
         return pointer if pointer.manifest == manifest_path(pointer.revision) else None
 
+    def pointer_is_folder(self) -> bool:
+        """Whether a folder has the place of `current.json`."""
+        return self._driver.stat(POINTER) is None and f"{POINTER}/" in self._driver.children("")
+
     def newest(self) -> int:
         """The number of the newest revision, 0 for none: the pointer's, or a later one that it does not name yet."""
         pointer = self.pointer()
@@ -292,7 +308,8 @@ class ManifestStore:
     def advance(self, number: int, digest: str, now: str) -> bool:
         """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed.
 
-        `digest` is the hash that its manifest is known to have: a pointer that says another one is put right.
+        `digest` is the hash that its manifest is known to have: a pointer that says another one is put right. Raises
+        `DamageError` where a folder has its place.
         """
         revision = revision_name(number)
         pointer = Pointer(revision=revision, manifest=manifest_path(revision), hash=digest, updated_at=now)
@@ -302,6 +319,10 @@ class ManifestStore:
                 present: bytes | None = self._driver.read(POINTER)
             except BlobMissingError:
                 present = None
+                if self.pointer_is_folder():
+                    raise DamageError(
+                        f"{POINTER} is a folder, not a file.", hint="`renku-store fsck --repair` moves it aside."
+                    ) from None
             named = self.pointer() if present is not None else None
             if named is not None and self._is_ahead(named, number, digest):
                 return False
@@ -332,5 +353,5 @@ def _stub(revision: str, data: bytes) -> ManifestStub | None:
 def _corrupt(revision: str, why: str) -> BlobCorruptError:
     return BlobCorruptError(
         f"The manifest of {revision} is damaged: {why}.",
-        hint="Restore it from a copy; the other revisions can be read as before.",
+        hint="`renku-store fsck` says what brings it back; the other revisions can be read as before.",
     )

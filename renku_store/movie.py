@@ -259,7 +259,7 @@ class ManifestService:
 def _missing(number: int) -> BlobMissingError:
     return BlobMissingError(
         f"The manifest of {revision_name(number)} is missing.",
-        hint="Restore it from a copy; the other revisions can be read as before.",
+        hint="`renku-store fsck` says what brings it back; the other revisions can be read as before.",
     )
 
 

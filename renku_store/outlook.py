@@ -7,25 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-import orjson
-
-from renku_store.blueprint import effective_inputs, expand, parse_blueprint, parse_graph
-from renku_store.errors import BadInputError, DamageError, InvalidValueError, NotFoundError
-from renku_store.hashing import hash_value, parse_json
-from renku_store.media_types import is_json
+from renku_store.costs import Prices
+from renku_store.durations import with_seconds
+from renku_store.errors import BadInputError, DamageError, NotFoundError
+from renku_store.expansion import base_graph, graph_as_held, read_documents, settle, source_of
+from renku_store.forecast import forecast
+from renku_store.hashing import hash_value
 from renku_store.movie import Movie
 from renku_store.planner import Planner
 from renku_store.projection import differs
 from renku_store.records._base import Json
-from renku_store.records.events import InputEvent
+from renku_store.records.events import ArtefactEvent, InputEvent
 from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import check_id
-from renku_store.records.inputs import BLUEPRINT, CONFIG
-from renku_store.records.manifest import Manifest
+from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
 from renku_store.selection import documents_needed
+from renku_store.versions import DECISIONS, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,41 @@ class Outlook:
 
 
 def plan_movie(
-    movie: Movie, *, inputs: Mapping[str, Json] | None = None, choices: Choices | None = None
+    movie: Movie,
+    *,
+    inputs: Mapping[str, Json] | None = None,
+    choices: Choices | None = None,
+    prices: Prices | None = None,
 ) -> ExecutionPlan:
     """What a run would do now, and why; writes nothing. `inputs` and `choices` are for that run alone.
+
+    `prices` tell what calls cost where the blueprint does not: `ProducerRegistry.price`.
 
     Where the run would take up an unfinished one, the plan names it, and shows what comes of that run's own inputs and
     choices.
     """
     outlook, unfinished = look_again(movie, dict(inputs or {}), choices)
+    outlook = priced(movie, outlook, prices)
     if unfinished is None:
         return outlook.plan
     own = private_edits(movie, unfinished.run)
     names = f", with its own {', '.join(sorted({event.input for event in own}))}" if own else ""
-    return outlook.of(movie.id, unfinished.run).plan.model_copy(
-        update={"warnings": [f"The unfinished run {unfinished.run} would be taken up again{names}."]}
-    )
+    told = f"The unfinished run {unfinished.run} would be taken up again{names}."
+    return outlook.of(movie.id, unfinished.run).plan.model_copy(update={"warnings": [told, *outlook.plan.warnings]})
+
+
+def present_graph(movie: Movie) -> ProducerGraph:
+    """The graph that a run would have now, whatever there is to be planned. Raises what its inputs do not allow."""
+    pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
+    base, _ = movie.manifests.current() or (None, None)
+    edits = {event.input: movie.events.read_value(event) for event in pending}
+    source = source_of(movie.id, {**_input_values(movie, base, replaced=edits.keys()), **edits})
+    return graph_as_held(movie, source, base)
+
+
+def priced(movie: Movie, outlook: Outlook, prices: Prices | None) -> Outlook:
+    """The same with what it will cost, as far as anybody can say."""
+    return replace(outlook, plan=forecast(movie, outlook.plan, outlook.base, outlook.values, prices))
 
 
 def look_again(
@@ -130,39 +151,50 @@ def look(
     for key in given or {}:
         check_id("input", key)
     # Edits first: one that a run takes in between is then seen twice, which is no harm, and never not at all.
-    pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
-    if edits_through is not None:
-        pending = [event for event in pending if (event.seq or 0) <= edits_through]
+    seen = [event for event in movie.events.pending() if edits_through is None or (event.seq or 0) <= edits_through]
+    pending = [event for event in seen if isinstance(event, InputEvent)]
+    decisions = [event for event in seen if isinstance(event, ArtefactEvent) and event.status in DECISIONS]
+    taken: list[InputEvent | ArtefactEvent] = [*pending, *decisions]
     base, base_hash = movie.manifests.current() or (None, None)
     in_order = sorted([*pending, *private], key=lambda event: event.seq or 0)
     edits = {**{event.input: movie.events.read_value(event) for event in in_order}, **(given or {})}
     before = _input_values(movie, base, replaced=edits.keys())
     present = {**before, **edits}
-    graph, values = _expanded(movie.id, present)
-    base_graph, base_values = _base_graph(movie, base, before)
-    documents = _documents(movie, base, documents_needed(graph) | documents_needed(base_graph or graph))
-    damaged = movie.blobs.damaged({a.blob: a.size for a in base.artefacts.values() if a.blob}) if base else set()
+    source = source_of(movie.id, present)
+    past_graph, past_values = base_graph(movie, base, before)
+    held = _values_held(base, decisions)
+    damaged = movie.blobs.damaged({value.blob: value.size for _, value in held if value.blob})
 
-    def planned(failed: set[str]) -> ExecutionPlan:
+    def planned(graph: ProducerGraph, failed: Collection[str] = ()) -> ExecutionPlan:
+        needed = documents_needed(graph) | documents_needed(past_graph or graph)
         return Planner.compute_plan(
             graph=graph,
             manifest=base,
             manifest_hash=base_hash,
-            inputs=values,
-            base_graph=base_graph,
-            base_inputs=base_values,
-            defaults=values.keys() - present.keys(),
-            documents=documents,
+            inputs=source.values,
+            pending_edits=decisions,
+            base_graph=past_graph,
+            base_inputs=past_values,
+            defaults=source.values.keys() - present.keys(),
+            documents=read_documents(movie, held, needed),
             damaged=damaged,
             failed=failed,
-            edits_through=max((event.seq or 0 for event in pending), default=edits_through or 0),
+            edits_through=max((event.seq or 0 for event in taken), default=edits_through or 0),
             choices=choices,
         )
 
-    plan = planned(set())
+    plan = settle(movie, source, base, planned)
     dirty = {entry.signature for entry in plan.jobs.values() if entry.state != "clean" and entry.signature}
     failed = movie.events.failed(dirty)
-    return Outlook(planned(failed) if failed else plan, base, values)
+    if failed:
+        plan = settle(movie, source, base, partial(planned, failed=failed))
+    return Outlook(_timed(movie, plan), base, source.values)
+
+
+def _timed(movie: Movie, plan: ExecutionPlan) -> ExecutionPlan:
+    dirty = set(plan.dirty)
+    producers = {node.producer for node in plan.graph.nodes if node.job_id in dirty}
+    return with_seconds(plan, movie.events.durations(producers)) if producers else plan
 
 
 def _input_values(movie: Movie, base: Manifest | None, *, replaced: Collection[str]) -> dict[str, Json]:
@@ -177,49 +209,14 @@ def _input_values(movie: Movie, base: Manifest | None, *, replaced: Collection[s
     return values
 
 
-def _expanded(movie: str, given: Mapping[str, Json]) -> tuple[ProducerGraph, dict[str, Json]]:
-    """The graph of some inputs, and their values with the blueprint's defaults."""
-    source = given.get(BLUEPRINT)
-    match source:
-        case None:
-            raise NotFoundError(
-                f"The movie {movie} has no blueprint.",
-                hint="`renku-store set @blueprint @FILE`, or `run --blueprint FILE`.",
-            )
-        case str():
-            blueprint = parse_blueprint(source, BLUEPRINT)
-            values = effective_inputs(blueprint, given)
-            return expand(blueprint, values, given.get(CONFIG)), values
-        case dict():
-            return parse_graph(source, given.keys()), dict(given)
-        case _:
-            raise InvalidValueError("The @blueprint is neither YAML text nor a graph.", hint="Set it from a file.")
-
-
-def _base_graph(
-    movie: Movie, base: Manifest | None, before: Mapping[str, Json]
-) -> tuple[ProducerGraph | None, dict[str, Json] | None]:
-    """What the base revision was made from, for reasons; None where it cannot be told any more."""
-    if base is None or base.graph is None:
-        return None, None
-    try:
-        graph = ProducerGraph.model_validate_json(movie.blobs.read(base.graph))
-        return graph, _expanded(movie.id, before)[1]
-    except (DamageError, BadInputError):
-        return None, None
-
-
-def _documents(movie: Movie, base: Manifest | None, needed: set[str]) -> dict[str, Json]:
-    """The parsed JSON artefacts of the base that some job reads into; one that cannot be read is left out."""
-    documents: dict[str, Json] = {}
-    for key in needed & base.artefacts.keys() if base else ():
-        artefact = base.artefacts[key] if base else None
-        if artefact is not None and is_json(artefact.mime_type):
-            try:
-                documents[artefact.hash] = parse_json(movie.read(artefact))
-            except (DamageError, orjson.JSONDecodeError):
-                continue
-    return documents
+def _values_held(base: Manifest | None, decisions: Sequence[ArtefactEvent]) -> list[tuple[str, ArtefactValue]]:
+    """Every value that may stand for an artefact: of the base, under people's versions, and of decisions since."""
+    found: list[tuple[str, ArtefactValue]] = []
+    for key, artefact in base.artefacts.items() if base else ():
+        found.append((key, artefact))
+        if artefact.made is not None:
+            found.append((key, artefact.made))
+    return found + [(event.artefact, event.value) for event in decisions if event.value is not None]
 
 
 def anything_to_do(outlook: Outlook) -> bool:
@@ -229,7 +226,6 @@ def anything_to_do(outlook: Outlook) -> bool:
         return True
     if any(job.left_out for job in plan.jobs.values()):
         return False  # what was asked for is there; edits wait for a run that makes something of them
-    kept = {output.id for node in plan.graph.nodes for output in node.produces}
-    artefacts = {key: value for key, value in outlook.base.artefacts.items() if key in kept} if outlook.base else {}
+    artefacts = settled(plan, outlook.base.artefacts if outlook.base else {})
     inputs = {key: value for key, value in plan.inputs.items() if key not in plan.defaults}
     return differs(outlook.base, inputs, artefacts, plan.graph_hash)

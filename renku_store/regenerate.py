@@ -20,6 +20,7 @@ from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
 from renku_store.conclusion import RunReport, conclude, end_run, note_step, nothing_to_do
+from renku_store.costs import Prices, budget_warnings
 from renku_store.errors import (
     InputConflictError,
     LeaseLostError,
@@ -27,14 +28,17 @@ from renku_store.errors import (
     StalePlanError,
     StoreError,
 )
+from renku_store.following import followable
 from renku_store.hashing import canonical_json
-from renku_store.merging import overlaps
+from renku_store.merging import Overlap, contested_versions, overlaps
 from renku_store.movie import Movie
-from renku_store.outlook import Outlook, anything_to_do, look, look_again, private_edits, resumable
+from renku_store.outlook import Outlook, anything_to_do, look, look_again, priced, private_edits, resumable
 from renku_store.records._base import Json
 from renku_store.records.events import RunEventKind
+from renku_store.records.manifest import ManifestArtefact
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import LeaseToken, RunProgress, RunRecord
+from renku_store.running.budget import checked_limit
 from renku_store.running.runner import Runner, RunResult
 
 OnConflict = Literal["rebase", "fail"]
@@ -53,15 +57,21 @@ async def run_movie(
     check: Callable[[ExecutionPlan], None] | None = None,
     on_event: Callable[[RunProgress], None] | None = None,
     stop: asyncio.Event | None = None,
+    drain: asyncio.Event | None = None,
+    keep_going: bool = True,
     logger: logging.Logger | None = None,
+    prices: Prices | None = None,
+    max_cost: float | None = None,
 ) -> RunReport:
     """Plan, run what is dirty, and publish if anything differs from the current revision.
 
     A run that died, failed or was interrupted is taken up again; `inputs` are private to the run until it publishes,
-    and a run with other private inputs is begun anew. When `stop` is set, or `cancel` called anywhere, running calls
-    are cancelled and finished ones kept. If someone else publishes meanwhile, the run plans again on that revision, and
-    nothing is made twice; with `on_conflict="fail"` it raises `ManifestConflictError` or `StalePlanError`, and the next
-    run goes on.
+    and a run with other private inputs is begun anew. When `drain` is set, nothing more is begun and running calls go
+    on to their ends; when `stop` is set, or `cancel` called anywhere, they are cancelled. Finished ones are kept, and
+    the next run takes it up again. Without `keep_going` nothing more is begun once a job has failed.
+
+    If someone else publishes meanwhile, the run plans again on that revision, and nothing is made twice; with
+    `on_conflict="fail"` it raises `ManifestConflictError` or `StalePlanError`, and the next run goes on.
 
     `choices` say what this run shall make beyond or short of what is dirty; a run that is taken up again keeps to its
     own. With `allow_partial` what succeeded is published though something failed: where an older value is there, it
@@ -69,39 +79,58 @@ async def run_movie(
 
     `check` is handed the plan before anything is begun, and may refuse it by raising.
 
+    `max_cost` is what the run may spend, in US dollars, earlier executions of it included: the first call that could
+    bring it above that is not made, nor any other; those under way end, and the run ends as `failed` and can be taken
+    up again. `prices` tell what calls cost where the blueprint does not (`ProducerRegistry.price`); calls that nobody
+    can price count as nothing, and the logger is warned.
+
     Raises `InputConflictError` where both changed an input, differently, `LeaseLostError` if someone else took the run
     over, and what `Runner.execute` raises.
     """
-    given = dict(inputs or {})
+    checked_limit(max_cost)
+    begun = await _begun(movie, dict(inputs or {}), choices, prices, check)
+    if isinstance(begun, RunReport):
+        return begun
+    outlook, token = begun
+    for warning in budget_warnings(outlook.plan, max_cost):
+        (logger or logging.getLogger("renku_store")).warning("%s", warning)
+    ended = partial(conclude, movie, token=token, allow_partial=allow_partial)
+    with movie.leases.held(token) as heartbeat, followable(movie, token.run, on_event, logger) as tell:
+        runner = Runner(movie, concurrency=concurrency, on_event=tell, logger=logger, max_cost=max_cost)
+        execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat)
+        execute = partial(execute, stop=stop, drain=drain, keep_going=keep_going)
+        rebase = partial(_rebase, movie, token=token, prices=prices)
+        report = await _execute(outlook, execute, ended, None if on_conflict == "fail" else rebase)
+        tell(_finished(movie, report))
+    return report
+
+
+async def _begun(
+    movie: Movie,
+    given: Mapping[str, Json],
+    choices: Choices | None,
+    prices: Prices | None,
+    check: Callable[[ExecutionPlan], None] | None,
+) -> tuple[Outlook, LeaseToken] | RunReport:
+    """What a run sets out with, and its lease; where there is nothing to do, what to say of that."""
     while True:
-        outset = await asyncio.to_thread(_set_out, movie, given, choices)
+        outset = await asyncio.to_thread(_set_out, movie, given, choices, prices)
         if check is not None:
             check(outset.outlook.plan)
         if outset.unfinished is None and not anything_to_do(outset.outlook):
             return nothing_to_do(outset.outlook.plan, outset.finished)
         try:
-            outlook, token = await asyncio.to_thread(_begin, movie, outset, given)
-            break
+            return await asyncio.to_thread(_begin, movie, outset, given)
         except LeaseLostError:
             # Somebody else took the unfinished run up after we had looked: then ours is another one.
             continue
-    runner = Runner(movie, concurrency=concurrency, on_event=on_event, logger=logger)
-    ended = partial(conclude, movie, token=token, allow_partial=allow_partial)
-    with movie.leases.held(token) as heartbeat:
-        execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat, stop=stop)
-        report = await _execute(movie, outlook, token, execute, ended, on_conflict)
-    if on_event is not None:
-        on_event(_finished(movie, report))
-    return report
 
 
 async def _execute(
-    movie: Movie,
     outlook: Outlook,
-    token: LeaseToken,
     execute: Callable[[ExecutionPlan], Awaitable[RunResult]],
     conclude: Callable[[Sequence[RunResult]], RunReport],
-    on_conflict: OnConflict,
+    rebase: Callable[[Outlook], Outlook] | None,
 ) -> RunReport:
     """Run a plan and come to its end; again on what somebody else has published meanwhile, as often as that happens."""
     executions: list[RunResult] = []
@@ -110,9 +139,9 @@ async def _execute(
             executions.append(await execute(outlook.plan))
             return await asyncio.to_thread(conclude, executions)
         except (ManifestConflictError, StalePlanError):
-            if on_conflict == "fail":
+            if rebase is None:
                 raise
-            outlook = await asyncio.to_thread(_rebase, movie, outlook, token)
+            outlook = await asyncio.to_thread(rebase, outlook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +153,13 @@ class _Outset:
     finished: PublishedRevision | None
 
 
-def _set_out(movie: Movie, given: Mapping[str, Json], choices: Choices | None) -> _Outset:
+def _set_out(movie: Movie, given: Mapping[str, Json], choices: Choices | None, prices: Prices | None) -> _Outset:
     newest = next(resumable(movie, given, choices), None)
     finished = _finish(movie, newest.run) if newest else None
     if finished is not None:
-        return _Outset(look(movie, given=given, choices=choices), None, finished)
-    return _Outset(*look_again(movie, given, choices), None)
+        return _Outset(priced(movie, look(movie, given=given, choices=choices), prices), None, finished)
+    outlook, unfinished = look_again(movie, given, choices)
+    return _Outset(priced(movie, outlook, prices), unfinished, None)
 
 
 def _finish(movie: Movie, run: str) -> PublishedRevision | None:
@@ -177,12 +207,12 @@ def _prepare(movie: Movie, outlook: Outlook, kind: RunEventKind) -> None:
     note_step(movie, plan.run or "", kind, {"base": plan.base_revision, "jobs": len(plan.dirty)})
 
 
-def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
+def _rebase(movie: Movie, before: Outlook, token: LeaseToken, prices: Prices | None) -> Outlook:
     """Plan the same run again, on what someone else has published; `InputConflictError` where both changed an input."""
     movie.committer.repair()
     frozen = before.plan.edits_through
     private, choices = private_edits(movie, token.run), before.plan.choices
-    after = look(movie, private, edits_through=frozen, choices=choices).of(movie.id, token.run)
+    after = priced(movie, look(movie, private, edits_through=frozen, choices=choices), prices).of(movie.id, token.run)
     own = {event.input for event in private}
     # Of a movie-wide edit that the other has taken, or seen and overruled, nothing is left to be contested.
     contested = [
@@ -190,9 +220,10 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
         for key in overlaps(before.base_hashes, after.base_hashes, before.hashes)
         if key in own or after.hashes.get(key) != after.base_hashes.get(key)
     ]
-    if contested:
-        end_run(movie, token, "abandoned", before.plan.edits_through, {"conflict": [*contested]})
-        raise _input_conflict(movie, before, after, contested)
+    versions = contested_versions(_held(before), before.plan, _held(after), after.plan)
+    if contested or versions:
+        end_run(movie, token, "abandoned", before.plan.edits_through, {"conflict": [*contested, *versions]})
+        raise _input_conflict(movie, before, after, contested, versions)
     with movie.metadata.write() as transaction:
         if not transaction.runs.holds(token):
             raise LeaseLostError(f"The run {token.run} was taken over.", hint="`renku-store status` shows by whom.")
@@ -203,16 +234,23 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken) -> Outlook:
     return after
 
 
-def _input_conflict(movie: Movie, before: Outlook, after: Outlook, contested: list[str]) -> InputConflictError:
+def _held(outlook: Outlook) -> Mapping[str, ManifestArtefact]:
+    return outlook.base.artefacts if outlook.base else {}
+
+
+def _input_conflict(
+    movie: Movie, before: Outlook, after: Outlook, contested: list[str], versions: Mapping[str, Overlap]
+) -> InputConflictError:
     theirs = after.base.inputs if after.base else {}
     values: dict[str, tuple[object, object]] = {
         key: (movie.value(theirs[key]) if key in theirs else None, before.values.get(key)) for key in contested
     }
+    values |= {key: (overlap.theirs, overlap.ours) for key, overlap in versions.items()}
     told = "; ".join(f"{key} is {_short(other)} there and {_short(own)} here" for key, (other, own) in values.items())
     return InputConflictError(
-        f"{after.plan.base_revision}, published meanwhile, and this run changed the same inputs: {told}.",
+        f"{after.plan.base_revision}, published meanwhile, and this run changed the same: {told}.",
         values=values,
-        hint="Nothing is lost: set the value that is meant and run again; what was made is reused.",
+        hint="Nothing is lost: set (or edit) what is meant and run again; what was made is reused.",
     )
 
 

@@ -10,8 +10,9 @@ from renku_store import bounds
 from renku_store.conclusion import end_run
 from renku_store.errors import NotFoundError
 from renku_store.movie import Movie
-from renku_store.records.events import InputEvent
+from renku_store.records.events import ArtefactEvent, InputEvent
 from renku_store.records.run import RunRecord
+from renku_store.versions import DECISIONS
 
 CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
 """What became of a run that was to be cancelled: stopped, not yet stopped, or come to its end before."""
@@ -19,15 +20,19 @@ CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
 
 @dataclass(frozen=True, slots=True)
 class MovieStatus:
-    """Runs that have not come to an end, and edits that no run has taken."""
+    """Runs that have not come to an end, and what people changed or decided that no run has taken, oldest first."""
 
     runs: list[RunRecord]
-    pending: list[InputEvent]
+    pending: list[InputEvent | ArtefactEvent]
 
 
 def movie_status(movie: Movie) -> MovieStatus:
     """Runs that are neither published nor abandoned, and edits that no run has taken."""
-    pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
+    pending = [
+        event
+        for event in movie.events.pending()
+        if isinstance(event, InputEvent) or (isinstance(event, ArtefactEvent) and event.status in DECISIONS)
+    ]
     return MovieStatus(movie.leases.unfinished(), pending)
 
 

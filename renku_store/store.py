@@ -87,7 +87,7 @@ class Store:
     def ids(self) -> list[str]:
         """The ids of all movies, sorted."""
         folders = (name.removesuffix("/") for name in self.driver.children("") if name.endswith("/"))
-        return sorted(name for name in folders if _is_movie_id(name) and self.driver.stat(f"{name}/{_FORMAT}"))
+        return sorted(name for name in folders if _is_movie_id(name) and self._is_movie(name))
 
     def movies(self) -> list[MovieSummary]:
         """All movies with their newest revision, sorted by id."""
@@ -171,6 +171,11 @@ class Store:
             found = self._assembled(movie, driver, metadata)
             return replace(found, read_only=True, problem=problem, closing=stack.pop_all().close)
 
+    def _is_movie(self, name: str) -> bool:
+        """Whether a folder is a movie: one that has lost its `format.json` is one, and damaged."""
+        driver = self.driver.sub(name)
+        return driver.stat(_FORMAT) is not None or any(driver.children("manifests/"))
+
     def _refuse_headless(self, movie: str) -> None:
         """Raise `DamageError` for a folder that has revisions and no `format.json`: it is no new movie's."""
         driver = self.driver.sub(movie)
@@ -191,6 +196,7 @@ class Store:
         driver = self.driver.sub(movie)
         manifests = ManifestStore(driver, BlobStore(driver, None).read)
         try:
+            self._refuse_headless(movie)
             _check_format(movie, driver)
             newest = manifests.newest()
             manifest = manifests.load(newest, manifests.expected(newest))[0] if newest else None

@@ -32,16 +32,18 @@ def start(script: str, *arguments: object, prefix: list[str] | None = None) -> s
     )
 
 
-def finish(child: subprocess.Popen[str]) -> Ended:
+def finish(child: subprocess.Popen[str], *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Ended:
     """Wait for a child."""
     with child:
-        out, err = child.communicate(timeout=_TIMEOUT_SECONDS)
+        out, err = child.communicate(timeout=timeout_seconds)
     return Ended(child.returncode, out, err)
 
 
-def run(script: str, *arguments: object, prefix: list[str] | None = None) -> Ended:
+def run(
+    script: str, *arguments: object, prefix: list[str] | None = None, timeout_seconds: float = _TIMEOUT_SECONDS
+) -> Ended:
     """Run a Python script to its end."""
-    return finish(start(script, *arguments, prefix=prefix))
+    return finish(start(script, *arguments, prefix=prefix), timeout_seconds=timeout_seconds)
 
 
 def trace(script: str, *arguments: object, log: Path, inject: str | None = None) -> tuple[Ended, list[str]]:

@@ -21,7 +21,10 @@ _MODULES = sorted(path for package in _PACKAGES for path in (_CHECKOUT / package
 _MODULE_MAX_LINES = 400
 _FUNCTION_MAX_LINES = 60
 _DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
-_HEAVY = {"aiobotocore", "aiohttp", "asyncio", "boto3", "fsspec", "psycopg", "s3fs", "starlette", "uvicorn"}
+_HEAVY = {
+    *("aiobotocore", "aiohttp", "asyncio", "boto3", "fsspec", "httpx2", "openai", "psycopg", "s3fs", "starlette"),
+    "uvicorn",
+}
 
 every_module = pytest.mark.parametrize("path", _MODULES, ids=lambda path: str(path.relative_to(_CHECKOUT)))
 
@@ -137,6 +140,15 @@ def test_public_names_are_sorted_and_there() -> None:
     assert names == sorted(set(names))
     for name in names:
         assert getattr(renku_store, name) is not None
+
+
+def test_type_checkers_see_the_public_names() -> None:
+    """The stub of the package imports each of them from the room that gives it, and nothing else."""
+    stub = _tree(_CHECKOUT / "renku_store" / "__init__.pyi")
+    assert all(isinstance(node, ast.ImportFrom) for node in stub.body)
+    listed = {(name, module) for _, module, name in _imports(stub)}
+    given = {(name, f"renku_store.{room}") for name, room in vars(renku_store)["_ROOMS"].items()}
+    assert listed == given
 
 
 def test_every_error_is_a_public_name() -> None:

@@ -227,6 +227,7 @@ def test_whatever_a_producer_sees_is_signed(change: dict[str, Any]) -> None:
         {"job_id": "narration[9]"},
         {"produces": [GraphOutput(id="narration[9].audio", name="audio", mime_type="audio/wav")]},
         {"rate_key": "demo"},
+        {"uses": {"gpu": 1}},
         {"timeout_seconds": 5.0},
         {"max_output_bytes": 1},
     ],

@@ -228,6 +228,29 @@ def test_the_archive_of_a_late_result_stays_while_it_can_be_reused(tmp_path: Pat
         assert again.events.find_trace(late.signature or "") is not None
 
 
+def test_a_late_result_whose_process_died_before_it_was_archived_is_archived_by_a_collection(tmp_path: Path) -> None:
+    """Once, and not before a living process has had the time to; then it is found again without the database."""
+    with open_store(tmp_path) as store:
+        movie = store.create_movie("film")
+        publish(movie, {"a": "one"})
+        run = movie.events.new_id()
+        movie.leases.release(movie.leases.start(run, base_revision=None, edits_through=0))
+        abandon(movie, run)
+        recent = artefact_event(movie, "c.out", "recent", run=run).model_copy(update={"status": "kept"})
+        old = artefact_event(movie, "b.out", "late", run=run)
+        old = old.model_copy(update={"status": "kept", "created_at": "2026-01-01T00:00:00.000Z"})
+        movie.events.append_many([old, recent])
+        before = movie.archives.runs()
+        for _ in range(2):
+            collect(movie)
+            [late] = set(movie.archives.runs()) - set(before)
+            assert [event.id for event in movie.archives.read(late) if event.type == "artefact"] == [old.id]
+    lose_database(tmp_path)
+    with opened(tmp_path) as again:
+        assert again.events.find_trace(old.signature or "") is not None
+        assert again.events.find_trace(recent.signature or "") is None
+
+
 # Rollbacks
 
 

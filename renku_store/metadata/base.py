@@ -8,11 +8,14 @@ Tables are grouped by what they are about, so that each store of the house asks 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from renku_store.metadata.calls import CallsReading, CallsWriting
 from renku_store.metadata.checks import CheckReads, CheckWrites
+from renku_store.metadata.event_tables import EventReads, EventWrites
+from renku_store.metadata.limits import LimitReading, LimitWriting
 from renku_store.metadata.retirement import Retirement
 from renku_store.metadata.upkeep import Space, UpkeepReading, UpkeepWriting
 from renku_store.metadata.values import BlobSpan as BlobSpan
@@ -20,87 +23,7 @@ from renku_store.metadata.values import BlobUse as BlobUse
 from renku_store.metadata.values import Intent as Intent
 from renku_store.metadata.values import RevisionRow as RevisionRow
 from renku_store.records.blob import BlobRow, Encoding
-from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace
 from renku_store.records.run import Holder, LeaseToken, RunRecord
-
-
-class EventReads(Protocol):
-    """Look-ups in the event tables; each by an index, whatever the history."""
-
-    def latest_input(self, input_id: str) -> InputEvent | None:
-        """The newest value of an input: movie-wide edits and published runs."""
-        ...
-
-    def latest_inputs(self) -> dict[str, InputEvent]:
-        """The newest value of every input."""
-        ...
-
-    def input_at(self, input_id: str, revision: int) -> InputEvent | None:
-        """The value of an input as of a revision."""
-        ...
-
-    def latest_artefact(self, artefact_id: str) -> ArtefactEvent | None:
-        """The newest event of an artefact that gave it a value, of whatever run."""
-        ...
-
-    def artefact_at(self, artefact_id: str, revision: int) -> ArtefactEvent | None:
-        """The event that gave an artefact the value it has in a revision."""
-        ...
-
-    def inputs_after(
-        self, seq: int, limit: int, *, run: str | None = None, about: str | None = None
-    ) -> list[InputEvent]:
-        """Input events beyond `seq`, oldest first, at most `limit`; of one run, or of one input (`about`), if named."""
-        ...
-
-    def artefacts_after(
-        self, seq: int, limit: int, *, run: str | None = None, about: str | None = None
-    ) -> list[ArtefactEvent]:
-        """Artefact events beyond `seq`, oldest first, at most `limit`; of one run, or one artefact or job (`about`)."""
-        ...
-
-    def runs_after(self, seq: int, limit: int, *, run: str | None = None) -> list[RunEvent]:
-        """Run events beyond `seq`, oldest first, at most `limit`; of one run only if named."""
-        ...
-
-    def pending_inputs(self) -> list[InputEvent]:
-        """Movie-wide input edits that no published run has taken, oldest first."""
-        ...
-
-    def pending_artefacts(self) -> list[ArtefactEvent]:
-        """Movie-wide artefact events that no published run has taken, oldest first."""
-        ...
-
-    def traces(self, signature: str) -> list[Trace]:
-        """Every result for a signature, oldest first."""
-        ...
-
-    def failed(self, signatures: Iterable[str]) -> set[str]:
-        """Those of the signatures whose newest attempt failed."""
-        ...
-
-    def watermarks(self, revision: int) -> tuple[int, int]:
-        """The last input and artefact `seq` when the revision was booked (0, 0 for revision 0)."""
-        ...
-
-    def last_seq(self) -> tuple[int, int]:
-        """The last input and artefact `seq` there is."""
-        ...
-
-
-class EventWrites(EventReads, Protocol):
-    """Appending."""
-
-    def append(self, events: Sequence[Event]) -> list[Event]:
-        """Append events, derive look-ups and traces from them, and return them with their `seq`.
-
-        Events of all kinds are numbered in one row, in the order in which they become durable.
-
-        Artefact events of status `succeeded` or `kept` that share `result` and carry a signature become one trace;
-        those `kept` do not become the latest value of their artefact. Events whose `id` is already there are left alone
-        (a rebuild may see them twice).
-        """
-        ...
 
 
 class BlobReads(Protocol):
@@ -124,6 +47,10 @@ class BlobReads(Protocol):
 
     def uses(self, seq: int, limit: int) -> list[BlobUse]:
         """The events beyond `seq` that name a blob, oldest first, at most `limit`."""
+        ...
+
+    def chosen(self) -> builtins.list[str]:
+        """The blobs of the results that people chose or accepted: they stay as long as the choice does."""
         ...
 
     def broken_traces(self, number: int, limit: int) -> list[tuple[int, list[str]]]:
@@ -305,7 +232,7 @@ class RevisionWrites(RevisionReads, Protocol):
         ...
 
 
-class Reader(UpkeepReading, Protocol):
+class Reader(UpkeepReading, CallsReading, LimitReading, Protocol):
     """One moment of the store."""
 
     @property
@@ -338,7 +265,7 @@ class Reader(UpkeepReading, Protocol):
         ...
 
 
-class Writer(UpkeepWriting, Protocol):
+class Writer(UpkeepWriting, CallsWriting, LimitWriting, Protocol):
     """The one writer of a moment; it also reads."""
 
     @property

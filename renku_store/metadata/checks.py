@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from renku_store.metadata.derived import DerivedReads, DerivedWrites
 from renku_store.records.events import Event
 
 
@@ -32,7 +33,7 @@ class TableSizes:
     revisions: int
 
 
-class CheckReads(Protocol):
+class CheckReads(DerivedReads, Protocol):
     """The tables, held against each other at one moment."""
 
     def faults(self, limit: int, *, thorough: bool) -> list[str]:
@@ -99,7 +100,7 @@ class CheckReads(Protocol):
         ...
 
 
-class CheckWrites(CheckReads, Protocol):
+class CheckWrites(CheckReads, DerivedWrites, Protocol):
     """Noting and ending."""
 
     def note_verified(self, digests: Iterable[str]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 
-class Retirement(Protocol):
-    """Within a write transaction: which ended runs are old, and the removal of what they left."""
+class RetirementReads(Protocol):
+    """Which ended runs are old, and whether anything needs what they left."""
 
     def ended_before(self, moment: str) -> list[tuple[str, bool]]:
         """Runs that were published or abandoned before a moment (ISO 8601), oldest first.
@@ -19,6 +19,14 @@ class Retirement(Protocol):
     def with_results(self) -> set[str]:
         """The runs that made results which can still be reused: one pass over the traces."""
         ...
+
+    def needed(self, run: str, ids: Iterable[str], results: Iterable[str]) -> bool:
+        """Whether a look-up, a pending edit or a trace still needs one of the rows that `drop_events` would drop."""
+        ...
+
+
+class Retirement(RetirementReads, Protocol):
+    """Within a write transaction: the removal of what old runs left, too."""
 
     def drop_events(self, run: str, ids: Iterable[str], results: Iterable[str]) -> bool:
         """Drop the event rows of an ended run.

@@ -7,16 +7,17 @@ from renku_store.records.events import Trace
 
 
 def usable_trace(reader: Reader, signature: str) -> Trace | None:
-    """The newest result for a signature all of whose blobs are live; None where there is none.
+    """The result that people chose for a signature, else the newest, all of whose blobs are live; None without one.
 
     One that was only `kept`, by a holder that had lost its claim, stands behind all others. A blob without a live row
     promises nothing, whether its object is there or not (invariant 8).
     """
-    traces = reader.events.traces(signature)
-    named = {value.blob for trace in traces for value in trace.outputs.values() if value.blob is not None}
-    live = {digest for digest, row in reader.blobs.get(named).items() if row.state == "live"} if named else set()
+    traces, adopted = reader.events.traces(signature), reader.events.adopted(signature)
     newest_first = traces[::-1]
-    for trace in sorted(newest_first, key=lambda trace: trace.kept):
+    candidates = [*([] if adopted is None else [adopted]), *sorted(newest_first, key=lambda trace: trace.kept)]
+    named = {value.blob for trace in candidates for value in trace.outputs.values() if value.blob is not None}
+    live = {digest for digest, row in reader.blobs.get(named).items() if row.state == "live"} if named else set()
+    for trace in candidates:
         if all(value.blob is None or value.blob in live for value in trace.outputs.values()):
             return trace
     return None

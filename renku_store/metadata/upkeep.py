@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from renku_store.metadata.retirement import RetirementReads
 from renku_store.records.events import Event
 
 KINDS: Final = frozenset({"input", "artefact", "run"})
@@ -110,6 +111,14 @@ class UpkeepReads(Protocol):
         """Whether a run has rows that nothing points at, other than the one that says that it has published."""
         ...
 
+    def late_runs(self) -> list[str]:
+        """The ended runs that have results which came after their claim was lost."""
+        ...
+
+    def trace_blobs(self, number: int, limit: int) -> list[tuple[int, str | None, list[str]]]:
+        """Results beyond a number, in order, at most `limit`: their numbers, their runs, and the blobs they name."""
+        ...
+
     def superseded_edits(self) -> set[str]:
         """The ids of movie-wide events that are neither pending nor pointed at."""
         ...
@@ -134,6 +143,14 @@ class UpkeepReads(Protocol):
         """What all producer calls took, in US dollars, published or not, as far as the index knows."""
         ...
 
+    def past_costs(self, producers: Iterable[str], newest: int) -> dict[str, tuple[float, float]]:
+        """The least and the most that a result of each producer took, in US dollars, among the `newest` results."""
+        ...
+
+    def with_results(self, signatures: Iterable[str]) -> list[str]:
+        """Those of the signatures for which there is a result, usable or not."""
+        ...
+
 
 class UpkeepWrites(UpkeepReads, Protocol):
     """Dropping rows that an archive holds. Keeps invariant 4: by id, and only those that nothing points at."""
@@ -152,6 +169,11 @@ class UpkeepWrites(UpkeepReads, Protocol):
 
 class UpkeepReading(Protocol):
     """A moment of the store that can be asked so."""
+
+    @property
+    def retirement(self) -> RetirementReads:
+        """What old runs leave."""
+        ...
 
     @property
     def upkeep(self) -> UpkeepReads:

@@ -8,7 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class RevisionRow:
-    """A published revision as the index knows it; `expired` once its manifest was replaced by a stub."""
+    """A published revision as the index knows it; `expired` once its manifest was replaced by a stub.
+
+    `cost` and `saved` are in US dollars: what its run's calls took, and what the results had taken that it reused.
+    """
 
     number: int
     hash: str
@@ -19,6 +22,7 @@ class RevisionRow:
     reused: int
     cost: float
     expired: bool = False
+    saved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

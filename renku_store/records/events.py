@@ -13,12 +13,13 @@ from pydantic import ConfigDict, Field, model_serializer
 from renku_store.records._base import Hash, Json, Record, exactly_one
 from renku_store.records.manifest import ArtefactValue
 
-ArtefactStatus = Literal["succeeded", "kept", "reused", "failed", "edited", "edit-undone", "chosen"]
+ArtefactStatus = Literal["succeeded", "kept", "reused", "failed", "edited", "edit-undone", "chosen", "accepted"]
 RunEventKind = Literal[
     "planned",
     "started",
     "resumed",
     "rebased",
+    "extended",
     "rollback",
     "published",
     "unchanged",
@@ -54,12 +55,16 @@ class InputEvent(Record):
 
 
 class JobFailure(Record):
-    """Why a job failed: a stable `kind`, one sentence, and the end of what the producer wrote to standard error."""
+    """Why a job failed: a stable `kind`, one sentence, and the end of what the producer wrote to standard error.
+
+    `cost` is what the failed call took nevertheless, in US dollars, where the producer says so.
+    """
 
     kind: str
     message: str
     retryable: bool = False
     diagnostics: str | None = None
+    cost: float | None = None
 
 
 class ArtefactEvent(Record):
@@ -69,7 +74,10 @@ class ArtefactEvent(Record):
     by that signature. So is one of status `kept`: it came after the call's claim was lost, and is not the artefact's
     value by itself. `output` is the producer's own name of the artefact. `value` is absent where the job failed.
     `cost` is in US dollars and is written at the first output of a result only, so that costs can be added up;
-    `attempts` counts calls.
+    `attempts` counts calls. `source` is the fingerprint of the program files that made it, where its producer has any.
+
+    Movie-wide are `edited` (a person's version), `edit-undone` (what was made stands again), and, with all outputs of a
+    job, `chosen` (a take) and `accepted` (what there is), which stand for their `signature`.
     """
 
     type: Literal["artefact"] = "artefact"
@@ -90,6 +98,7 @@ class ArtefactEvent(Record):
     duration_seconds: float | None = None
     failure: JobFailure | None = None
     edited_by: str | None = None
+    source: Hash | None = None
     created_at: str
 
 
@@ -126,3 +135,5 @@ class Trace(Record):
     request_id: str | None = None
     kept: bool = False
     created_at: str
+    duration_seconds: float | None = None
+    source: Hash | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, StrictInt, StrictStr
+from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
-from renku_store.records._base import Json, Record, exactly_one
+from renku_store.records._base import Hash, Json, Record, exactly_one
 
 PathStep = StrictStr | StrictInt
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class Reference(Record):
@@ -41,11 +42,61 @@ class GraphOutput(Record):
     mime_type: str
 
 
+class CostRule(Record):
+    """What one call of a producer is expected to cost, in US dollars; as JSON, a number is short for both bounds.
+
+    Either `low` and `high` (both are given then), or one price for each unit of `of`, an input or a key of the config:
+    `per_character` of its text, `per_second` of its number, `per_item` of its list. `low` and `high` then hold where
+    the units cannot be counted yet; without them nobody can say.
+    """
+
+    low: Dollars | None = None
+    high: Dollars | None = None
+    per_character: Dollars | None = None
+    per_second: Dollars | None = None
+    per_item: Dollars | None = None
+    of: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: object) -> object:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"low": value, "high": value}
+        return value
+
+    @model_validator(mode="after")
+    def _is_one_rule(self) -> CostRule:
+        units = [price for price in (self.per_character, self.per_second, self.per_item) if price is not None]
+        if len(units) > 1:
+            raise ValueError("one of perCharacter, perSecond and perItem, not several")
+        if bool(units) != (self.of is not None):
+            raise ValueError("a price per unit and `of` belong together")
+        if not units and (self.low is None or self.high is None):
+            raise ValueError("both low and high, or a price per unit")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+class Awaited(Record):
+    """What a placeholder waits for: the artefacts whose content decides which jobs stand in its place.
+
+    `problem` is there where that content is known and decides nothing: it is no list, say.
+    """
+
+    artefacts: list[str]
+    problem: str | None = None
+
+
 class GraphNode(Record):
     """One job. Signed are `producer`, `version`, `provider`, `provider_model`, `config`, `context`, inputs and outputs.
 
     `timeout_seconds` and `max_output_bytes` bound the call and are not signed; nor is `rate_key`, the name under which
-    calls share a limit.
+    calls share a limit, nor `uses`, how much of each named resource a call takes, nor `cost`, which is no part of the
+    recorded graph either: another price is not another graph.
+
+    With `awaits` it is a placeholder: `narration[*]` stands for the jobs of a loop whose list is not known yet. It is
+    never called, has no signature, and reads what all of those jobs may read.
     """
 
     job_id: str
@@ -60,6 +111,26 @@ class GraphNode(Record):
     context: dict[str, Json] = {}
     timeout_seconds: float | None = None
     max_output_bytes: int | None = None
+    uses: dict[str, Annotated[int, Field(gt=0, strict=True)]] | None = None
+    cost: CostRule | None = None
+    sources: list[str] | None = None
+    source: Hash | None = None
+    awaits: Awaited | None = None
+
+    def stands_for(self, job_id: str) -> bool:
+        """Whether this is a placeholder, and one for this job."""
+        if self.awaits is None:
+            return False
+        own, other = labels_of(self.job_id, self.producer), labels_of(job_id, self.producer)
+        return other is not None and own is not None and len(own) == len(other) and _agree(own, other)
+
+    def output_for(self, artefact_id: str) -> GraphOutput | None:
+        """The output that stands for this artefact of a job that a placeholder stands for."""
+        for output in self.produces if self.awaits is not None else ():
+            job_id = artefact_id.removesuffix(f".{output.name}")
+            if job_id != artefact_id and self.stands_for(job_id):
+                return output
+        return None
 
 
 class GraphEdge(Record):
@@ -75,3 +146,19 @@ class ProducerGraph(Record):
     nodes: list[GraphNode]
     edges: list[GraphEdge] = []
     timeline: str | None = None
+
+
+EVERY_LABEL: Final = "*"
+"""What stands in the id of a placeholder for the labels that are not known yet."""
+
+
+def labels_of(job_id: str, producer: str) -> list[str] | None:
+    """The labels in a job's id, `["2", "0"]` for `picture[2][0]`; None for a job of another producer."""
+    rest = job_id.removeprefix(producer)
+    if rest == job_id or (rest and not (rest.startswith("[") and rest.endswith("]"))):
+        return None
+    return rest[1:-1].split("][") if rest else []
+
+
+def _agree(own: list[str], other: list[str]) -> bool:
+    return all(one in (EVERY_LABEL, two) for one, two in zip(own, other, strict=True))

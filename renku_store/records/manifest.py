@@ -42,16 +42,49 @@ class ArtefactValue(Record):
 class ManifestArtefact(ArtefactValue):
     """An artefact as a revision holds it, and how it came about.
 
-    `produced_by` is the producer's name, `job` the job, `signature` the one that it was made with; `edited_by` names
-    the person whose version this is. Artefacts that no job made have neither. `outdated` marks an older value that a
-    run left as it was, though its inputs had changed: the next plan makes it anew.
+    `produced_by` is the producer's name, `job` the job, `signature` the one that it was made with. Artefacts that no
+    job made have neither. `edited_by` names the person whose version this is; `made` is then the producer's own, if
+    there is one, and `signature` is that one's. `outdated` marks an older value that a run left as it was, though its
+    inputs had changed: the next plan makes it anew. `source` is the fingerprint of the program files that made it,
+    where its producer has any.
     """
 
     produced_by: str | None = None
     job: str | None = None
     signature: Hash | None = None
     edited_by: str | None = None
+    made: ArtefactValue | None = None
+    source: Hash | None = None
     outdated: Literal[True] | None = None
+
+    def as_made(self) -> ManifestArtefact | None:
+        """What its producer made: this, or what lies under a person's version (None: nothing yet)."""
+        if self.edited_by is None:
+            return self
+        if self.made is None:
+            return None
+        return ManifestArtefact(
+            **dict(self.made),
+            produced_by=self.produced_by,
+            job=self.job,
+            signature=self.signature,
+            source=self.source,
+        )
+
+    def over(self, made: ManifestArtefact | None) -> ManifestArtefact:
+        """This person's version with another result of its producer under it (None: with nothing)."""
+        if made is None:
+            return self.model_copy(update={"made": None, "signature": None, "source": None})
+        under = ArtefactValue(**{name: getattr(made, name) for name in ArtefactValue.model_fields})
+        return self.model_copy(
+            update={
+                "made": under,
+                "signature": made.signature,
+                "source": made.source,
+                "produced_by": made.produced_by or self.produced_by,
+                "job": made.job or self.job,
+            }
+        )
 
 
 class PageRef(Record):
@@ -69,11 +102,15 @@ class ArchiveRef(Record):
 
 
 class Metrics(Record):
-    """What a revision took: producer calls that succeeded, jobs answered by an earlier result, and US dollars."""
+    """What a revision took: producer calls that succeeded, jobs answered by an earlier result, and US dollars.
+
+    `saved` is what those earlier results had taken, in US dollars; absent where it is nothing.
+    """
 
     made: int = 0
     reused: int = 0
     cost: float = 0.0
+    saved: float | None = None
 
 
 class Manifest(Record):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import fsum
 from typing import Literal
 
 from renku_store.records._base import Hash, Record
 from renku_store.records.graph import ProducerGraph
-from renku_store.records.manifest import ManifestInput
+from renku_store.records.manifest import ManifestArtefact, ManifestInput
 
 JobState = Literal["clean", "dirty", "deferred"]
 ReasonKind = Literal[
@@ -16,6 +18,8 @@ ReasonKind = Literal[
     "upstream",
     "forced",
     "pinned",
+    "edited",
+    "chosen",
     "blob missing or damaged",
     "last attempt failed",
 ]
@@ -29,18 +33,51 @@ class Reason(Record):
     detail: str = ""
 
 
+class CostRange(Record):
+    """US dollars, at least and at most; `unknown` calls, which nobody can price, are in neither."""
+
+    low: float = 0.0
+    high: float = 0.0
+    unknown: int = 0
+
+    @classmethod
+    def total(cls, ranges: Iterable[CostRange]) -> CostRange:
+        """All of them together."""
+        every = list(ranges)
+        return cls(
+            low=round(fsum(cost.low for cost in every), 9),
+            high=round(fsum(cost.high for cost in every), 9),
+            unknown=sum(cost.unknown for cost in every),
+        )
+
+
 class PlannedJob(Record):
     """A job in a plan; `signature` is absent where it depends on outputs not made yet and is decided at dispatch.
 
     `pinned`: it counts as clean whatever its inputs are; `left_out`: it is dirty, and this run leaves it as it is.
+    `seconds`: how long its call is expected to take, where it is known how long calls of its producer took.
+    `jobs_before`: how many jobs a placeholder stood for in the base revision, if any.
+    `edited`: every output of it is a person's version, so that it does not run, whatever its inputs are.
+    `reuse`: a result that there is, or that a job before it makes, will answer it. `cost` is what its call is expected
+    to take; clean jobs and those left out have none.
     """
 
     state: JobState
     reasons: list[Reason] = []
     signature: Hash | None = None
     layer: int
+    seconds: float | None = None
     pinned: Literal[True] | None = None
+    edited: Literal[True] | None = None
     left_out: Literal[True] | None = None
+    reuse: Literal[True] | None = None
+    jobs_before: int | None = None
+    cost: CostRange | None = None
+
+    @property
+    def damaged(self) -> set[str]:
+        """The job's artefacts that the base revision names and whose bytes cannot be used."""
+        return {reason.subject for reason in self.reasons if reason.kind == "blob missing or damaged"}
 
 
 class Choices(Record):
@@ -58,20 +95,15 @@ class Choices(Record):
     up_to_layer: int | None = None
 
 
-class CostRange(Record):
-    """US dollars, at least and at most."""
-
-    low: float = 0.0
-    high: float = 0.0
-
-
 class ExecutionPlan(Record):
     """What would run, in layers, and everything that a run needs to do it.
 
     `revision` is the one to be published; `manifest_base_hash` names the manifest that this plan stands on (None: no
     revision yet). `layers` lists the jobs to be run by depth in the whole graph; `choices` are those that it follows.
     `edits_through` is the number of the last movie-wide edit that is part of the plan; `defaults` are the inputs that
-    nobody set, which manifests leave out.
+    nobody set, which manifests leave out. `edits` are the artefacts that people decided on: their own versions, each
+    over what its producer made, and takes that they chose and no revision holds yet (without `edited_by`), which hold
+    for their `signature` only.
     """
 
     format: int
@@ -89,6 +121,7 @@ class ExecutionPlan(Record):
     inputs: dict[str, ManifestInput]
     defaults: list[str] = []
     choices: Choices | None = None
+    edits: dict[str, ManifestArtefact] = {}
     warnings: list[str] = []
 
     @property

@@ -9,7 +9,7 @@ from renku_store.records._base import Json, Record
 from renku_store.records.events import JobFailure
 
 RunStatus = Literal["planned", "running", "published", "failed", "abandoned"]
-JobStatus = Literal["clean", "made", "reused", "failed", "upstream failed", "cancelled", "skipped"]
+JobStatus = Literal["clean", "made", "reused", "failed", "upstream failed", "over budget", "cancelled", "skipped"]
 RunOutcome = Literal["published", "unchanged", "failed", "partial", "interrupted"]
 
 
@@ -32,6 +32,20 @@ class Holder:
     command: str
 
 
+ProgressKind = Literal[
+    "run-started",
+    "run-extended",
+    "run-stopping",
+    "job-waiting",
+    "job-started",
+    "job-resumed",
+    "job-remembered",
+    "job-attempt-failed",
+    "job-finished",
+    "run-finished",
+]
+
+
 class RunRecord(Record):
     """A run as the metadata store knows it. `revision` is set once it has published."""
 
@@ -47,11 +61,15 @@ class RunRecord(Record):
 
 
 class JobResult(Record):
-    """How a job ended. `attempts` counts producer calls in this run; `cost` is in US dollars."""
+    """How a job ended. `attempts` counts producer calls in this run.
+
+    `cost` of the calls, failed ones included, and `saved`, what the reused result had taken, are in US dollars.
+    """
 
     status: JobStatus
     attempts: int = 0
     cost: float = 0.0
+    saved: float = 0.0
     duration_seconds: float = 0.0
     signature: str | None = None
     error: JobFailure | None = None
@@ -60,10 +78,20 @@ class JobResult(Record):
 class RunProgress(Record):
     """A typed event of a run while it goes (`on_event`, `run --events`).
 
-    `event` is one of `run-started`, `job-waiting`, `job-started`, `job-finished`, `run-finished`.
+    - `run-started`: `data["jobs"]` are those to be done, with their layers, `data["concurrency"]` how many at
+      once, `data["seconds"]` how long a call takes by producer, where known, and `data["expected"]` the whole run;
+      `run-extended` adds `data["jobs"]`, in the place of the placeholders `data["instead"]`; `data["warnings"]` say
+      which choices and overrides name nothing after all.
+    - `job-started`: its producer is called. `job-waiting`: it waits, `data["for"]` one of `claim` (another run, which
+      `data["key"]` names, makes the same), `limit`, `rate`, `back-off` (`data["key"]` the key of the limit);
+      `job-resumed`: the call goes on. `job-attempt-failed`: it will be tried again, `data["error"]` says what happened.
+    - `job-remembered`: the provider works on it under the name `data["requestId"]`; `data["adopted"]`: since an earlier
+      run or attempt.
+    - `run-stopping`: nothing more is begun, `data["calls"]` are waited for; `status` says why.
+    - `job-finished`, `run-finished`: `status` says how.
     """
 
-    event: Literal["run-started", "job-waiting", "job-started", "job-finished", "run-finished"]
+    event: ProgressKind
     run: str
     at: str
     job: str | None = None

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from renku_store import bounds
 from renku_store.answers import check_answer
 from renku_store.calls import Job, JobContext, Produce, Produced, failure_of
-from renku_store.errors import BlobCorruptError, ConflictError, ProducerError, UnusableError
+from renku_store.errors import BlobCorruptError, BudgetExceededError, ConflictError, ProducerError, UnusableError
 from renku_store.movie import Movie
-from renku_store.records._base import Json
+from renku_store.records.events import JobFailure
 from renku_store.records.graph import GraphNode
 from renku_store.records.run import JobResult, LeaseToken
+from renku_store.running.activity import Activity, Tell, told_if_long
+from renku_store.running.budget import Charge
 from renku_store.running.concurrency import HeldSlot
 from renku_store.running.finishing import to_the_end
+from renku_store.running.partition import StoredParts
 from renku_store.running.preparation import clear_job, job_directory, prepare_job
+from renku_store.running.remembering import DurableMemory, Errand, call_over
 from renku_store.running.results import Outcome, ResultWriter, Stored
+from renku_store.running.shared_limits import RunLimits
 from renku_store.selection import Selection, references
 
 FATAL = (UnusableError, ConflictError)
 """Errors of the store itself, not of a job: nothing that runs beside it can do better."""
-
-
-class Tell(Protocol):
-    """How a call says what it is doing."""
-
-    def __call__(self, event: str, job: str | None = None, *, data: dict[str, Json] | None = None) -> None:
-        """Send a typed event."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +79,7 @@ class Caller:
         movie: Movie,
         token: LeaseToken,
         writer: ResultWriter,
+        activity: Activity,
         *,
         selection: Callable[[], Selection],
         logger: logging.Logger,
@@ -91,55 +88,95 @@ class Caller:
         self._movie = movie
         self._token = token
         self._writer = writer
+        self._activity = activity
         self._selection = selection
         self._logger = logger
         self._tell = tell
+        self._limits = RunLimits(movie.metadata, token, movie.clock)
 
-    async def call(self, node: GraphNode, known: str, produce: Produce, slot: HeldSlot) -> CallEnd:
+    async def call(
+        self, node: GraphNode, known: str, produce: Produce, slot: HeldSlot, charge: Charge, *, forced: bool = False
+    ) -> CallEnd:
         """Call `produce` for a node whose signature is `known`; a failure of the job is an end like any other.
 
+        One that is `forced` adopts no call in flight that another run has begun.
         Raises what is in `FATAL`, and `CancelledError` where the call itself was cancelled.
         """
         self._tell("job-started", node.job_id)
         started = self._movie.clock.monotonic()
-        with job_directory(self._movie.driver.scratch) as directory:
+        with self._activity.calling(node.job_id), job_directory(self._movie.driver.scratch) as directory:
             seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
             deadline = Deadline(seconds)
-            context = self._context(node, known, directory, slot, deadline)
+            memory = await asyncio.to_thread(self._memory, node, known, forced)
+            if memory.request_id is not None:
+                self._tell("job-remembered", node.job_id, data={"requestId": memory.request_id, "adopted": True})
+            parts = StoredParts(self._movie, self._token, self._writer, slot.limiter, node, known, forced=forced)
+            context = replace(self._context(node, known, directory, slot, charge, deadline, memory), parts=parts)
             try:
                 job, produced = await self._produce(node, known, produce, context, deadline)
                 contents = _contents(check_answer(job, directory, produced))
             except FATAL:
                 raise
             except Exception as error:  # noqa: BLE001 (the boundary of a job: whatever its producer raises is its failure)
-                return await self._failed(node, known, error, context, self._movie.clock.monotonic() - started)
+                over = call_over(error, memory, expired=deadline.limit.expired())
+                return await self._failed(node, known, error, context, self._movie.clock.monotonic() - started, over)
             elapsed = self._movie.clock.monotonic() - started
-            attempts = 1 + len(context.failures)
+            attempts, cost = 1 + len(context.failures), produced.cost + _lost(context.failures)
             outcome = Outcome(
                 node,
                 known,
                 contents,
                 {name: produced.mime_types.get(name, job.outputs[name].mime_type) for name in contents},
-                cost=produced.cost,
+                cost=cost,
                 attempts=attempts,
-                request_id=produced.request_id,
+                request_id=memory.request_id or produced.request_id,
                 duration_seconds=elapsed,
+                over=memory.request_id,
             )
             stored, cancelled = await to_the_end(self._writer.store(outcome))
-        result = JobResult(
-            status="made", attempts=attempts, cost=produced.cost, duration_seconds=elapsed, signature=known
-        )
+        result = JobResult(status="made", attempts=attempts, cost=cost, duration_seconds=elapsed, signature=known)
         return CallEnd(result, stored, cancelled)
 
-    def _context(self, node: GraphNode, known: str, directory: Path, slot: HeldSlot, deadline: Deadline) -> JobContext:
+    def _memory(self, node: GraphNode, known: str, forced: bool) -> DurableMemory:
+        def tell(request_id: str) -> None:
+            self._tell("job-remembered", node.job_id, data={"requestId": request_id})
+
+        return DurableMemory(self._movie.metadata, Errand(known, node.job_id, self._token), tell, forced=forced)
+
+    def _context(
+        self,
+        node: GraphNode,
+        known: str,
+        directory: Path,
+        slot: HeldSlot,
+        charge: Charge,
+        deadline: Deadline,
+        memory: DurableMemory,
+    ) -> JobContext:
+        failures: list[JobFailure] = []
+        shown = 0
+
+        @contextmanager
+        def waiting(reason: str = "limit", key: str | None = None) -> Iterator[None]:
+            nonlocal shown
+            for failure in failures[shown:]:
+                shown += 1
+                self._tell("job-attempt-failed", node.job_id, data={"attempt": shown, "error": failure.to_json()})
+            with (
+                told_if_long(self._tell, node.job_id, reason, key),
+                self._activity.waiting(node.job_id),
+                deadline.suspended(),
+            ):
+                yield
+
         @asynccontextmanager
-        async def idle() -> AsyncIterator[None]:
-            self._tell("job-waiting", node.job_id, data={"for": "another attempt"})
-            with deadline.suspended():
+        async def idle(reason: str = "back-off", key: str | None = None) -> AsyncIterator[None]:
+            with waiting(reason, key):
                 async with slot.lent():
                     yield
 
         async def again() -> None:
+            charge.again(_lost(failures))
             await asyncio.to_thread(clear_job, directory)
             await asyncio.to_thread(self._prepare, node, known, directory)
             deadline.begin_again()
@@ -150,9 +187,15 @@ class Caller:
             1,
             directory,
             self._logger,
+            failures,
             idle=idle,
             again=again,
-            waiting=deadline.suspended,
+            waiting=waiting,
+            memory=memory,
+            rate_key=node.rate_key,
+            priority=slot.priority,
+            uses=node.uses or {},
+            shared=self._limits,
         )
 
     def _prepare(self, node: GraphNode, known: str, directory: Path) -> Job:
@@ -189,14 +232,32 @@ class Caller:
                     self._movie.blobs.quarantine(artefact.blob)
 
     async def _failed(
-        self, node: GraphNode, known: str, error: Exception, context: JobContext, elapsed: float
+        self, node: GraphNode, known: str, error: Exception, context: JobContext, elapsed: float, over: str | None
     ) -> CallEnd:
         failure, attempts = failure_of(error), 1 + len(context.failures)
+        cost = _lost([*context.failures, failure])
         self._logger.warning("%s failed: %s", node.job_id, failure.message)
+        self._activity.on_failure(node.job_id)
         stored = await self._writer.store(
-            Outcome(node, known, failure=failure, attempts=attempts, duration_seconds=elapsed)
+            Outcome(
+                node,
+                known,
+                failure=failure,
+                cost=cost,
+                attempts=attempts,
+                request_id=context.memory.request_id,
+                duration_seconds=elapsed,
+                over=over,
+            )
         )
-        result = JobResult(status="failed", attempts=attempts, duration_seconds=elapsed, signature=known, error=failure)
+        result = JobResult(
+            status="over budget" if isinstance(error, BudgetExceededError) else "failed",
+            attempts=attempts,
+            cost=cost,
+            duration_seconds=elapsed,
+            signature=known,
+            error=failure,
+        )
         return CallEnd(result, stored)
 
 
@@ -204,3 +265,8 @@ def _contents(produced: Produced) -> dict[str, bytes | Path]:
     return {
         name: content.encode() if isinstance(content, str) else content for name, content in produced.outputs.items()
     }
+
+
+def _lost(failures: Iterable[JobFailure]) -> float:
+    """What failed attempts took nevertheless, in US dollars."""
+    return sum(failure.cost or 0.0 for failure in failures)

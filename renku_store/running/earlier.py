@@ -5,6 +5,7 @@ Keeps invariant 8: what is missing or wrong is struck from the index, so that no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from renku_store.errors import DamageError
@@ -32,6 +33,23 @@ class EarlierResults:
         own = [trace for trace in self._all(signature) if (trace.run, trace.job) == (self._token.run, job_id)]
         made = [trace for trace in own if not trace.kept]
         return made[-1] if made and self._is_there(made[-1]) else None
+
+    def all_usable(self, signature: str) -> list[Trace]:
+        """Every result for a signature that is there, oldest first."""
+        return [trace for trace in self._all(signature) if self._is_there(trace)]
+
+    def touched(self, traces: Sequence[Trace]) -> list[Trace]:
+        """Make what these results name live again, in one transaction; gives those of which all is there."""
+        digests = [value.blob for trace in traces for value in trace.outputs.values() if value.blob]
+        try:
+            with self._movie.metadata.write() as transaction:
+                self._movie.blobs.revive(transaction, digests)
+        except DamageError:
+            if len(traces) > 1:
+                return [one for trace in traces for one in self.touched([trace])]
+            self.mend(traces[0])
+            return []
+        return [*traces]
 
     def known(self, signature: str) -> frozenset[str]:
         """The ids of all results for a signature that there are by now."""

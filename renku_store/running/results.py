@@ -2,7 +2,7 @@
 
 Keeps invariants 3 (blobs are durable before the event that names them), 9 (what an earlier result names is made live
 again) and 10 (storing a trace and releasing its claim are one transaction; without the claim it is a take that is only
-kept, and without the lease nothing else is stored).
+kept, and without the lease nothing else is stored; the call in flight is forgotten with its result).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from renku_store.records.events import ArtefactEvent, ArtefactStatus, JobFailure
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.run import LeaseToken
+from renku_store.running.remembering import paid_before
 
 T = TypeVar("T")
 
@@ -38,7 +39,8 @@ class Outcome:
     """What one job came to, on its way into the store.
 
     Exactly one is given: `contents` (output name -> bytes or a file, of a call that succeeded), `trace` (an earlier
-    result that is taken over) or `failure`.
+    result that is taken over) or `failure`. `over` names the remembered call that has come to its end with this.
+    A `part` of what a job is making is kept under its own signature, and is no job's and no producer's result.
     """
 
     node: GraphNode
@@ -51,6 +53,8 @@ class Outcome:
     attempts: int = 0
     request_id: str | None = None
     duration_seconds: float = 0.0
+    over: str | None = None
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,7 @@ class ResultWriter:
         ours = outcome.trace is not None or transaction.runs.holds_claim(outcome.signature, self._token)
         status = _status(outcome, ours=ours)
         result = outcome.trace.result if outcome.trace else self._new_id()
+        cost = 0.0 if paid_before(transaction, outcome.signature, outcome.over) else outcome.cost
         now = timestamp(self._clock.now())
         events = [
             ArtefactEvent(
@@ -209,21 +214,24 @@ class ResultWriter:
                 artefact=output.id,
                 status=status,
                 output=output.name,
-                job=outcome.node.job_id,
-                producer=outcome.node.producer,
+                job=None if outcome.part else outcome.node.job_id,
+                producer=None if outcome.part else outcome.node.producer,
                 signature=outcome.signature,
                 result=result,
                 value=values.get(output.name),
-                cost=outcome.cost if place == 0 and not outcome.trace else None,
+                cost=cost if place == 0 and not outcome.trace else None,
                 attempts=outcome.attempts or None,
                 request_id=outcome.request_id,
                 duration_seconds=round(outcome.duration_seconds, 3) if outcome.attempts else None,
                 failure=outcome.failure,
+                source=outcome.trace.source if outcome.trace else outcome.node.source,
                 created_at=now,
             )
             for place, output in enumerate(outcome.node.produces)
         ]
         transaction.events.append(events)
+        if outcome.contents or outcome.over:
+            transaction.calls.forget(outcome.signature, self._token)
         transaction.runs.unclaim(outcome.signature, self._token)
         return Stored(result, values, ours), events
 

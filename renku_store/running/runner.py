@@ -1,15 +1,14 @@
-"""Runs a plan: dispatch when ready, longest remaining path first, failures isolated to their dependents.
+"""Runs a plan: its lease, its session, its dispatch, and what it came to. Failures are isolated to their dependents.
 
-There is no barrier between layers. All errors are collected; a run ends when nothing more can be done, when it is
-stopped or cancelled, or when its lease is lost (invariant 10: then nothing of it may be published any more).
+All errors are collected; a run ends when nothing more can be done, when it is drained, stopped or cancelled, or when
+its lease is lost (invariant 10: then nothing of it may be published any more).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,19 +17,23 @@ from typing import Self
 from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
+from renku_store.durations import run_seconds, seconds_by_producer
 from renku_store.errors import StalePlanError
 from renku_store.hashing import graph_bytes
 from renku_store.leases import Heartbeat
 from renku_store.movie import Movie
-from renku_store.projection import next_manifest
+from renku_store.projection import next_manifest, stood_for
+from renku_store.records._base import Json
 from renku_store.records.manifest import Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunProgress
+from renku_store.running.budget import Budget, checked_limit
 from renku_store.running.concurrency import ConcurrencyLimiter, resolve_concurrency
+from renku_store.running.dispatch import Dispatch, Ending
+from renku_store.running.extending import Extending, extend
 from renku_store.running.session import SUCCEEDED, RunSession
-
-_AHEAD = 64
-"""Jobs that may wait for a slot as tasks, beyond those that run: enough for any queue, little enough for memory."""
+from renku_store.running.totals import run_totals
+from renku_store.versions import Held, marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +89,22 @@ class RunResult:
 
     def _older(self) -> dict[str, ManifestArtefact]:
         """The base's artefacts of jobs that are still in the graph, and that this run was to make."""
-        held = self.base.artefacts if self.base else {}
+        held = Held(self.base.artefacts if self.base else {}, self.plan.edits)
         dirty = set(self.plan.dirty)
-        outputs = [output.id for node in self.plan.graph.nodes if node.job_id in dirty for output in node.produces]
-        return {key: held[key].model_copy(update={"outdated": True}) for key in outputs if key in held}
+        outputs = {output.id for node in self.plan.graph.nodes if node.job_id in dirty for output in node.produces}
+        placeholders = [node for node in self.plan.graph.nodes if node.awaits is not None and node.job_id in dirty]
+        outputs.update(stood_for(placeholders, self.base.artefacts if self.base else {}))
+        whole = outputs.difference(*(job.damaged for job in self.plan.jobs.values()))
+        found = ((key, held.present(key)) for key in sorted(whole))
+        return {key: marked(present, outdated=True) for key, present in found if present is not None}
 
 
 class Runner:
     """Executes plans of one movie.
 
     `concurrency` is as in `resolve_concurrency`; `on_event` is called with `RunProgress` in the event loop's thread.
+    `max_cost`, in US dollars, is what each run may spend, earlier executions of it included: the first call that could
+    bring it above that is not made, nor any other. A call of unknown cost counts as nothing.
     """
 
     def __init__(
@@ -105,8 +114,10 @@ class Runner:
         concurrency: int | str = bounds.CONCURRENCY_DEFAULT,
         on_event: Callable[[RunProgress], None] | None = None,
         logger: logging.Logger | None = None,
+        max_cost: float | None = None,
     ) -> None:
         self._movie = movie
+        self._max_cost = checked_limit(max_cost)
         self._limiter = ConcurrencyLimiter(resolve_concurrency(concurrency))
         self._on_event = on_event
         self._logger = logger or logging.getLogger("renku_store")
@@ -124,20 +135,25 @@ class Runner:
         token: LeaseToken | None = None,
         heartbeat: Heartbeat | None = None,
         stop: asyncio.Event | None = None,
+        drain: asyncio.Event | None = None,
+        keep_going: bool = True,
     ) -> RunResult:
         """Run every dirty job of a plan; the result says how each ended. Nothing is published.
 
         Without a `token` the run is begun and its lease held for the length of the call; with one, `heartbeat` is what
-        the caller holds it by. When `stop` is set, or the run is cancelled from elsewhere, running calls are cancelled,
-        what has finished is kept, and the result says so. Raises `StalePlanError` if the plan's
-        base is no longer the current revision, `LeaseLostError` if the run was taken over, `StoreUnavailableError` if
-        nothing can be stored.
+        the caller holds it by. When `drain` is set, nothing more is begun and running calls go on to their ends; when
+        `stop` is set, or the run is cancelled from elsewhere, they are cancelled. Either way what has finished is kept,
+        and the result says so. Without `keep_going` nothing more is begun once a job has failed.
+
+        Raises `StalePlanError` if the plan's base is no longer the current revision, `LeaseLostError` if the run was
+        taken over, `StoreUnavailableError` if nothing can be stored.
         """
         session = await self._open(plan, token)
         beat = heartbeat or self._beats.get(_key(plan)) or Heartbeat(session.token)
         halt = asyncio.Event()
-        dispatch = _Dispatch(session, produce, self._limiter.limit, (halt, stop or asyncio.Event()))
-        session.tell("run-started", data={"jobs": {job: plan.jobs[job].layer for job in plan.dirty}})
+        ending = Ending((halt, stop or asyncio.Event()), drain or asyncio.Event(), keep_going)
+        dispatch = Dispatch(session, produce, self._limiter.limit, ending, Extending(self._movie, session))
+        session.tell("run-started", data=await asyncio.to_thread(self._prospect, plan))
         try:
             try:
                 with beat.watched(partial(_set_from_thread, asyncio.get_running_loop(), halt)):
@@ -145,7 +161,7 @@ class Runner:
             finally:
                 await session.flush()
             beat.check()
-            return await asyncio.to_thread(self._result, session, interrupted=dispatch.stopped)
+            return await asyncio.to_thread(self._result, session, interrupted=dispatch.interrupted)
         finally:
             await asyncio.to_thread(self._forget, plan)
 
@@ -161,6 +177,17 @@ class Runner:
         if _key(plan) in self._beats:
             self._beats[_key(plan)].check()
         return await session.run_job(job, produce)
+
+    async def expand(self, plan: ExecutionPlan, *, token: LeaseToken | None = None) -> ExecutionPlan:
+        """The plan with the jobs of every list that has been made by now, for callers with a scheduler of their own.
+
+        Its placeholders (`state` "deferred", nodes with `awaits`) are those whose lists are still to be made; one with
+        a `problem` is left for good. Execute the jobs of the plan that is returned, which is of the same run.
+        """
+        session = await self._open(plan, token)
+        await extend(self._movie, session, elsewhere=True)
+        self._sessions[_key(session.plan)] = session
+        return session.plan
 
     def result(self, plan: ExecutionPlan) -> RunResult:
         """What the jobs that were executed one by one have come to."""
@@ -180,6 +207,17 @@ class Runner:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
+
+    def _prospect(self, plan: ExecutionPlan) -> dict[str, Json]:
+        """What a run tells at its beginning: which jobs, how many at once, and how long that is expected to take."""
+        told: dict[str, Json] = {
+            "jobs": {job: plan.jobs[job].layer for job in plan.dirty},
+            "concurrency": self._limiter.limit,
+        }
+        if (expected := run_seconds(plan, self._limiter.limit)) is not None:
+            known: dict[str, Json] = {**seconds_by_producer(plan)}
+            told |= {"seconds": known, "expected": round(expected, 3)}
+        return told
 
     def _result(self, session: RunSession, *, interrupted: bool) -> RunResult:
         now = timestamp(self._movie.clock.now())
@@ -212,8 +250,20 @@ class Runner:
             self._beats[_key(plan)] = self._held[_key(plan)].enter_context(self._movie.leases.held(token))
             self._movie.plans.save(begun)
         return RunSession(
-            self._movie, begun, base, token, limiter=self._limiter, logger=self._logger, on_event=self._on_event
+            self._movie,
+            begun,
+            base,
+            token,
+            limiter=self._limiter,
+            logger=self._logger,
+            on_event=self._on_event,
+            budget=self._budget(token.run),
         )
+
+    def _budget(self, run: str) -> Budget:
+        if self._max_cost is None:
+            return Budget()
+        return Budget(self._max_cost, run_totals(self._movie.events.stream(run=run), {}).cost)
 
     def _forget(self, plan: ExecutionPlan) -> None:
         self._sessions.pop(_key(plan), None)
@@ -241,80 +291,3 @@ def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> N
 def _key(plan: ExecutionPlan) -> str:
     """What a runner knows a plan by; one that names no run is known by being itself."""
     return plan.run or f"plan at {id(plan)}"
-
-
-class _Dispatch:
-    """The scheduling of one execution: which job is ready, which goes next, when it is over."""
-
-    def __init__(self, session: RunSession, produce: Produce, limit: int, stops: Sequence[asyncio.Event]) -> None:
-        self._session = session
-        self._produce = produce
-        self._window = limit + _AHEAD
-        self._stops = stops
-        self._order = {job: place for place, job in enumerate(session.index.order)}
-        self._remaining = session.index.longest_path(dict.fromkeys(session.plan.dirty, 1.0))
-        self._waits = self._count_waits()
-        self._ready = [self._ranked(job) for job, count in self._waits.items() if not count]
-        self._tasks: dict[asyncio.Task[JobResult], str] = {}
-        self.stopped = False
-
-    def _count_waits(self) -> dict[str, int]:
-        dirty = set(self._session.plan.dirty)
-        return {job: sum(up in dirty for up in self._session.index.dependencies(job)) for job in dirty}
-
-    def _ranked(self, job: str) -> tuple[float, int, str]:
-        return (-self._remaining[job], self._order[job], job)
-
-    async def run(self) -> None:
-        """Until every dirty job has a result, or one of the stops is asked for."""
-        heapq.heapify(self._ready)
-        stopping = [asyncio.create_task(stop.wait()) for stop in self._stops]
-        try:
-            while self._ready or self._tasks:
-                if any(stop.is_set() for stop in self._stops):
-                    self.stopped = True
-                    break
-                self._start()
-                await asyncio.wait({*stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-                self._collect()
-        finally:
-            for task in stopping:
-                task.cancel()
-            await self._cancel()
-        for job in self._waits:
-            if self.stopped and job not in self._session.results:
-                self._session.finish(job, JobResult(status="cancelled"))
-
-    def _start(self) -> None:
-        while self._ready and len(self._tasks) < self._window:
-            rank, _, job = heapq.heappop(self._ready)
-            task = asyncio.create_task(self._session.run_job(job, self._produce, priority=-rank))
-            self._tasks[task] = job
-
-    def _collect(self) -> None:
-        for task in [task for task in self._tasks if task.done()]:
-            job = self._tasks.pop(task)
-            result = task.result()
-            if result.status == "failed":
-                self._fail_dependents(job)
-            else:
-                self._release_dependents(job)
-
-    def _release_dependents(self, job: str) -> None:
-        for after in self._session.index.dependents(job):
-            if after in self._waits:
-                self._waits[after] -= 1
-                if not self._waits[after] and after not in self._session.results:
-                    heapq.heappush(self._ready, self._ranked(after))
-
-    def _fail_dependents(self, job: str) -> None:
-        for after in self._session.index.descendants([job]):
-            if after in self._waits and after not in self._session.results:
-                self._session.finish(after, JobResult(status="upstream failed"))
-
-    async def _cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()

@@ -10,37 +10,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 
 from renku_store import bounds
+from renku_store.blueprint import Unusable
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
+from renku_store.costs import price
 from renku_store.errors import (
+    BudgetExceededError,
     DamageError,
+    InvalidValueError,
     NotFoundError,
     StoreError,
 )
+from renku_store.expansion import decides_nothing
 from renku_store.graph import GraphIndex
 from renku_store.hashing import parse_json, signature
 from renku_store.leases import AlreadyMade, Claimed
 from renku_store.movie import Movie
-from renku_store.projection import fold_artefacts
+from renku_store.projection import fold_artefacts, stood_for
 from renku_store.records._base import Json
 from renku_store.records.events import JobFailure, Trace
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgress
+from renku_store.running.activity import Activity, told_if_long
+from renku_store.running.budget import Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
-from renku_store.running.concurrency import ConcurrencyLimiter
+from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
 from renku_store.running.earlier import EarlierResults
+from renku_store.running.finishing import to_the_end
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.running.totals import run_totals
-from renku_store.selection import MISSING, Missing, Selection, references
+from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
+from renku_store.versions import Held, marked
 
 SUCCEEDED = frozenset({"clean", "made", "reused"})
 
@@ -75,15 +84,20 @@ class RunSession:
         limiter: ConcurrencyLimiter,
         logger: logging.Logger,
         on_event: Callable[[RunProgress], None] | None,
+        budget: Budget | None = None,
     ) -> None:
         self.plan = plan
         self.base = base
         self.token = token
         self.index = GraphIndex(plan.graph)
+        self.activity = Activity()
         self.results: dict[str, JobResult] = {}
+        self.held = Held(base.artefacts if base else {}, plan.edits)
+        self.lists: dict[str, Json | Unusable] = {}
         self.artefacts: dict[str, ManifestArtefact] = self._kept_artefacts()
         self._movie = movie
         self._limiter = limiter
+        self._budget = budget or Budget()
         self._earlier = EarlierResults(movie, token)
         self._on_event = on_event
         self._documents: dict[str, Json | Missing] = {}
@@ -92,20 +106,37 @@ class RunSession:
         self._writer = ResultWriter(
             movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late
         )
-        self._caller = Caller(movie, token, self._writer, selection=self.selection, logger=logger, tell=self.tell)
+        self._caller = Caller(
+            movie, token, self._writer, self.activity, selection=self.selection, logger=logger, tell=self.tell
+        )
 
     def _kept_artefacts(self) -> dict[str, ManifestArtefact]:
-        """What the base holds of clean jobs, and, marked as outdated, of those that this run leaves out."""
-        held = self.base.artefacts if self.base else {}
+        """What is held of clean jobs, and, marked as outdated, of those that this run leaves out."""
         kept: dict[str, ManifestArtefact] = {}
         for node in self.plan.graph.nodes:
             planned = self.plan.jobs[node.job_id]
+            if planned.state != "clean" and not planned.left_out:
+                continue
             for output in node.produces:
-                if planned.state == "clean":
-                    kept[output.id] = _marked(held[output.id], outdated=planned.pinned)
-                elif planned.left_out and output.id in held:
-                    kept[output.id] = _marked(held[output.id], outdated=True)
+                present = self.held.present(output.id, planned.signature)
+                if present is not None and output.id not in planned.damaged:
+                    kept[output.id] = marked(present, outdated=planned.pinned or planned.left_out)
+        left_out = [node for node in self.index.placeholders if self.plan.jobs[node.job_id].left_out]
+        for key in stood_for(left_out, self.base.artefacts if self.base else {}):
+            present = self.held.present(key)
+            if present is not None:
+                kept[key] = marked(present, outdated=True)
         return kept
+
+    def adopt(self, plan: ExecutionPlan) -> None:
+        """Go on with the same plan after more of its jobs have become known."""
+        self.plan = plan
+        self.index = GraphIndex(plan.graph)
+        self.held = Held(self.base.artefacts if self.base else {}, plan.edits)
+        for key in [key for key in self.artefacts if key not in self.index.outputs]:
+            del self.artefacts[key]
+        for key, kept in self._kept_artefacts().items():
+            self.artefacts.setdefault(key, kept)
 
     def decide(self, job_id: str) -> Decision:
         """Compute a job's signature, once its inputs are final, and see whether its result is there already.
@@ -113,10 +144,17 @@ class RunSession:
         Raises `NotFoundError` if a job upstream has not been made. Touches the disk.
         """
         node = self.index.node(job_id)
+        if node.awaits is not None:
+            raise InvalidValueError(
+                f"{job_id} stands for jobs that are not known before {', '.join(node.awaits.artefacts)} is made.",
+                hint="`Runner.expand` gives the plan that has them.",
+            )
         self._await_upstream(node)
         known = signature(node, self.selection().signed_inputs(node))
         if any(reason.kind == "forced" for reason in self.plan.jobs[job_id].reasons):
             own = self._earlier.own(job_id, known)
+            if own is not None and decides_nothing(self._movie, self.plan, self.lists, node, own.outputs):
+                own = None
             return Decision(known, trace=own, forced=True, known=self._earlier.known(known))
         if self._is_clean(node, known):
             return Decision(known, clean=True)
@@ -160,6 +198,9 @@ class RunSession:
             raise
         except FATAL:
             raise
+        except BudgetExceededError as error:
+            told = JobFailure(kind=error.kind, message=error.message) if job_id == self._budget.ended_by else None
+            result = JobResult(status="over budget", error=told)
         except StoreError as error:
             result = JobResult(status="failed", error=JobFailure(kind=error.kind, message=error.message))
         return self.finish(job_id, result)
@@ -207,7 +248,7 @@ class RunSession:
     async def _resolve(self, job_id: str, decision: Decision, produce: Produce, priority: float) -> JobResult:
         node = self.index.node(job_id)
         if decision.clean:
-            self._keep(node)
+            self._keep(node, decision.signature)
             return JobResult(status="clean", signature=decision.signature)
         trace, kept = decision.trace, _NO_CALL
         while True:
@@ -221,7 +262,7 @@ class RunSession:
                     await asyncio.to_thread(self._earlier.mend, trace)
                     trace = None
                     continue
-            call = await self._call_claimed(node, decision.signature, produce, priority)
+            call = await self._call_claimed(node, decision, produce, priority)
             if call.stored.ours:
                 return call.result
             kept = call
@@ -229,9 +270,11 @@ class RunSession:
     async def _reuse(self, node: GraphNode, trace: Trace, kept: CallEnd) -> JobResult:
         """Take an earlier result over; `kept` is what a call of ours came to whose claim was lost."""
         stored = await self._writer.store(Outcome(node, trace.signature, trace=trace))
-        self._take(node, trace.signature, stored.values)
+        self._take(node, trace.signature, stored.values, trace.source)
         status: JobStatus = "made" if trace.result == kept.stored.result else "reused"
-        return kept.result.model_copy(update={"status": status, "signature": trace.signature, "error": None})
+        saved = trace.cost if status == "reused" and trace.run != self.token.run else 0.0
+        told = {"status": status, "signature": trace.signature, "error": None, "saved": saved}
+        return kept.result.model_copy(update=told)
 
     async def _instead(self, decision: Decision, kept: CallEnd) -> Trace | None:
         """What a forced job takes whose claim was lost during its call: a newer result of others, or else its own."""
@@ -241,35 +284,58 @@ class RunSession:
             await asyncio.to_thread(self._unclaim, signature)
         return trace
 
-    async def _call_claimed(self, node: GraphNode, known: str, produce: Produce, priority: float) -> CallEnd:
-        stored = False
+    async def _call_claimed(self, node: GraphNode, decision: Decision, produce: Produce, priority: float) -> CallEnd:
+        known, stored = decision.signature, False
         try:
-            async with self._limiter.held(priority) as slot:
-                end = await self._caller.call(node, known, produce, slot)
+            async with self._limiter.held(priority) as slot, self._charged(node, slot) as charge:
+                end = await self._caller.call(node, known, produce, slot, charge, forced=decision.forced)
+                charge.took(end.result.cost)
             stored = True
         finally:
             if not stored:
                 await asyncio.to_thread(self._unclaim, known)
         if end.result.status == "made" and end.stored.ours:
-            self._take(node, known, end.stored.values)
+            self._take(node, known, end.stored.values, node.source)
         if end.cancelled:
             if end.stored.ours:
                 self.finish(node.job_id, end.result)
             raise asyncio.CancelledError
         return end
 
+    def _charged(self, node: GraphNode, slot: HeldSlot) -> AbstractAsyncContextManager[Charge]:
+        """The gate of the budget, for one call."""
+
+        @asynccontextmanager
+        async def aside() -> AsyncIterator[None]:
+            with told_if_long(self.tell, node.job_id, "budget", None):
+                async with slot.lent():
+                    yield
+
+        return self._budget.call(node.job_id, self._highest(node) if self._budget.is_limited else 0.0, aside)
+
+    def _highest(self, node: GraphNode) -> float:
+        """The most that a call is expected to take; nothing where nobody knows."""
+        planned = self.plan.jobs.get(node.job_id)
+        cost = price(node, self.selection()) or (planned.cost if planned is not None else None)
+        return 0.0 if cost is None else cost.high
+
     async def _claim(self, node: GraphNode, known: str, *, forced: bool) -> Trace | None:
         """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
         waiting_for = None
         while True:
-            answer = await asyncio.to_thread(self._movie.leases.claim, known, self.token, node.job_id, forced=forced)
+            ask = asyncio.to_thread(self._movie.leases.claim, known, self.token, node.job_id, forced=forced)
+            answer, cancelled = await to_the_end(ask)
+            if cancelled:
+                if isinstance(answer, Claimed):  # else nobody could make it before the rest of the run has ended
+                    await asyncio.to_thread(self._unclaim, known)
+                raise asyncio.CancelledError
             if isinstance(answer, Claimed):
                 return None
             if isinstance(answer, AlreadyMade):
                 return answer.trace
             if answer.run != waiting_for:
                 waiting_for = answer.run
-                self.tell("job-waiting", node.job_id, data={"for": answer.run})
+                self.tell("job-waiting", node.job_id, data={"for": "claim", "key": answer.run})
             await asyncio.sleep(bounds.CLAIM_POLL_SECONDS)
 
     def _unclaim(self, known: str) -> None:
@@ -277,30 +343,40 @@ class RunSession:
             transaction.runs.unclaim(known, self.token)
 
     def _is_clean(self, node: GraphNode, known: str) -> bool:
-        held = self.base.artefacts if self.base else {}
-        broken = any(reason.kind == "blob missing or damaged" for reason in self.plan.jobs[node.job_id].reasons)
-        return not broken and all(output.id in held and held[output.id].signature == known for output in node.produces)
+        made = [self.held.made(output.id, known) for output in node.produces if not self.held.edited(output.id)]
+        whole = not self.plan.jobs[node.job_id].damaged
+        return whole and all(present is not None and present.signature == known for present in made)
 
-    def _keep(self, node: GraphNode) -> None:
-        held = self.base.artefacts if self.base else {}
-        self.artefacts.update({output.id: _marked(held[output.id], outdated=None) for output in node.produces})
-
-    def _take(self, node: GraphNode, known: str, values: Mapping[str, ArtefactValue]) -> None:
+    def _keep(self, node: GraphNode, known: str) -> None:
         for output in node.produces:
-            self.artefacts[output.id] = ManifestArtefact(
-                **dict(values[output.name]), produced_by=node.producer, job=node.job_id, signature=known
+            present = self.held.present(output.id, known)
+            if present is not None:
+                self.artefacts[output.id] = marked(present, outdated=None)
+
+    def _take(self, node: GraphNode, known: str, values: Mapping[str, ArtefactValue], source: str | None) -> None:
+        for output in node.produces:
+            made = ManifestArtefact(
+                **dict(values[output.name]),
+                produced_by=node.producer,
+                job=node.job_id,
+                signature=known,
+                source=source,
             )
+            self.artefacts[output.id] = self.held.shown(output.id, made) or made
+
+    def look_elsewhere(self, artefacts: Collection[str]) -> None:
+        """Take what another process that works on the same run has made of some artefacts."""
+        made = fold_artefacts({}, (e for e in self._movie.events.stream(run=self.token.run) if e.type == "artefact"))
+        self.artefacts.update(
+            {key: shown for key in artefacts if (shown := self.held.shown(key, made.get(key))) is not None}
+        )
 
     def _await_upstream(self, node: GraphNode) -> None:
         """See that everything this job reads has been made, here or by another process that works on the same run."""
-        needed = {ref.id for entry in node.inputs for ref in references(entry) if ref.kind == "artefact"}
-        missing = needed - self.artefacts.keys()
+        missing = set(artefacts_awaited(node)) - self.artefacts.keys()
         if missing:
-            made = fold_artefacts(
-                {}, (e for e in self._movie.events.stream(run=self.token.run) if e.type == "artefact")
-            )
-            self.artefacts.update({key: made[key] for key in missing if key in made})
-            missing -= made.keys()
+            self.look_elsewhere(missing)
+            missing -= self.artefacts.keys()
         if missing:
             raise NotFoundError(
                 f"{node.job_id} reads {min(missing)}, which is not made yet.", hint="Run its job first."
@@ -314,7 +390,3 @@ class RunSession:
             except orjson.JSONDecodeError:
                 self._documents[artefact.hash] = MISSING
         return self._documents[artefact.hash]
-
-
-def _marked(artefact: ManifestArtefact, *, outdated: Literal[True] | None) -> ManifestArtefact:
-    return artefact if artefact.outdated == outdated else artefact.model_copy(update={"outdated": outdated})

@@ -331,11 +331,11 @@ def test_a_killed_process_hands_over_at_once(two: Movie, checkout: Path, tmp_pat
 
         def listen(event: RunProgress) -> None:
             if event.event == "job-waiting":
-                waited.append(event.data["for"])
+                waited.append((event.data["for"], event.data["key"]))
                 holder.kill()
 
         assert run(two, produce, inputs={"number": 2}, on_event=listen).status == "published"
-        assert waited == [killed]
+        assert waited == [("claim", killed)]
     assert calls == ["first", "second"]
     report = run(two, produce, inputs={"number": 1})
     assert (report.run, report.status, report.made) == (killed, "published", 1)

@@ -26,6 +26,9 @@ from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEven
 MADE: Final = frozenset({"succeeded", "kept"})
 """What a call that gave a result comes to; `kept` where somebody else had taken its place (invariant 10)."""
 
+CHOSEN: Final = frozenset({"chosen", "accepted"})
+"""What names a result that people want for a signature."""
+
 E = TypeVar("E", InputEvent, ArtefactEvent, RunEvent)
 Numbered = list[tuple[int, E]]
 
@@ -54,8 +57,8 @@ POINT_ARTEFACT: Final = (
     " ON CONFLICT (artefact) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq"
 )
 ADD_TRACE: Final = (
-    "INSERT INTO traces (result, signature, run, job, producer, outputs, cost, request_id, kept, created_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO traces (result, signature, run, job, producer, outputs, cost, request_id, kept, created_at,"
+    " duration_seconds, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (result) DO UPDATE SET outputs = json_patch(outputs, excluded.outputs), cost = cost + excluded.cost,"
     " request_id = coalesce(request_id, excluded.request_id)"
 )
@@ -63,6 +66,11 @@ ADD_FAILURE: Final = (
     "INSERT INTO failures (signature, seq) VALUES (?, ?) ON CONFLICT (signature) DO UPDATE SET seq = excluded.seq"
 )
 DROP_FAILURE: Final = "DELETE FROM failures WHERE signature = ?"
+ADD_CHOICE: Final = (
+    "INSERT INTO choices (signature, result, chosen_at) VALUES (?, ?, ?) ON CONFLICT (signature) DO UPDATE"
+    " SET result = excluded.result, chosen_at = excluded.chosen_at WHERE excluded.chosen_at >= chosen_at"
+)
+END_CHOICE: Final = "DELETE FROM choices WHERE signature = ? AND chosen_at < ?"
 
 
 class EventTables(EventReading):
@@ -113,11 +121,22 @@ class EventTables(EventReading):
         movie_wide = [(seq,) for seq, event in new if event.run is None]
         self._db.executemany("INSERT INTO pending_artefacts (seq) VALUES (?)", movie_wide)
         self._derive_failures(new)
+        self._derive_choices(new)
         results: dict[str, list[ArtefactEvent]] = {}
         for _, event in new:
             if event.status in MADE and event.signature and event.result and event.value:
                 results.setdefault(event.result, []).append(event)
         self._db.executemany(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
+
+    def _derive_choices(self, new: Numbered[ArtefactEvent]) -> None:
+        for _, event in new:
+            if event.signature is None or event.result is None:
+                continue
+            if event.status in CHOSEN:
+                row = (bytes.fromhex(event.signature), event.result, event.created_at)
+                self._db.execute(ADD_CHOICE, row)
+            elif event.status == "succeeded":
+                self._db.execute(END_CHOICE, (bytes.fromhex(event.signature), event.created_at))
 
     def _derive_failures(self, new: Numbered[ArtefactEvent]) -> None:
         attempts = {

@@ -65,6 +65,10 @@ BROKEN_TRACES: Final = (
     "SELECT t.number, json_group_array(json_extract(o.value, '$.blob')) FROM traces AS t, json_each(t.outputs) AS o"
     f" WHERE t.number > ? AND {_NAMED_WITHOUT_ROW} GROUP BY t.number ORDER BY t.number LIMIT ?"
 )
+CHOSEN: Final = (
+    "SELECT DISTINCT json_extract(o.value, '$.blob') FROM choices AS c CROSS JOIN traces AS t ON t.result = c.result,"
+    " json_each(t.outputs) AS o WHERE json_extract(o.value, '$.blob') IS NOT NULL"
+)
 CONDEMN: Final = (
     "UPDATE blobs SET state = 'condemned' WHERE hash IN (SELECT unhex(value) FROM json_each(?))"
     " AND state = 'live' AND touched_at < ?"
@@ -83,6 +87,11 @@ DROP_BROKEN_TRACES: Final = (
     "DELETE FROM traces AS t WHERE t.number IN (SELECT value FROM json_each(?))"
     f" AND EXISTS (SELECT 1 FROM json_each(t.outputs) AS o WHERE {_NAMED_WITHOUT_ROW})"
 )
+NOTE_DROPPED: Final = (
+    "INSERT INTO meta (key, value) SELECT 'traces_dropped', coalesce(max(seq), 0) FROM sqlite_sequence WHERE true"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+"""Of events up to here, a result may rightly be missing among the traces."""
 
 
 class BlobTable:
@@ -123,6 +132,10 @@ class BlobTable:
         """The events beyond `seq` that name a blob, oldest first, at most `limit`."""
         return [BlobUse(*row) for row in all_rows(self._db.execute(USES, (seq, limit)))]
 
+    def chosen(self) -> list[str]:
+        """The blobs of the results that people chose or accepted."""
+        return [row[0] for row in all_rows(self._db.execute(CHOSEN))]
+
     def broken_traces(self, number: int, limit: int) -> list[tuple[int, list[str]]]:
         """Traces beyond `number` some of whose blobs have no row: their numbers, and those blobs."""
         return [(row[0], orjson.loads(row[1])) for row in all_rows(self._db.execute(BROKEN_TRACES, (number, limit)))]
@@ -147,4 +160,7 @@ class BlobTable:
     def drop_broken_traces(self, numbers: Iterable[int]) -> int:
         """Drop those of the traces that still name a blob without a row; gives how many."""
         self._db.execute(DROP_BROKEN_TRACES, (orjson.dumps(list(numbers)).decode(),))
-        return self._db.changes()
+        count = self._db.changes()
+        if count:
+            self._db.execute(NOTE_DROPPED)
+        return count

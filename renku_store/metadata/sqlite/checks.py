@@ -10,6 +10,7 @@ from typing import Any, Final
 import apsw
 
 from renku_store.metadata.checks import StaleClaim, TableSizes
+from renku_store.metadata.sqlite.deriving import DerivedTables
 from renku_store.metadata.sqlite.migrations import migrate, shipped_migrations
 from renku_store.metadata.sqlite.rows import (
     ARTEFACT_COLUMNS,
@@ -110,7 +111,7 @@ SIZES: Final = (
 FORGET_VERIFIED: Final = "DELETE FROM verifications WHERE hash IN (SELECT unhex(value) FROM json_each(?))"
 
 
-class CheckTables:
+class CheckTables(DerivedTables):
     """All tables, as a check sees them."""
 
     def __init__(self, connection: apsw.Connection) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import apsw
+import orjson
 
 from renku_store.metadata.sqlite.measuring import Measuring
 from renku_store.metadata.sqlite.rows import (
@@ -42,6 +43,14 @@ ENDED: Final = (
     " FROM runs AS r LEFT JOIN revisions AS v ON v.run = r.run"
     " WHERE (r.status = 'published' AND v.number IS NOT NULL) OR (r.status = 'abandoned' AND v.number IS NULL)"
     " ORDER BY r.created_at DESC, r.run DESC"
+)
+LATE_RUNS: Final = (
+    "SELECT DISTINCT t.run FROM traces AS t CROSS JOIN runs AS r ON r.run = t.run"
+    " WHERE t.kept = 1 AND r.status IN ('published', 'abandoned') ORDER BY t.run"
+)
+TRACE_BLOBS: Final = (
+    "SELECT t.number, t.run, (SELECT json_group_array(json_extract(o.value, '$.blob')) FROM json_each(t.outputs) AS o"
+    " WHERE json_extract(o.value, '$.blob') IS NOT NULL) FROM traces AS t WHERE t.number > ? ORDER BY t.number LIMIT ?"
 )
 FREE: Final = {
     "input_events": (
@@ -174,6 +183,15 @@ class UpkeepTables(Measuring):
     def may_leave(self, run: str) -> bool:
         """Whether a run has rows that nothing points at, other than the one that says that it has published."""
         return self._db.execute(MAY_LEAVE, (run,)).fetchone() is not None
+
+    def late_runs(self) -> list[str]:
+        """The ended runs that have results which came after their claim was lost."""
+        return [row[0] for row in all_rows(self._db.execute(LATE_RUNS))]
+
+    def trace_blobs(self, number: int, limit: int) -> list[tuple[int, str | None, list[str]]]:
+        """Results beyond a number, in order, at most `limit`: their numbers, their runs, and the blobs they name."""
+        found = all_rows(self._db.execute(TRACE_BLOBS, (number, limit)))
+        return [(row[0], row[1], orjson.loads(row[2])) for row in found]
 
     def superseded_edits(self) -> set[str]:
         """The ids of movie-wide events that are neither pending nor pointed at."""

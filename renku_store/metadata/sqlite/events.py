@@ -51,7 +51,17 @@ PENDING_ARTEFACTS: Final = (
     f"SELECT {_ARTEFACT} FROM pending_artefacts AS p CROSS JOIN artefact_events AS e ON e.seq = p.seq ORDER BY p.seq"
 )
 TRACES: Final = f"SELECT {TRACE_COLUMNS} FROM traces WHERE signature = ? ORDER BY created_at, number"
+ADOPTED: Final = (
+    f"SELECT t.{TRACE_COLUMNS.replace(', ', ', t.')} FROM choices AS c CROSS JOIN traces AS t ON t.result = c.result"
+    " WHERE c.signature = ?"
+)
+ARTEFACT_REVISIONS: Final = (
+    "SELECT revision, lower(hex(hash)), hash IS NULL FROM revision_artefacts WHERE artefact = ? ORDER BY revision"
+)
 FAILED: Final = "SELECT j.value FROM json_each(?) AS j CROSS JOIN failures AS f ON f.signature = unhex(j.value)"
+DURATIONS: Final = (
+    "SELECT d.producer, d.seconds FROM json_each(?) AS j CROSS JOIN durations AS d ON d.producer = j.value"
+)
 WATERMARKS: Final = "SELECT last_seq, last_seq FROM revisions WHERE number = ?"
 LAST_SEQ: Final = (
     "SELECT coalesce((SELECT max(seq) FROM input_events), 0), coalesce((SELECT max(seq) FROM artefact_events), 0)"
@@ -132,10 +142,24 @@ class EventReading:
         """Every result for a signature, oldest first."""
         return [trace(row) for row in all_rows(self._db.execute(TRACES, (bytes.fromhex(signature),)))]
 
+    def adopted(self, signature: str) -> Trace | None:
+        """The result that people chose or accepted for a signature, whichever it was made for, with this signature."""
+        found = next(map(trace, all_rows(self._db.execute(ADOPTED, (bytes.fromhex(signature),)))), None)
+        return None if found is None else found.model_copy(update={"signature": signature})
+
+    def artefact_revisions(self, artefact_id: str) -> list[tuple[int, str | None]]:
+        """The revisions that changed an artefact, oldest first, with its new hash (None: it was no more)."""
+        rows = all_rows(self._db.execute(ARTEFACT_REVISIONS, (artefact_id,)))
+        return [(revision, None if gone else digest) for revision, digest, gone in rows]
+
     def failed(self, signatures: Iterable[str]) -> set[str]:
         """Those of the signatures whose newest attempt failed."""
         given = json_list(signatures)
         return {row[0] for row in all_rows(self._db.execute(FAILED, (given,)))}
+
+    def durations(self, producers: Iterable[str]) -> dict[str, float]:
+        """Seconds that a call takes on average, for those of the producers of which that is known."""
+        return dict(all_rows(self._db.execute(DURATIONS, (json_list(producers),))))
 
     def watermarks(self, revision: int) -> tuple[int, int]:
         """The last `seq` when the revision was booked, for inputs and artefacts alike (0, 0 for revision 0).

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import apsw
 
-from renku_store.metadata.sqlite.rows import all_rows
+from renku_store.metadata.sqlite.rows import all_rows, json_list
 from renku_store.metadata.upkeep import BlobTotals, Growth
 
 # `before` counts the kept revisions below a number, so that a difference of two says how many are in a span. Of a value
@@ -54,6 +55,14 @@ SELECT coalesce((SELECT sum(cost) FROM artefact_events), 0) + coalesce((
     )
 ), 0)
 """
+PAST_COSTS: Final = (
+    "SELECT producer, min(cost), max(cost) FROM (SELECT producer, cost FROM traces ORDER BY number DESC LIMIT ?2)"
+    " WHERE producer IN (SELECT value FROM json_each(?1)) GROUP BY producer"
+)
+WITH_RESULTS: Final = (
+    "SELECT j.value FROM json_each(?) AS j WHERE EXISTS (SELECT 1 FROM traces AS t WHERE t.signature = unhex(j.value))"
+    " OR EXISTS (SELECT 1 FROM choices AS c WHERE c.signature = unhex(j.value))"
+)
 
 
 class Measuring:
@@ -80,3 +89,12 @@ class Measuring:
     def spent(self) -> float:
         """What all producer calls took, in US dollars, published or not, as far as the index knows."""
         return float(self._connection.execute(SPENT).get)
+
+    def past_costs(self, producers: Iterable[str], newest: int) -> dict[str, tuple[float, float]]:
+        """The least and the most that a result of each producer took, in US dollars, among the `newest` results."""
+        rows = all_rows(self._connection.execute(PAST_COSTS, (json_list(producers), newest)))
+        return {producer: (low, high) for producer, low, high in rows}
+
+    def with_results(self, signatures: Iterable[str]) -> list[str]:
+        """Those of the signatures for which there is a result, usable or not."""
+        return [row[0] for row in all_rows(self._connection.execute(WITH_RESULTS, (json_list(signatures),)))]

@@ -70,12 +70,16 @@ class RetirementTables:
         """The runs that made results which can still be reused: one pass over the traces."""
         return {row[0] for row in all_rows(self._db.execute(WITH_RESULTS))}
 
+    def needed(self, run: str, ids: Iterable[str], results: Iterable[str]) -> bool:
+        """Whether something still needs one of the rows that `drop_events` would drop."""
+        return bool(self._db.execute(NEEDED, (run, json_list(ids), json_list(results))).get)
+
     def drop_events(self, run: str, ids: Iterable[str], results: Iterable[str]) -> bool:
         """Drop the event rows of an ended run; False, and nothing dropped, where something still needs one of them.
 
         `ids` are those of the events in the archive of the run, `results` those of the calls that it tells of.
         """
-        if self._db.execute(NEEDED, (run, json_list(ids), json_list(results))).get:
+        if self.needed(run, ids, results):
             return False
         self._db.execute("UPDATE compaction SET active = 1")
         self._db.execute(DROP_FAILURES, (run,))

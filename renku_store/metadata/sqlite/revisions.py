@@ -15,7 +15,7 @@ from renku_store.metadata.base import BlobSpan, Intent, RevisionRow
 from renku_store.metadata.sqlite.rows import Row, all_rows, json_list, to_bytes, to_hex
 from renku_store.records.ids import revision_name
 
-_COLUMNS: Final = "number, hash, base_hash, run, created_at, made, reused, cost"
+_COLUMNS: Final = "number, hash, base_hash, run, created_at, made, reused, cost, saved"
 
 NEWEST: Final = f"SELECT {_COLUMNS}, expired FROM revisions ORDER BY number DESC LIMIT 1"
 GET: Final = f"SELECT {_COLUMNS}, expired FROM revisions WHERE number = ?"
@@ -29,7 +29,7 @@ DROP_INTENT: Final = "DELETE FROM intents WHERE run = ?"
 EXPIRE: Final = "UPDATE revisions SET expired = 1 WHERE number = ?"
 ADD: Final = (
     f"INSERT INTO revisions ({_COLUMNS}, last_seq)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence))"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence))"
 )
 # Of several events with the same value, the run's own says best where the value came from.
 ADD_INPUT: Final = (
@@ -147,7 +147,7 @@ class RevisionTables:
             ADD,
             (
                 row.number, bytes.fromhex(row.hash), to_bytes(row.base_hash), row.run, row.created_at, row.made,
-                row.reused, row.cost,
+                row.reused, row.cost, row.saved,
             ),
         )  # fmt: skip
         self._db.executemany(ADD_INPUT, [(key, row.number, to_bytes(value), row.run) for key, value in inputs.items()])
@@ -178,5 +178,7 @@ def _refuse_other(booked: RevisionRow, row: RevisionRow) -> None:
 
 
 def _revision(row: Row) -> RevisionRow:
-    number, digest, base_hash, run, created_at, made, reused, cost, expired = row
-    return RevisionRow(number, digest.hex(), to_hex(base_hash), run, created_at, made, reused, cost, bool(expired))
+    number, digest, base_hash, run, created_at, made, reused, cost, saved, expired = row
+    return RevisionRow(
+        number, digest.hex(), to_hex(base_hash), run, created_at, made, reused, cost, bool(expired), saved
+    )

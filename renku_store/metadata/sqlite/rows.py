@@ -23,10 +23,12 @@ _LONG_NUMBER: Final = re.compile(r"[0-9]{16}")
 INPUT_COLUMNS: Final = "seq, id, run, input, hash, value, blob, edited_by, created_at"
 ARTEFACT_COLUMNS: Final = (
     "seq, id, run, artefact, status, output, job, producer, signature, result, hash, size, mime_type, inline, blob,"
-    " cost, attempts, request_id, duration_seconds, failure, edited_by, created_at"
+    " cost, attempts, request_id, duration_seconds, failure, edited_by, created_at, source"
 )
 RUN_COLUMNS: Final = "seq, id, run, kind, data, created_at"
-TRACE_COLUMNS: Final = "result, signature, run, job, producer, outputs, cost, request_id, kept, created_at"
+TRACE_COLUMNS: Final = (
+    "result, signature, run, job, producer, outputs, cost, request_id, kept, created_at, duration_seconds, source"
+)
 
 
 def all_rows(cursor: apsw.Cursor) -> Iterator[Row]:
@@ -97,7 +99,7 @@ def artefact_row(event: ArtefactEvent, seq: int) -> Row:
     return (
         seq, event.id, event.run, event.artefact, event.status, event.output, event.job, event.producer,
         to_bytes(event.signature), event.result, *stored, event.cost, event.attempts, event.request_id,
-        event.duration_seconds, failure, event.edited_by, event.created_at,
+        event.duration_seconds, failure, event.edited_by, event.created_at, to_bytes(event.source),
     )  # fmt: skip
 
 
@@ -126,6 +128,7 @@ def artefact_event(row: Row) -> ArtefactEvent:
         failure=None if failure is None else JobFailure.model_validate_json(failure),
         edited_by=row[20],
         created_at=row[21],
+        source=to_hex(row[22]),
     )
 
 
@@ -146,15 +149,16 @@ def trace_row(outputs: Sequence[ArtefactEvent]) -> Row:
     named = {event.output or event.artefact: event.value.to_json() for event in outputs if event.value is not None}
     request_id = next((event.request_id for event in outputs if event.request_id), None)
     cost = sum(event.cost or 0.0 for event in outputs)
+    seconds = max((event.duration_seconds for event in outputs if event.duration_seconds is not None), default=None)
     return (
         first.result, to_bytes(first.signature), first.run, first.job, first.producer, orjson.dumps(named).decode(),
-        cost, request_id, first.status == "kept", first.created_at,
+        cost, request_id, first.status == "kept", first.created_at, seconds, to_bytes(first.source),
     )  # fmt: skip
 
 
 def trace(row: Row) -> Trace:
     """The trace of a row."""
-    result, signature, run, job, producer, outputs, cost, request_id, kept, created_at = row
+    result, signature, run, job, producer, outputs, cost, request_id, kept, created_at, seconds, source = row
     return Trace(
         result=result,
         signature=signature.hex(),
@@ -166,4 +170,6 @@ def trace(row: Row) -> Trace:
         request_id=request_id,
         kept=bool(kept),
         created_at=created_at,
+        duration_seconds=seconds,
+        source=to_hex(source),
     )

@@ -20,10 +20,12 @@ from renku_store.durability import step
 from renku_store.errors import DamageError, StoreUnavailableError
 from renku_store.metadata.sqlite.appending import EventTables
 from renku_store.metadata.sqlite.blobs import BlobTable
+from renku_store.metadata.sqlite.calls import CallTable
 from renku_store.metadata.sqlite.checks import CheckTables
 from renku_store.metadata.sqlite.compacting import UpkeepTables
 from renku_store.metadata.sqlite.connection import Patience
 from renku_store.metadata.sqlite.faults import damaged, named_error, named_errors
+from renku_store.metadata.sqlite.limits import LimitTables
 from renku_store.metadata.sqlite.retirement import RetirementTables
 from renku_store.metadata.sqlite.revisions import RevisionTables
 from renku_store.metadata.sqlite.runs import RunTables
@@ -76,9 +78,19 @@ class Transaction:
         return self._tables().retirement
 
     @property
+    def limits(self) -> LimitTables:
+        """Limits that processes share."""
+        return self._tables().limits
+
+    @property
     def upkeep(self) -> UpkeepTables:
         """Compaction and statistics."""
         return self._tables().upkeep
+
+    @property
+    def calls(self) -> CallTable:
+        """Calls in flight."""
+        return self._tables().calls
 
     def now_ms(self) -> int:
         """The database's clock, Unix milliseconds."""
@@ -120,6 +132,8 @@ class SqliteMetadata:
         self.retirement = RetirementTables(connection)
         self.checks = CheckTables(connection)
         self.upkeep = UpkeepTables(connection)
+        self.limits = LimitTables(connection)
+        self.calls = CallTable(connection)
         self._patience = patience
         self._lock = lock
         self._cleanup = cleanup
