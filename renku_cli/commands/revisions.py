@@ -189,7 +189,7 @@ def cat(options: GlobalOptions, artefact: str, revision: str | None, take: int |
     with open_movie(options) as movie:
         if take is not None and revision is not None:
             raise Misuse("A take is of no one revision.", hint="Give --rev or --take.")
-        name = movie.manifests.resolve(revision or "latest") if take is None else None
+        name = movie.manifests.resolve("latest" if revision is None else revision) if take is None else None
         found = movie.artefact(artefact, name) if name is not None else take_value(movie, artefact, take or 0)
         if options.as_json:
             print_json(_document(artefact, name, found, movie.read(found)))

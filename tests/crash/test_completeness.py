@@ -52,6 +52,7 @@ EXCEPTIONS = {
     r"(openat|write|ftruncate|fallocate)\(.*/film/tmp/": "temporary files, which promise nothing",
     r"(unlinkat|rmdir)\(.*/film/tmp/scratch": "leftovers in the folder of jobs",
     r"(openat|mkdir)\(.*/film/tmp/scratch": "the folder of jobs",
+    r"unlink(at)?\(.*/film/tmp/progress-": "what a run says of itself while it goes, for those who watch",
     r"\w+\(.*/film/locks/": "lock files, which hold nothing that lasts",
     r"\w+\(.*\.db-shm": "SQLite's shared memory, which it makes anew",
 }
