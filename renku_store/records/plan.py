@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import fsum
 from typing import Literal
 
-from renku_store.records._base import Hash, Record
+from renku_store.records._base import Hash, Json, Record
 from renku_store.records.graph import ProducerGraph
 from renku_store.records.manifest import ManifestArtefact, ManifestInput
 
@@ -128,3 +128,7 @@ class ExecutionPlan(Record):
     def dirty(self) -> list[str]:
         """The ids of the jobs that are to be run, layer by layer."""
         return [job for layer in self.layers for job in layer]
+
+    def reasons_of(self, jobs: Iterable[str]) -> dict[str, Json]:
+        """Why these jobs are dirty, as JSON."""
+        return {job: [reason.to_json() for reason in self.jobs[job].reasons] for job in jobs}

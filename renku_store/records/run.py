@@ -78,10 +78,10 @@ class JobResult(Record):
 class RunProgress(Record):
     """A typed event of a run while it goes (`on_event`, `run --events`).
 
-    - `run-started`: `data["jobs"]` are those to be done, with their layers, `data["concurrency"]` how many at
-      once, `data["seconds"]` how long a call takes by producer, where known, and `data["expected"]` the whole run;
-      `run-extended` adds `data["jobs"]`, in the place of the placeholders `data["instead"]`; `data["warnings"]` say
-      which choices and overrides name nothing after all.
+    - `run-started`: `data["jobs"]` are those to be done, with their layers, `data["reasons"]` says why (as in the plan),
+      `data["concurrency"]` how many at once, `data["seconds"]` how long a call takes by producer, where known, and
+      `data["expected"]` the whole run. `run-extended` adds jobs and reasons in the place of the placeholders
+      `data["instead"]`; `data["warnings"]` say which choices and overrides name nothing after all.
     - `job-started`: its producer is called. `job-waiting`: it waits, `data["for"]` one of `claim` (another run, which
       `data["key"]` names, makes the same), `limit`, `rate`, `back-off` (`data["key"]` the key of the limit);
       `job-resumed`: the call goes on. `job-attempt-failed`: it will be tried again, `data["error"]` says what happened.

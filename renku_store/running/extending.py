@@ -88,7 +88,7 @@ async def extend(movie: Movie, session: RunSession, *, elsewhere: bool = False) 
     session.adopt(after)
     more: dict[str, Json] = {job: after.jobs[job].layer for job in after.dirty if job not in before.jobs}
     gone: list[Json] = [job for job in before.dirty if job not in after.jobs]
-    told: dict[str, Json] = {"jobs": more, "instead": gone}
+    told: dict[str, Json] = {"jobs": more, "reasons": after.reasons_of(more), "instead": gone}
     if new := [warning for warning in after.warnings if warning not in before.warnings]:
         told["warnings"] = [*new]
     session.tell("run-extended", data=told)

@@ -212,6 +212,7 @@ class Runner:
         """What a run tells at its beginning: which jobs, how many at once, and how long that is expected to take."""
         told: dict[str, Json] = {
             "jobs": {job: plan.jobs[job].layer for job in plan.dirty},
+            "reasons": plan.reasons_of(plan.dirty),
             "concurrency": self._limiter.limit,
         }
         if (expected := run_seconds(plan, self._limiter.limit)) is not None:

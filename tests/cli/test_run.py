@@ -151,6 +151,17 @@ def test_events_are_json_lines_in_a_file_and_are_appended(call: Call, movie: str
     assert len({event["run"] for event in events}) == 2
 
 
+def test_events_say_why_each_job_runs(call: Call, movie: str, place: Path) -> None:
+    """The reasons are those of the plan, so that the tree of causes can be drawn from the events alone."""
+    assert call("run").code == 0
+    assert call("set", "greeting", "hi").code == 0
+    planned = call("plan", "--json").json["jobs"]
+    assert call("run", "--events", "why.jsonl").code == 0
+    begun = json.loads((place / "why.jsonl").read_text().splitlines()[0])
+    assert begun["data"]["reasons"] == {job: entry["reasons"] for job, entry in planned.items() if entry["reasons"]}
+    assert {"kind": "input changed", "subject": "greeting"}.items() <= begun["data"]["reasons"]["word[0]"][0].items()
+
+
 def test_events_on_standard_output_come_before_the_document(call: Call, movie: str) -> None:
     """With `--events -` every line is JSON, and the last one is the report; without --json its text goes elsewhere."""
     lines = [json.loads(line) for line in call("run", "--events", "-", "--json").out.splitlines()]
