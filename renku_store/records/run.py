@@ -78,7 +78,7 @@ class JobResult(Record):
 class RunProgress(Record):
     """A typed event of a run while it goes (`on_event`, `run --events`).
 
-    - `run-started`: `data["jobs"]` are those to be done, with their layers, `data["reasons"]` says why (as in the plan),
+    - `run-started`: `data["jobs"]` are those to be done, with their layers, `data["reasons"]` why (as in the plan),
       `data["concurrency"]` how many at once, `data["seconds"]` how long a call takes by producer, where known, and
       `data["expected"]` the whole run. `run-extended` adds jobs and reasons in the place of the placeholders
       `data["instead"]`; `data["warnings"]` say which choices and overrides name nothing after all.
