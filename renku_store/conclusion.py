@@ -10,13 +10,16 @@ from typing import Literal
 
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
+from renku_store.graph import GraphIndex
 from renku_store.movie import Movie
 from renku_store.projection import differs
 from renku_store.records._base import Json, Record
-from renku_store.records.events import RunEvent, RunEventKind
+from renku_store.records.events import ArtefactEvent, RunEvent, RunEventKind
+from renku_store.records.manifest import ArtefactValue, ManifestArtefact
 from renku_store.records.plan import ExecutionPlan, PlannedJob
 from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunOutcome
 from renku_store.running.runner import RunResult
+from renku_store.versions import homeless
 
 
 class RunReport(Record):
@@ -51,6 +54,8 @@ def conclude(
     plan = result.plan
     partial = allow_partial and not result.succeeded and not result.interrupted
     manifest = result.build_manifest() if result.succeeded or partial else None
+    if manifest is not None:
+        _put_off(movie, result)
     if manifest is not None and not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
         if result.succeeded:
             end_run(movie, token, "unchanged", plan.edits_through, {})
@@ -64,6 +69,35 @@ def conclude(
     manifest = manifest.model_copy(update={"archive": archive})
     published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
     return _report(executions, "partial" if partial else "published", published.revision)
+
+
+def _put_off(movie: Movie, result: RunResult) -> None:
+    """Let people's versions that this revision has no place for wait on, as edits that no run has taken.
+
+    Before the run takes the edits that it has seen: whatever it is cut off at, they are there once or twice.
+    """
+    through = result.plan.edits_through
+    pending = [event for event in movie.events.pending() if isinstance(event, ArtefactEvent)]
+    later = {event.artefact for event in pending if (event.seq or 0) > through}
+    seen = [event for event in pending if (event.seq or 0) <= through]
+    held = result.base.artefacts if result.base else {}
+    waiting = homeless(held, seen, within=GraphIndex(result.plan.graph).outputs)
+    again = [_again(movie, key, version) for key, version in waiting.items() if key not in later]
+    if again:
+        movie.events.append_many(again)
+
+
+def _again(movie: Movie, artefact: str, version: ManifestArtefact) -> ArtefactEvent:
+    return ArtefactEvent(
+        id=movie.events.new_id(),
+        artefact=artefact,
+        status="edited",
+        job=version.job,
+        producer=version.produced_by,
+        value=ArtefactValue(**{name: getattr(version, name) for name in ArtefactValue.model_fields}),
+        edited_by=version.edited_by,
+        created_at=timestamp(movie.clock.now()),
+    )
 
 
 def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str | None) -> RunReport:

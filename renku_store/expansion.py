@@ -164,16 +164,28 @@ def extended(
 
 
 def decides_nothing(
-    movie: Movie, plan: ExecutionPlan, known: Documents, node: GraphNode, outputs: Mapping[str, ArtefactValue]
+    movie: Movie,
+    plan: ExecutionPlan,
+    known: Documents,
+    node: GraphNode,
+    outputs: Mapping[str, ArtefactValue],
+    made: Callable[[str], ArtefactValue | None],
 ) -> bool:
-    """Whether these outputs of a job, by name, leave jobs unknown that wait for them: no list is in them, say."""
+    """Whether these outputs of a job, by name, leave jobs unknown that wait for them: no list is in them, say.
+
+    `made` gives what there is of the lists around those jobs.
+    """
     asked = {output.id: outputs[output.name] for output in node.produces if output.id in awaited(plan.graph)}
     if not asked:
         return False
     source = source_of(movie.id, {key: movie.value(entry) for key, entry in plan.inputs.items()})
     given = {artefact: _content(movie, artefact, value) for artefact, value in asked.items()}
+    lists = {**known, **given}
     try:
-        graph = source.expand({**known, **given}).graph
+        graph = source.expand(lists).graph
+        while more := {key: value for key in awaited(graph) - lists.keys() if (value := made(key)) is not None}:
+            lists |= {artefact: _content(movie, artefact, value) for artefact, value in more.items()}
+            graph = source.expand(lists).graph
     except BadInputError:
         return True
     wrong = (node.awaits for node in graph.nodes if node.awaits is not None and node.awaits.problem is not None)

@@ -17,13 +17,13 @@ from renku_store.graph import GraphIndex
 from renku_store.hashing import canonical_json, graph_bytes, hash_bytes, signature
 from renku_store.reasons import Differences, in_words
 from renku_store.records._base import Json
-from renku_store.records.events import ArtefactEvent, InputEvent
+from renku_store.records.events import ArtefactEvent, Event, InputEvent
 from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
 from renku_store.records.plan import Choices, CostRange, ExecutionPlan, PlannedJob, Reason
 from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
-from renku_store.versions import Held, decided, source_changed
+from renku_store.versions import Held, decided, homeless, source_changed
 
 
 class Planner:
@@ -78,6 +78,8 @@ class Planner:
             "choices": choices,
         }
         plan = _written(state, manifest, values).model_copy(update=frozen)
+        waiting = _waiting(manifest, edits, decided_before, index)
+        plan = plan.model_copy(update={"warnings": [*plan.warnings, *waiting]})
         return price_plan(plan, state.now, reusable=reusable, past=past_costs)
 
 
@@ -96,13 +98,28 @@ def _decisions(
     return decided(manifest.artefacts if manifest else {}, since, within=within, damaged=damaged)
 
 
+def _waiting(
+    manifest: Manifest | None,
+    edits: Sequence[Event],
+    before: Mapping[str, ManifestArtefact] | None,
+    index: GraphIndex,
+) -> list[str]:
+    """A sentence for each person's version that this graph has no place for."""
+    since = [edit for edit in edits if isinstance(edit, ArtefactEvent)]
+    held = manifest.artefacts if manifest and before is None else {}
+    people = {key: entry for key, entry in (before or {}).items() if entry.edited_by and key not in index.outputs}
+    people |= homeless(held, since, within=index.outputs)
+    return [
+        f"{key}, {entry.edited_by}'s version, has no place in this graph: it waits until there is one, or is undone."
+        for key, entry in people.items()
+    ]
+
+
 def _written(state: _State, manifest: Manifest | None, values: Mapping[str, Json]) -> ExecutionPlan:
     """The jobs of a plan, and what they stand on."""
     jobs = state.chosen.restrict(state.index, state.plan())
-    within = state.index.outputs
-    artefacts = manifest.artefacts if manifest else {}
-    lost = [key for key, entry in artefacts.items() if entry.edited_by and key not in within]
-    told = [f"{key}, {artefacts[key].edited_by}'s version, has no place in this graph." for key in lost]
+    left_out = {job_id for job_id, job in jobs.items() if job.left_out}
+    told = [f"{job} is to be made anew, and this run leaves it out." for job in sorted(state.chosen.forced & left_out)]
     return ExecutionPlan(
         format=bounds.FORMAT_VERSION,
         movie=manifest.movie if manifest else None,

@@ -54,8 +54,28 @@ def decided(
 
     Only artefacts `within` the graph; what was made and is one of the `damaged` blobs is left out.
     """
-    held = {key: artefact for key, artefact in base.items() if artefact.edited_by is not None}
+    since = list(events)
+    held = _edited(base, since)
     chosen: dict[str, ManifestArtefact] = {}
+    for event in since:
+        if event.status in {"chosen", "accepted"} and event.value is not None and event.signature is not None:
+            chosen[event.artefact] = _given(event)
+    for key, artefact in held.items():
+        made = chosen.pop(key, None) or artefact.as_made()
+        held[key] = artefact.over(None if made is None or made.blob in damaged else made)
+    return {key: artefact for key, artefact in {**chosen, **held}.items() if key in within}
+
+
+def homeless(
+    base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent], *, within: Container[str]
+) -> dict[str, ManifestArtefact]:
+    """People's versions, in a base and by the events since, oldest first, of artefacts not `within` the graph."""
+    return {key: artefact for key, artefact in _edited(base, events).items() if key not in within}
+
+
+def _edited(base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent]) -> dict[str, ManifestArtefact]:
+    """People's versions that stand after some events."""
+    held = {key: artefact for key, artefact in base.items() if artefact.edited_by is not None}
     for event in events:
         key = event.artefact
         if event.status in _EDITS:
@@ -64,12 +84,7 @@ def decided(
                 held[key] = present
             else:
                 held.pop(key, None)
-        elif event.status in {"chosen", "accepted"} and event.value is not None and event.signature is not None:
-            chosen[key] = _given(event)
-    for key, artefact in held.items():
-        made = chosen.pop(key, None) or artefact.as_made()
-        held[key] = artefact.over(None if made is None or made.blob in damaged else made)
-    return {key: artefact for key, artefact in {**chosen, **held}.items() if key in within}
+    return held
 
 
 def _given(event: ArtefactEvent) -> ManifestArtefact:

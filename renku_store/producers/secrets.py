@@ -19,8 +19,9 @@ from typing import Final
 from urllib.parse import quote
 
 from renku_store import bounds
-from renku_store.calls import CallMemory, Job, JobContext, Produced, RememberedCall
+from renku_store.calls import CallMemory, Division, Job, JobContext, MakePart, Part, PartMaker, Produced, RememberedCall
 from renku_store.errors import ProducerError, StoreError
+from renku_store.finishing import to_the_end
 from renku_store.records._base import Json
 
 SecretResolver = Callable[[str], str | None]
@@ -95,6 +96,7 @@ class Discretion:
             secret=self._secrets.get,
             logger=self.logger(context.logger),
             memory=_DiscreetMemory(context.memory, self._secrets),
+            parts=_DiscreetParts(context.parts, self._secrets),
         )
 
     def logger(self, logger: logging.Logger) -> logging.Logger:
@@ -121,16 +123,17 @@ class Discretion:
 
     async def answer(self, job: Job, produced: Produced) -> Produced:
         """An answer without secrets; raises `ProducerError` where an output holds one."""
+        cancelled = False
         for output, content in produced.outputs.items():
-            name = None
-            if self._secrets.are_out:
-                name = await asyncio.to_thread(self._secrets.found_in, content)
+            name, meanwhile = await _searched(self._secrets, content)
+            cancelled = cancelled or meanwhile
             if name is not None:
                 raise ProducerError(
                     f"{job.producer}: The output {output!r} holds the secret {name}.",
                     hint="Nothing of it was stored. Look at what the producer puts into its outputs.",
                     cost=produced.cost,
                 )
+        _cancel_later(cancelled)
         return replace(
             produced,
             request_id=self._secrets.strike(produced.request_id) if produced.request_id else produced.request_id,
@@ -166,6 +169,43 @@ class _DiscreetMemory(CallMemory):
     async def forget(self) -> None:
         """Let there be no call in flight."""
         await self._inner.forget()
+
+
+class _DiscreetParts(PartMaker):
+    """Has parts made, of which none holds a secret."""
+
+    def __init__(self, inner: PartMaker, secrets: Secrets) -> None:
+        self._inner = inner
+        self._secrets = secrets
+
+    async def made(self, directory: Path, division: Division, make: MakePart) -> list[Part]:
+        """Every part, in order; raises `ProducerError` where one holds a secret."""
+
+        async def made_and_searched(start: int, stop: int) -> bytes | Path:
+            content = await make(start, stop)
+            name, cancelled = await _searched(self._secrets, content)
+            if name is not None:
+                raise ProducerError(
+                    f"The part {start}-{stop} holds the secret {name}.", hint="Nothing of it was stored."
+                )
+            _cancel_later(cancelled)
+            return content
+
+        return await self._inner.made(directory, division, made_and_searched)
+
+
+async def _searched(secrets: Secrets, content: bytes | str | Path) -> tuple[str | None, bool]:
+    """The secret that stands in what was paid for, and whether somebody has lost patience meanwhile."""
+    if not secrets.are_out:
+        return None, False
+    return await to_the_end(asyncio.to_thread(secrets.found_in, content))
+
+
+def _cancel_later(cancelled: bool) -> None:
+    """Let a cancellation that came meanwhile take effect at the next wait: that for the result to be stored."""
+    task = asyncio.current_task()
+    if cancelled and task is not None:
+        task.cancel()
 
 
 def _coats(value: str) -> set[str]:

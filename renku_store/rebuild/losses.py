@@ -7,11 +7,12 @@ back are the exact bytes that were published, proven by their hash, under a name
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from renku_store.archives import ArchiveStore, archive_path
 from renku_store.drivers.base import Driver
-from renku_store.errors import DamageError
+from renku_store.errors import DamageError, NotFoundError
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import ManifestStore, manifest_path
 from renku_store.metadata.base import MetadataStore, Reader
@@ -43,6 +44,9 @@ class Known:
         revision, present = revision_name(kept.number), self._manifests.raw(kept.number)
         if present == kept.data:
             return None
+        with suppress(DamageError, NotFoundError):
+            self._manifests.entry(kept.number, booked.hash)
+            return None  # sound, or expired: its stub is what there is to be
         if present is not None:  # its name is never free: the damaged bytes are kept beside
             self._driver.create(f"quarantine/{revision}.json-{hash_bytes(present)[:16]}", present)
             self._driver.replace(manifest_path(revision), kept.data)

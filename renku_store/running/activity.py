@@ -40,6 +40,11 @@ class Activity:
         """The jobs whose calls are at work, in the order in which they began."""
         return [job for job, waits in self._waits.items() if not waits]
 
+    @property
+    def idle(self) -> int:
+        """How many calls wait, their slots being others'."""
+        return sum(waits > 0 for waits in self._waits.values())
+
     def works(self, job: str) -> bool:
         """Whether a call of this job is at work: not before its turn, and not waiting."""
         return self._waits.get(job) == 0

@@ -13,6 +13,7 @@ from renku_store import bounds
 from renku_store.answers import check_answer
 from renku_store.calls import Job, JobContext, Produce, Produced, failure_of
 from renku_store.errors import BlobCorruptError, BudgetExceededError, ConflictError, ProducerError, UnusableError
+from renku_store.finishing import to_the_end
 from renku_store.movie import Movie
 from renku_store.records.events import JobFailure
 from renku_store.records.graph import GraphNode
@@ -20,7 +21,6 @@ from renku_store.records.run import JobResult, LeaseToken
 from renku_store.running.activity import Activity, Tell, told_if_long
 from renku_store.running.budget import Charge
 from renku_store.running.concurrency import HeldSlot
-from renku_store.running.finishing import to_the_end
 from renku_store.running.partition import StoredParts
 from renku_store.running.preparation import clear_job, job_directory, prepare_job
 from renku_store.running.remembering import DurableMemory, Errand, call_over
@@ -217,8 +217,10 @@ class Caller:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise ProducerError(f"The call of {node.job_id} was cancelled from within.") from None
+            raise ProducerError(f"The call of {node.job_id} was cancelled from within.", retryable=True) from None
         except TimeoutError as error:
+            if not deadline.limit.expired():  # the handler's own: what it waits for may still be fetched
+                raise
             raise ProducerError(
                 f"{node.job_id} did not end within {deadline.seconds:g} seconds.", hint="Give it a `timeout`."
             ) from error

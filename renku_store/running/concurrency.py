@@ -148,6 +148,7 @@ class HeldSlot:
         self._limiter = limiter
         self._priority = priority
         self._held = False
+        self._lent = 0
 
     @property
     def priority(self) -> float:
@@ -175,9 +176,14 @@ class HeldSlot:
 
         Who comes back goes before all who begin: it may hold what others wait for.
         """
+        self._lent += 1
         self.give()
-        yield
-        await self._take(math.inf)
+        try:
+            yield
+        finally:
+            self._lent -= 1
+        if not self._lent:
+            await self._take(math.inf)
 
     async def _take(self, priority: float) -> None:
         await self._limiter.acquire(priority)

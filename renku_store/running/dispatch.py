@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from renku_store.calls import Produce
 from renku_store.durations import expected_seconds
+from renku_store.errors import StoreError
 from renku_store.records._base import Json
 from renku_store.records.run import JobResult, JobStatus
 from renku_store.running.extending import Extending
@@ -20,6 +22,9 @@ from renku_store.running.session import SUCCEEDED, RunSession
 
 _AHEAD = 64
 """Jobs that may wait for a slot as tasks, beyond those that run: enough for any queue, little enough for memory."""
+
+_WAITING_MAX = 256
+"""Calls that wait for a limit, beyond those: others need not wait behind them, but each has copies of its inputs."""
 
 
 _COME_TO_NOTHING: Mapping[JobStatus, JobStatus] = {"failed": "upstream failed", "over budget": "over budget"}
@@ -51,6 +56,7 @@ class Dispatch:
         for job in [job for job, result in session.results.items() if result.status not in SUCCEEDED]:
             del session.results[job]
         self._arrange()
+        self._room = asyncio.Event()
         self._halted = False
         self._drained = False
         self._closed = False
@@ -78,6 +84,7 @@ class Dispatch:
     async def run(self) -> None:
         """Until every dirty job has a result, or the run is to end."""
         self._give_up_hopeless()
+        self._session.activity.on_wait = self._note_wait
         signals = [asyncio.create_task(event.wait()) for event in (*self._ending.halts, self._ending.drain)]
         try:
             while self._tasks or self._extending.task or (self._may_begin and not self._closed):
@@ -89,7 +96,11 @@ class Dispatch:
                 if self._tasks or self._extending.task:
                     asked = [signal for signal in signals if not signal.done()]
                     more = [self._extending.task] if self._extending.task else []
-                    await asyncio.wait({*asked, *self._tasks, *more}, return_when=asyncio.FIRST_COMPLETED)
+                    room = [asyncio.create_task(self._room.wait())] if self._ready and not self._closed else []
+                    await asyncio.wait({*asked, *self._tasks, *more, *room}, return_when=asyncio.FIRST_COMPLETED)
+                    for task in room:
+                        task.cancel()
+                    self._room.clear()
                     self._collect()
                     if self._extending.ended():
                         self._arrange_again()
@@ -104,6 +115,14 @@ class Dispatch:
     @property
     def _may_begin(self) -> bool:
         return bool(self._ready) or self._extending.wanted
+
+    @property
+    def _waiting(self) -> int:
+        return min(self._session.activity.idle, _WAITING_MAX)
+
+    def _note_wait(self, job: str) -> None:
+        del job
+        self._room.set()
 
     def _note_failure(self, job: str) -> None:
         if not self._ending.keep_going:
@@ -149,7 +168,7 @@ class Dispatch:
     def _start(self) -> None:
         if not self._closed:
             self._extending.begin()
-        while self._ready and not self._closed and len(self._tasks) < self._window:
+        while self._ready and not self._closed and len(self._tasks) < self._window + self._waiting:
             rank, _, job = heapq.heappop(self._ready)
             task = asyncio.create_task(self._session.run_job(job, self._produce, priority=-rank))
             self._tasks[task] = job
@@ -195,3 +214,6 @@ class Dispatch:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         await self._extending.finish()
+        with suppress(StoreError):  # what ends the run is told by what ended it
+            if self._extending.ended():
+                self._arrange_again()

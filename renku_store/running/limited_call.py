@@ -145,7 +145,7 @@ class LimitedCall:
             self._own.pacer.hold(retry_after)
             self._pause = retry_after
 
-    async def end(self) -> None:
+    async def end(self) -> bool:
         """Give everything back: to other processes first, so that who is next here finds it free."""
         cancelled = False
         try:
@@ -158,8 +158,7 @@ class LimitedCall:
                 self._uncount()
             for release in reversed(self._release):
                 release()
-        if cancelled:
-            raise asyncio.CancelledError
+        return cancelled
 
     # Slots
 

@@ -94,6 +94,8 @@ def with_limits(produce: Produce, limits: Limits, *, overloaded: Retryable | Non
             call.succeeded()
             return produced
         finally:
-            await call.end()
+            task = asyncio.current_task()
+            if await call.end() and task is not None:
+                task.cancel()  # at the next wait, which is that for the result to be stored
 
     return limited

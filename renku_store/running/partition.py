@@ -20,6 +20,7 @@ from renku_store import bounds as limits
 from renku_store.answers import wrong_file
 from renku_store.calls import Division, MakePart, Part, PartMaker
 from renku_store.errors import DamageError, ProducerError, UnusableError
+from renku_store.finishing import to_the_end
 from renku_store.hashing import hash_value
 from renku_store.movie import Movie
 from renku_store.records._base import Json
@@ -28,7 +29,6 @@ from renku_store.records.graph import GraphNode, GraphOutput
 from renku_store.records.run import LeaseToken
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.earlier import EarlierResults
-from renku_store.running.finishing import to_the_end
 from renku_store.running.results import Outcome, ResultWriter
 
 Bounds = tuple[int, int]
@@ -223,7 +223,7 @@ class _Crew:
         """A part at a time, and the slot goes back in between: to a job that has become ready, if there is one."""
         task = asyncio.current_task()
         after: int | None = None
-        while task is not None:
+        while task is not None and self._ranges.left:
             self._queued.add(task)
             async with self._limiter.slot(_AFTER_ALL_JOBS):
                 self._queued.discard(task)

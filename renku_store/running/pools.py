@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from renku_store.errors import StoreUnavailableError
+from renku_store.finishing import to_the_end
 from renku_store.running.concurrency import ConcurrencyLimiter
-from renku_store.running.finishing import to_the_end
 
 R = TypeVar("R")
 

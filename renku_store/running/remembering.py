@@ -15,11 +15,11 @@ from functools import partial
 from renku_store import bounds
 from renku_store.calls import CallMemory, RememberedCall
 from renku_store.errors import InvalidValueError, JobError, ProducerError, StoreUnavailableError
+from renku_store.finishing import to_the_end
 from renku_store.hashing import canonical_json
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.records._base import Json
 from renku_store.records.run import LeaseToken
-from renku_store.running.finishing import to_the_end
 
 
 @dataclass(frozen=True, slots=True)

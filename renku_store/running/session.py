@@ -29,6 +29,7 @@ from renku_store.errors import (
     StoreError,
 )
 from renku_store.expansion import decides_nothing
+from renku_store.finishing import to_the_end
 from renku_store.graph import GraphIndex
 from renku_store.hashing import parse_json, signature
 from renku_store.leases import AlreadyMade, Claimed
@@ -45,7 +46,6 @@ from renku_store.running.budget import Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
 from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
 from renku_store.running.earlier import EarlierResults
-from renku_store.running.finishing import to_the_end
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.running.totals import run_totals
 from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
@@ -153,7 +153,9 @@ class RunSession:
         known = signature(node, self.selection().signed_inputs(node))
         if any(reason.kind == "forced" for reason in self.plan.jobs[job_id].reasons):
             own = self._earlier.own(job_id, known)
-            if own is not None and decides_nothing(self._movie, self.plan, self.lists, node, own.outputs):
+            if own is not None and decides_nothing(
+                self._movie, self.plan, self.lists, node, own.outputs, self.artefacts.get
+            ):
                 own = None
             return Decision(known, trace=own, forced=True, known=self._earlier.known(known))
         if self._is_clean(node, known):

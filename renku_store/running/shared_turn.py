@@ -11,8 +11,8 @@ from typing import Final
 
 from renku_store import bounds
 from renku_store.errors import StoreError
+from renku_store.finishing import to_the_end
 from renku_store.metadata.limits import Demand, Grant, Refused, SharedLimits
-from renku_store.running.finishing import to_the_end
 
 _RATE_LOOK_MAX_SECONDS: Final = 5.0
 

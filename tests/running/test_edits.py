@@ -401,14 +401,42 @@ def test_an_edited_job_may_be_pinned(made: Movie, studio: Studio) -> None:
     assert (studio.calls["say[0]"], studio.calls["film"]) == (0, 0)
 
 
-def test_a_version_of_what_is_no_more_goes_with_a_warning(made: Movie, studio: Studio) -> None:
-    """Its job is no part of the graph any more."""
-    edit_artefact(made, "say[2].audio", OWN)
-    run(made, studio)
+@pytest.mark.parametrize("published", [True, False], ids=["published before", "pending"])
+def test_a_version_of_what_is_no_more_waits_until_it_is_there_again(
+    made: Movie, studio: Studio, published: bool
+) -> None:
+    """Its job is no part of the graph any more: a warning says so, and no collection takes its bytes."""
+    edit_artefact(made, "say[2].audio", OWN, edited_by="ann")
+    if published:
+        run(made, studio)
     set_inputs(made, {"segments": SEGMENTS[:2]})  # type: ignore[dict-item]
-    assert any("say[2].audio" in warning for warning in plan_movie(made).warnings)
+    assert any("say[2].audio, ann's version, has no place" in warning for warning in plan_movie(made).warnings)
+    run(made, studio)
+    set_inputs(made, {"voice": "de"})
     run(made, studio)
     assert "say[2].audio" not in made.manifests.load("latest").artefacts
+    assert [getattr(event, "artefact", None) for event in movie_status(made).pending] == ["say[2].audio"]
+    prune(made, RetentionPolicy(keep_last=1))
+    collect(made, grace_seconds=0, trash_seconds=0, force=True)
+    set_inputs(made, {"segments": SEGMENTS})  # type: ignore[dict-item]
+    studio.calls.clear()
+    run(made, studio)
+    assert (text(made, "say[2].audio"), made.artefact("say[2].audio").edited_by) == (OWN, "ann")
+    assert studio.calls["say[2]"] == 0
+    assert movie_status(made).pending == []
+    assert check_movie(made).ok
+
+
+def test_a_version_that_waits_can_be_undone(made: Movie, studio: Studio) -> None:
+    """Then its job makes what is asked for when it is there again."""
+    edit_artefact(made, "say[2].audio", OWN)
+    set_inputs(made, {"segments": SEGMENTS[:2]})  # type: ignore[dict-item]
+    run(made, studio)
+    undo_edit(made, "say[2].audio")
+    set_inputs(made, {"segments": SEGMENTS})  # type: ignore[dict-item]
+    run(made, studio)
+    assert (text(made, "say[2].audio") != OWN, made.artefact("say[2].audio").edited_by) == (True, None)
+    assert movie_status(made).pending == []
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ ADD_FAILURE: Final = (
 )
 DROP_FAILURE: Final = "DELETE FROM failures WHERE signature = ?"
 ADD_CHOICE: Final = (
-    "INSERT INTO choices (signature, result, chosen_at) VALUES (?, ?, ?) ON CONFLICT (signature) DO UPDATE"
+    "INSERT INTO choices (signature, result, chosen_at) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM traces"
+    " WHERE signature = ?1 AND kept = 0 AND created_at > ?3) ON CONFLICT (signature) DO UPDATE"
     " SET result = excluded.result, chosen_at = excluded.chosen_at WHERE excluded.chosen_at >= chosen_at"
 )
 END_CHOICE: Final = "DELETE FROM choices WHERE signature = ? AND chosen_at < ?"
