@@ -52,11 +52,9 @@ class Interruption:
             note("Stopping: nothing more is begun. Ctrl-C again cancels what runs.")
             return
         self.stop.set()
-        note("Cancelling: running jobs are ended, what is finished is kept. Ctrl-C again exits at once.")
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+        for number in SIGNALS:  # without the loop, which may be stuck; and before anybody is told of it
             signal.signal(number, _exit)
+        note("Cancelling: running jobs are ended, what is finished is kept. Ctrl-C again exits at once.")
 
 
 def waiting_for(event: RunProgress) -> str:

@@ -19,6 +19,7 @@ from renku_store import (
     Movie,
     NotFoundError,
     RebuildReport,
+    RetentionPolicy,
     RunEvent,
     StoreUnavailableError,
     UnsupportedFormatError,
@@ -27,6 +28,7 @@ from renku_store import (
     compact,
     movie_status,
     open_store,
+    prune,
     run_movie,
     set_inputs,
 )
@@ -422,6 +424,29 @@ def test_a_rebuild_puts_the_newest_manifest_back(film: Path, damaged: bool) -> N
     kept = [path.read_bytes() for path in (film / "film").glob("quarantine/rev-0002*")]
     assert kept == ([sound[:-20]] if damaged else [])
     assert past(film) == before
+
+
+def test_a_rebuild_from_an_older_database_leaves_a_revision_expired(root: Path, studio: Studio) -> None:
+    """The newest manifest of a backup has become a stub since: that is sound, and stays as it is."""
+    database = root / "film/metadata.db"
+    with open_store(root) as store:
+        movie = store.create_movie("film")
+        set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": SEGMENTS})
+        run(movie, studio)
+    backup = database.read_bytes()
+    with opened(root) as movie:
+        run(movie, studio, voice="it")
+        prune(movie, RetentionPolicy(keep_last=1))
+        collect(movie, grace_seconds=0, trash_seconds=0, force=True)
+    stub = (root / "film/manifests/rev-0001.json").read_bytes()
+    assert b'"expired":true' in stub
+    lose_database(root)
+    database.write_bytes(backup)
+    assert rebuilt(root).restored is None
+    assert (root / "film/manifests/rev-0001.json").read_bytes() == stub
+    assert not list((root / "film").glob("quarantine/rev-0001*"))
+    with opened(root) as movie:
+        assert movie.manifests.load("latest").revision == "rev-0002"
 
 
 @pytest.mark.parametrize("witness", ["database", "pointer"])

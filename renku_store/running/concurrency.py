@@ -125,7 +125,7 @@ class ConcurrencyLimiter:
         try:
             yield slot
         finally:
-            slot.give()
+            slot.end()
 
     def _fits(self, weight: int) -> bool:
         return self._used == 0 or self._used + weight <= self._limit
@@ -149,6 +149,7 @@ class HeldSlot:
         self._priority = priority
         self._held = False
         self._lent = 0
+        self._ended = False
 
     @property
     def priority(self) -> float:
@@ -170,6 +171,11 @@ class HeldSlot:
             self._held = False
             self._limiter.release()
 
+    def end(self) -> None:
+        """Give the slot back for good: who still lends it does not take it again."""
+        self._ended = True
+        self.give()
+
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[None]:
         """Let others have the slot for the length of a block, and wait for one again at its end.
@@ -187,7 +193,10 @@ class HeldSlot:
 
     async def _take(self, priority: float) -> None:
         await self._limiter.acquire(priority)
-        self._held = True
+        if self._held or self._lent or self._ended:  # meanwhile: taken already, lent anew, or given back for good
+            self._limiter.release()
+        else:
+            self._held = True
 
 
 def _checked(limit: int) -> int:

@@ -26,6 +26,9 @@ _AHEAD = 64
 _WAITING_MAX = 256
 """Calls that wait for a limit, beyond those: others need not wait behind them, but each has copies of its inputs."""
 
+_NEXT_SECONDS = 1e-9
+"""What a place in the order of the graph counts beside the seconds of the remaining path."""
+
 
 _COME_TO_NOTHING: Mapping[JobStatus, JobStatus] = {"failed": "upstream failed", "over budget": "over budget"}
 """How a job ends, and what becomes of those after it."""
@@ -97,9 +100,11 @@ class Dispatch:
                     asked = [signal for signal in signals if not signal.done()]
                     more = [self._extending.task] if self._extending.task else []
                     room = [asyncio.create_task(self._room.wait())] if self._ready and not self._closed else []
-                    await asyncio.wait({*asked, *self._tasks, *more, *room}, return_when=asyncio.FIRST_COMPLETED)
-                    for task in room:
-                        task.cancel()
+                    try:
+                        await asyncio.wait({*asked, *self._tasks, *more, *room}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        for task in room:
+                            task.cancel()
                     self._room.clear()
                     self._collect()
                     if self._extending.ended():
@@ -169,8 +174,10 @@ class Dispatch:
         if not self._closed:
             self._extending.begin()
         while self._ready and not self._closed and len(self._tasks) < self._window + self._waiting:
-            rank, _, job = heapq.heappop(self._ready)
-            task = asyncio.create_task(self._session.run_job(job, self._produce, priority=-rank))
+            rank, place, job = heapq.heappop(self._ready)
+            # Of equals the first of the graph goes first, whichever of their look-ups was quicker.
+            priority = -rank - place * _NEXT_SECONDS
+            task = asyncio.create_task(self._session.run_job(job, self._produce, priority=priority))
             self._tasks[task] = job
 
     def _collect(self) -> None:

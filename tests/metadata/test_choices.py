@@ -73,6 +73,17 @@ def test_the_later_choice_counts_in_whatever_order_they_are_told(memory: SqliteM
     assert usable(memory) == "first"
 
 
+def test_a_choice_that_a_later_result_has_ended_does_not_come_back(memory: SqliteMetadata) -> None:
+    """A rebuilt index is told of the call first: no row of the choice is left, which would keep its blobs for ever."""
+    first = result("first", 1)
+    append(memory, first, result("later", 6), choice(first, 5))
+    assert usable(memory) == "later"
+    with memory.read() as reader:
+        assert reader.blobs.chosen() == []
+    append(memory, choice(first, 7))
+    assert usable(memory) == "first"
+
+
 def test_a_choice_of_what_is_not_known_is_no_harm(memory: SqliteMetadata) -> None:
     """It answers as soon as the result is there."""
     first = result("first", 1)

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renku_store import ConcurrencyLimiter, InvalidValueError, resolve_concurrency
+from renku_store.running.concurrency import HeldSlot
+from renku_store.testing.loop_time import run
 
 
 @pytest.mark.parametrize(
@@ -106,3 +108,60 @@ def test_first_come_first_served_within_a_priority() -> None:
         return served
 
     assert asyncio.run(go()) == ["high0", "high1", "low0", "low1", "low2", "late"]
+
+
+MOMENTS = st.integers(0, 6)
+
+
+@given(limit=st.integers(1, 3), lendings=st.lists(st.tuples(MOMENTS, MOMENTS), max_size=5), others=st.lists(MOMENTS))
+def test_several_that_lend_one_slot_at_once_give_it_once_and_take_it_once(
+    limit: int, lendings: list[tuple[int, int]], others: list[int]
+) -> None:
+    """Whoever begins and ends when, whoever has the slots meanwhile: held again after the last of them, and no more."""
+
+    async def go() -> None:
+        limiter = ConcurrencyLimiter(limit)
+
+        async def work(arrival: int) -> None:
+            await asyncio.sleep(arrival)
+            async with limiter.slot():
+                await asyncio.sleep(1.5)
+
+        async with limiter.held() as slot:
+
+            async def lend(arrival: int, length: int) -> None:
+                await asyncio.sleep(arrival)
+                async with slot.lent():
+                    await asyncio.sleep(length)
+
+            working = asyncio.gather(*map(work, others))
+            await asyncio.gather(*(lend(*lending) for lending in lendings))
+            await asyncio.sleep(100)  # whoever can get another slot is done then
+            assert limiter.used == 1
+        await working
+        assert (limiter.used, limiter.waiting) == (0, 0)
+
+    run(asyncio.wait_for(go(), 1000))
+
+
+def test_who_still_lends_a_slot_when_its_holder_has_ended_does_not_take_it_again() -> None:
+    """What a failed call left behind keeps no slot of the run, be it in the block or already waiting at its end."""
+
+    async def go() -> None:
+        limiter = ConcurrencyLimiter(1)
+
+        async def left_behind(slot: HeldSlot, seconds: int) -> None:
+            async with slot.lent():
+                await asyncio.sleep(seconds)
+
+        for seconds in (1, 3):
+            async with limiter.held() as slot:
+                task = asyncio.create_task(left_behind(slot, seconds))
+                await asyncio.sleep(0)
+                await limiter.acquire()
+                await asyncio.sleep(2)
+            limiter.release()
+            await task
+            assert (limiter.used, limiter.waiting) == (0, 0)
+
+    run(go())

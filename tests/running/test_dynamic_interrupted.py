@@ -18,6 +18,7 @@ from renku_store import (
     Movie,
     Runner,
     RunProgress,
+    RunReport,
     Store,
     movie_status,
     open_store,
@@ -122,6 +123,36 @@ def test_a_run_that_is_killed_while_it_grows_is_taken_up(root: Path, undisturbed
         assert movie.manifests.load("latest").content_hash == undisturbed
         assert (plan_movie(movie).layers, movie_status(movie).runs) == ([], [])
         check_whole(movie)
+
+
+def test_jobs_of_a_list_that_a_stop_came_upon_are_reported_as_cancelled(
+    movie: Movie, writers: Writers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The expansion that was under way is durable, and nothing of it was made; the next run goes on with it."""
+    save, saved = movie.plans.save, 0
+
+    async def scenario() -> RunReport:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+        def stopping(plan: ExecutionPlan) -> None:
+            nonlocal saved
+            saved += 1
+            if saved == 2:
+                loop.call_soon_threadsafe(stop.set)
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), loop).result()
+            save(plan)
+
+        monkeypatch.setattr(movie.plans, "save", stopping)
+        return await run_movie(movie, produce=writers, stop=stop)
+
+    report = asyncio.run(scenario())
+    assert report.status == "interrupted"
+    statuses = {job: result.status for job, result in report.jobs.items()}
+    assert {"say[0]", "say[1]", "board[1]", "draw[0][0]"} <= statuses.keys()
+    assert statuses.pop("script") == "made"
+    assert set(statuses.values()) == {"cancelled"}
+    assert run(movie, writers).status == "published"
+    assert writers.calls["script"] == 0
 
 
 def test_what_was_expanded_is_in_the_plan_of_the_run_and_in_its_events(root: Path) -> None:

@@ -207,6 +207,35 @@ def test_a_job_that_waits_for_its_key_holds_up_no_other(movie: Movie, studio: St
     assert limits.usage()["test/say"] == LimitUse(0, 1, 0)
 
 
+def test_jobs_that_wait_for_a_key_keep_no_others_from_idle_slots(store: Store) -> None:
+    """Far more of them than may wait for a slot, all before the others: those are done before the limited ones are."""
+    movie = store.create_movie("queue")
+    set_inputs(movie, {"@blueprint": QUEUE, "many": [*range(100)], "few": [1, 2, 3]})
+    ends: list[str] = []
+    release = asyncio.Event()
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.producer == "paint":
+            await release.wait()
+        ends.append(job.producer)
+        if ends.count("say") == 3:
+            release.set()
+        return Produced(dict.fromkeys(job.outputs, "x"))
+
+    limits = Limits({"test/paint": {"concurrency": 1}})
+    report = asyncio.run(asyncio.wait_for(run_movie(movie, produce=with_limits(produce, limits), concurrency=2), 60))
+    assert report.status == "published"
+    assert ends[:3] == ["say"] * 3
+
+
+QUEUE = """
+inputs: {many: {type: list, required: true}, few: {type: list, required: true}}
+loops: {m: {over: many}, f: {over: few}}
+producers:
+  paint: {for: [m], run: test/paint, inputs: {x: "many[m]"}, outputs: {image: {mimeType: image/png}}}
+  clip: {for: [m], run: test/clip, inputs: {x: "paint[m].image"}, outputs: {video: {mimeType: video/mp4}}}
+  say: {for: [f], run: test/say, inputs: {x: "few[f]"}, outputs: {audio: {mimeType: audio/wav}}}
+"""
 BLUEPRINT = """
 name: cards
 inputs: {topic: {type: string, required: true}}

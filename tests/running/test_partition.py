@@ -328,6 +328,45 @@ def test_a_job_that_is_ready_goes_before_every_part(movie: Movie) -> None:
     assert peak == 3
 
 
+def test_a_job_whose_parts_are_all_made_does_not_wait_behind_jobs_that_are_ready(movie: Movie) -> None:
+    """Who helped with the last part goes, whatever others have its slot: here they keep it until the film is there.
+
+    Three slots: the film has one, a helper is at the last part in another, and the third goes over to jobs that wait.
+    """
+    blueprint = BLUEPRINT + (
+        "  gate: {run: test/gate, inputs: {look: look}, outputs: {text: {mimeType: text/plain}}}\n"
+        "  card: {for: [place], run: test/card, inputs: {x: places[place], y: gate.text},"
+        " outputs: {text: {mimeType: text/plain}}}\n"
+        "loops: {place: {over: places}}\n"
+    ).replace("places[place]", '"places[place]"')
+    blueprint = blueprint.replace("inputs: {frames", "inputs: {places: {type: list, required: true}, frames", 1)
+    set_inputs(movie, {"@blueprint": blueprint, "places": [*range(8)]})
+    helped, first_card, all_parts = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def part(start: int, stop: int) -> bytes:
+        if start == 0:
+            await helped.wait()
+        else:
+            helped.set()
+            await first_card.wait()
+        return lines(start, stop)
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.producer == "film":
+            await context.partition(2, part, at_least=1)
+            all_parts.set()
+        elif job.producer == "gate":
+            await helped.wait()
+        elif job.producer == "card":
+            await asyncio.sleep(0.2)  # the other cards are waiting then
+            first_card.set()
+            await all_parts.wait()
+        return Produced(dict.fromkeys(job.outputs, b"x"))
+
+    report = asyncio.run(asyncio.wait_for(run_movie(movie, produce=produce, concurrency=3), 60))
+    assert report.status == "published"
+
+
 def test_another_take_is_made_of_new_parts(movie: Movie) -> None:
     """What a person has made anew is not put together from the old parts; after a failure it is from its own."""
     run(movie, Renderer())
