@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from renku_store import (
     Produced,
     ProducerError,
     ProducerRegistry,
+    RunReport,
     WarmStart,
     default_registry,
     open_store,
@@ -218,6 +220,68 @@ def test_nothing_of_a_movie_holds_a_secret(movie: Movie, tmp_path: Path) -> None
         assert form not in said + "".join(events)
         assert not [path for path in files if form.encode() in path.read_bytes()]
     assert "[ACME_KEY]" in log.read_text()
+
+
+PARTED = "producers: {film: {run: test/film, outputs: {video: {mimeType: video/mp4}}}}"
+
+
+def test_a_part_that_holds_a_secret_is_stored_nowhere(movie: Movie, tmp_path: Path) -> None:
+    """It is refused before it is kept for the next attempt, though the output that is made of the parts is clean."""
+
+    async def film(job: Job, context: JobContext) -> Produced:
+        key = context.secret("ACME_KEY")
+
+        async def make(start: int, stop: int) -> bytes:
+            return f"frames {start}-{stop} by {key}".encode()
+
+        await context.partition(1, make)
+        return Produced({"video": b"clean"})
+
+    registry = ProducerRegistry({}, secrets=KEYS)
+    registry.register("test/film@1", film)
+    set_inputs(movie, {"@blueprint": PARTED})
+    error = asyncio.run(run_movie(movie, produce=registry)).jobs["film"].error
+    assert error is not None
+    assert error.message == "The part 0-1 holds the secret ACME_KEY."
+    movie.close()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+def test_a_stop_while_an_answer_is_searched_loses_no_result(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was paid for is searched to the end and stored; the next run makes nothing anew."""
+    search, calls = Secrets.found_in, 0
+
+    async def stopped_meanwhile() -> RunReport:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        async def film(job: Job, context: JobContext) -> Produced:
+            nonlocal calls
+            calls += 1
+            context.secret("ACME_KEY")
+            task, pause = asyncio.current_task(), threading.Event()
+            assert task is not None
+
+            def slow(secrets: Secrets, output: bytes | str | Path) -> str | None:
+                loop.call_soon_threadsafe(stop.set)
+                for _ in range(6_000):
+                    if task.cancelling():
+                        break
+                    pause.wait(0.01)
+                return search(secrets, output)
+
+            monkeypatch.setattr(Secrets, "found_in", slow)
+            return Produced({"video": b"clean"}, cost=5.0)
+
+        registry.register("test/film@1", film)
+        return await run_movie(movie, produce=registry, stop=stop)
+
+    registry = ProducerRegistry({}, secrets=KEYS)
+    set_inputs(movie, {"@blueprint": PARTED})
+    result = asyncio.run(stopped_meanwhile()).jobs["film"]
+    assert (result.status, result.cost) == ("made", 5.0)
+    asyncio.run(run_movie(movie, produce=registry))
+    assert calls == 1
+    assert movie.read(movie.artefact("film.video")) == b"clean"
 
 
 def test_the_environment_is_the_default_place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,7 @@ class Writers:
         self.asked: Counter[str] = Counter()
         self.broken: set[str] = set()
         self.script: str | None = None
+        self.board: str | None = None
         self.during: Callable[[Job], None] = lambda job: None
         self.holds: dict[str, asyncio.Event] = {}
 
@@ -105,6 +106,8 @@ class Writers:
             about = job.inputs["topic"]
             assert isinstance(about, ValueItem)
             return self.script if self.script is not None else json.dumps(about.value)
+        if job.producer == "board" and self.board is not None:
+            return self.board
         if job.producer == "board":
             return json.dumps({"shots": [f"{words(job.inputs['text'])}, shot {n}" for n in range(_letters(job))]})
         return f"{name} of {asked(job)}"

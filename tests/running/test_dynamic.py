@@ -212,6 +212,16 @@ def test_a_list_that_is_none_is_the_failure_of_what_waits_for_it(
     assert deferred(movie) == []
 
 
+def test_another_take_of_an_inner_list_that_is_none_is_made_again(made: Movie, writers: Writers) -> None:
+    """Who asks for another storyboard is not given the one back of which nothing can be made."""
+    again = Choices(regen=["board[0]"])
+    writers.board = "no list"
+    assert run(made, writers, choices=again).status == "failed"
+    writers.board = '{"shots": ["x", "y"]}'
+    assert run(made, writers, choices=again).status == "published"
+    assert writers.calls.keys() == {"board[0]", "clip[0][0]", "clip[0][1]", "film"}
+
+
 def test_a_choice_may_name_what_is_there_only_after_the_run_has_begun(made: Movie, writers: Writers) -> None:
     """Targets, another take, and what to keep."""
     set_inputs(made, {"topic": topic(segment("a", "sun"), segment("xy"))})

@@ -335,10 +335,10 @@ def test_a_job_whose_parts_are_all_made_does_not_wait_behind_jobs_that_are_ready
     """
     blueprint = BLUEPRINT + (
         "  gate: {run: test/gate, inputs: {look: look}, outputs: {text: {mimeType: text/plain}}}\n"
-        "  card: {for: [place], run: test/card, inputs: {x: places[place], y: gate.text},"
+        '  card: {for: [place], run: test/card, inputs: {x: "places[place]", y: gate.text},'
         " outputs: {text: {mimeType: text/plain}}}\n"
         "loops: {place: {over: places}}\n"
-    ).replace("places[place]", '"places[place]"')
+    )
     blueprint = blueprint.replace("inputs: {frames", "inputs: {places: {type: list, required: true}, frames", 1)
     set_inputs(movie, {"@blueprint": blueprint, "places": [*range(8)]})
     helped, first_card, all_parts = asyncio.Event(), asyncio.Event(), asyncio.Event()

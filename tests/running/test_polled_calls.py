@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,25 @@ def test_a_call_that_took_too_long_here_can_still_be_fetched(
     monkeypatch.setattr("renku_store.bounds.CANCEL_GRACE_SECONDS", 0.0)
     set_inputs(polled, {"@blueprint": BLUEPRINT.replace("timeout: 20", "timeout: 1")})
     assert run(polled, server).status == "failed"
+    assert [call.request_id for call in in_flight(polled)] == ["job-1"]
+    server.done.set()
+    assert run(polled, server).status == "published"
+    assert begun(server) == ["film", "poster"]
+
+
+@pytest.mark.parametrize("error", [TimeoutError, asyncio.CancelledError])
+def test_a_poll_that_a_handler_ends_itself_keeps_the_call(
+    polled: Movie, server: JobServer, error: type[BaseException]
+) -> None:
+    """A timeout or a cancellation of the handler's own says nothing of the provider's work, which is fetched later."""
+
+    class Impatient(Polled):
+        async def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+            if path:
+                raise error
+            return await super()._ask(path, body)
+
+    assert run(polled, server, produce=Impatient(server.url)).status == "failed"
     assert [call.request_id for call in in_flight(polled)] == ["job-1"]
     server.done.set()
     assert run(polled, server).status == "published"

@@ -17,7 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renku_store import Limits, Movie, StoreUnavailableError, run_movie, with_limits
+from renku_store import (
+    Job,
+    JobContext,
+    Limits,
+    Movie,
+    Produced,
+    RunReport,
+    Store,
+    StoreUnavailableError,
+    run_movie,
+    set_inputs,
+    with_limits,
+)
 from renku_store.leases import RunLeases
 from renku_store.metadata.limits import Demand, Grant, HeldPlace, Occupancy, Refused, refusal
 from renku_store.records.run import Holder, LeaseToken
@@ -184,6 +196,42 @@ def test_in_runs_the_limit_is_that_of_the_movie(movie: Movie, studio: Studio) ->
     assert studio.peak == 1
     with movie.metadata.read() as reader:
         assert reader.limits.occupancy("test", 1_000) == Occupancy([], [], [], 0)
+
+
+def test_a_stop_while_slots_are_given_back_loses_no_result(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was paid for is stored, however long the store takes; the next run makes nothing anew."""
+    give, calls = RunLimits.give, 0
+
+    async def stopped_meanwhile() -> RunReport:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        async def film(job: Job, context: JobContext) -> Produced:
+            nonlocal calls
+            calls += 1
+            task = asyncio.current_task()
+            assert task is not None
+
+            def slow(limits: RunLimits, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
+                loop.call_soon_threadsafe(stop.set)
+                until(lambda: task.cancelling() > 0)
+                give(limits, grant, ticket, started=started)
+
+            monkeypatch.setattr(RunLimits, "give", slow)
+            return Produced({"video": b"film"}, cost=5.0)
+
+        limits = Limits({"test": {"concurrency": 1, "scope": "machine"}})
+        return await run_movie(movie, produce=with_limits(film, limits), stop=stop)
+
+    async def nobody(job: Job, context: JobContext) -> Produced:
+        raise AssertionError(job.job_id)
+
+    movie = store.create_movie("one")
+    blueprint = "producers: {film: {run: test/film, outputs: {video: {mimeType: video/mp4}}}}"
+    set_inputs(movie, {"@blueprint": blueprint})
+    result = asyncio.run(stopped_meanwhile()).jobs["film"]
+    assert (result.status, result.cost, calls) == ("made", 5.0, 1)
+    asyncio.run(run_movie(movie, produce=nobody))
+    assert movie.read(movie.artefact("film.video")) == b"film"
 
 
 # One process: what the store is asked

@@ -122,12 +122,12 @@ class EventTables(EventReading):
         movie_wide = [(seq,) for seq, event in new if event.run is None]
         self._db.executemany("INSERT INTO pending_artefacts (seq) VALUES (?)", movie_wide)
         self._derive_failures(new)
-        self._derive_choices(new)
         results: dict[str, list[ArtefactEvent]] = {}
         for _, event in new:
             if event.status in MADE and event.signature and event.result and event.value:
                 results.setdefault(event.result, []).append(event)
         self._db.executemany(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
+        self._derive_choices(new)  # last: what ended a choice may be told in the same breath
 
     def _derive_choices(self, new: Numbered[ArtefactEvent]) -> None:
         for _, event in new:
