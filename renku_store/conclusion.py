@@ -55,7 +55,7 @@ def conclude(
     partial = allow_partial and not result.succeeded and not result.interrupted
     manifest = result.build_manifest() if result.succeeded or partial else None
     if manifest is not None:
-        _put_off(movie, result)
+        _put_off(movie, result, token)
     if manifest is not None and not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
         if result.succeeded:
             end_run(movie, token, "unchanged", plan.edits_through, {})
@@ -71,10 +71,11 @@ def conclude(
     return _report(executions, "partial" if partial else "published", published.revision)
 
 
-def _put_off(movie: Movie, result: RunResult) -> None:
+def _put_off(movie: Movie, result: RunResult, token: LeaseToken) -> None:
     """Let people's versions that this revision has no place for wait on, as edits that no run has taken.
 
-    Before the run takes the edits that it has seen: whatever it is cut off at, they are there once or twice.
+    Before the run takes the edits that it has seen: whatever it is cut off at, they are there once or twice. Not on a
+    base that another run has replaced, which may have taken that such a version was undone: this one plans again.
     """
     through = result.plan.edits_through
     pending = [event for event in movie.events.pending() if isinstance(event, ArtefactEvent)]
@@ -83,8 +84,14 @@ def _put_off(movie: Movie, result: RunResult) -> None:
     held = result.base.artefacts if result.base else {}
     waiting = homeless(held, seen, within=GraphIndex(result.plan.graph).outputs)
     again = [_again(movie, key, version) for key, version in waiting.items() if key not in later]
-    if again:
+    if again and _is_current(movie, result.plan):
+        movie.leases.check(token)
         movie.events.append_many(again)
+
+
+def _is_current(movie: Movie, plan: ExecutionPlan) -> bool:
+    _, digest = movie.manifests.current() or (None, None)
+    return digest == plan.manifest_base_hash
 
 
 def _again(movie: Movie, artefact: str, version: ManifestArtefact) -> ArtefactEvent:

@@ -427,6 +427,25 @@ def test_a_version_of_what_is_no_more_waits_until_it_is_there_again(
     assert check_movie(made).ok
 
 
+def test_what_was_undone_meanwhile_does_not_wait_for_its_place(made: Movie, studio: Studio) -> None:
+    """A run whose graph has no place for a version finds that another run has published that it was undone."""
+    edit_artefact(made, "say[2].audio", OWN)
+    run(made, studio)
+    undone = False
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        nonlocal undone
+        if not undone:
+            undone = True
+            undo_edit(made, "say[2].audio")
+            assert (await run_movie(made, produce=studio)).status == "published"
+        return await studio(job, context)
+
+    report = asyncio.run(run_movie(made, produce=produce, inputs={"segments": SEGMENTS[:2]}))  # type: ignore[dict-item]
+    assert (undone, report.status, report.revision) == (True, "published", "rev-0004")
+    assert movie_status(made).pending == []
+
+
 def test_a_version_that_waits_can_be_undone(made: Movie, studio: Studio) -> None:
     """Then its job makes what is asked for when it is there again."""
     edit_artefact(made, "say[2].audio", OWN)
