@@ -20,12 +20,17 @@ class Guarantees:
 
     `atomic_create`: of many creators of one name exactly one wins, seen by all. `compare_and_swap`: a replacement
     happens only if the bytes are still those expected. `strong_listing`: a listing holds whatever was created before it
-    began.
+    began. `shared_index`: everybody who writes here shares one metadata store and the locks, so that its rows are
+    promises (invariant 8); else each machine has its own, which promises nothing to others. `links`: objects are files
+    of this machine that can be linked and cloned. `free_space`: `free_bytes` knows.
     """
 
     atomic_create: bool
     compare_and_swap: bool
     strong_listing: bool
+    shared_index: bool = True
+    links: bool = False
+    free_space: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,20 @@ class Driver(Protocol):
         ...
 
     @property
+    def url(self) -> str:
+        """What was opened, without secrets: a path, or such as `s3://bucket/videos/film`; the same for all who share it."""
+        ...
+
+    @property
     def read_only(self) -> bool:
         """Whether nothing can be written here; then nothing is tried either."""
+        ...
+
+    def workspace(self) -> Path | None:
+        """The folder of this machine for what belongs to this folder of the storage and to this machine alone.
+
+        The database, locks, temporary files; not made by asking. None where all that is in memory.
+        """
         ...
 
     def read(self, name: str, limit: int | None = None) -> bytes:
@@ -103,6 +120,10 @@ class Driver(Protocol):
 
     def stat(self, name: str) -> ObjectStat | None:
         """Size and time, or None where there is no such object."""
+        ...
+
+    def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
+        """`stat` of many names, as fast as the storage allows; those that are not there are left out."""
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
@@ -139,6 +160,18 @@ class Driver(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove an object; no error if it is not there. A crash may bring it back, whole."""
+        ...
+
+    def delete_many(self, names: Iterable[str]) -> None:
+        """`delete` of many names, as fast as the storage allows."""
+        ...
+
+    def local_path(self, name: str) -> Path | None:
+        """The file that an object is, to be read or linked and never to be changed; None where it is none."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """How many bytes can still be written; None where nobody knows."""
         ...
 
     def clone_to(self, name: str, target: Path) -> bool:

@@ -1,0 +1,79 @@
+"""What an object storage has to be able to do for the driver: one request each, blocking, from any thread.
+
+A client translates requests and errors, nothing else: retries of what can be repeated are its library's, what a lost
+reply means is the driver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """An object: its key, size in bytes, `modified` as Unix seconds by the server's clock, and its entity tag."""
+
+    key: str
+    size: int
+    modified: float
+    etag: str | None = None
+
+
+class ConditionFailedError(Exception):
+    """The server refused a conditional write (412, or 409 where somebody else's was under way).
+
+    Where the library had repeated the request, it may have been carried out the first time.
+    """
+
+
+class UncertainError(Exception):
+    """No reply came to a write: nobody knows whether it was carried out."""
+
+
+class ObjectClient(Protocol):
+    """Requests to one bucket. All raise `StoreUnavailableError` with what the server said, and what to do.
+
+    Its `reason` tells the cases apart: no such bucket, no permission, cannot be reached, slow down (after the retries).
+    """
+
+    def head(self, key: str) -> ObjectHead | None:
+        """Size, time and tag, or None where there is no such object."""
+        ...
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> tuple[bytes, ObjectHead] | None:
+        """The bytes from `start`, at most `length`, and the head; None where there is no such object."""
+        ...
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str | None:
+        """Write an object in one request; gives its tag.
+
+        Raises `ConditionFailedError` where it exists (`if_absent`) or has another tag (`if_match`), `UncertainError`.
+        """
+        ...
+
+    def put_file(self, key: str, path: Path) -> str | None:
+        """Write a large object in parts, in constant memory, with no condition; gives its tag."""
+        ...
+
+    def copy(self, source: str, target: str) -> bool:
+        """Copy on the server, replacing; False where there is no such object."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; no error for those that are not there."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectHead]:
+        """Every object whose key begins with `prefix`, in the order of keys, page by page."""
+        ...
+
+    def folders(self, prefix: str) -> Iterator[ObjectHead | str]:
+        """What is directly below `prefix` (ends in `/`, or empty): objects, and the full prefixes of folders."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
