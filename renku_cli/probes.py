@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from renku_cli.text import size
-from renku_store import StoreError, open_store
+from renku_store import ProbeReport, StoreError, open_store
 
 if sys.platform == "linux":
     import fcntl
@@ -44,6 +44,8 @@ ROUNDS: Final = 10
 SYNCS: Final = 5
 LOW_BYTES: Final = 1_000_000_000
 """Less free space than this is soon used up by video."""
+SLOW_REPLY_SECONDS: Final = 0.5
+"""A storage that takes longer to answer is far away, or overloaded: a publication asks it some ten times."""
 SLOW_SECONDS: Final = 0.1
 """An fsync slower than this makes every publication slow."""
 
@@ -58,10 +60,7 @@ class Check:
 
 
 def check_root(root: str) -> Iterator[Check]:
-    """Everything about a build root; where it is not there yet, about the folder in which it would be made."""
-    if "://" in root:
-        yield Check("root", "failed", f"There is no driver for {root.partition('://')[0]}:// roots.")
-        return
+    """Everything about a folder as build root; where it is not there yet, about that in which it would be made."""
     folder = _nearest_folder(Path(root).absolute())
     if folder is None:
         yield Check("root", "failed", f"{root} is a file, or lies below one.")
@@ -77,6 +76,39 @@ def check_root(root: str) -> Iterator[Check]:
         yield Check("writable", "warning", f"Nothing can be written: {error.strerror}. What is published can be read.")
 
 
+def check_report(report: ProbeReport) -> Iterator[Check]:
+    """What the probe of a root without a folder has found."""
+    yield Check("root", "ok", report.url + (f", through {report.via}" if report.via else ""))
+    guarantees = report.guarantees
+    if report.missing:
+        yield Check("safe", "failed", f"No movie can be written there: {'; '.join(report.missing)}.")
+    else:
+        tried = "tried out just now" if report.write_seconds is not None else "by the nature of its driver"
+        yield Check("safe", "ok", f"Movies can be written there, {tried}.")
+    yield Check("atomic create", *_kept(guarantees.atomic_create, "Of many creators of one name one wins."))
+    swap = _kept(guarantees.compare_and_swap, "What has changed meanwhile is not replaced.", needed=False)
+    yield Check("compare and swap", *swap)
+    yield Check("listing", *_kept(guarantees.strong_listing, "A listing holds whatever was created before it."))
+    for weakness in report.weaker:
+        yield Check("guarantees", "ok", f"{weakness[0].upper()}{weakness[1:]}.")
+    if report.write_seconds is not None and report.read_seconds is not None:
+        slow = max(report.write_seconds, report.read_seconds) > SLOW_REPLY_SECONDS
+        told = f"{report.write_seconds * 1000:.1f} ms to write 4 KiB, {report.read_seconds * 1000:.1f} ms to read them."
+        yield Check("latency", "warning" if slow else "ok", told)
+    if report.free_bytes is None:
+        yield Check("free space", "ok", "Nobody knows how much there is.")
+    else:
+        yield _enough(report.free_bytes)
+    if report.workspace is not None and (folder := _nearest_folder(report.workspace)) is not None:
+        yield Check("workspace", _free_space(folder).status, f"{report.workspace}, {_free_space(folder).detail}")
+
+
+def _kept(guaranteed: bool, meaning: str, *, needed: bool = True) -> tuple[Status, str]:
+    if guaranteed:
+        return "ok", meaning
+    return ("failed" if needed else "warning"), "Not guaranteed."
+
+
 def _nearest_folder(path: Path) -> Path | None:
     """The path if it is a folder, or the nearest folder above what does not exist; None where a file is in the way."""
     for candidate in (path, *path.parents):
@@ -89,7 +121,10 @@ def _nearest_folder(path: Path) -> Path | None:
 
 def _free_space(folder: Path) -> Check:
     found = os.statvfs(folder)
-    free = found.f_bavail * found.f_frsize
+    return _enough(found.f_bavail * found.f_frsize)
+
+
+def _enough(free: int) -> Check:
     return Check("free space", "ok" if free >= LOW_BYTES else "warning", f"{size(free)} free.")
 
 

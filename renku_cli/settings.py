@@ -31,6 +31,7 @@ KEYS: Final[Mapping[str, Key]] = {
     "root": Key("RENKU_STORE_ROOT", "builds", "build root: a path or a URL"),
     "movie": Key("RENKU_STORE_MOVIE", None, "movie to work on (default: the only one of the root)"),
     "copy": Key(None, None, "another build root with copies of the movies: what `fsck` says to fetch lost files from"),
+    "view": Key(None, None, "folder in which each movie's newest revision is kept as plain files"),
     "concurrency": Key(None, "5", "jobs at once in `run`: a number, a share of the processors such as 50%, or auto"),
 }
 

@@ -19,6 +19,9 @@ _NAMES = {
     "conclusion": "RunReport",
     "costs": "Prices budget_warnings",
     "differences": "Changes RevisionDiff diff_revisions",
+    "drivers.base": "Guarantees",
+    "drivers.examination": "probe_root",
+    "drivers.probe": "ProbeReport",
     "durations": "run_seconds",
     "editing": "edit_artefact undo_edit",
     "edits": "movie_blueprint set_inputs",
@@ -30,7 +33,8 @@ _NAMES = {
         "UnsupportedFormatError UnusableError"
     ),
     "events": "EventLog",
-    "export": "ExportReport export_revision",
+    "export": "ExportReport export_revision update_view",
+    "filesystem": "RenkuFileSystem",
     "following": "follow_run",
     "fsck": "CheckProgress CheckReport Problem check_movie repair_movie",
     "gantt": "GanttBar RunGantt run_gantt",
@@ -75,7 +79,7 @@ _NAMES = {
     ),
     "runs": "MovieStatus abandon cancel movie_status",
     "stats": "MovieStats RevisionGrowth SpentCosts movie_stats",
-    "store": "MovieSummary Store open_store",
+    "store": "MovieSummary Store forget_memory open_store",
     "tags": "TagStore",
     "takes": "Take choose_take list_takes take_value",
 }

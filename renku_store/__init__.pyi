@@ -34,6 +34,9 @@ from renku_store.costs import budget_warnings as budget_warnings
 from renku_store.differences import Changes as Changes
 from renku_store.differences import RevisionDiff as RevisionDiff
 from renku_store.differences import diff_revisions as diff_revisions
+from renku_store.drivers.base import Guarantees as Guarantees
+from renku_store.drivers.examination import probe_root as probe_root
+from renku_store.drivers.probe import ProbeReport as ProbeReport
 from renku_store.durations import run_seconds as run_seconds
 from renku_store.editing import edit_artefact as edit_artefact
 from renku_store.editing import undo_edit as undo_edit
@@ -67,6 +70,8 @@ from renku_store.errors import UnusableError as UnusableError
 from renku_store.events import EventLog as EventLog
 from renku_store.export import ExportReport as ExportReport
 from renku_store.export import export_revision as export_revision
+from renku_store.export import update_view as update_view
+from renku_store.filesystem import RenkuFileSystem as RenkuFileSystem
 from renku_store.following import follow_run as follow_run
 from renku_store.fsck import CheckProgress as CheckProgress
 from renku_store.fsck import CheckReport as CheckReport
@@ -173,6 +178,7 @@ from renku_store.stats import SpentCosts as SpentCosts
 from renku_store.stats import movie_stats as movie_stats
 from renku_store.store import MovieSummary as MovieSummary
 from renku_store.store import Store as Store
+from renku_store.store import forget_memory as forget_memory
 from renku_store.store import open_store as open_store
 from renku_store.tags import TagStore as TagStore
 from renku_store.takes import Take as Take

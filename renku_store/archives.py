@@ -16,7 +16,7 @@ import zstandard
 from pydantic import TypeAdapter, ValidationError
 
 from renku_store import bounds
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.errors import BlobCorruptError, UnsupportedFormatError
 from renku_store.hashing import hash_bytes
 from renku_store.records.events import Event
@@ -66,6 +66,11 @@ class ArchiveStore:
         """The runs that have an archive, oldest first."""
         names = (_ARCHIVE_NAME.fullmatch(name) for name in self._driver.children("events/"))
         return sorted(match[1] for match in names if match)
+
+    def present(self) -> dict[str, ObjectStat]:
+        """By run its archive, as a listing tells of it."""
+        found = {entry.name.removeprefix("events/"): entry for entry in self._driver.list("events/")}
+        return {match[1]: entry for name, entry in found.items() if (match := _ARCHIVE_NAME.fullmatch(name))}
 
     def read(self, run: str, expected: str | None = None) -> Iterator[Event]:
         """The events of a run's archive, verified against the hash that a manifest says, where one does.

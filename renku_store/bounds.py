@@ -171,3 +171,79 @@ FSCK_LOOKS: Final = 3
 """How often a state that a living process may be about to leave is looked at before it counts as a problem."""
 FSCK_PAUSE_SECONDS: Final = 0.3
 """The pause between these looks: longer than a batch of a collection, or the end of a publication, takes."""
+
+# Export
+EXPORT_WAIT_SECONDS: Final = 600.0
+"""How long an export waits for another one that works in the same folder: it may copy gigabytes."""
+
+# Object storages
+OBJECT_CONCURRENCY: Final = 32
+"""Requests that one root has under way at once: where small objects over a network stop getting faster."""
+OBJECT_PART_BYTES: Final = 8 * 1_048_576
+"""One part of a large object: 10,000 of them, the most there may be, make 78 GiB; larger objects have larger parts."""
+OBJECT_PARTS_MAX: Final = 10_000
+"""Parts that S3 allows for one object."""
+OBJECT_PARTS_AT_ONCE: Final = 4
+"""Parts of one object under way at once: with their size, the memory that an upload takes."""
+OBJECT_ATTEMPTS: Final = 7
+"""How often a request is sent before a storage counts as out of reach; with back-off, some ten seconds."""
+OBJECT_FIRST_PAUSE_SECONDS: Final = 0.2
+"""The longest first pause between two attempts; it doubles with each."""
+OBJECT_PAUSE_MAX_SECONDS: Final = 5.0
+"""The longest pause between two attempts: a server that asks to slow down means seconds."""
+OBJECT_IN_FLIGHT_MAX_BYTES: Final = 64 * 1_048_576
+"""What uploads at the same time may hold in memory together."""
+OBJECT_STAGED_MAX_BYTES: Final = 262_144
+"""Up to here a new object waits for its upload in memory: a temporary file costs more than the request itself."""
+OBJECT_STAGED_TOTAL_BYTES: Final = 16 * 1_048_576
+"""What the objects of one batch may hold in memory together."""
+OBJECT_WINDOW_MIN_BYTES: Final = 524_288
+"""What a stream asks for at first, and after a jump: whoever looks at a header does not pay for the film."""
+OBJECT_WINDOW_BYTES: Final = 8 * 1_048_576
+"""What a stream asks for at most, doubling as it is read on: few requests, and memory stays constant."""
+OBJECT_COPY_MAX_BYTES: Final = 5 * 1024**3
+"""What S3 copies in one request."""
+OBJECT_CONNECT_SECONDS: Final = 10.0
+"""How long a server may take to accept a connection."""
+OBJECT_REQUEST_SECONDS: Final = 600.0
+"""How long one request may take with all of its bytes: uploads share a line that may carry a megabyte a second."""
+OBJECT_READ_SECONDS: Final = 60.0
+"""How long a server may be silent: it may assemble a large object, or answer many."""
+
+# Probing a driver
+PROBE_CREATORS: Final = 16
+"""Threads that race for one name: a server that ignores conditions lets all of them win."""
+PROBE_ROUNDS: Final = 5
+"""Names that they race for; a storage that lets two win only now and then shows itself within a few."""
+PROBE_RACES_SECONDS: Final = 5.0
+"""After so long, one race of each kind is enough: some servers let those wait for seconds who want the same name."""
+PROBE_SAMPLES: Final = 5
+"""Small writes and reads whose median is the latency."""
+PROBE_SAMPLE_BYTES: Final = 4_096
+"""The size of what is written for it: that of a small manifest."""
+PROBE_KEEP_SECONDS: Final = 30 * 86_400.0
+"""How long an answer counts: servers are upgraded and replaced behind their address."""
+PROBE_LEFTOVER_SECONDS: Final = 3_600.0
+"""Trial objects of a probe that was killed go after this time; a probe takes seconds."""
+
+# Machines that share objects and no index
+INTENT_SECONDS: Final = 7 * 86_400.0
+"""How long a run counts as alive that has not said so again: a machine may be switched off over a weekend."""
+INTENT_RENEW_SECONDS: Final = 86_400.0
+"""How often a run that goes on says so again: seven misses end it."""
+INTENT_RETRY_SECONDS: Final = 600.0
+"""When it tries again if that failed."""
+EDIT_INTENT_SECONDS: Final = 90 * 86_400.0
+"""How long a person's edit that no revision has taken is kept for a machine that was not heard of: it cannot be made."""
+SWEEP_SECONDS: Final = 900.0
+"""How long a collector's marker counts: far longer than a batch of deletions takes. Who needs such a blob waits."""
+SWEEP_WORK_SECONDS: Final = 300.0
+"""A collector that has not deleted what its marker names by then stops: nobody may take it for dead meanwhile."""
+SWEEP_OWN_SECONDS: Final = 60.0
+"""What a dead collector had asked of the storage is over by then: its marker may go, if it was one of this machine."""
+SWEEP_FIRST_PAUSE_SECONDS: Final = 0.1
+"""After this a publisher looks again whether a collector's marker is gone; the pause doubles with each look."""
+SWEEP_PAUSE_MAX_SECONDS: Final = 5.0
+"""The longest pause between two looks: of a batch that takes seconds nobody waits much longer than it takes."""
+YOUNG_SECONDS: Final = GC_GRACE_SECONDS / 2
+"""An older object is made young again before anybody rests on it: then the grace time is not over for hours."""

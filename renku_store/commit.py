@@ -2,6 +2,9 @@
 
     blobs, events, archive, intent, manifest, pointer, bookkeeping
 
+Where each machine has an index of its own, others hear of it before the intent: what the manifest needs is announced,
+and sweeps that may not have heard are waited for; then each blob is seen, and from then on nobody removes one.
+
 Keeps invariants 3 (an archive names durable events), 5 and 6 (create if absent, on the hash of the one before), 7
 (pointer forward, repaired), 9 (every blob live and touched before the intent) and 11 (everything behind the manifest
 can be repaired from the objects, and is, when the movie is opened for writing).
@@ -9,11 +12,12 @@ can be repaired from the objects, and is, when the movie is opened for writing).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from renku_store.announcing import Announcer
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
@@ -27,7 +31,7 @@ from renku_store.errors import (
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.indexing import Indexer, names_run
-from renku_store.manifests import ManifestStore, encode_manifest, named_blobs
+from renku_store.manifests import EncodedManifest, ManifestStore, encode_manifest, named_blobs
 from renku_store.metadata.base import Intent, MetadataStore, Writer
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, RunEvent
@@ -58,6 +62,7 @@ class Committer:
         manifests: ManifestStore,
         archives: ArchiveStore,
         clock: Clock,
+        announcer: Announcer,
     ) -> None:
         self._metadata = metadata
         self._blobs = blobs
@@ -65,7 +70,8 @@ class Committer:
         self._manifests = manifests
         self._archives = archives
         self._clock = clock
-        self._index = Indexer(metadata, blobs, manifests, archives, events.new_id)
+        self._announcer = announcer
+        self._index = Indexer(metadata, blobs, manifests, archives, events.new_id, apart=announcer.needed)
 
     def archive(self, run: str, edits_through: int, *, token: LeaseToken | None = None) -> ArchiveRef:
         """Archive a run: its own events, and the movie-wide edits up to `edits_through` that no revision has taken.
@@ -124,26 +130,64 @@ class Committer:
         another revision, `BlobMissingError` for a blob that is not there, and `ManifestConflictError` with both hashes
         if the revision exists with other bytes, the base is another one, or the archive is not the one that is named.
         """
-        number = revision_number(manifest.revision)
-        self._check_base(manifest, number)
+        self._check_base(manifest, revision_number(manifest.revision))
         encoded = encode_manifest(manifest)
+        try:
+            return self._carry_out(self._intent(manifest, encoded, token))
+        except (BlobMissingError, ManifestConflictError, RevisionExistsError):
+            if token is None:  # nobody goes on with it
+                self._announcer.withdraw([manifest.run])
+            raise
+
+    def _intent(self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None) -> Intent:
+        """Record what is about to be published, once all that it needs is there, and stays."""
+        named = named_blobs(manifest, encoded.pages)
+        self._announce(manifest.run, named)
         self._blobs.put_many(list(encoded.pages.values()))
         with self._metadata.write() as transaction:
             self._check_run(transaction, manifest.run, token, manifest.revision)
             self._check_archive(manifest)
-            self._blobs.revive(transaction, named_blobs(manifest, encoded.pages))
+            self._blobs.revive(transaction, named)
+            number = revision_number(manifest.revision)
             intent = Intent(run=manifest.run, number=number, hash=encoded.hash, manifest=encoded.data)
             transaction.revisions.put_intent(intent)
-        return self._carry_out(intent)
+        return intent
 
     def finish(self, run: str) -> PublishedRevision | None:
-        """Publish exactly what a run had meant to publish when it died; None if it had not come that far."""
+        """Publish exactly what a run had meant to publish when it died; None if it had not come that far.
+
+        None, too, where it has been dead for so long that another machine has removed what it needs.
+        """
         with self._metadata.read() as reader:
             intent = next((intent for intent in reader.revisions.intents() if intent.run == run), None)
-        return self._carry_out(intent) if intent else None
+        return self._carry_out(intent) if intent and self._still_there(intent) else None
+
+    def _announce(self, run: str, blobs: Collection[str]) -> None:
+        """Tell other machines what is about to be published; on return no sweep goes on that has not heard of it."""
+        self._announcer.announce(run, blobs)
+        self._announcer.wait_for_sweeps(blobs)
+
+    def _still_there(self, intent: Intent) -> bool:
+        """Whether the blobs of a manifest that is not published are there, and stay; else the intent is dropped."""
+        if not self._announcer.needed or self._manifests.exists(intent.number):
+            return True
+        try:
+            manifest = self._manifests.decode(revision_name(intent.number), intent.manifest)
+            named = named_blobs(manifest, (page.hash for page in manifest.pages or ()))
+            self._announce(intent.run, named)
+            self._check_archive(manifest)
+            with self._metadata.write() as transaction:
+                self._blobs.revive(transaction, named)
+        except (DamageError, ManifestConflictError):
+            self._drop_intent(intent.run)
+            return False
+        return True
 
     def repair(self) -> None:
-        """Bring pointer and index up to the newest manifest, drop intents that have ended (invariants 7, 11)."""
+        """Bring pointer and index up to the newest manifest, drop intents that have ended (invariants 7, 11).
+
+        Where each machine has an index of its own, it also takes in what others have done since, published or not.
+        """
         newest = self._manifests.newest()
         with self._metadata.read() as reader:
             intents = reader.revisions.intents()
@@ -154,6 +198,30 @@ class Committer:
         for intent in intents:
             if intent.number <= newest:
                 self._drop_intent(intent.run)
+        if self._announcer.needed:
+            self._index.catch_up_elsewhere()
+            self._withdraw_ended()
+
+    def catch_up(self) -> None:
+        """`repair` where other machines may have published since; nothing where all share an index."""
+        if self._announcer.needed:
+            self.repair()
+
+    def withdraw(self, run: str) -> None:
+        """Tell other machines that a run has come to its end, and is archived."""
+        self._announcer.withdraw([run])
+
+    def _withdraw_ended(self) -> None:
+        """Take back the intents of runs that have published, and of edits that a revision has taken."""
+        ids = self._announcer.ids()
+        if not ids:
+            return
+        with self._metadata.read() as reader:
+            known = reader.checks.events_by_id(ids).keys()
+            published = {one for one in ids if (record := reader.runs.get(one)) and record.status == "published"}
+        # After what is known: an edit that is appended meanwhile is not taken for one that a revision took.
+        pending = {event.id for event in self._events.pending()}
+        self._announcer.withdraw((known - pending) | published)
 
     def _check_base(self, manifest: Manifest, number: int) -> None:
         base = self._manifests.raw(number - 1) if number > 1 else None
@@ -198,6 +266,7 @@ class Committer:
         # Whoever published the base may have died before it was booked.
         self._index.catch_up(intent.number - 1)
         self._index.book(*self._manifests.load(intent.number, intent.hash))
+        self._withdraw_ended()
         return PublishedRevision(revision, intent.hash, intent.run)
 
     def _point(self, number: int) -> None:

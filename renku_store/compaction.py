@@ -172,7 +172,8 @@ class _Compaction:
         return same, first_id
 
     def _drop(self, run: EndedRun, ids: list[str], archive: str, first_id: str) -> None:
-        edits = run.number is not None
+        # An archive of another machine may list an edit yet that a revision has taken: without its row it would be new.
+        edits = run.number is not None and not self._movie.announcer.needed
         if self._dry_run:
             with self._movie.metadata.read() as reader:
                 leaving = reader.upkeep.count_leaving(run.run, ids, edits=edits)

@@ -157,6 +157,7 @@ def end_run(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: 
     movie.leases.check(token)
     note_step(movie, token.run, kind, data)
     movie.committer.archive(token.run, edits_through, token=token)
+    movie.committer.withdraw(token.run)
     final = kind in {"abandoned", "unchanged"}
     with movie.metadata.write() as transaction:
         transaction.runs.update(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from renku_store import bounds
+from renku_store.announcing import Announcer
 from renku_store.clock import Clock, timestamp
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
@@ -60,7 +61,10 @@ class IdSource:
 
 
 class EventLog:
-    """The events of one movie; `read_archive` gives those of a compacted run."""
+    """The events of one movie; `read_archive` gives those of a compacted run.
+
+    `announcer` tells machines that do not share the index what people's edits need.
+    """
 
     def __init__(
         self,
@@ -71,8 +75,10 @@ class EventLog:
         clock: Clock,
         random_bytes: Callable[[int], bytes],
         read_archive: ReadArchive,
+        announcer: Announcer | None = None,
     ) -> None:
         self._metadata = metadata
+        self._announcer = announcer
         self._put = put
         self._read = read
         self._revive = revive
@@ -120,9 +126,20 @@ class EventLog:
     def _append(self, events: Sequence[Event]) -> list[Event]:
         if not events:
             return []
+        self._announce(events)
         with self._metadata.write() as writer:
             self._revive(writer, _named_blobs(events))
             return writer.events.append(events)
+
+    def _announce(self, events: Sequence[Event]) -> None:
+        """Tell other machines what the movie-wide edits among these need: it may be weeks until a revision takes them."""
+        if self._announcer is None or not self._announcer.needed:
+            return
+        edits = [event for event in events if event.run is None]
+        for edit in edits:
+            if blobs := _named_blobs([edit]):
+                self._announcer.announce_edit(edit.id, blobs)
+        self._announcer.wait_for_sweeps(_named_blobs(edits))
 
     def _checked(self, event: Event) -> Event:
         if isinstance(event, ArtefactEvent):

@@ -15,11 +15,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
 from renku_store import bounds
+from renku_store.announcing import Announcer
 from renku_store.clock import Clock, timestamp
 from renku_store.errors import LeaseLostError, NotFoundError, StoreError
 from renku_store.metadata.base import MetadataStore, Reader, Writer
@@ -95,19 +96,24 @@ class Heartbeat:
 
 
 class RunLeases:
-    """The leases and claims of one movie, as this process takes them."""
+    """The leases and claims of one movie, as this process takes them.
+
+    `announcer` tells machines that do not share the index that a run goes on.
+    """
 
     def __init__(
         self,
         metadata: MetadataStore,
         clock: Clock,
         *,
+        announcer: Announcer | None = None,
         holder: Holder | None = None,
         lease_seconds: float = bounds.LEASE_SECONDS,
         heartbeat_seconds: float = bounds.HEARTBEAT_SECONDS,
     ) -> None:
         self._metadata = metadata
         self._clock = clock
+        self._announcer = announcer
         self._holder = holder or this_process()
         self._lease_seconds = lease_seconds
         self._heartbeat_seconds = heartbeat_seconds
@@ -118,7 +124,8 @@ class RunLeases:
             if writer.runs.get(run) is None:
                 now = timestamp(self._clock.now())
                 writer.runs.create(run, base_revision=base_revision, edits_through=edits_through, created_at=now)
-            return self._take(writer, run, base_revision, edits_through)
+            token = self._take(writer, run, base_revision, edits_through)
+        return self._announced(token)
 
     def take_over(self, run: str, *, base_revision: str | None = None, edits_through: int | None = None) -> LeaseToken:
         """Continue a run whose lease was given up, has expired, or was held by a process of this machine that is gone.
@@ -127,7 +134,19 @@ class RunLeases:
         `LeaseLostError` for one that has ended or that a living process holds.
         """
         with self._metadata.write() as writer:
-            return self._take(writer, run, base_revision, edits_through)
+            token = self._take(writer, run, base_revision, edits_through)
+        return self._announced(token)
+
+    def _announced(self, token: LeaseToken) -> LeaseToken:
+        """Tell other machines that the run goes on, before it puts or rests on anything."""
+        if self._announcer is not None:
+            try:
+                self._announcer.announce(token.run)
+            except BaseException:
+                with contextlib.suppress(StoreError):
+                    self.release(token)
+                raise
+        return token
 
     def unfinished(self) -> list[RunRecord]:
         """Runs neither published nor abandoned, oldest first; `alive` says whether a process may be working on one."""
@@ -219,6 +238,10 @@ class RunLeases:
         record = _known(writer, run)
         if record.status in _ENDED:
             raise LeaseLostError(f"The run {run} has ended: it is {record.status}.", hint="Start another run.")
+        if record.elsewhere:
+            raise LeaseLostError(
+                f"The run {run} is another machine's.", hint="Start another run: what that one has made is reused."
+            )
         holder = writer.runs.holder(run)
         token = writer.runs.acquire(
             run, self._holder, self._lease_seconds, steal=holder is not None and not process_alive(holder)
@@ -260,7 +283,17 @@ class RunLeases:
 
     def _renew(self, token: LeaseToken) -> bool:
         with self._metadata.write() as writer:
-            return writer.runs.renew(token, self._lease_seconds)
+            held = writer.runs.renew(token, self._lease_seconds)
+        if held and self._announcer is not None and self._announcer.is_due(token.run):
+            # Beside the heartbeat: a slow storage must not cost the lease. What fails is tried again later.
+            again = partial(_renewed, self._announcer, token.run)
+            threading.Thread(target=again, name=f"intent of {token.run}", daemon=True).start()
+        return held
+
+
+def _renewed(announcer: Announcer, run: str) -> None:
+    with contextlib.suppress(StoreError):
+        announcer.renew(run)
 
 
 def taken_over(run: str) -> LeaseLostError:

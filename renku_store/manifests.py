@@ -305,6 +305,13 @@ class ManifestStore:
             if match and int(match[1]) and manifest_path(revision_name(int(match[1]))) == f"manifests/{name}":
                 yield int(match[1])
 
+    def marked(self) -> Iterator[int]:
+        """The numbers of the revisions that have a mark: those in the trash, and those that have expired for good."""
+        for name in self._driver.children("manifests/"):
+            match = _MANIFEST_NAME.fullmatch(name.replace(".expired.json", ".json")) if ".expired." in name else None
+            if match and int(match[1]):
+                yield int(match[1])
+
     def advance(self, number: int, digest: str, now: str) -> bool:
         """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed.
 
@@ -326,6 +333,9 @@ class ManifestStore:
             named = self.pointer() if present is not None else None
             if named is not None and self._is_ahead(named, number, digest):
                 return False
+            if not self._driver.guarantees.compare_and_swap:
+                self._driver.replace(POINTER, data)  # of two at once the older may win, until somebody opens the movie
+                return True
             if self._driver.compare_and_swap(POINTER, present, data):
                 return True
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
+from renku_store.announcing import Announcer
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
@@ -282,6 +283,7 @@ class Movie:
     leases: RunLeases
     committer: Committer
     tags: TagStore
+    announcer: Announcer
     clock: Clock
     read_only: bool
     closing: Callable[[], None]

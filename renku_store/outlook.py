@@ -114,7 +114,7 @@ def resumable(movie: Movie, given: Mapping[str, Json], choices: Choices | None =
     """
     wanted = {key: hash_value(value) for key, value in given.items()}
     for record in reversed(movie.leases.unfinished()):
-        if record.alive:
+        if record.alive or record.elsewhere:
             continue
         if wanted and wanted != {event.input: event.hash for event in private_edits(movie, record.run)}:
             continue

@@ -22,6 +22,7 @@ from renku_store.commit import PublishedRevision
 from renku_store.conclusion import RunReport, conclude, end_run, note_step, nothing_to_do
 from renku_store.costs import Prices, budget_warnings
 from renku_store.errors import (
+    BlobMissingError,
     InputConflictError,
     LeaseLostError,
     ManifestConflictError,
@@ -43,6 +44,9 @@ from renku_store.running.runner import Runner, RunResult
 
 OnConflict = Literal["rebase", "fail"]
 """What a run does when someone else has published meanwhile."""
+
+_LOSSES_MAX = 2
+"""How often a run looks for what is missing, where other machines remove what they have not heard of."""
 
 
 async def run_movie(
@@ -100,7 +104,8 @@ async def run_movie(
         execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat)
         execute = partial(execute, stop=stop, drain=drain, keep_going=keep_going)
         rebase = partial(_rebase, movie, token=token, prices=prices)
-        report = await _execute(outlook, execute, ended, None if on_conflict == "fail" else rebase)
+        losses = _LOSSES_MAX if movie.announcer.needed else 0
+        report = await _execute(outlook, execute, ended, None if on_conflict == "fail" else rebase, losses)
         tell(_finished(movie, report))
     return report
 
@@ -131,15 +136,20 @@ async def _execute(
     execute: Callable[[ExecutionPlan], Awaitable[RunResult]],
     conclude: Callable[[Sequence[RunResult]], RunReport],
     rebase: Callable[[Outlook], Outlook] | None,
+    losses: int,
 ) -> RunReport:
-    """Run a plan and come to its end; again on what somebody else has published meanwhile, as often as that happens."""
+    """Run a plan and come to its end; again on what somebody else has published meanwhile, as often as that happens.
+
+    Up to so many `losses`: what another machine has removed before it could hear of this run is made anew.
+    """
     executions: list[RunResult] = []
     while True:
         try:
             executions.append(await execute(outlook.plan))
             return await asyncio.to_thread(conclude, executions)
-        except (ManifestConflictError, StalePlanError):
-            if rebase is None:
+        except (ManifestConflictError, StalePlanError, BlobMissingError) as error:
+            losses -= isinstance(error, BlobMissingError)
+            if rebase is None or losses < 0:
                 raise
             outlook = await asyncio.to_thread(rebase, outlook)
 
@@ -154,6 +164,7 @@ class _Outset:
 
 
 def _set_out(movie: Movie, given: Mapping[str, Json], choices: Choices | None, prices: Prices | None) -> _Outset:
+    movie.committer.catch_up()
     newest = next(resumable(movie, given, choices), None)
     finished = _finish(movie, newest.run) if newest else None
     if finished is not None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from renku_store import bounds
+from renku_store.clock import timestamp
 from renku_store.conclusion import end_run
-from renku_store.errors import NotFoundError
+from renku_store.errors import LeaseLostError, NotFoundError
 from renku_store.movie import Movie
 from renku_store.records.events import ArtefactEvent, InputEvent
 from renku_store.records.run import RunRecord
@@ -39,14 +40,28 @@ def movie_status(movie: Movie) -> MovieStatus:
 def abandon(movie: Movie, run: str) -> None:
     """Give an unfinished run up: archived, nothing published, its results stay reusable.
 
-    Raises `NotFoundError` for a run that is not unfinished, `LeaseLostError` while another process holds it.
+    One of another machine, which its own is not working on, is given up here alone: this machine's collections do not
+    keep its results any more. Raises `NotFoundError` for a run that is not unfinished, `LeaseLostError` while another
+    process holds it.
     """
     movie.committer.repair()
     record = next((record for record in movie.leases.unfinished() if record.run == run), None)
     if record is None:
         raise NotFoundError(f"There is no unfinished run {run}.", hint="`renku-store status` lists them.")
+    if record.elsewhere:
+        _give_up_here(movie, record)
+        return
     token = movie.leases.take_over(run)
     end_run(movie, token, "abandoned", record.edits_through, {})
+
+
+def _give_up_here(movie: Movie, record: RunRecord) -> None:
+    if record.run in movie.announcer.ids():
+        raise LeaseLostError(
+            f"The run {record.run} is another machine's, and may be going on there.", hint="Abandon it there."
+        )
+    with movie.metadata.write() as writer:
+        writer.runs.update(record.run, status="abandoned", ended_at=timestamp(movie.clock.now()))
 
 
 def cancel(movie: Movie, run: str, *, wait_seconds: float = bounds.CANCEL_WAIT_SECONDS) -> CancelOutcome:

@@ -10,17 +10,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
 from renku_store import bounds
+from renku_store.announcing import Announcer
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, SystemClock
 from renku_store.commit import Committer
 from renku_store.drivers.base import Driver
-from renku_store.drivers.local import LocalDriver
+from renku_store.drivers.local import on_this_machine
+from renku_store.drivers.memory.driver import forget_objects
+from renku_store.drivers.opening import open_driver
+from renku_store.drivers.urls import scheme_of
 from renku_store.errors import (
     BlobMissingError,
     DamageError,
@@ -37,7 +41,14 @@ from renku_store.leases import RunLeases
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
 from renku_store.metadata.deferred import DeferredMetadata
-from renku_store.metadata.sqlite import MEMORY, examine_sqlite, is_blank, open_sqlite
+from renku_store.metadata.sqlite import (
+    MEMORY,
+    DatabaseFile,
+    DatabaseInMemory,
+    DatabasePlace,
+    forget_databases,
+    open_sqlite,
+)
 from renku_store.movie import ManifestService, Movie
 from renku_store.plans import PlanStore
 from renku_store.rebuild import (
@@ -132,7 +143,7 @@ class Store:
         _check_format(movie, driver)
         if driver.read_only:
             raise StoreUnavailableError(
-                f"{self._database(movie)} cannot be made anew: the root is read-only here.",
+                f"The database of {movie} cannot be made anew: {self.root} is read-only here.",
                 hint="Reading works; choose another root to write to, or check its mode.",
             )
         with self._opening:
@@ -140,12 +151,13 @@ class Store:
                 raise StoreUnavailableError(f"The movie {movie} is open in this store.", hint="Close it first.")
             with alone(driver, movie, bounds.OPEN_LOCK_WAIT_SECONDS):
                 assemble = partial(self._assembled, movie, driver)
-                return rebuild_database(self._database(movie), driver, self._clock, assemble, on_progress)
+                return rebuild_database(_database(driver), driver, self._clock, assemble, on_progress)
 
     def close(self) -> None:
-        """Close every movie that was opened here."""
+        """Close every movie that was opened here, and let go of connections."""
         for movie in list(self._movies.values()):
             movie.close()
+        self.driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +178,7 @@ class Store:
         _check_format(movie, driver)
         with ExitStack() as stack:
             stack.enter_context(driver.lock(OPEN_LOCK, shared=True, wait_seconds=bounds.BUSY_MAX_SECONDS))
-            metadata, problem = _examine_metadata(self._database(movie), driver)
+            metadata, problem = _examine_metadata(_database(driver), driver)
             stack.callback(metadata.close)
             found = self._assembled(movie, driver, metadata)
             return replace(found, read_only=True, problem=problem, closing=stack.pop_all().close)
@@ -221,9 +233,9 @@ class Store:
 
         One that a killed rebuild left complete is put in its place first.
         """
-        database = self._database(movie)
+        database = _database(driver)
         deadline = self._clock.monotonic() + bounds.OPEN_LOCK_WAIT_SECONDS
-        while not driver.read_only and (is_unfinished(database) or is_blank(database)):
+        while not driver.read_only and (_is_unfinished(database) or database.is_blank()):
             with ExitStack() as stack:
                 try:
                     stack.enter_context(alone(driver, movie, _LOOK_SECONDS))
@@ -231,18 +243,19 @@ class Store:
                     if self._clock.monotonic() > deadline:
                         raise
                     continue
-                if is_unfinished(database):
-                    finish_rebuild(database, driver)
-                if is_blank(database):
+                if database.path is not None and is_unfinished(database.path):
+                    finish_rebuild(database.path, on_this_machine(driver))
+                if database.is_blank():
                     self._opened(movie, driver, stack)
 
     def _opened(self, movie: str, driver: Driver, stack: ExitStack) -> Movie:
-        if driver.read_only and not self._database(movie).exists():
+        database = _database(driver)
+        if driver.read_only and database.path is not None and not database.path.exists():
             # Manifests and blobs can be read without an index; who asks for more waits until there is one in memory.
             index = DeferredMetadata(partial(self._index_in_memory, movie, driver))
             stack.callback(index.close)
             return self._assembled(movie, driver, index, without_index=_nothing())
-        metadata = _open_metadata(self._database(movie), driver, self._clock)
+        metadata = _open_metadata(database, driver, self._clock)
         stack.callback(metadata.close)
         opened = self._assembled(movie, driver, metadata)
         if not driver.read_only:
@@ -255,21 +268,26 @@ class Store:
         metadata.read_only = True
         return metadata
 
-    def _database(self, movie: str) -> Path:
-        return Path(self.root) / movie / _DATABASE
-
     def _assembled(
         self, movie: str, driver: Driver, metadata: MetadataStore, without_index: MetadataStore | None = None
     ) -> Movie:
         """The stores of a movie around its database; `without_index`, if given, serves those that need no index."""
         little = without_index or metadata
-        blobs = BlobStore(driver, little)
+        announcer = Announcer(driver, self._clock)
+        blobs = BlobStore(driver, little, announcer=announcer)
         archives = ArchiveStore(driver, movie)
         events = EventLog(
-            metadata, blobs.put, blobs.read, blobs.revive, self._clock, os.urandom, read_archive=archives.in_order
+            metadata,
+            blobs.put,
+            blobs.read,
+            blobs.revive,
+            self._clock,
+            os.urandom,
+            read_archive=archives.in_order,
+            announcer=announcer,
         )
         manifests = ManifestStore(driver, blobs.read)
-        committer = Committer(metadata, blobs, events, manifests, archives, self._clock)
+        committer = Committer(metadata, blobs, events, manifests, archives, self._clock, announcer)
         tags = TagStore(driver)
         return Movie(
             id=movie,
@@ -281,9 +299,10 @@ class Store:
             manifests=ManifestService(movie, little, events, manifests, committer, self._clock, tags),
             plans=PlanStore(driver, events.new_id),
             archives=archives,
-            leases=RunLeases(metadata, self._clock),
+            leases=RunLeases(metadata, self._clock, announcer=announcer),
             committer=committer,
             tags=tags,
+            announcer=announcer,
             clock=self._clock,
             read_only=driver.read_only,
             closing=metadata.close,
@@ -294,16 +313,23 @@ class Store:
         close()
 
 
-def open_store(root: str | os.PathLike[str], *, clock: Clock | None = None) -> Store:
-    """Open a build root, a folder on this machine; it is created with its first movie.
+def open_store(root: str | os.PathLike[str], *, clock: Clock | None = None, **options: Any) -> Store:
+    """Open a build root: a folder, which is created with its first movie, or a URL such as `memory://films`.
 
-    Raises `StoreUnavailableError` where the root is a file or cannot be reached.
+    `options` are those of the URL's driver, and go before options in the URL. Raises `StoreUnavailableError` where the
+    root is a file or cannot be reached, `InvalidValueError` for an option that its driver does not know.
     """
     text = os.fspath(root)
-    if "://" in text:
-        scheme = text.partition("://")[0]
-        raise StoreUnavailableError(f"There is no driver for {scheme}:// roots.", hint="Use a folder on this machine.")
-    return Store(text, LocalDriver(text), clock or SystemClock())
+    driver = open_driver(text, options)
+    return Store(driver.url if scheme_of(text) else text, driver, clock or SystemClock())
+
+
+def forget_memory(root: str) -> None:
+    """Drop all that a `memory://` root holds; who has it open cannot use it any more, who opens it finds it empty.
+
+    Raises `InvalidValueError` for another root, or a folder of one.
+    """
+    forget_databases(f"{forget_objects(root)}/")
 
 
 def _format_document() -> bytes:
@@ -331,12 +357,18 @@ def _check_format(movie: str, driver: Driver) -> None:
         )
 
 
-def _open_metadata(path: Path, driver: Driver, clock: Clock) -> MetadataStore:
+def _database(driver: Driver) -> DatabasePlace:
+    """Where the database of a movie is that a driver sees."""
+    folder = driver.workspace()
+    return DatabaseInMemory(f"{driver.url}/") if folder is None else DatabaseFile(folder / _DATABASE)
+
+
+def _open_metadata(place: DatabasePlace, driver: Driver, clock: Clock) -> MetadataStore:
     """The movie's database; on a read-only root there is one."""
-    if driver.read_only:
-        return open_sqlite(path, read_only=True)
+    if driver.read_only and place.path is not None:
+        return open_sqlite(place.path, read_only=True)
     lock = partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS)
-    return open_sqlite(path, lock=lock, epoch=partial(next_epoch, driver, clock))
+    return place.open(lock=lock, epoch=partial(next_epoch, driver, clock))
 
 
 def _nothing() -> MetadataStore:
@@ -346,19 +378,23 @@ def _nothing() -> MetadataStore:
     return nothing
 
 
-def _examine_metadata(path: Path, driver: Driver) -> tuple[MetadataStore, StoreError | None]:
+def _examine_metadata(place: DatabasePlace, driver: Driver) -> tuple[MetadataStore, StoreError | None]:
     """The movie's database as it is; an empty one in memory, with the reason, where there is none or none to read."""
     problem: StoreError
     try:
-        if driver.stat(_DATABASE) is not None:
-            if driver.read_only:
-                return open_sqlite(path, read_only=True), None
-            return examine_sqlite(path, lock=partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS)), None
+        if not place.is_blank() if place.path is None else on_this_machine(driver).stat(_DATABASE) is not None:
+            if driver.read_only and place.path is not None:
+                return open_sqlite(place.path, read_only=True), None
+            return place.examine(lock=partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS)), None
         problem = NotFoundError(
             f"There is no {_DATABASE}.", hint="Opening the movie makes it anew from what was published."
         )
-        if path.is_dir():
+        if place.path is not None and place.path.is_dir():
             problem = DamageError(f"{_DATABASE} is a folder, not a file.", hint="`renku-store rebuild` moves it aside.")
     except (DamageError, UnsupportedFormatError) as error:
         problem = error
     return _nothing(), problem
+
+
+def _is_unfinished(place: DatabasePlace) -> bool:
+    return place.path is not None and is_unfinished(place.path)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
 
 from renku_store import Movie, open_store
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
+from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
+from renku_store.drivers.memory.driver import MemoryDriver
+from renku_store.drivers.opening import open_driver
 from renku_store.errors import StoreUnavailableError
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import encode_manifest
 from renku_store.metadata.base import Intent
+from renku_store.metadata.sqlite import forget_databases
 from renku_store.records.events import ArtefactEvent
 from renku_store.records.manifest import ArtefactValue, Manifest
 from tests import independent_reader
@@ -83,15 +90,20 @@ def intend(movie: Movie, manifest: Manifest) -> Intent:
 
 
 @contextmanager
-def opened(root: Path, movie: str = "film") -> Iterator[Movie]:
+def opened(root: str | os.PathLike[str], movie: str = "film") -> Iterator[Movie]:
     """An existing movie in a store of its own."""
     with open_store(root) as store:
         yield store.movie(movie)
 
 
-def lose_database(root: Path, movie: str = "film") -> None:
+def lose_database(root: str | os.PathLike[str], movie: str = "film") -> None:
     """Remove a closed movie's index."""
-    for path in (root / movie).glob("metadata.db*"):
+    driver = open_driver(os.fspath(root)).sub(movie)
+    folder = driver.workspace()
+    if folder is None:
+        forget_databases(f"{driver.url}/")
+        return
+    for path in folder.glob("metadata.db*"):
         path.unlink()
 
 
@@ -100,18 +112,29 @@ def texts(movie: Movie, revision: str = "latest") -> dict[str, str]:
     return {key: movie.read(entry).decode() for key, entry in movie.manifests.load(revision).artefacts.items()}
 
 
-def read_by_another_hand(root: Path, movie: str = "film") -> dict[str, str]:
+def read_by_another_hand(root: str | os.PathLike[str], movie: str = "film") -> dict[str, str]:
     """Every artefact of the current revision as text, read without this project."""
-    return {key: data.decode() for key, data in independent_reader.artefacts(root / movie).items()}
+    return _read_by_another_hand(open_driver(os.fspath(root)).sub(movie))
+
+
+def _read_by_another_hand(driver: Driver) -> dict[str, str]:
+    with ExitStack() as stack:
+        folder = driver.workspace()
+        if folder is None or not driver.guarantees.links:  # that reader knows folders: give it one
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            objects = [*driver.list("manifests/"), *driver.list("blobs/")]
+            for name in ["current.json", *(found.name for found in objects)]:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(driver.read(name))
+        return {key: data.decode() for key, data in independent_reader.artefacts(folder).items()}
 
 
 def check_whole(movie: Movie) -> None:
     """One chain from the first revision on; pointer, index, look-ups and another reader say the same of it."""
     history = [*movie.manifests.revisions()][::-1]
-    folder = Path(movie.root) / movie.id
     names = [f"rev-{number:04d}" for number in range(1, len(history) + 1)]
     assert [manifest.revision for manifest, _ in history] == names
-    assert sorted(path.name for path in (folder / "manifests").glob("*")) == [f"{name}.json" for name in names]
+    assert sorted(movie.driver.children("manifests/")) == [f"{name}.json" for name in names]
     before: tuple[str | None, str | None] = (None, None)
     with movie.metadata.read() as reader:
         assert [(row.number, row.hash, row.base_hash) for row in reader.revisions.list(limit=10_000)][::-1] == [
@@ -133,9 +156,25 @@ def check_whole(movie: Movie) -> None:
         if manifest.archive is not None:
             list(movie.archives.read(manifest.run, manifest.archive.hash))
     if history:
-        pointer = json.loads((folder / "current.json").read_bytes())
+        pointer = json.loads(movie.driver.read("current.json"))
         assert (pointer["revision"], pointer["hash"]) == before
-        assert read_by_another_hand(Path(movie.root), movie.id) == texts(movie)
+        assert _read_by_another_hand(movie.driver) == texts(movie)
+
+
+def connection_of(movie: Movie) -> Any:
+    """The SQLite connection of a movie's database, for what no program of ours would do to it."""
+    metadata: Any = movie.metadata
+    return getattr(metadata, "_database", metadata).connection
+
+
+def modified_at(movie: Movie, name: str, moment: float | None = None) -> None:
+    """Let an object have been written at another time, in Unix seconds (None: now)."""
+    moment = time.time() if moment is None else moment
+    driver = movie.driver
+    if isinstance(driver, MemoryDriver):
+        driver._objects.put(f"{driver._prefix}{name}", driver.read(name), replace=True, modified=moment)
+    elif (path := driver.local_path(name)) is not None:
+        os.utime(path, (moment, moment))
 
 
 class WritersWatched(LocalDriver):

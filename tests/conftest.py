@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import roots
+
+pytest_plugins = ["tests.drivers.servers"]
+
 _NO_SKIPS = os.environ.get("CI", "").lower() == "true"
 _FOREIGN = ("RENKU_STORE_ROOT", "RENKU_STORE_MOVIE", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
@@ -26,6 +30,25 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Generator[None
             patch.delenv(name, raising=False)
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marks of tests that not every kind of root can have."""
+    for mark, meaning in roots.MARKS.items():
+        config.addinivalue_line("markers", f"{mark}: {meaning}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for any root, itself or through its fixtures, with every kind of root that it is for."""
+    if "any_root" in metafunc.fixturenames:
+        metafunc.parametrize("any_root", roots.kinds_for(metafunc.definition), indirect=True)
+
+
+@pytest.fixture
+def any_root(request: pytest.FixtureRequest) -> Generator[roots.Root]:
+    """An empty build root, of each kind in turn."""
+    with roots.KINDS[request.param].make(request) as root:
+        yield root
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from renku_store import bounds
 from renku_store.blobs import BlobStat, BlobStore
+from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
 from renku_store.errors import (
     BlobMissingError,
@@ -28,6 +29,7 @@ from renku_store.errors import (
 from renku_store.metadata.sqlite.opening import MEMORY, open_sqlite
 from renku_store.metadata.sqlite.store import SqliteMetadata
 from renku_store.records.blob import BlobRef, blob_path
+from tests.roots import Root
 
 HELD = bounds.BLOB_HOLD_MAX_BYTES
 
@@ -40,12 +42,12 @@ def metadata() -> Iterator[SqliteMetadata]:
 
 
 @pytest.fixture
-def driver(tmp_path: Path) -> LocalDriver:
-    return LocalDriver(tmp_path / "movie")
+def driver(any_root: Root) -> Driver:
+    return any_root.driver("movie")
 
 
 @pytest.fixture
-def blobs(driver: LocalDriver, metadata: SqliteMetadata) -> BlobStore:
+def blobs(driver: Driver, metadata: SqliteMetadata) -> BlobStore:
     return BlobStore(driver, metadata)
 
 
@@ -81,7 +83,9 @@ def test_any_contents_are_read_back_in_order(tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 65_536, 65_537, HELD - 1, HELD, HELD + 1, 2 * HELD + 12_345])
 @pytest.mark.parametrize("kind", ["random", "text"])
-def test_every_way_in_gives_the_same_blob(blobs: BlobStore, tmp_path: Path, size: int, kind: str) -> None:
+def test_every_way_in_gives_the_same_blob(
+    blobs: BlobStore, driver: Driver, tmp_path: Path, size: int, kind: str
+) -> None:
     """Bytes, buffers, streams and files of sizes around every threshold."""
     data = os.urandom(size) if kind == "random" else text(size)
     path = tmp_path / "source"
@@ -94,13 +98,14 @@ def test_every_way_in_gives_the_same_blob(blobs: BlobStore, tmp_path: Path, size
     assert blobs.put_file(path) == expected
     assert blobs.put_many([path, str(path), data]) == [expected] * 3
     assert blobs.read(expected) == data
-    assert len(list((tmp_path / "movie" / "blobs").rglob("*.*"))) == (1 if kind == "text" and size > 4096 else 0)
+    assert [found.name for found in driver.list("")] == [blob_path(expected.hash, blobs.stat(expected).encoding)]
+    assert blobs.stat(expected).encoding == ("zstd" if kind == "text" and size > 4096 else "raw")
 
 
 @pytest.mark.parametrize("size", [HELD + 1, 2 * HELD])
 @pytest.mark.parametrize("kind", ["random", "text"])
 def test_every_way_in_of_large_content_works_first(
-    blobs: BlobStore, metadata: SqliteMetadata, tmp_path: Path, size: int, kind: str
+    blobs: BlobStore, metadata: SqliteMetadata, driver: Driver, tmp_path: Path, size: int, kind: str
 ) -> None:
     """Streams, files and buffers too large to hold, none of them stored before."""
     contents = [(os.urandom(size) if kind == "random" else text(size - 1) + bytes([number])) for number in range(3)]
@@ -112,7 +117,7 @@ def test_every_way_in_of_large_content_works_first(
         assert live(metadata, found.hash)
         assert blobs.stat(found).encoding == ("raw" if kind == "random" else "zstd")
         assert blobs.read(found) == data
-    assert list((tmp_path / "movie" / "tmp").iterdir()) == []
+    assert list(driver.list("tmp/")) == []
 
 
 def test_a_stream_is_read_from_where_it_stands(blobs: BlobStore) -> None:
@@ -134,7 +139,7 @@ def test_a_stream_is_read_from_where_it_stands(blobs: BlobStore) -> None:
     assert blobs.read(blobs.put(Trickle())) == b"one2three"  # type: ignore[arg-type]
 
 
-def test_a_stream_that_fails_leaves_nothing(blobs: BlobStore, tmp_path: Path) -> None:
+def test_a_stream_that_fails_leaves_nothing(blobs: BlobStore, driver: Driver) -> None:
     """Its error passes through; neither object nor temporary file nor descriptor stays."""
 
     class Broken(io.RawIOBase):
@@ -149,15 +154,15 @@ def test_a_stream_that_fails_leaves_nothing(blobs: BlobStore, tmp_path: Path) ->
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(ConnectionResetError):
         blobs.put(Broken())  # type: ignore[arg-type]
-    assert [path for path in (tmp_path / "movie").rglob("*") if path.is_file()] == []
+    assert [*driver.list(""), *driver.list("tmp/")] == []
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert not [thread for thread in threading.enumerate() if thread.name == "blob-hash"]
 
 
-@pytest.mark.parametrize("stream", [io.StringIO("text"), open(os.devnull)])  # noqa: SIM115, PTH123
-def test_a_text_stream_is_refused(blobs: BlobStore, stream: BinaryIO) -> None:
+@pytest.mark.parametrize("opened", [lambda: io.StringIO("text"), lambda: open(os.devnull)])  # noqa: PTH123, SIM115
+def test_a_text_stream_is_refused(blobs: BlobStore, opened: Callable[[], BinaryIO]) -> None:
     """The hint says how to open it."""
-    with stream, pytest.raises(InvalidValueError, match="instead of bytes") as error:
+    with opened() as stream, pytest.raises(InvalidValueError, match="instead of bytes") as error:
         blobs.put(stream)
     assert "binary" in error.value.hint
 
@@ -226,18 +231,19 @@ def test_content_is_compressed_only_where_that_saves_a_tenth(blobs: BlobStore) -
         assert blobs.read(stored) == data
 
 
+@pytest.mark.files
 def test_a_second_put_writes_nothing_but_a_touch(
-    blobs: BlobStore, metadata: SqliteMetadata, driver: LocalDriver, tmp_path: Path
+    blobs: BlobStore, metadata: SqliteMetadata, driver: Driver, tmp_path: Path
 ) -> None:
     """No file is made anew, the row's time moves on."""
     contents = [b"small", text(100_000), os.urandom(100_000), b""]
     blobs.put_many(contents)
     metadata.connection.execute("UPDATE blobs SET touched_at = 1")
     before = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}
-    folder_time = (tmp_path / "movie" / "tmp").stat().st_mtime_ns
+    folder_time = (tmp_path / "root" / "movie" / "tmp").stat().st_mtime_ns
     blobs.put_many(contents + contents)
     assert {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert (tmp_path / "movie" / "tmp").stat().st_mtime_ns == folder_time
+    assert (tmp_path / "root" / "movie" / "tmp").stat().st_mtime_ns == folder_time
     with metadata.read() as reader:
         rows = reader.blobs.get([reference(data).hash for data in contents])
     assert all(row.touched_at > 1 for row in rows.values())
@@ -257,16 +263,16 @@ def test_a_batch_larger_than_its_bounds_is_stored_whole(
     assert all(live(metadata, stored.hash) for stored in references)
 
 
-def test_an_error_in_a_batch_keeps_every_stored_item_whole(blobs: BlobStore, tmp_path: Path) -> None:
+def test_an_error_in_a_batch_keeps_every_stored_item_whole(blobs: BlobStore, driver: Driver, tmp_path: Path) -> None:
     """The item that failed is named, what was staged leaves no trace, the batch can be put again."""
     contents: list[bytes | Path] = [b"%d" % number for number in range(20)]
     with pytest.raises(NotFoundError, match="missing"):
         blobs.put_many([*contents, tmp_path / "missing", b"after"])
-    assert [path for path in (tmp_path / "movie").rglob("*") if path.is_file() and "tmp" in path.parts[-2:]] == []
+    assert list(driver.list("tmp/")) == []
     assert len(blobs.put_many(contents)) == 20
 
 
-def test_many_threads_that_put_the_same_bytes_store_them_once(blobs: BlobStore, tmp_path: Path) -> None:
+def test_many_threads_that_put_the_same_bytes_store_them_once(blobs: BlobStore, driver: Driver) -> None:
     """All get the same reference, and one object is there."""
     contents = [os.urandom(10_000) for _ in range(5)]
     barrier = threading.Barrier(8)
@@ -278,8 +284,8 @@ def test_many_threads_that_put_the_same_bytes_store_them_once(blobs: BlobStore, 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(put, range(8)))
     assert results == [[reference(data) for data in contents]] * 8
-    assert len([path for path in (tmp_path / "movie" / "blobs").rglob("*") if path.is_file()]) == 5
-    assert list((tmp_path / "movie" / "tmp").iterdir()) == []
+    assert len(list(driver.list("blobs/"))) == 5
+    assert list(driver.list("tmp/")) == []
 
 
 def test_what_is_not_there_is_named_as_missing(blobs: BlobStore, tmp_path: Path) -> None:
@@ -329,9 +335,7 @@ def test_streams_can_be_read_in_any_pieces_but_not_written_to(blobs: BlobStore) 
         assert stream.read() == b""
 
 
-def test_without_a_database_blobs_are_read_and_none_is_put(
-    blobs: BlobStore, driver: LocalDriver, tmp_path: Path
-) -> None:
+def test_without_a_database_blobs_are_read_and_none_is_put(blobs: BlobStore, driver: Driver) -> None:
     """As on a read-only root whose database is gone."""
     stored = blobs.put_many([b"raw", text(50_000)])
     reader = BlobStore(driver, None)

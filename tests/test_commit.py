@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -29,6 +28,7 @@ from tests import children
 from tests.authoring import (
     LONG,
     check_whole,
+    connection_of,
     intend,
     intents,
     next_one,
@@ -36,18 +36,19 @@ from tests.authoring import (
     publish,
     texts,
 )
+from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, Studio
 
 SEGMENTS: list[Json] = [{"text": text, "title": text.upper()} for text in ("one", "two", "three")]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
+def root(any_root: Root) -> Root:
+    return any_root
 
 
 @pytest.fixture
-def store(root: Path) -> Iterator[Store]:
+def store(root: Root) -> Iterator[Store]:
     with open_store(root) as store:
         yield store
 
@@ -124,7 +125,7 @@ def test_a_lost_reply_is_no_conflict_with_oneself(movie: Movie) -> None:
     check_whole(movie)
 
 
-def test_a_run_that_died_with_an_intent_publishes_exactly_those_bytes(root: Path, movie: Movie) -> None:
+def test_a_run_that_died_with_an_intent_publishes_exactly_those_bytes(root: Root, movie: Movie) -> None:
     """Whoever takes it up, whatever was edited since."""
     intent = intend(movie, next_one(movie, "ours")[0])
     movie.close()
@@ -140,8 +141,7 @@ def test_a_missing_blob_is_named_before_the_intent(movie: Movie) -> None:
     """Nothing can be published that could not be read."""
     ours, base = next_one(movie, LONG + "more")
     digest = ours.artefacts["a"].hash
-    for path in (Path(movie.root) / "film/blobs").rglob(digest + "*"):
-        path.unlink()
+    movie.driver.delete(movie.blobs.stat(digest).path)
     with pytest.raises(BlobMissingError, match=digest):
         movie.manifests.save_manifest(ours, previous_hash=base)
     assert intents(movie) == []
@@ -214,7 +214,7 @@ def test_a_run_that_published_before_it_died_cannot_be_abandoned(film: Movie, st
     assert report.run is not None
     with film.metadata.write() as writer:
         writer.runs.update(report.run, status="running")
-    connection = film.metadata.connection  # type: ignore[attr-defined]
+    connection = connection_of(film)
     for table in ("revision_inputs", "revision_artefacts", "manifest_blobs", "revisions"):
         connection.execute(f"DELETE FROM {table}")
     connection.execute("UPDATE runs SET revision = NULL")
@@ -230,10 +230,9 @@ def test_a_run_that_published_before_it_died_cannot_be_abandoned(film: Movie, st
 
 PUBLISHER = """
     import sys
-    from pathlib import Path
     from renku_store import ManifestConflictError, RevisionExistsError
     from tests.authoring import opened, publish
-    with opened(Path(sys.argv[1])) as movie:
+    with opened(sys.argv[1]) as movie:
         for turn in range(int(sys.argv[3])):
             while True:
                 try:
@@ -246,7 +245,8 @@ PUBLISHER = """
 """
 
 
-def test_two_processes_that_publish_at_once_make_one_chain(root: Path, store: Store) -> None:
+@pytest.mark.processes
+def test_two_processes_that_publish_at_once_make_one_chain(root: Root, store: Store) -> None:
     """One wins rev-0001, the other is told and goes on; nothing is lost."""
     store.create_movie("film")
     store.close()
@@ -259,7 +259,8 @@ def test_two_processes_that_publish_at_once_make_one_chain(root: Path, store: St
         assert texts(movie) == {"by a": "turn 0", "by b": "turn 0"}
 
 
-def test_ten_publishers_with_retry_make_one_contiguous_chain(root: Path, store: Store) -> None:
+@pytest.mark.processes
+def test_ten_publishers_with_retry_make_one_contiguous_chain(root: Root, store: Store) -> None:
     """Thirty revisions, each with another's work kept."""
     store.create_movie("film")
     store.close()

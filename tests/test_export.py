@@ -8,17 +8,19 @@ import random
 import resource
 import stat
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from renku_store import (
-    ArtefactEvent,
-    ArtefactValue,
     BlobCorruptError,
+    BlobMissingError,
     InvalidValueError,
     Movie,
     NotFoundError,
@@ -27,8 +29,10 @@ from renku_store import (
     hash_bytes,
     open_store,
 )
+from renku_store.drivers.base import Driver
 from renku_store.export.names import INDEX, MANIFEST, NAME_MAX_BYTES, TIMELINE, file_names
-from renku_store.hashing import manifest_content_hash
+from tests.children import trace
+from tests.publishing import publish_files
 
 MOVING = random.Random(1).randbytes(1_000_000)
 TEXT = b"word " * 2_000
@@ -40,40 +44,6 @@ def movie(tmp_path: Path) -> Iterator[Movie]:
     """An empty movie."""
     with open_store(tmp_path / "builds") as store, store.create_movie("film") as movie:
         yield movie
-
-
-def _publish(movie: Movie, artefacts: Mapping[str, tuple[str, bytes]], timeline: str | None = None) -> str:
-    """A revision with exactly these artefacts (those of the revision before included); its name."""
-    for name, (mime_type, data) in artefacts.items():
-        blob = movie.blobs.put(data) if len(data) > 2_048 else None
-        value = ArtefactValue(
-            hash=hash_bytes(data),
-            size=len(data),
-            mime_type=mime_type,
-            inline=None if blob else data.decode(),
-            blob=blob.hash if blob else None,
-        )
-        movie.events.append_artefact(
-            ArtefactEvent(
-                id=movie.events.new_id(),
-                artefact=name,
-                status="edited",
-                value=value,
-                edited_by="test",
-                created_at="2026-01-01T00:00:00.000Z",
-            )
-        )
-    current = movie.manifests.current()
-    number = int(current[0].revision[4:]) + 1 if current else 1
-    manifest = movie.manifests.build_from_events(f"rev-{number:04d}")
-    manifest = manifest.model_copy(
-        update={
-            "timeline": timeline,
-            "artefacts": {name: manifest.artefacts[name] for name in manifest.artefacts if name in artefacts},
-        }
-    )
-    manifest = manifest.model_copy(update={"content_hash": manifest_content_hash(manifest)})
-    return movie.manifests.save_manifest(manifest, previous_hash=current[1] if current else None).revision
 
 
 FILM = {
@@ -90,7 +60,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def test_every_artefact_is_a_file_named_by_its_id_and_type(movie: Movie, tmp_path: Path) -> None:
     """Raw, compressed and inline ones alike; the manifest is the published file itself."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     report = export_revision(movie, revision, tmp_path / "out")
     contents = _contents(tmp_path / "out")
     assert contents == {"clip[0].mp4": MOVING, "script.txt": TEXT, "note.md": b"# short", "cut.json": CUT}
@@ -103,7 +73,7 @@ def test_every_artefact_is_a_file_named_by_its_id_and_type(movie: Movie, tmp_pat
 
 def test_the_timeline_gains_the_paths_of_its_artefacts(movie: Movie, tmp_path: Path) -> None:
     """At any depth; what names nothing stays as it is."""
-    export_revision(movie, _publish(movie, FILM, timeline="cut"), tmp_path / "out")
+    export_revision(movie, publish_files(movie, FILM, timeline="cut"), tmp_path / "out")
     clips = json.loads((tmp_path / "out" / TIMELINE).read_text())["tracks"][0]["clips"]
     assert clips == [
         {"artefact": "clip[0]", "path": "clip[0].mp4", "deep": [{"artefact": "note", "path": "note.md"}]},
@@ -113,7 +83,7 @@ def test_the_timeline_gains_the_paths_of_its_artefacts(movie: Movie, tmp_path: P
 
 def test_exporting_again_writes_nothing(movie: Movie, tmp_path: Path) -> None:
     """Files that are as they were left are not touched."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     export_revision(movie, revision, tmp_path / "out")
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir() if path.name != INDEX}
     report = export_revision(movie, revision, tmp_path / "out")
@@ -123,8 +93,8 @@ def test_exporting_again_writes_nothing(movie: Movie, tmp_path: Path) -> None:
 
 def test_another_revision_writes_what_differs_and_removes_what_is_gone(movie: Movie, tmp_path: Path) -> None:
     """And files of others stay, also one that was exported and changed since."""
-    first = _publish(movie, FILM)
-    second = _publish(movie, {"note": ("text/markdown", b"# new"), "cut": FILM["cut"]})
+    first = publish_files(movie, FILM)
+    second = publish_files(movie, {"note": ("text/markdown", b"# new"), "cut": FILM["cut"]})
     out = tmp_path / "out"
     export_revision(movie, first, out)
     (out / "mine.txt").write_text("mine")
@@ -141,7 +111,7 @@ def test_another_revision_writes_what_differs_and_removes_what_is_gone(movie: Mo
 
 def test_a_changed_file_of_the_revision_is_written_anew(movie: Movie, tmp_path: Path) -> None:
     """The folder shows the revision, whatever happened to it: changed, gone, or replaced by a link or folder's link."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     out = tmp_path / "out"
     export_revision(movie, revision, out)
     (out / "script.txt").write_text("changed")
@@ -157,7 +127,7 @@ def test_a_changed_file_of_the_revision_is_written_anew(movie: Movie, tmp_path: 
 
 def test_a_file_of_somebody_else_is_never_overwritten(movie: Movie, tmp_path: Path) -> None:
     """It is named, and nothing is written."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     out = tmp_path / "out"
     out.mkdir()
     (out / "script.txt").write_text("mine")
@@ -168,17 +138,15 @@ def test_a_file_of_somebody_else_is_never_overwritten(movie: Movie, tmp_path: Pa
 
 def test_an_export_that_was_killed_is_done_again(movie: Movie, tmp_path: Path) -> None:
     """What it had written is known to be its own, though it never came to its end; what it left is swept."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     out = tmp_path / "out"
     export_revision(movie, revision, out)
     index = json.loads((out / INDEX).read_text())
     index["files"] = {name: {} for name in index["files"]}
     (out / INDEX).write_text(json.dumps(index))
     (out / ".renku-export-00.tmp").write_text("half")
-    (out / ".renku-export-01.tmp").write_text("half of another export, going on now")
-    os.utime(out / ".renku-export-00.tmp", (0, 0))
     assert export_revision(movie, revision, out).written == 5
-    assert [path.name for path in out.glob("*.tmp")] == [".renku-export-01.tmp"]
+    assert list(out.glob("*.tmp")) == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +154,7 @@ def test_an_export_that_was_killed_is_done_again(movie: Movie, tmp_path: Path) -
 )
 def test_an_index_that_is_not_ours_harms_nothing(movie: Movie, tmp_path: Path, text: str) -> None:
     """Damaged or malicious, it removes nothing outside the folder, and nothing that it does not describe exactly."""
-    revision = _publish(movie, {"note": FILM["note"]})
+    revision = publish_files(movie, {"note": FILM["note"]})
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
     (tmp_path / "secret").write_text("keep")
@@ -205,13 +173,13 @@ def test_an_index_cannot_name_files_elsewhere(movie: Movie, tmp_path: Path) -> N
     found = (tmp_path / "secret").stat()
     known = {"hash": "x", "size": found.st_size, "modifiedNs": found.st_mtime_ns}
     (out / INDEX).write_text(json.dumps({"files": {"../secret": known}}))
-    assert export_revision(movie, _publish(movie, FILM), out).removed == 0
+    assert export_revision(movie, publish_files(movie, FILM), out).removed == 0
     assert (tmp_path / "secret").read_text() == "keep"
 
 
 def test_a_full_disk_is_named_and_leaves_no_half_of_a_file(movie: Movie, tmp_path: Path) -> None:
     """The limit on the size of files stands for the disk."""
-    revision = _publish(movie, {"note": ("text/plain", b"x" * 2_000)})
+    revision = publish_files(movie, {"note": ("text/plain", b"x" * 2_000)})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_500, hard))
     try:
@@ -219,12 +187,12 @@ def test_a_full_disk_is_named_and_leaves_no_half_of_a_file(movie: Movie, tmp_pat
             export_revision(movie, revision, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [INDEX]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
 
 def test_links_share_the_bytes_of_raw_blobs_only(movie: Movie, tmp_path: Path) -> None:
     """Compressed and inline artefacts are written; all contents are right."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     report = export_revision(movie, revision, tmp_path / "out", link=True)
     assert report.written == 5
     assert (tmp_path / "out/clip[0].mp4").stat().st_nlink == 2
@@ -243,7 +211,7 @@ def test_linking_where_it_cannot_be_copies(movie: Movie, tmp_path: Path, monkeyp
     def refused(*_: object, **__: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     monkeypatch.setattr(os, "link", refused)
     export_revision(movie, revision, tmp_path / "out", link=True)
     assert (tmp_path / "out/clip[0].mp4").stat().st_nlink == 1
@@ -253,7 +221,7 @@ def test_linking_where_it_cannot_be_copies(movie: Movie, tmp_path: Path, monkeyp
 @pytest.mark.parametrize("link", [False, True])
 def test_a_damaged_artefact_is_never_exported(movie: Movie, tmp_path: Path, link: bool) -> None:
     """One bit is enough; no half of it is left behind."""
-    revision = _publish(movie, {"clip[0]": FILM["clip[0]"]})
+    revision = publish_files(movie, {"clip[0]": FILM["clip[0]"]})
     digest = hash_bytes(MOVING)
     blob = tmp_path / "builds/film/blobs" / digest[:2] / digest
     blob.chmod(0o644)
@@ -262,13 +230,98 @@ def test_a_damaged_artefact_is_never_exported(movie: Movie, tmp_path: Path, link
     blob.write_bytes(data)
     with pytest.raises(BlobCorruptError):
         export_revision(movie, revision, tmp_path / "out", link=link)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {INDEX}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set()
+
+
+def test_an_export_that_fails_leaves_the_folder_as_it_was(movie: Movie, tmp_path: Path) -> None:
+    """Nothing has its name before all that differs is there, and right: the old revision stays whole."""
+    out = tmp_path / "out"
+    export_revision(movie, publish_files(movie, FILM), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    moving = random.Random(2).randbytes(100_000)
+    second = publish_files(movie, {**FILM, "a": ("text/plain", b"first by name"), "clip[0]": ("video/mp4", moving)})
+    digest = hash_bytes(moving)
+    (tmp_path / "builds/film/blobs" / digest[:2] / digest).unlink()
+    with pytest.raises(BlobMissingError):
+        export_revision(movie, second, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+_EXPORT = """
+import sys
+from renku_store import export_revision, open_store
+with open_store(sys.argv[1]) as store, store.movie("film") as movie:
+    export_revision(movie, sys.argv[2], sys.argv[3])
+"""
+
+
+def test_an_export_that_is_killed_at_any_rename_is_healed_by_the_next(movie: Movie, tmp_path: Path) -> None:
+    """The process ends at its first, second, ... rename; the next export makes the folder right, and leaves nothing.
+
+    The manifest is renamed last: who finds that of a revision finds all files of it.
+    """
+    first = publish_files(movie, FILM)
+    second = publish_files(
+        movie, {"note": ("text/markdown", b"# new"), "cut": FILM["cut"], "more": ("text/plain", b"more")}
+    )
+    expected = {"note.md": b"# new", "cut.json": CUT, "more.txt": b"more"}
+    killed = 0
+    for place in range(1, 20):
+        out = tmp_path / f"out-{place}"
+        export_revision(movie, first, out)
+        old = (out / MANIFEST).read_bytes()
+        inject = f"rename:signal=SIGKILL:when={place}"
+        ended, _ = trace(_EXPORT, tmp_path / "builds", second, out, log=tmp_path / "log", inject=inject)
+        found = _contents(out)
+        if (out / MANIFEST).read_bytes() != old:
+            assert {name: found[name] for name in expected} == expected
+        if ended.code == 0:
+            break
+        killed += 1
+        export_revision(movie, second, out)
+        assert _contents(out) == expected
+        assert not list(out.glob("*.tmp"))
+    assert killed >= 5
+
+
+def test_two_exports_into_one_folder_wait_for_each_other(movie: Movie, tmp_path: Path) -> None:
+    """Each leaves the folder whole; it shows the revision of whichever came last."""
+    revisions = [publish_files(movie, {**FILM, "note": ("text/markdown", f"# {n}".encode())}) for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda revision: export_revision(movie, revision, tmp_path / "out"), revisions * 3))
+    shown = json.loads((tmp_path / "out" / MANIFEST).read_bytes())["revision"]
+    assert _contents(tmp_path / "out")["note.md"] == f"# {revisions.index(shown)}".encode()
+    assert export_revision(movie, shown, tmp_path / "out").written == 0
+
+
+class _Cloning:
+    """A driver whose files can be cloned, as on btrfs or xfs; all else is another driver's."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def clone_to(self, name: str, target: Path) -> bool:
+        """A copy stands for the clone."""
+        target.write_bytes(self._driver.read(name))
+        return True
+
+
+def test_a_clone_is_better_than_a_link(movie: Movie, tmp_path: Path) -> None:
+    """Where the file system can share blocks, nobody needs to share the store's own file."""
+    revision = publish_files(movie, FILM)
+    cloning = replace(movie, driver=cast("Driver", _Cloning(movie.driver)))
+    export_revision(cloning, revision, tmp_path / "out", link=True)
+    assert (tmp_path / "out/clip[0].mp4").stat().st_nlink == 1
+    assert _contents(tmp_path / "out")["clip[0].mp4"] == MOVING
 
 
 @pytest.mark.parametrize("target", ["builds", "builds/film", "builds/film/out/deep", "way/film", "file"])
 def test_the_stores_own_folders_are_refused(movie: Movie, tmp_path: Path, target: str) -> None:
     """Also when they are reached by a link; and a file is no folder."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     (tmp_path / "way").symlink_to(tmp_path / "builds")
     (tmp_path / "file").write_text("")
     before = sorted(path.name for path in (tmp_path / "builds/film").iterdir())
@@ -279,7 +332,7 @@ def test_the_stores_own_folders_are_refused(movie: Movie, tmp_path: Path, target
 
 def test_a_folder_beside_the_movies_is_fine(movie: Movie, tmp_path: Path) -> None:
     """The demo exports into `out` of its root."""
-    export_revision(movie, _publish(movie, FILM), tmp_path / "builds/out")
+    export_revision(movie, publish_files(movie, FILM), tmp_path / "builds/out")
     with open_store(tmp_path / "builds") as store:
         assert store.ids() == ["film"]
 
@@ -295,12 +348,12 @@ def test_a_place_that_cannot_be_written_is_named(movie: Movie, tmp_path: Path) -
     """A folder below a file cannot be made."""
     (tmp_path / "file").write_text("")
     with pytest.raises((StoreUnavailableError, InvalidValueError), match="file"):
-        export_revision(movie, _publish(movie, FILM), tmp_path / "file" / "out")
+        export_revision(movie, publish_files(movie, FILM), tmp_path / "file" / "out")
 
 
 def test_exported_copies_can_be_edited(movie: Movie, tmp_path: Path) -> None:
     """A copy is the person's own: it is writable, and the store does not see what becomes of it."""
-    revision = _publish(movie, FILM)
+    revision = publish_files(movie, FILM)
     export_revision(movie, revision, tmp_path / "out")
     path = tmp_path / "out/clip[0].mp4"
     assert path.stat().st_mode & stat.S_IWUSR

@@ -39,29 +39,39 @@ from renku_store.blobs.removal import finish_deleting
 from renku_store.records.blob import BlobRow, BlobState
 from renku_store.records.events import ArtefactEvent
 from renku_store.running.session import Decision, RunSession
-from tests.authoring import LONG, artefact_event, check_whole, intend, next_one, opened, publish, texts
+from tests.authoring import (
+    LONG,
+    artefact_event,
+    check_whole,
+    connection_of,
+    intend,
+    modified_at,
+    next_one,
+    opened,
+    publish,
+    texts,
+)
+from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, SEGMENTS, Studio
+
+pytestmark = pytest.mark.backdates
 
 LENGTHY = [{**segment, "text": f"{segment['text']} " * 900} for segment in SEGMENTS]
 """Segments whose narrations are blobs."""
 
 
 @pytest.fixture
-def movie(tmp_path: Path) -> Iterator[Movie]:
-    with open_store(tmp_path / "root") as store:
+def movie(any_root: Root) -> Iterator[Movie]:
+    with open_store(any_root) as store:
         yield store.create_movie("film")
 
 
 def age(movie: Movie, seconds: float = 7_200.0) -> None:
     """Let everything that is stored have been touched longer ago."""
     with movie.metadata.write():
-        movie.metadata.connection.execute(  # type: ignore[attr-defined]
-            "UPDATE blobs SET touched_at = touched_at - ?", (round(seconds * 1000),)
-        )
-    for path in Path(movie.root, movie.id).rglob("*"):
-        if path.is_file():
-            status = path.stat()
-            os.utime(path, (status.st_atime, status.st_mtime - seconds))
+        connection_of(movie).execute("UPDATE blobs SET touched_at = touched_at - ?", (round(seconds * 1000),))
+    for found in [*movie.driver.list(""), *movie.driver.list("locks/"), *movie.driver.list("tmp/")]:
+        modified_at(movie, found.name, found.modified - seconds)
 
 
 def swept(movie: Movie, grace_seconds: float = 3_600.0, **options: object) -> CollectionReport:
@@ -75,9 +85,7 @@ def row(movie: Movie, digest: str) -> BlobRow | None:
 
 def set_state(movie: Movie, digest: str, state: BlobState) -> None:
     with movie.metadata.write():
-        movie.metadata.connection.execute(  # type: ignore[attr-defined]
-            "UPDATE blobs SET state = ? WHERE hash = ?", (state, bytes.fromhex(digest))
-        )
+        connection_of(movie).execute("UPDATE blobs SET state = ? WHERE hash = ?", (state, bytes.fromhex(digest)))
 
 
 def objects(movie: Movie) -> set[str]:
@@ -144,7 +152,7 @@ def test_pending_edits_and_intents_are_roots(movie: Movie) -> None:
     manifest, _ = next_one(movie, "meant " + LONG)
     intend(movie, manifest)
     with movie.metadata.write():
-        movie.metadata.connection.execute("DELETE FROM pending_artefacts")  # type: ignore[attr-defined]
+        connection_of(movie).execute("DELETE FROM pending_artefacts")
     age(movie)
     assert swept(movie).removed == 0
     assert movie.committer.finish(manifest.run) is not None
@@ -243,7 +251,7 @@ def test_a_collection_in_the_middle_of_a_run_takes_nothing_from_it(movie: Movie)
     studio, reports = Studio(), []
 
     def during(job: Job) -> None:
-        with opened(Path(movie.root)) as other:
+        with opened(movie.root) as other:
             reports.append(swept(other, grace_seconds=0.0))
 
     studio.during = during
@@ -264,7 +272,7 @@ def test_a_put_of_condemned_bytes_is_never_lost(movie: Movie, step: str, content
     blob = movie.blobs.put(content)
     publish(movie, {"a": LONG[1:]})
     age(movie)
-    with opened(Path(movie.root)) as other:
+    with opened(movie.root) as other:
         putting = threading.Thread(target=other.blobs.put, args=(content,))
 
         def start() -> None:
@@ -311,7 +319,7 @@ def test_a_result_that_is_being_collected_is_reused_or_made_again(movie: Movie, 
     abandon(movie, run(movie, studio).run)
     age(movie)
     studio.broken = set()
-    with opened(Path(movie.root)) as other:
+    with opened(movie.root) as other:
         running = threading.Thread(target=run, args=(other, studio))
 
         def start() -> None:
@@ -358,7 +366,7 @@ def test_two_collectors_do_not_meet(movie: Movie, monkeypatch: pytest.MonkeyPatc
     age(movie)
 
     def second() -> None:
-        with opened(Path(movie.root)) as other:
+        with opened(movie.root) as other:
             with pytest.raises(StoreUnavailableError, match=f"collect.*process {os.getpid()}"):
                 swept(other)
             assert swept(other, dry_run=True).removed == 1
@@ -368,30 +376,28 @@ def test_two_collectors_do_not_meet(movie: Movie, monkeypatch: pytest.MonkeyPatc
 
 
 def _damage_manifest(movie: Movie) -> None:
-    path = Path(movie.root, movie.id, "manifests/rev-0001.json")
-    path.write_bytes(path.read_bytes().replace(b"text/plain", b"text/plaim"))
+    data = movie.driver.read("manifests/rev-0001.json")
+    movie.driver.replace("manifests/rev-0001.json", data.replace(b"text/plain", b"text/plaim"))
 
 
 def _remove_manifest(movie: Movie) -> None:
-    Path(movie.root, movie.id, "manifests/rev-0001.json").unlink()
+    movie.driver.delete("manifests/rev-0001.json")
 
 
 def _remove_newest_manifest(movie: Movie) -> None:
-    Path(movie.root, movie.id, "manifests/rev-0002.json").unlink()
+    movie.driver.delete("manifests/rev-0002.json")
 
 
 def _remove_archive(movie: Movie) -> None:
     archive = movie.manifests.load("rev-0001").archive
     assert archive is not None
-    Path(movie.root, movie.id, archive.name).unlink()
+    movie.driver.delete(archive.name)
 
 
 def _damage_plan(movie: Movie) -> None:
     run = movie.events.new_id()
     movie.leases.release(movie.leases.start(run, base_revision=None, edits_through=0))
-    path = Path(movie.root, movie.id, f"runs/{run}-plan.json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"{")
+    movie.driver.replace(f"runs/{run}-plan.json", b"{")
 
 
 @pytest.mark.parametrize(
@@ -424,8 +430,8 @@ def test_pages_of_large_manifests_are_roots_and_read(movie: Movie, monkeypatch: 
     assert swept(movie).removed == 0
     check_whole(movie)
     page = (movie.manifests.load("rev-0001").pages or [])[0]
-    path = Path(movie.root, movie.id, movie.blobs.stat(page.hash).path)
-    path.write_bytes(path.read_bytes()[::-1])
+    path = movie.blobs.stat(page.hash).path
+    movie.driver.replace(path, movie.driver.read(path)[::-1])
     with pytest.raises(BlobCorruptError):
         swept(movie)
 
@@ -444,12 +450,10 @@ def test_removing_more_than_half_needs_force(movie: Movie) -> None:
     assert collect(movie, grace_seconds=3_600, force=True).removed == 1
 
 
-def _tree(root: Path) -> dict[str, tuple[int, float]]:
-    return {
-        str(path): (path.stat().st_size, path.stat().st_mtime)
-        for path in root.rglob("*")
-        if not path.name.startswith("metadata.db")
-    }
+def _tree(movie: Movie) -> dict[str, tuple[int, float]]:
+    parts = ("", "tmp/", "locks/")
+    found = [found for part in parts for found in movie.driver.list(part) if not found.name.startswith("metadata.db")]
+    return {one.name: (one.size, one.modified) for one in found}
 
 
 def test_a_dry_run_names_every_blob_and_changes_nothing(movie: Movie) -> None:
@@ -462,10 +466,10 @@ def test_a_dry_run_names_every_blob_and_changes_nothing(movie: Movie) -> None:
     waste = movie.blobs.put(b"waste")
     age(movie)
     with movie.metadata.read() as reader:
-        before = _tree(Path(movie.root)), reader.blobs.page("", 100)
+        before = _tree(movie), reader.blobs.page("", 100)
     report = collect(movie, grace_seconds=3_600, dry_run=True)
     with movie.metadata.read() as reader:
-        assert (_tree(Path(movie.root)), reader.blobs.page("", 100)) == before
+        assert (_tree(movie), reader.blobs.page("", 100)) == before
     told = {blob.hash: blob for blob in report.blobs or []}
     kinds = sorted(blob.kind for blob in told.values())
     assert (report.removed, len(told)) == (len(kinds), len(kinds))
@@ -521,21 +525,20 @@ def test_objects_without_a_row_go_unless_something_names_them(movie: Movie) -> N
     with movie.metadata.write() as writer:
         writer.blobs.forget([orphan.hash, young.hash, named])
     age(movie)
-    path = Path(movie.root, movie.id, movie.blobs.stat(young).path)
-    os.utime(path)
-    foreign = Path(movie.root, movie.id, "blobs/aa/notes.txt")
-    foreign.parent.mkdir(exist_ok=True)
-    foreign.write_text("mine")
-    os.utime(foreign, (0, 0))
+    modified_at(movie, movie.blobs.stat(young).path)
+    foreign = "blobs/aa/notes.txt"
+    movie.driver.create(foreign, b"mine")
+    modified_at(movie, foreign, 0)
     assert swept(movie).removed == 1
     assert not movie.blobs.has(orphan)
     assert movie.blobs.has(young)
-    assert foreign.exists()
+    assert movie.driver.read(foreign) == b"mine"
     assert texts(movie) == {"a": LONG}
     with movie.metadata.read() as reader:
         assert reader.blobs.get([orphan.hash]) == {}
 
 
+@pytest.mark.files
 def test_temporary_files_of_killed_processes_go(movie: Movie) -> None:
     """Old ones; a folder of a job is judged by when it was changed, whatever times its program gave the files."""
     movie.blobs.put(b"x")
@@ -609,7 +612,7 @@ def test_a_mark_on_what_is_needed_and_gone_is_no_promise(movie: Movie) -> None:
     """Row and object are gone then; the loss is for fsck to tell."""
     publish(movie, {"a": LONG})
     needed = movie.manifests.load("latest").artefacts["a"].hash
-    Path(movie.root, movie.id, movie.blobs.stat(needed).path).unlink()
+    movie.driver.delete(movie.blobs.stat(needed).path)
     set_state(movie, needed, "deleting")
     assert swept(movie).removed == 0
     assert row(movie, needed) is None
@@ -620,12 +623,11 @@ def test_roots_that_cannot_be_read_keep_what_a_dead_collector_had_marked(movie: 
     publish(movie, {"a": LONG})
     needed = movie.manifests.load("latest").artefacts["a"].hash
     set_state(movie, needed, "deleting")
-    manifest = Path(movie.root, movie.id, "manifests/rev-0001.json")
-    data = manifest.read_bytes()
-    manifest.write_bytes(data[:-9])
+    data = movie.driver.read("manifests/rev-0001.json")
+    movie.driver.replace("manifests/rev-0001.json", data[:-9])
     with pytest.raises(BlobCorruptError):
         swept(movie)
-    manifest.write_bytes(data)
+    movie.driver.replace("manifests/rev-0001.json", data)
     swept(movie)
     assert movie.blobs.read(needed) == LONG.encode()
 
@@ -634,7 +636,7 @@ def test_a_put_finishes_what_a_dead_collector_was_deleting(movie: Movie) -> None
     """Invariant 11: nobody has to collect first before the same bytes can be put, or the movie be opened."""
     blob = movie.blobs.put(LONG.encode())
     set_state(movie, blob.hash, "deleting")
-    with opened(Path(movie.root)) as other:
+    with opened(movie.root) as other:
         assert other.blobs.put(LONG.encode()) == blob
         assert other.blobs.read(blob) == LONG.encode()
     found = row(movie, blob.hash)
@@ -645,11 +647,13 @@ def test_a_put_finishes_what_a_dead_collector_was_deleting(movie: Movie) -> None
 def test_a_put_never_deletes_what_it_is_about_to_write(movie: Movie) -> None:
     """It takes the mark back: killed, or on a full disk, it leaves the bytes that were there."""
     blob = movie.blobs.put(LONG.encode())
-    path = Path(movie.root, movie.id, movie.blobs.stat(blob.hash).path)
-    os.utime(path, (1_000, 1_000))
+    path = movie.blobs.stat(blob.hash).path
+    modified_at(movie, path, 1_000)
     set_state(movie, blob.hash, "deleting")
     movie.blobs.put(LONG.encode())
-    assert path.stat().st_mtime == 1_000
+    found = movie.driver.stat(path)
+    assert found is not None
+    assert found.modified == 1_000
 
 
 def test_only_what_is_marked_is_deleted(movie: Movie) -> None:
@@ -679,7 +683,7 @@ def test_a_missing_artefact_is_no_reason_to_stop(movie: Movie) -> None:
     """It is damage, but what needs it is known: the rest is collected."""
     publish(movie, {"a": LONG})
     named = movie.manifests.load("latest").artefacts["a"].hash
-    Path(movie.root, movie.id, movie.blobs.stat(named).path).unlink()
+    movie.driver.delete(movie.blobs.stat(named).path)
     waste = movie.blobs.put(b"waste")
     age(movie)
     assert swept(movie).removed == 1
@@ -688,9 +692,9 @@ def test_a_missing_artefact_is_no_reason_to_stop(movie: Movie) -> None:
         movie.blobs.read(named)
 
 
-def test_after_a_compaction_a_dry_run_still_says_what_a_blob_was(tmp_path: Path) -> None:
+def test_after_a_compaction_a_dry_run_still_says_what_a_blob_was(any_root: Root) -> None:
     """The rows have left; the archive of the abandoned run tells."""
-    with open_store(tmp_path) as store:
+    with open_store(any_root) as store:
         movie = store.create_movie("film")
         run = movie.events.new_id()
         token = movie.leases.start(run, base_revision=None, edits_through=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renku_store import bounds
+from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
 from renku_store.errors import (
     BlobCorruptError,
@@ -24,6 +24,7 @@ from renku_store.hashing import canonical_document, content_hash, hash_bytes, ha
 from renku_store.manifests import ManifestStore, cut_pages, encode_manifest, named_blobs
 from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput
 from tests import children
+from tests.roots import Root
 
 NOW = "2026-03-04T05:06:07.890Z"
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -64,10 +65,10 @@ def manifest(
 class Shelf:
     """A manifest store whose blobs are a dict."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
         self.blobs: dict[str, bytes] = {}
-        self.store = ManifestStore(LocalDriver(root), self.read)
+        self.store = ManifestStore(driver, self.read)
 
     def read(self, digest: str) -> bytes:
         if digest not in self.blobs:
@@ -89,12 +90,12 @@ class Shelf:
         return hashes
 
     def write(self, name: str, data: bytes) -> None:
-        (self.root / name).write_bytes(data)
+        self.driver.replace(name, data)
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "film")
+def shelf(any_root: Root) -> Shelf:
+    return Shelf(any_root.driver())
 
 
 many = st.integers(bounds.MANIFEST_PAGE_MIN_ARTEFACTS + 1, 3_000)
@@ -137,7 +138,7 @@ def test_every_value_of_an_input_survives_the_way_to_disk_and_back(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
 ) -> None:
     """Null, nested nulls, and whole floats beyond 2^53 included; what was read can be written again."""
-    shelf = Shelf(tmp_path_factory.mktemp("movie"))
+    shelf = Shelf(LocalDriver(tmp_path_factory.mktemp("movie")))
     shelf.add(manifest(inputs={key: given_input(value) for key, value in values.items()}))
     loaded, digest = shelf.store.load(1, None)
     assert loaded.inputs.keys() == values.keys()
@@ -227,7 +228,7 @@ def test_one_altered_byte_is_found_where_the_hash_is_known(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """Whatever byte, whatever value."""
-    shelf = Shelf(tmp_path_factory.mktemp("movie"))
+    shelf = Shelf(LocalDriver(tmp_path_factory.mktemp("movie")))
     digest = shelf.add(manifest(artefacts={"a": artefact("x")}))
     raw = bytearray(shelf.store.raw(1) or b"")
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
@@ -338,7 +339,7 @@ def test_the_newest_is_found_whatever_the_pointer_says(shelf: Shelf, pointer: by
 def test_the_newest_is_found_beyond_a_gap_without_a_pointer(shelf: Shelf) -> None:
     """Where an old revision is gone, its number is not given out again."""
     shelf.chain(5)
-    (shelf.root / "manifests/rev-0002.json").unlink()
+    shelf.driver.delete("manifests/rev-0002.json")
     assert shelf.store.newest() == 5
 
 
@@ -354,7 +355,7 @@ def test_only_names_of_revisions_count(shelf: Shelf) -> None:
 @given(steps=st.lists(st.integers(1, 6), max_size=12))
 def test_the_pointer_never_goes_back(tmp_path_factory: pytest.TempPathFactory, steps: list[int]) -> None:
     """After any sequence of advances it names the highest."""
-    shelf = Shelf(tmp_path_factory.mktemp("movie"))
+    shelf = Shelf(LocalDriver(tmp_path_factory.mktemp("movie")))
     hashes = shelf.chain(6)
     for place, number in enumerate(steps):
         changed = shelf.store.advance(number, hashes[number - 1], NOW)
@@ -366,9 +367,9 @@ def test_the_pointer_never_goes_back(tmp_path_factory: pytest.TempPathFactory, s
 
 RACE = """
     import random, sys
-    from renku_store.drivers.local import LocalDriver
+    from renku_store.drivers.opening import open_driver
     from renku_store.manifests import ManifestStore
-    store = ManifestStore(LocalDriver(sys.argv[1]), lambda digest: b"")
+    store = ManifestStore(open_driver(sys.argv[1]), lambda digest: b"")
     hashes, order, seen = sys.argv[3].split(","), random.Random(sys.argv[2]), 0
     for number in sorted(range(1, len(hashes) + 1), key=lambda n: n + order.uniform(-9, 9)):
         store.advance(number, hashes[number - 1], "now")
@@ -378,10 +379,11 @@ RACE = """
 """
 
 
+@pytest.mark.processes
 def test_eight_racing_processes_do_not_take_the_pointer_back(shelf: Shelf) -> None:
     """Each sees it at or beyond what it advanced to and what it saw before; the last word is the newest."""
     hashes = shelf.chain(30)
-    racing = [children.start(RACE, shelf.root, seed, ",".join(hashes)) for seed in range(8)]
+    racing = [children.start(RACE, shelf.driver.url, seed, ",".join(hashes)) for seed in range(8)]
     for ended in [children.finish(child) for child in racing]:
         assert ended.code == 0, ended.err
     named = shelf.store.pointer()

@@ -39,18 +39,30 @@ from renku_store.compaction import compact
 from renku_store.retention.budget import Holding, mask, over_budget, stored
 from renku_store.retention.policy import Candidate, kept
 from tests import children
-from tests.authoring import LONG, artefact_event, lose_database, opened, publish, texts
+from tests.authoring import (
+    LONG,
+    artefact_event,
+    connection_of,
+    lose_database,
+    modified_at,
+    opened,
+    publish,
+    texts,
+)
+from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, Studio
 from tests.test_gc import LENGTHY, age, objects
+
+pytestmark = pytest.mark.backdates
 
 WEEK = 7 * 86_400.0
 LAST = RetentionPolicy(keep_last=1)
 
 
 @pytest.fixture
-def movie(tmp_path: Path) -> Iterator[Movie]:
+def movie(any_root: Root) -> Iterator[Movie]:
     """Five revisions, each with a blob of its own and one that all share."""
-    with open_store(tmp_path / "root") as store:
+    with open_store(any_root) as store:
         movie = store.create_movie("film")
         for number in range(1, 6):
             publish(movie, {"own": f"{number} " + LONG, "shared": "shared " + LONG})
@@ -61,13 +73,18 @@ def names(report: PruneReport) -> tuple[list[str], list[str]]:
     return [entry.revision for entry in report.kept], [entry.revision for entry in report.removed]
 
 
+def marks(movie: Movie) -> list[str]:
+    """The marks of expired revisions, as objects."""
+    return sorted(f"manifests/{name}" for name in movie.driver.children("manifests/") if name.endswith(".expired.json"))
+
+
 def let_time_pass(movie: Movie, seconds: float = 2 * WEEK) -> None:
     """Let marks, blobs and files have been written longer ago."""
-    for path in Path(movie.root, movie.id, "manifests").glob("*.expired.json"):
-        text = path.read_text()
+    for path in marks(movie):
+        text = movie.driver.read(path).decode()
         said = text.partition('"expiredAt":"')[2].partition('"')[0]
         earlier = datetime.fromisoformat(said) - timedelta(seconds=seconds)
-        path.write_text(text.replace(said, earlier.strftime("%Y-%m-%dT%H:%M:%S.000Z")))
+        movie.driver.replace(path, text.replace(said, earlier.strftime("%Y-%m-%dT%H:%M:%S.000Z")).encode())
     age(movie, seconds)
 
 
@@ -236,9 +253,9 @@ def test_a_budget_lets_go_until_it_fits(movie: Movie) -> None:
 def test_what_no_rule_keeps_is_in_the_trash_and_readable(movie: Movie) -> None:
     """A dry run says the same and writes nothing."""
     policy = RetentionPolicy(keep_last=2)
-    before = sorted(path.name for path in Path(movie.root, movie.id, "manifests").iterdir())
+    before = sorted(movie.driver.children("manifests/"))
     planned = prune(movie, policy, dry_run=True)
-    assert sorted(path.name for path in Path(movie.root, movie.id, "manifests").iterdir()) == before
+    assert sorted(movie.driver.children("manifests/")) == before
     report = prune(movie, policy)
     assert names(planned) == names(report) == (["rev-0005", "rev-0004"], ["rev-0003", "rev-0002", "rev-0001"])
     assert (planned.freed_bytes, planned.dry_run, report.dry_run) == (report.freed_bytes, True, False)
@@ -277,7 +294,7 @@ def test_after_its_time_an_expired_revision_is_a_stub_and_its_bytes_are_gone(mov
     assert names(prune(movie, LAST)) == (["rev-0006"], ["rev-0005"])
 
 
-def test_an_index_made_anew_knows_what_has_expired(movie: Movie, tmp_path: Path) -> None:
+def test_an_index_made_anew_knows_what_has_expired(movie: Movie) -> None:
     """Trash, stubs and tags are objects."""
     tag_revision(movie, "3", "mine")
     prune(movie, RetentionPolicy(keep_last=2))
@@ -285,8 +302,8 @@ def test_an_index_made_anew_knows_what_has_expired(movie: Movie, tmp_path: Path)
     swept(movie)
     prune(movie, LAST)
     movie.close()
-    lose_database(tmp_path / "root")
-    with opened(tmp_path / "root") as anew:
+    lose_database(movie.root)
+    with opened(movie.root) as anew:
         assert expired(anew) == ["rev-0002", "rev-0001"]
         assert trashed(anew) == ["rev-0004"]
         assert names(prune(anew, LAST)) == (["rev-0005", "rev-0003"], [])
@@ -296,13 +313,12 @@ def test_an_index_made_anew_knows_what_has_expired(movie: Movie, tmp_path: Path)
 def test_a_mark_must_be_old_by_its_own_word_and_by_its_file(movie: Movie) -> None:
     """A clock that was wrong at one of the two does not empty the trash; what lies in the future is told of."""
     prune(movie, LAST)
-    marks = sorted(Path(movie.root, movie.id, "manifests").glob("*.expired.json"))
-    for path in marks:
-        os.utime(path, (0, 0))
+    for path in marks(movie):
+        modified_at(movie, path, 0)
     assert swept(movie).expired == 0
     let_time_pass(movie)
-    os.utime(marks[0])
-    os.utime(marks[1], (2**33, 2**33))
+    modified_at(movie, marks(movie)[0])
+    modified_at(movie, marks(movie)[1], 2**33)
     report = swept(movie)
     assert report.expired == 2
     assert "1 of the marks of expired revisions are dated in the future" in report.notes[0]
@@ -338,7 +354,7 @@ def test_a_revision_that_lost_a_blob_stays_in_the_trash(movie: Movie) -> None:
     """The error names the blob; the others come back."""
     prune(movie, LAST)
     lost = movie.manifests.load("rev-0002").artefacts["own"].hash
-    Path(movie.root, movie.id, movie.blobs.stat(lost).path).unlink()
+    movie.driver.delete(movie.blobs.stat(lost).path)
     with pytest.raises(BlobMissingError, match=lost):
         restore_expired(movie)
     assert trashed(movie) == ["rev-0002"]
@@ -379,7 +395,7 @@ def test_a_tag_that_cannot_be_read_ends_pruning_and_collection(movie: Movie) -> 
     prune(movie, RetentionPolicy(keep_last=4))
     let_time_pass(movie)
     tag_revision(movie, "3", "mine")
-    Path(movie.root, movie.id, "tags/mine.json").write_text("{")
+    movie.driver.replace("tags/mine.json", b"{")
     waste = movie.blobs.put(b"waste")
     let_time_pass(movie)
     with pytest.raises(BlobCorruptError, match=r"tags/mine\.json"):
@@ -390,9 +406,9 @@ def test_a_tag_that_cannot_be_read_ends_pruning_and_collection(movie: Movie) -> 
     assert (trashed(movie), expired(movie)) == (["rev-0001"], [])
 
 
-def _damage(movie: Movie, revision: str) -> Path:
-    path = Path(movie.root, movie.id, f"manifests/{revision}.json")
-    path.write_bytes(path.read_bytes().replace(b"text/plain", b"text/plaim"))
+def _damage(movie: Movie, revision: str) -> str:
+    path = f"manifests/{revision}.json"
+    movie.driver.replace(path, movie.driver.read(path).replace(b"text/plain", b"text/plaim"))
     return path
 
 
@@ -404,10 +420,10 @@ def test_a_damaged_manifest_never_expires_by_a_rule(movie: Movie) -> None:
     assert "--expire rev-0002" in report.notes[0]
     path = _damage(movie, "rev-0003")
     let_time_pass(movie)
-    before = path.read_bytes()
+    before = movie.driver.read(path)
     with pytest.raises(DamageError, match="rev-0003"):
         swept(movie)
-    assert path.read_bytes() == before
+    assert movie.driver.read(path) == before
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -418,14 +434,14 @@ def test_a_damaged_manifest_can_be_let_go_by_name(movie: Movie, *, missing: bool
         prune(movie, RetentionPolicy(), expire=["2"])
     path = _damage(movie, "rev-0002")
     if missing:
-        path.unlink()
+        movie.driver.delete(path)
     with pytest.raises(DamageError):
         swept(movie)
     report = prune(movie, RetentionPolicy(), expire=["rev-0002"])
     assert names(report)[1] == ["rev-0002"]
     assert "rev-0002 cannot be brought back" in report.notes[0]
     assert expired(movie) == ["rev-0002"]
-    assert len(list(Path(movie.root, movie.id, "quarantine").glob("*"))) == (0 if missing else 1)
+    assert len([*movie.driver.children("quarantine/")]) == (0 if missing else 1)
     age(movie, 86_400 * 3)
     assert swept(movie).removed == 1
     assert texts(movie, "rev-0001")["own"] == "1 " + LONG
@@ -436,8 +452,7 @@ def test_a_damaged_manifest_can_be_let_go_by_name(movie: Movie, *, missing: bool
 def test_a_mark_that_cannot_be_read_is_none(movie: Movie) -> None:
     """Its revision counts as kept, and pruning it again makes the mark good."""
     prune(movie, LAST)
-    mark = Path(movie.root, movie.id, "manifests/rev-0002.expired.json")
-    mark.write_text("{}")
+    movie.driver.replace("manifests/rev-0002.expired.json", b"{}")
     assert "rev-0002" not in trashed(movie)
     assert names(prune(movie, LAST))[1] == ["rev-0002"]
     assert len(trashed(movie)) == 4
@@ -447,11 +462,11 @@ def test_a_mark_of_another_manifest_ends_collection(movie: Movie) -> None:
     """It says a hash, and that must be the manifest's."""
     prune(movie, LAST)
     let_time_pass(movie)
-    path = Path(movie.root, movie.id, "manifests/rev-0002.expired.json")
-    said = path.read_text()
-    digest = said.partition('"hash":"')[2][:64]
-    path.write_text(said.replace(digest, "0" * 64))
-    os.utime(path, (0, 0))
+    path = "manifests/rev-0002.expired.json"
+    said = movie.driver.read(path)
+    digest = said.partition(b'"hash":"')[2][:64]
+    movie.driver.replace(path, said.replace(digest, b"0" * 64))
+    modified_at(movie, path, 0)
     with pytest.raises(BlobCorruptError, match="rev-0002"):
         swept(movie)
 
@@ -459,10 +474,10 @@ def test_a_mark_of_another_manifest_ends_collection(movie: Movie) -> None:
 def test_the_newest_revision_is_never_a_stub(movie: Movie) -> None:
     """Not even where somebody marked it by hand."""
     prune(movie, LAST)
-    folder = Path(movie.root, movie.id, "manifests")
-    said = (folder / "rev-0004.expired.json").read_text()
+    said = movie.driver.read("manifests/rev-0004.expired.json").decode()
     digests = [movie.manifests.load_with_hash(str(number))[1] for number in (4, 5)]
-    (folder / "rev-0005.expired.json").write_text(said.replace("rev-0004", "rev-0005").replace(*digests))
+    forged = said.replace("rev-0004", "rev-0005").replace(*digests)
+    movie.driver.replace("manifests/rev-0005.expired.json", forged.encode())
     let_time_pass(movie)
     assert movie.manifests.expiry("rev-0005") is not None
     assert swept(movie).expired == 4
@@ -471,12 +486,12 @@ def test_the_newest_revision_is_never_a_stub(movie: Movie) -> None:
 
 def test_pruning_repairs_the_pointer_first(movie: Movie) -> None:
     """Whoever reads `current.json` alone is never led to a revision that has expired."""
-    pointer = Path(movie.root, movie.id, "current.json")
+    pointer = movie.driver.read("current.json").decode()
     digest = movie.manifests.load_with_hash("4")[1]
     newest = movie.manifests.load_with_hash("5")[1]
-    pointer.write_text(pointer.read_text().replace("rev-0005", "rev-0004").replace(newest, digest))
+    movie.driver.replace("current.json", pointer.replace("rev-0005", "rev-0004").replace(newest, digest).encode())
     assert names(prune(movie, LAST))[0] == ["rev-0005"]
-    assert "rev-0005" in pointer.read_text()
+    assert b"rev-0005" in movie.driver.read("current.json")
 
 
 @pytest.mark.parametrize("act", ["prune", "restore", "tag", "untag", "collect"])
@@ -521,10 +536,10 @@ def test_a_trash_time_of_nothing_needs_force(movie: Movie) -> None:
     assert "instead of a week" in report.notes[0]
 
 
-def test_results_of_expired_revisions_leave_the_reuse_index(tmp_path: Path) -> None:
+def test_results_of_expired_revisions_leave_the_reuse_index(any_root: Root) -> None:
     """Traces and takes are gone with their bytes, and a later run makes them anew."""
     studio = Studio()
-    with open_store(tmp_path / "builds") as store:
+    with open_store(any_root) as store:
         movie = store.create_movie("film")
         set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
         first = asyncio.run(run_movie(movie, produce=studio))
@@ -551,9 +566,9 @@ def test_results_of_expired_revisions_leave_the_reuse_index(tmp_path: Path) -> N
 # Old runs
 
 
-def test_what_old_runs_leave_goes_when_nothing_needs_it(tmp_path: Path) -> None:
+def test_what_old_runs_leave_goes_when_nothing_needs_it(any_root: Root) -> None:
     """Plans of all ended runs; archives, rows and records of expired ones, once no result of theirs can be reused."""
-    with open_store(tmp_path / "builds") as store:
+    with open_store(any_root) as store:
         movie = store.create_movie("film")
         studio = Studio()
         set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": LENGTHY})
@@ -564,14 +579,14 @@ def test_what_old_runs_leave_goes_when_nothing_needs_it(tmp_path: Path) -> None:
             runs.append(asyncio.run(run_movie(movie, produce=studio)).run or "")
         prune(movie, RetentionPolicy(), expire=["rev-0002"])
         let_time_pass(movie)
-        assert (swept(movie).runs, len(list(Path(movie.root, movie.id, "runs").iterdir()))) == (0, 3)
+        assert (swept(movie).runs, len([*movie.driver.children("runs/")])) == (0, 3)
         report = swept(movie, keep_runs_seconds=0)
         assert (report.plans, report.runs) == (3, 0)
         assert set(movie.archives.runs()) == set(runs)
         assert expired(movie) == ["rev-0002"]
         # Short results are inline and can always be reused: their run is needed for as long as they are.
         with movie.metadata.write():
-            movie.metadata.connection.execute("DELETE FROM traces WHERE run = ?", (runs[1],))  # type: ignore[attr-defined]
+            connection_of(movie).execute("DELETE FROM traces WHERE run = ?", (runs[1],))
         assert swept(movie, keep_runs_seconds=0).runs == 1
         assert set(movie.archives.runs()) == {runs[0], runs[2]}
         assert list(movie.events.stream(run=runs[1])) == []
@@ -581,8 +596,8 @@ def test_what_old_runs_leave_goes_when_nothing_needs_it(tmp_path: Path) -> None:
         assert latest is not None
         assert latest.run == runs[0]
         movie.close()
-        lose_database(tmp_path / "builds")
-        with opened(tmp_path / "builds") as anew:
+        lose_database(any_root)
+        with opened(any_root) as anew:
             assert [e.revision for e, _ in anew.manifests.history()] == ["rev-0003", "rev-0002", "rev-0001"]
             assert swept(anew).removed == 0
             assert texts(anew)
@@ -668,6 +683,7 @@ PRUNE = """
 """
 
 
+@pytest.mark.processes
 def test_pruning_and_publishing_at_once_never_lets_the_newest_go(movie: Movie) -> None:
     """Another process prunes all the time while revisions are published."""
     child = children.start(PRUNE, movie.root, 25)
@@ -684,6 +700,7 @@ def test_pruning_and_publishing_at_once_never_lets_the_newest_go(movie: Movie) -
     assert len(trashed(movie)) == 14
 
 
+@pytest.mark.processes
 def test_bringing_back_and_collecting_at_once_is_whole_or_refused(movie: Movie, tmp_path: Path) -> None:
     """At the end of the trash time: the revision is back and complete, or a sentence says that it is gone."""
     script = """

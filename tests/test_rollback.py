@@ -28,16 +28,27 @@ from renku_store.durability import listening
 from renku_store.manifests import encode_stub
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, InputEvent, RunEvent
-from tests.authoring import LONG, artefact_event, check_whole, intents, lose_database, opened, publish, texts
+from tests.authoring import (
+    LONG,
+    artefact_event,
+    check_whole,
+    connection_of,
+    intents,
+    lose_database,
+    opened,
+    publish,
+    texts,
+)
+from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, Studio
 
 SEGMENTS: list[Json] = [{"text": text, "title": text.upper()} for text in ("one", "two", "three")]
 
 
 @pytest.fixture
-def movie(tmp_path: Path) -> Iterator[Movie]:
+def movie(any_root: Root) -> Iterator[Movie]:
     """Three revisions: the second changes an artefact and an input, the third takes one away and adds one of each."""
-    with open_store(tmp_path / "root") as store:
+    with open_store(any_root) as store:
         movie = store.create_movie("film")
         publish(movie, {"a": "one", "b": LONG}, {"voice": "en", "text": "an input " * 500})
         publish(movie, {"a": "two"}, {"voice": "de"})
@@ -46,9 +57,9 @@ def movie(tmp_path: Path) -> Iterator[Movie]:
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Iterator[Movie]:
+def film(any_root: Root) -> Iterator[Movie]:
     """A movie with a blueprint and two revisions, in two voices."""
-    with open_store(tmp_path / "root") as store:
+    with open_store(any_root) as store:
         movie = store.create_movie("film")
         set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": SEGMENTS})
         run(movie, Studio())
@@ -167,12 +178,11 @@ def test_what_cannot_be_restored_is_named_and_nothing_is_written(movie: Movie) -
     events, runs = [event.id for event in movie.events.stream()], run_count(movie)
     blob = movie.manifests.load("rev-0001").artefacts["b"].blob
     assert blob is not None
-    for path in Path(movie.root, movie.id, "blobs").rglob(f"{blob}*"):
-        path.unlink()
+    movie.driver.delete(movie.blobs.stat(blob).path)
     with pytest.raises(BlobMissingError, match=blob):
         rollback(movie, "rev-0001")
     manifest, digest = movie.manifests.load_with_hash("rev-0002")
-    Path(movie.root, movie.id, "manifests/rev-0002.json").write_bytes(encode_stub(manifest, digest))
+    movie.driver.replace("manifests/rev-0002.json", encode_stub(manifest, digest))
     with pytest.raises(NotFoundError, match="expired"):
         rollback(movie, "rev-0002")
     assert [event.id for event in movie.events.stream()] == events
@@ -180,12 +190,12 @@ def test_what_cannot_be_restored_is_named_and_nothing_is_written(movie: Movie) -
     assert movie.manifests.resolve("latest") == "rev-0004"
 
 
-def test_condemned_blobs_come_back_to_life(movie: Movie, tmp_path: Path) -> None:
+def test_condemned_blobs_come_back_to_life(movie: Movie) -> None:
     """What a collection was about to remove is live and touched before it is named again (invariant 9)."""
     publish(movie, {"b": "short"})
     blob = movie.manifests.load("rev-0001").artefacts["b"].hash
     with movie.metadata.write():
-        movie.metadata.connection.execute("UPDATE blobs SET state = 'condemned', touched_at = 0")  # type: ignore[attr-defined]
+        connection_of(movie).execute("UPDATE blobs SET state = 'condemned', touched_at = 0")
     assert rollback(movie, "rev-0001") is not None
     with movie.metadata.read() as reader:
         assert reader.blobs.get([blob])[blob].state == "live"
@@ -193,14 +203,14 @@ def test_condemned_blobs_come_back_to_life(movie: Movie, tmp_path: Path) -> None
     check_whole(movie)
 
 
-def test_it_goes_on_top_of_what_others_publish_meanwhile(movie: Movie, tmp_path: Path) -> None:
+def test_it_goes_on_top_of_what_others_publish_meanwhile(movie: Movie) -> None:
     """A lost race is run again on the new revision; the attempt before is an abandoned run, and no one's to resume."""
     done: list[str] = []
 
     def interfere(moment: str, step: str) -> None:
         if moment == "before" and step == "object link" and not done and (intended := intents(movie)):
             done.append(intended[0].run)
-            with opened(tmp_path / "root") as other:
+            with opened(movie.root) as other:
                 publish(other, {"d": "theirs"})
 
     with listening(interfere):
@@ -214,7 +224,7 @@ def test_it_goes_on_top_of_what_others_publish_meanwhile(movie: Movie, tmp_path:
     check_whole(movie)
 
 
-def test_it_gives_up_where_others_publish_again_and_again(movie: Movie, tmp_path: Path) -> None:
+def test_it_gives_up_where_others_publish_again_and_again(movie: Movie) -> None:
     """After a few tries the conflict is the caller's; nothing is left to be resumed."""
     others: list[str] = []
     busy: list[bool] = []
@@ -222,7 +232,7 @@ def test_it_gives_up_where_others_publish_again_and_again(movie: Movie, tmp_path
     def interfere(moment: str, step: str) -> None:
         if moment == "before" and step == "object link" and not busy and intents(movie):
             busy.append(True)
-            with opened(tmp_path / "root") as other:
+            with opened(movie.root) as other:
                 others.append(publish(other, {"d": f"theirs {len(others)}"}).revision)
             busy.clear()
 
@@ -237,6 +247,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("lost", [False, True], ids=["with its database", "without its database"])
 def test_killed_anywhere_it_is_done_or_not_begun(film: Movie, tmp_path: Path, lost: bool) -> None:
     """The next run finds nothing to take up: it says unchanged, whether the old state was published or not."""

@@ -21,52 +21,55 @@ from renku_store import (
 )
 from tests import children
 from tests.authoring import LONG, check_whole, lose_database, opened, publish, texts
+from tests.roots import Root
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(any_root: Root) -> Root:
     """A root with one movie of two revisions."""
-    with open_store(tmp_path / "root") as store:
+    with open_store(any_root) as store:
         movie = store.create_movie("film")
         publish(movie, {"a": "one", "b": LONG}, {"voice": "en"})
         publish(movie, {"a": "two"})
-    return tmp_path / "root"
+    return any_root
 
 
 def descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
 
 
-def test_a_movie_is_created_once(root: Path) -> None:
+def test_a_movie_is_created_once(root: Root) -> None:
     """The second time it says so and harms nothing; its format is written down."""
     with open_store(root) as store:
         with pytest.raises(RevisionExistsError, match="film"):
             store.create_movie("film")
         assert texts(store.movie("film"))["a"] == "two"
-    assert json.loads((root / "film/format.json").read_bytes()) == {"format": 1, "hash": "blake3"}
+    assert json.loads(root.driver().read("format.json")) == {"format": 1, "hash": "blake3"}
 
 
 @pytest.mark.parametrize("movie", ["", ".", "..", "a/b", "-a", ".a", "a" * 129, "ä", "a b", "a\n"])
-def test_what_cannot_be_a_movie_is_refused_before_a_folder_is_made(tmp_path: Path, movie: str) -> None:
+def test_what_cannot_be_a_movie_is_refused_before_anything_is_made(any_root: Root, movie: str) -> None:
     """By create and by open alike."""
-    with open_store(tmp_path / "root") as store:
+    with open_store(any_root) as store:
         for call in (store.create_movie, store.movie):
             with pytest.raises(InvalidIdError):
                 call(movie)
-    assert not (tmp_path / "root").exists()
+        assert list(store.driver.children("")) == []
+    assert not Path(any_root).exists()
 
 
 @pytest.mark.parametrize("movie", ["tmp", "locks", "a..b", "A-1_x.y", "0", "a" * 128])
-def test_unusual_names_are_movies_like_any_other(tmp_path: Path, movie: str) -> None:
+def test_unusual_names_are_movies_like_any_other(any_root: Root, movie: str) -> None:
     """Names that the store itself uses inside a movie, too."""
-    with open_store(tmp_path) as store:
+    with open_store(any_root) as store:
         publish(store.create_movie(movie), {"a": "one"})
         assert store.ids() == [movie]
-    with opened(tmp_path, movie) as again:
+    with opened(any_root, movie) as again:
         check_whole(again)
 
 
-def test_only_folders_with_a_format_are_movies(root: Path) -> None:
+@pytest.mark.files
+def test_only_folders_with_a_format_are_movies(root: Root) -> None:
     """Foreign folders and files, temporary and lock files, and a creation that was cut off are passed over."""
     for name in ("foreign/deep", "tmp", "locks", ".hidden", "with space", "cut-off/tmp"):
         (root / name).mkdir(parents=True)
@@ -85,12 +88,13 @@ def test_only_folders_with_a_format_are_movies(root: Path) -> None:
         assert "film" in caught.value.hint
 
 
-def test_a_list_of_many_movies_opens_none_of_them(root: Path) -> None:
+@pytest.mark.files
+def test_a_list_of_many_movies_opens_none_of_them(root: Root) -> None:
     """A root may hold more movies than files can be open, and listing writes nothing."""
     lose_database(root)
     for number in range(60):
         shutil.copytree(root / "film", root / f"copy-{number}")
-    before = sorted(root.rglob("*"))
+    before = sorted(root.folder.rglob("*"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with open_store(root) as store:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 20, hard))
@@ -100,39 +104,40 @@ def test_a_list_of_many_movies_opens_none_of_them(root: Path) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(found) == 61
     assert {(summary.revision, summary.artefacts) for summary in found} == {("rev-0002", 2)}
-    assert sorted(root.rglob("*")) == before
+    assert sorted(root.folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"format":2,"hash":"blake3"}', '{"format":1,"hash":"sha256"}', '{"format":[1]}', "\0"]
 )
-def test_an_unknown_format_is_refused(root: Path, content: str) -> None:
+def test_an_unknown_format_is_refused(root: Root, content: str) -> None:
     """By opening; a list names it and goes on."""
-    (root / "film/format.json").write_text(content)
+    root.driver().replace("format.json", content.encode())
     with open_store(root) as store:
         with pytest.raises(UnsupportedFormatError, match="film"):
             store.movie("film")
         assert [summary.id for summary in store.movies()] == ["film"]
 
 
-def test_a_format_may_gain_fields(root: Path) -> None:
+def test_a_format_may_gain_fields(root: Root) -> None:
     """What a later version adds does not lock this one out."""
-    (root / "film/format.json").write_text('{"format":1,"hash":"blake3","later":{}}')
+    root.driver().replace("format.json", b'{"format":1,"hash":"blake3","later":{}}')
     with opened(root) as movie:
         check_whole(movie)
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("database", [True, False])
 def test_a_read_only_root_reads_everything_published_and_writes_nothing(
-    root: Path, tmp_path: Path, database: bool
+    root: Root, tmp_path: Path, database: bool
 ) -> None:
     """With or without its index; an attempt to write says why, whatever it is."""
     if not database:
         lose_database(root)
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    ended = children.run(READ_ONLY, root, prefix=children.on_read_only(root))
+    before = {path: path.stat().st_mtime_ns for path in root.folder.rglob("*")}
+    ended = children.run(READ_ONLY, root, prefix=children.on_read_only(root.folder))
     assert (ended.code, ended.out) == (0, "rev-0002 two one 3\n"), ended.err
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in root.folder.rglob("*")} == before
 
 
 READ_ONLY = """
@@ -156,7 +161,7 @@ READ_ONLY = """
 """
 
 
-def test_threads_that_open_a_movie_at_once_get_the_same_one(root: Path) -> None:
+def test_threads_that_open_a_movie_at_once_get_the_same_one(root: Root) -> None:
     """One index is opened, not one for each; they publish through it without losing anything."""
     with open_store(root) as store, ThreadPoolExecutor(8) as pool:
         before = descriptors()
@@ -168,7 +173,7 @@ def test_threads_that_open_a_movie_at_once_get_the_same_one(root: Path) -> None:
         assert len(movies[0].events.pending()) == 40
 
 
-def test_opening_and_closing_leaves_nothing_open(root: Path) -> None:
+def test_opening_and_closing_leaves_nothing_open(root: Root) -> None:
     """A hundred times; a closed movie says so, and is opened anew when asked for."""
     with opened(root):
         before = descriptors()
@@ -210,13 +215,15 @@ FORK = """
 """
 
 
-def test_a_forked_child_opens_its_own_store(root: Path) -> None:
+@pytest.mark.processes
+def test_a_forked_child_opens_its_own_store(root: Root) -> None:
     """What the parent opened is refused by name, and the parent goes on unharmed."""
     ended = children.run(FORK, root)
     assert (ended.code, ended.out) == (0, "rev-0004\n"), ended.err
 
 
-def test_a_movie_moves_and_changes_its_name_by_its_folder(root: Path) -> None:
+@pytest.mark.files
+def test_a_movie_moves_and_changes_its_name_by_its_folder(root: Root) -> None:
     """Copied beside itself under another id it is read as before, with or without its index."""
     shutil.copytree(root / "film", root / "copy")
     shutil.copytree(root / "film", root / "bare")
@@ -231,16 +238,15 @@ def test_a_movie_moves_and_changes_its_name_by_its_folder(root: Path) -> None:
 def test_a_root_that_is_a_file_or_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     """By opening it, with the path in the sentence."""
     (tmp_path / "file").write_text("x")
-    for root in (tmp_path / "file", tmp_path / "file/below", "ftp://host/x"):
-        with pytest.raises(StoreUnavailableError, match=r"file|ftp"):
+    for root in (tmp_path / "file", tmp_path / "file/below", "nowhere://host/x"):
+        with pytest.raises(StoreUnavailableError, match=r"file|nowhere"):
             open_store(root).create_movie("film")
 
 
-def test_a_movie_that_an_init_left_empty_can_be_gone_on_with(tmp_path: Path) -> None:
+def test_a_movie_that_an_init_left_empty_can_be_gone_on_with(any_root: Root) -> None:
     """Creating it again is refused, and the hint says how to give it a blueprint; one with revisions needs none."""
-    (tmp_path / "film").mkdir()
-    (tmp_path / "film/format.json").write_bytes(b'{"format":1,"hash":"blake3"}')
-    with open_store(tmp_path) as store:
+    any_root.driver().create("format.json", b'{"format":1,"hash":"blake3"}')
+    with open_store(any_root) as store:
         with pytest.raises(RevisionExistsError) as caught:
             store.create_movie("film")
         assert "`renku-store set @blueprint @FILE`" in caught.value.hint
@@ -252,22 +258,23 @@ def test_a_movie_that_an_init_left_empty_can_be_gone_on_with(tmp_path: Path) -> 
         assert "@blueprint" not in caught.value.hint
 
 
-def test_a_movie_that_has_lost_its_format_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+def test_a_movie_that_has_lost_its_format_is_not_taken_for_a_new_one(any_root: Root) -> None:
     """Neither made anew nor unknown: damaged, and it says what belongs there."""
-    with open_store(tmp_path) as store:
+    with open_store(any_root) as store:
         publish(store.create_movie("film"), {"a": "one"})
-    form = tmp_path / "film/format.json"
-    content = form.read_bytes()
-    form.unlink()
-    with open_store(tmp_path) as store:
+    driver = any_root.driver()
+    content = driver.read("format.json")
+    driver.delete("format.json")
+    with open_store(any_root) as store:
         for attempt in (store.movie, store.create_movie):
             with pytest.raises(DamageError, match=r"format\.json of film is missing") as caught:
                 attempt("film")
             assert content.decode() in caught.value.hint
-    assert not form.exists()
+    assert driver.stat("format.json") is None
 
 
-def test_a_folder_in_the_place_of_the_database_is_no_missing_database(root: Path) -> None:
+@pytest.mark.files
+def test_a_folder_in_the_place_of_the_database_is_no_missing_database(root: Root) -> None:
     """A check is told so: the next opening cannot make it anew by itself."""
     lose_database(root)
     (root / "film/metadata.db").mkdir()

@@ -24,6 +24,7 @@ from renku_store import resolve_concurrency
     "renku-store config",
     "renku-store config root ~/videos/builds",
     "renku-store config concurrency 50%",
+    "renku-store config view=~/films",
     "renku-store config movie --unset",
 )
 @click.argument("key", required=False, shell_complete=complete("keys"))
@@ -31,18 +32,21 @@ from renku_store import resolve_concurrency
 @click.option("--unset", is_flag=True, help="Remove KEY from the config file.")
 @click.pass_obj
 def config(options: GlobalOptions, key: str | None, value: str | None, unset: bool) -> None:
-    """Keys are root, movie and concurrency. The command line and the environment go before the config file.
+    """Keys are root, movie, copy, view and concurrency. The command line and the environment go before the config file.
 
     Limits of calls and retries are the sections [limits.KEY] and [retry] of that file.
 
-    With a KEY: its value in effect. With a VALUE: writes it into $XDG_CONFIG_HOME/renku-store/config.toml
-    (~/.config/... where that is not set), keeping comments and order.
+    With a KEY: its value in effect. With a VALUE, or as KEY=VALUE: writes it into
+    $XDG_CONFIG_HOME/renku-store/config.toml (~/.config/... where that is not set), keeping comments and order.
     """
     if key is None:
         if unset:
             raise Misuse("--unset needs a KEY.", hint=f"Keys are {', '.join(KEYS)}.")
         _show_all(options)
         return
+    if value is None and key.partition("=")[0] in KEYS:
+        key, given, rest = key.partition("=")
+        value = rest if given else None
     if key in SECTIONS:
         raise Misuse(f"{key} is a section of {config_path()}.", hint="Edit the file; `renku-store config` shows it.")
     if key not in KEYS:
@@ -110,7 +114,7 @@ def _change(key: str, value: str | None) -> None:
         if value is None:
             document.pop(key, None)
         else:
-            document[key] = value
+            document[key] = _written(key, value)
         _replace(path, tomlkit.dumps(document))
     except (OSError, TOMLKitError) as error:
         raise Misuse(f"The config file {path} cannot be written: {error}") from error
@@ -121,6 +125,11 @@ def _check(key: str, value: str) -> None:
         raise Misuse(f"{key} may not be empty.", hint=f"`renku-store config {key} --unset` removes it.")
     if key == "concurrency":
         resolve_concurrency(value)
+
+
+def _written(key: str, value: str) -> str:
+    """A value as the file has it: a view stays where it is, wherever the program is called."""
+    return str(Path(value).expanduser().absolute()) if key == "view" else value
 
 
 def _replace(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from renku_cli.outcome import report_document, show_report
 from renku_cli.output import print_heading, print_json, print_line
 from renku_cli.settings import setting
 from renku_cli.text import count, size
+from renku_cli.view import refresh_view
 from renku_store import (
     Json,
     Manifest,
@@ -59,6 +60,7 @@ def demo(options: GlobalOptions, directory: str | None) -> int:
             if code := exit_code(report):
                 _show_failure(options, report)
                 return code
+            refresh_view(movie)
             return _deliver(options, movie, report, root)
 
 

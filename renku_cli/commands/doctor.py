@@ -12,14 +12,16 @@ import click
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.opening import root_of
 from renku_cli.output import print_heading, print_json, print_line, print_table, styled
-from renku_cli.probes import Check, check_root
+from renku_cli.probes import Check, check_report, check_root
 from renku_cli.text import count
-from renku_store import StoreError, __version__, open_store
+from renku_store import ProbeReport, StoreError, __version__, open_store, probe_root
 
 UNSAFE: Final = 5
 SQLITE_MIN: Final = (3, 51, 3)
 """Older ones can corrupt a database when its write-ahead log is reset."""
 _STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+_USER: Final = re.compile(r"//[^/]*@")
+"""What may be credentials in a URL that nothing could be made of."""
 _REQUIREMENT: Final = re.compile(r"""([A-Za-z0-9][A-Za-z0-9._-]*)(?:.*;.*extra == ["']([^"']+)["'])?""")
 
 
@@ -31,7 +33,8 @@ def doctor(options: GlobalOptions) -> int:
     needed, extras = _requirements()
     versions = {"python": platform.python_version(), "renku-store": __version__, **_versions(needed)}
     missing = {extra: [name for name in names if not _version(name)] for extra, names in extras.items()}
-    checks = [_sqlite(), *check_root(root)]
+    report, checks = _looked_at(root)
+    checks = [_sqlite(), *checks]
     if not any(check.status == "failed" for check in checks):
         checks += _driver(root)
     failed = any(check.status == "failed" for check in checks)
@@ -39,7 +42,8 @@ def doctor(options: GlobalOptions) -> int:
         print_json(
             {
                 "ok": not failed,
-                "root": root,
+                "root": report.url if report else _USER.sub("//", root),
+                "probe": None if report is None else _told(report),
                 "checks": [{"name": c.name, "status": c.status, "detail": c.detail} for c in checks],
                 "versions": versions,
                 "extras": {name: {"installed": not gone, "missing": gone} for name, gone in missing.items()},
@@ -48,6 +52,41 @@ def doctor(options: GlobalOptions) -> int:
     else:
         _show(checks, versions, missing)
     return UNSAFE if failed else 0
+
+
+def _looked_at(root: str) -> tuple[ProbeReport | None, list[Check]]:
+    """What is found about a root, and what its probe has found where it is no folder."""
+    if "://" not in root:
+        return None, [*check_root(root)]
+    try:
+        report = probe_root(root)
+    except StoreError as error:
+        return None, [Check("root", "failed", " ".join(filter(None, (error.message, error.hint))))]
+    if "://" not in report.url:
+        return None, [*check_root(report.url)]
+    return report, [*check_report(report)]
+
+
+def _told(report: ProbeReport) -> dict[str, object]:
+    return {
+        "url": report.url,
+        "via": report.via,
+        "safe": report.safe,
+        "missing": report.missing,
+        "weaker": report.weaker,
+        "guarantees": {
+            "atomicCreate": report.guarantees.atomic_create,
+            "compareAndSwap": report.guarantees.compare_and_swap,
+            "strongListing": report.guarantees.strong_listing,
+            "sharedIndex": report.guarantees.shared_index,
+            "links": report.guarantees.links,
+            "freeSpace": report.guarantees.free_space,
+        },
+        "writeSeconds": report.write_seconds,
+        "readSeconds": report.read_seconds,
+        "freeBytes": report.free_bytes,
+        "workspace": None if report.workspace is None else str(report.workspace),
+    }
 
 
 def _show(checks: list[Check], versions: dict[str, str | None], missing: dict[str, list[str]]) -> None:

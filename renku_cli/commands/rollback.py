@@ -8,6 +8,7 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_json, print_line
 from renku_cli.text import count
+from renku_cli.view import refresh_view
 from renku_store import Movie
 from renku_store import rollback as roll_back
 
@@ -28,6 +29,7 @@ def rollback(options: GlobalOptions, revision: str) -> None:
         published = roll_back(movie, restored)
         newest, digest = movie.manifests.load_current()
         pending = _pending(movie)
+        refresh_view(movie)
     if options.as_json:
         named = (newest.revision, digest) if published is None else (published.revision, published.hash)
         status = "unchanged" if published is None else "published"

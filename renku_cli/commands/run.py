@@ -27,6 +27,7 @@ from renku_cli.prices import Dollars
 from renku_cli.progress import view
 from renku_cli.settings import setting
 from renku_cli.sources import read_mapping
+from renku_cli.view import refresh_view
 from renku_store import (
     Choices,
     ExecutionPlan,
@@ -43,6 +44,7 @@ from renku_store import (
 )
 
 _EXIT_CODES: Final = {"published": 0, "unchanged": 0, "failed": 1, "partial": 1, "interrupted": INTERRUPTED}
+_SHOWN_BY_VIEWS: Final = frozenset({"published", "unchanged", "partial"})
 
 
 @command(
@@ -158,6 +160,8 @@ def run(
                 max_cost=max_cost,
                 record=record,
             )
+        if report.status in _SHOWN_BY_VIEWS:
+            refresh_view(movie)
     if options.as_json:
         print_json(report_document(report), one_line=events_file == "-")
     else:

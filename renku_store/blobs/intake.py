@@ -21,7 +21,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import BinaryIO
 
 from renku_store import bounds
@@ -198,38 +198,31 @@ class Intake:
             return
         existing = self._batch.commit()
         with self._metadata.write() as writer:
-            rows = writer.blobs.get(self._new)
-            for digest, size, _, encoding in self._new.values():
-                row = rows.get(digest)
-                name = blob_path(digest, encoding)
-                if row is not None or name in existing:
-                    there = (row is None or row.state != "deleting") and _sound(self._driver, digest, size)
-                else:
-                    # Whoever is held up for the grace time between object and row finds a collection faster.
-                    there = self._driver.stat(name) is not None
-                if not there:
-                    raise StoreUnavailableError(
-                        f"The blob {digest} was removed while it was being written.", hint="Try again.", reason="busy"
-                    )
+            self._check_written(writer, existing)
             writer.blobs.make_live(self._new.values())
         self._new = {}
         self._new_bytes = 0
 
+    def _check_written(self, writer: Writer, existing: Collection[str]) -> None:
+        """See that the objects are there that were written, or existed under their names by then."""
+        rows = writer.blobs.get(self._new)
+        for digest, size, _, encoding in self._new.values():
+            row = rows.get(digest)
+            name = blob_path(digest, encoding)
+            if row is not None or name in existing:
+                there = (row is None or row.state != "deleting") and _sound(self._driver, digest, size)
+            else:
+                # Whoever is held up for the grace time between object and row finds a collection faster.
+                there = self._driver.stat(name) is not None
+            if not there:
+                raise removed_meanwhile(digest)
 
-def put_all(
-    driver: Driver,
-    metadata: MetadataStore,
-    sources: Iterable[Source],
-    wait_seconds: float = bounds.BUSY_MAX_SECONDS,
-    *,
-    verify_max_bytes: int = 0,
-) -> list[BlobRef]:
-    """Put every content, in order, sharing syncs and transactions; durable on return."""
-    with contextlib.ExitStack() as stack:
-        intake = Intake(driver, metadata, stack.enter_context(driver.batch()), wait_seconds, verify_max_bytes)
-        references = [intake.take(source) for source in sources]
-        intake.finish()
-    return references
+
+def removed_meanwhile(digest: str) -> StoreUnavailableError:
+    """What a writer is told whose object a collector has removed before anybody could rest on it."""
+    return StoreUnavailableError(
+        f"The blob {digest} was removed while it was being written.", hint="Try again.", reason="busy"
+    )
 
 
 def _sound(driver: Driver, digest: str, size: int) -> bool:

@@ -1,18 +1,20 @@
 """Whether the object of a blob is there and whole, as far as a look at names, sizes and the frame tells.
 
 What invariants 8 and 9 mean by "having seen the object". Everybody who asks is given the same answer: with a row the
-object must take the bytes that the row says, without one a compressed object must end where its frame does.
+object must take the bytes that the row says, without one a compressed object must end where its frame does. Where each
+machine has rows of its own, another one may have compressed the content anew: then the frame decides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 import zstandard
 
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, frame_size
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.errors import BlobCorruptError, BlobMissingError
 from renku_store.records.blob import BlobRow, Encoding, blob_path
 
@@ -24,12 +26,16 @@ _RESERVED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """An object: how it is stored, the bytes it takes, its content's `size` (None: unknown), whether they disagree."""
+    """An object: how it is stored, the bytes it takes, its content's `size` (None: unknown), whether they disagree.
+
+    `modified` is when it was written, Unix seconds by the clock of the storage.
+    """
 
     encoding: Encoding
     stored_size: int
     size: int | None
     damaged: bool = False
+    modified: float = 0.0
 
 
 def see(driver: Driver, digest: str, size: int | None, row: BlobRow | None = None) -> Presence | None:
@@ -38,30 +44,59 @@ def see(driver: Driver, digest: str, size: int | None, row: BlobRow | None = Non
     A row saves reading the frame of a compressed object.
     """
     found: Presence | None = None
-    encodings: tuple[Encoding, ...] = ("zstd", "raw") if row is not None and row.encoding == "zstd" else ("raw", "zstd")
-    for encoding in encodings:
-        presence = _see_one(driver, digest, encoding, size, row)
+    for encoding in _encodings(row):
+        status = driver.stat(blob_path(digest, encoding))
+        presence = None if status is None else _judged(driver, digest, encoding, status, size, row)
         if presence is not None and not presence.damaged:
             return presence
         found = found or presence
     return found
 
 
-def _see_one(driver: Driver, digest: str, encoding: Encoding, size: int | None, row: BlobRow | None) -> Presence | None:
-    status = driver.stat(blob_path(digest, encoding))
-    if status is None:
-        return None
+def see_all(driver: Driver, sizes: Mapping[str, int | None], rows: Mapping[str, BlobRow]) -> dict[str, Presence]:
+    """`see` for many blobs, given as hash and size; those of which there is no object are left out.
+
+    Where the storage is far away, many are asked for at a time.
+    """
+    if shares_index(driver):
+        seen = ((digest, see(driver, digest, size, rows.get(digest))) for digest, size in sizes.items())
+        return {digest: presence for digest, presence in seen if presence is not None}
+    found: dict[str, Presence] = {}
+    left = dict(sizes)
+    for place in range(2):
+        names = {blob_path(digest, _encodings(rows.get(digest))[place]): digest for digest in left}
+        for name, status in driver.stat_many(names).items():
+            digest, encoding = names[name], _encodings(rows.get(names[name]))[place]
+            presence = _judged(driver, digest, encoding, status, sizes[digest], rows.get(digest))
+            if presence is not None and (not presence.damaged or digest not in found):
+                found[digest] = presence
+        left = {digest: size for digest, size in left.items() if digest not in found or found[digest].damaged}
+    return found
+
+
+def _encodings(row: BlobRow | None) -> tuple[Encoding, Encoding]:
+    """In which order one looks for the objects of a blob."""
+    return ("zstd", "raw") if row is not None and row.encoding == "zstd" else ("raw", "zstd")
+
+
+def _judged(
+    driver: Driver, digest: str, encoding: Encoding, status: ObjectStat, size: int | None, row: BlobRow | None
+) -> Presence | None:
+    """What an object is by its size and its frame; None where it has gone since."""
     if size is None and row is not None:
         size = row.size
     if encoding == "raw":
-        return Presence(encoding, status.size, status.size, damaged=size is not None and size != status.size)
+        damaged = size is not None and size != status.size
+        return Presence(encoding, status.size, status.size, damaged, status.modified)
     if row is not None and row.encoding == "zstd" and row.size == size:
-        return Presence(encoding, status.size, size, damaged=row.stored_size != status.size)
+        differs = row.stored_size != status.size
+        if not differs or shares_index(driver):
+            return Presence(encoding, status.size, size, differs, status.modified)
     try:
         stated = look_through(driver, digest, status.size, size)
-        return Presence(encoding, status.size, size if stated is None else stated, damaged=stated is None)
     except BlobMissingError:
         return None
+    return Presence(encoding, status.size, size if stated is None else stated, stated is None, status.modified)
 
 
 def look_through(driver: Driver, digest: str, stored_size: int, size: int | None) -> int | None:

@@ -17,10 +17,14 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from renku_store import bounds
-from renku_store.blobs.intake import Row, Source, put_all
-from renku_store.blobs.presence import see
+from renku_store.announcing import Announcer
+from renku_store.blobs.apart import put_all
+from renku_store.blobs.intake import Row, Source
+from renku_store.blobs.keeping import kept_young
+from renku_store.blobs.presence import see, see_all
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, PackedSource, check, corrupt, frame_size, unpack, verified
 from renku_store.blobs.verifying import damage, move_wrong, stored, wrong_objects
+from renku_store.clock import SystemClock
 from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.drivers.posix import shown, unavailable
 from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidValueError, StoreUnavailableError
@@ -47,14 +51,21 @@ class BlobStore:
     """Blobs of one movie. Safe to use from many threads and processes.
 
     `metadata` None: a read-only root without a database; then nothing can be put. `wait_seconds`: how long a put waits
-    for a collection that deletes the same blob. Every method raises `StoreUnavailableError` where the storage fails.
+    for a collection that deletes the same blob. `announcer` tells other machines, where they share no index. Every
+    method raises `StoreUnavailableError` where the storage fails.
     """
 
     def __init__(
-        self, driver: Driver, metadata: MetadataStore | None, *, wait_seconds: float = bounds.BUSY_MAX_SECONDS
+        self,
+        driver: Driver,
+        metadata: MetadataStore | None,
+        *,
+        wait_seconds: float = bounds.BUSY_MAX_SECONDS,
+        announcer: Announcer | None = None,
     ) -> None:
         self._driver = driver
         self._metadata = metadata
+        self._announcer = announcer or Announcer(driver, SystemClock())
         self._wait_seconds = wait_seconds
 
     # Writing
@@ -80,11 +91,38 @@ class BlobStore:
         some of the items may be stored, each of them whole.
         """
         limit = bounds.PUT_VERIFY_MAX_BYTES if verify else 0
-        return put_all(self._driver, self._writable(), items, self._wait_seconds, verify_max_bytes=limit)
+        return self._put_all(items, limit)
 
     def _put_one(self, source: Source) -> BlobRef:
         limit = bounds.PUT_VERIFY_MAX_BYTES
-        return put_all(self._driver, self._writable(), (source,), self._wait_seconds, verify_max_bytes=limit)[0]
+        return self._put_all((source,), limit)[0]
+
+    def _put_all(self, sources: Iterable[Source], limit: int) -> list[BlobRef]:
+        metadata = self._writable()
+        return put_all(self._driver, metadata, self._announcer, sources, self._wait_seconds, verify_max_bytes=limit)
+
+    def keep_young(self, hashes: Iterable[str]) -> None:
+        """Before a transaction that revives blobs: where rows are no promises, let the objects be young.
+
+        Those that are not there are left to `revive`.
+        """
+        if not self._announcer.needed:
+            return
+        wanted: dict[str, int | None] = {check_hash(digest): None for digest in hashes}
+        kept_young(self._driver, self._announcer, see_all(self._driver, wanted, self._known(wanted)))
+
+    def notice(self, hashes: Iterable[str]) -> None:
+        """Give rows to those of these blobs that have none, and are there: what other machines have put."""
+        wanted = {check_hash(digest) for digest in hashes}
+        known = self._known(wanted)
+        found = see_all(self._driver, dict.fromkeys(wanted - known.keys()), {})
+        whole = {digest: seen for digest, seen in found.items() if not seen.damaged}
+        rows: list[Row] = [
+            (d, seen.size, seen.stored_size, seen.encoding) for d, seen in whole.items() if seen.size is not None
+        ]
+        if rows:
+            with self._writable().write() as writer:
+                writer.blobs.make_live(rows)
 
     def revive(self, writer: Writer, hashes: Iterable[str]) -> None:
         """Inside a write transaction: see each object, make its row live and touched (invariant 9).
@@ -96,9 +134,10 @@ class BlobStore:
         rows = writer.blobs.get(wanted)
         touched: list[str] = []
         revived: list[Row] = []
+        seen = see_all(self._driver, dict.fromkeys(wanted), rows)
         for digest in wanted:
             row = rows.get(digest)
-            found = see(self._driver, digest, None, row)
+            found = seen.get(digest)
             if found is None or (row is not None and row.state == "deleting"):
                 raise _missing(digest)
             if found.damaged or found.size is None:
@@ -247,7 +286,9 @@ class BlobStore:
         digests = iter(blobs)
         while page := list(islice(digests, bounds.EVENT_PAGE_ROWS)):
             known = self._known(page)
-            found |= {d for d in page if not self._seems_sound(check_hash(d), blobs[d], known.get(d))}
+            seen = see_all(self._driver, {check_hash(digest): blobs[digest] for digest in page}, known)
+            deleting = {digest for digest, row in known.items() if row.state == "deleting"}
+            found |= {d for d in page if d not in seen or seen[d].damaged or d in deleting}
         return found
 
     def _seems_sound(self, digest: str, size: int | None, row: BlobRow | None) -> bool:

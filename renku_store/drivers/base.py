@@ -95,7 +95,7 @@ class Driver(Protocol):
 
     @property
     def url(self) -> str:
-        """What was opened, without secrets: a path, or such as `s3://bucket/videos/film`; the same for all who share it."""
+        """What was opened, without secrets: a path, or such as `s3://bucket/videos`; the same for all who share it."""
         ...
 
     @property
@@ -150,6 +150,13 @@ class Driver(Protocol):
         """Replace durably if the object's bytes are still `expected` (None: it does not exist); else False."""
         ...
 
+    def renew(self, name: str) -> None:
+        """Let an object's `modified` be now, its bytes as they are; nothing where it is not there.
+
+        Asked for only where writers do not share an index: there its age is what protects an object.
+        """
+        ...
+
     def settle(self, names: Iterable[str]) -> None:
         """Make durable the names of objects that another writer may have created a moment ago."""
         ...
@@ -189,3 +196,16 @@ class Driver(Protocol):
     def sub(self, prefix: str) -> Driver:
         """The same storage seen from a folder."""
         ...
+
+    def close(self) -> None:
+        """Let go of connections; what was made of this driver by `sub` goes with it. Again is no harm."""
+        ...
+
+
+def shares_index(driver: Driver) -> bool:
+    """Whether all who write here share one metadata store, so that its rows are promises (invariant 8).
+
+    Asked often, and of roots where nothing may be written: it does not try out what a file system can do.
+    """
+    folder = driver.workspace()
+    return folder is None or driver.url == str(folder) or driver.guarantees.shared_index

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from renku_store import bounds
 from renku_store.drivers import locks, posix
-from renku_store.drivers.base import Guarantees, ObjectStat
+from renku_store.drivers.base import Driver, Guarantees, ObjectStat
 from renku_store.drivers.staging import LocalBatch, temporary
 from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name
 from renku_store.durability import step
@@ -66,12 +66,27 @@ class LocalDriver:
                 with step("temporary remove"):
                     os.unlink(f"{trial}-named")
             self._probed = True
-        return Guarantees(atomic_create=self._tree.atomic, compare_and_swap=True, strong_listing=True)
+        return Guarantees(
+            atomic_create=self._tree.atomic,
+            compare_and_swap=True,
+            strong_listing=True,
+            links=self._tree.links,
+            free_space=True,
+        )
+
+    @property
+    def url(self) -> str:
+        """The absolute path of the folder."""
+        return self._root
 
     @property
     def read_only(self) -> bool:
         """Whether the root cannot be written to: by its mount, or for want of permission."""
         return self._read_only
+
+    def workspace(self) -> Path:
+        """The folder itself."""
+        return Path(self._root)
 
     # Reading
 
@@ -109,6 +124,10 @@ class LocalDriver:
         except OSError as error:
             raise posix.unavailable(error, "look at", path) from error
         return ObjectStat(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+
+    def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
+        """`stat` of many names; those that are not there are left out."""
+        return {found.name: found for found in map(self.stat, names) if found is not None}
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below the folder `prefix`, without temporary and lock files, in no order."""
@@ -198,6 +217,12 @@ class LocalDriver:
             self._tree.sync_folders((os.path.dirname(path), os.path.dirname(source)))
             return True
 
+    def renew(self, name: str) -> None:
+        """Let an object's `modified` be now; nothing where it is not there."""
+        path = self._tree.path(name)
+        with self._writing("touch", path), contextlib.suppress(FileNotFoundError):
+            os.utime(path)
+
     def settle(self, names: Iterable[str]) -> None:
         """Make durable the names of objects that another writer may have created a moment ago."""
         with self._writing("sync below", self._root):
@@ -208,6 +233,21 @@ class LocalDriver:
         path = self._tree.path(name)
         with self._writing("delete", path), contextlib.suppress(FileNotFoundError), step("object delete"):
             os.unlink(path)
+
+    def delete_many(self, names: Iterable[str]) -> None:
+        """`delete` of many names, one after the other."""
+        for name in names:
+            self.delete(name)
+
+    def local_path(self, name: str) -> Path | None:
+        """The file that an object is, to be read or linked and never to be changed; None where there is none."""
+        return Path(self._tree.path(name)) if self.stat(name) is not None else None
+
+    def free_bytes(self) -> int:
+        """How many bytes of the file system whoever runs this may still use."""
+        with self._named_errors("look at", self._root):
+            found = os.statvfs(_nearest(self._root))
+        return found.f_bavail * found.f_frsize
 
     def clone_to(self, name: str, target: Path) -> bool:
         """Let the empty file `target` share the object's blocks (reflink); False where that cannot be done."""
@@ -272,6 +312,9 @@ class LocalDriver:
         """The same storage seen from a folder."""
         return LocalDriver(f"{self._root}/{check_name(prefix.rstrip('/'))}", top=self._top)
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def _check_writable(self, doing: str, path: str) -> None:
         if self._read_only:
             raise StoreUnavailableError(
@@ -308,12 +351,26 @@ def _missing(path: str) -> BlobMissingError:
 
 def _writable(root: str) -> bool:
     """Whether files, or the root itself, can be made here; `StoreUnavailableError` where a file is in the way."""
-    level = root
-    while not os.path.lexists(level):
-        level = os.path.dirname(level)
+    level = _nearest(root)
     if not os.path.isdir(level):
         raise StoreUnavailableError(
             f"Cannot use {posix.shown(root)} as a root: {posix.shown(level)} is not a folder.",
             hint="Choose a folder as root.",
         )
     return os.access(level, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _nearest(path: str) -> str:
+    """The path, or the nearest one above it where it does not exist."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def on_this_machine(driver: Driver) -> Driver:
+    """The driver of what belongs to this machine alone, such as temporary files and the notes beside the database.
+
+    It is the driver itself where all share that: in a folder, and in memory.
+    """
+    folder = driver.workspace()
+    return driver if folder is None or driver.url == str(folder) else LocalDriver(folder)

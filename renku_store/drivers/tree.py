@@ -57,7 +57,7 @@ class Tree:
     def __init__(self, root: str, top: str | None = None) -> None:
         self.root = root
         self.atomic = True
-        self._links = True
+        self.links = True
         self._durable: set[str] = set()
         # Another process may have made the root, or what it is a part of, and died before their names were durable.
         self._above: set[str] = {root}
@@ -114,7 +114,7 @@ class Tree:
             return False
 
     def _take(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
-        if self._links:
+        if self.links:
             try:
                 with step("object link"):
                     os.link(temporary, path)
@@ -128,12 +128,12 @@ class Tree:
             if self.atomic:
                 with step("object rename"):
                     posix.rename_new(temporary, path)
-                self._links = False
+                self.links = False
                 return True
         except OSError as error:
             if error.errno not in {errno.EINVAL, errno.ENOSYS}:
                 raise
-            self.atomic = self._links = False
+            self.atomic = self.links = False
         return self._take_unsafely(temporary, path, must_be_atomic)
 
     def _take_unsafely(self, temporary: str, path: str, must_be_atomic: bool) -> bool:

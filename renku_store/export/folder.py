@@ -1,9 +1,13 @@
 """The folder of a revision: a file per artefact, the timeline with local paths, the manifest.
 
 The folder is a view: exporting again writes what differs, removes what an earlier export wrote and this one does not,
-and leaves everything else in it alone. `.renku-export.json` remembers what was written; it is written before the files,
-so that an export that was killed is simply done again. Nothing outside the folder is touched: links in it are replaced,
-never followed.
+and leaves everything else in it alone. Nothing outside the folder is touched: links in it are replaced, never followed.
+
+1. What differs is written beside its place and verified; only when all of it is there, it is renamed into place. So an
+   export that fails leaves the folder as it was, and files of two revisions stand side by side for the time of renames.
+2. `.renku-export.json` says what exports have put here. It is written before the renames, with what will be there, and
+   after them: an export that was killed in between is simply done again. The manifest is renamed last.
+3. One export at a time works in a folder: it holds the lock of the folder itself.
 """
 
 from __future__ import annotations
@@ -12,17 +16,19 @@ import errno
 import os
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from renku_store.errors import InvalidValueError, StoreUnavailableError
-from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names, is_plain_name
+from renku_store import bounds
+from renku_store.drivers.locks import hold
+from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
+from renku_store.export.index import Index, Known, is_untouched, look, read_index
+from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import manifest_path
 from renku_store.media_types import is_json
@@ -40,17 +46,16 @@ _NO_HARD_LINK: Final = {
     errno.EACCES,
 }
 _TEMPORARY: Final = ".renku-export-"
-_LEFTOVER_SECONDS: Final = 3_600.0
-"""A temporary file that nobody has written to for so long is left over from an export that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
     """The folder after an export: its files and their bytes; `written` and `removed` say how many of them changed.
 
-    `names` gives the file name of each artefact.
+    `revision` is what it shows, `names` gives the file name of each artefact.
     """
 
+    revision: str
     files: int
     bytes: int
     written: int
@@ -61,18 +66,31 @@ class ExportReport:
 def export_revision(
     movie: Movie, revision: str, directory: str | os.PathLike[str], *, link: bool = False
 ) -> ExportReport:
-    """Write a revision (`rev-0003`, `3`, `latest`) as a plain folder, verified while it is copied.
+    """Write a revision (`rev-0003`, `3`, `latest`, a tag) as a plain folder, verified while it is copied.
 
-    With `link`, artefacts that the store holds as they are become hard links: no space, but to be read only, since they
-    are the store's own bytes. Raises `NotFoundError` for the revision, `InvalidValueError` for a folder that cannot be
-    the target, `DamageError` for damaged artefacts, `StoreUnavailableError` where the folder cannot be written.
+    Files are clones (reflinks) of the store's where the file system can, else copies. With `link`, artefacts that the
+    store holds as they are, and that cannot be cloned, become hard links: no space, but to be read only, since they are
+    the store's own bytes. Raises `NotFoundError` for the revision, `InvalidValueError` for a folder that cannot be the
+    target, `DamageError` for damaged artefacts (the folder stays as it was then), `StoreUnavailableError` where it
+    cannot be written or another export works in it for too long.
     """
     manifest = movie.manifests.load(revision)
-    target = Path(directory)
+    return export_into(movie, Path(directory), lambda: manifest, link=link)
+
+
+def export_into(
+    movie: Movie, target: Path, choose: Callable[[], Manifest], *, link: bool, view_of: str | None = None
+) -> ExportReport:
+    """Write into a folder, alone, the revision that `choose` gives once nobody else writes there.
+
+    `view_of`: the folder is the view of the movie with this URL; `InvalidValueError` where it is another one's.
+    """
     _check_target(movie, target)
     with _reported(target):
         target.mkdir(parents=True, exist_ok=True)
-        return _Export(movie, manifest, target.resolve(), link=link).write()
+        target = target.resolve()
+        with _alone(target) as locked:
+            return _Export(movie, choose(), target, link=link, view_of=view_of, locked=locked).write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,45 +104,65 @@ class _File:
 
 @dataclass(slots=True)
 class _Export:
-    """One export into one folder."""
+    """One export into one folder; `locked`: nobody else works in it, so that temporary files there are left over."""
 
     movie: Movie
     manifest: Manifest
     target: Path
     link: bool
-    written: dict[str, Any] = field(default_factory=dict)
+    view_of: str | None
+    locked: bool
+    clones: bool | None = None
 
     def write(self) -> ExportReport:
-        self._sweep()
+        if self.locked:
+            self._sweep()
         names = file_names({key: artefact.mime_type for key, artefact in self.manifest.artefacts.items()})
         files = self._files(names)
-        before = self._read_index()
-        self._check_foreign(files, before)
-        self._write_index({**before, **{name: before.get(name, {}) for name in files}})
-        changed = 0
-        for name, file in files.items():
-            known = before.get(name, {})
-            if known.get("hash") == file.hash and _is_untouched(self.target / name, known):
-                self.written[name] = known
-                continue
-            self._place(name, file.write)
-            self.written[name] = {"hash": file.hash, **_look(self.target / name)}
-            changed += 1
+        index = read_index(self.target)
+        self._check_owner(index)
+        self._check_foreign(files, index.files)
+        stale = {name: file for name, file in files.items() if not self._is_right(name, file, index.files)}
+        gone = index.files.keys() - files.keys()
+        removed = 0
+        if stale or gone or not index.shows(self.manifest.revision, self.view_of):
+            removed = self._switch(files, stale, index.files)
+        return ExportReport(
+            self.manifest.revision, len(files), sum(file.size for file in files.values()), len(stale), removed, names
+        )
+
+    def _switch(self, files: Mapping[str, _File], stale: Mapping[str, _File], before: Mapping[str, Known]) -> int:
+        """Write beside their places all files that differ, then rename them; returns how many files were removed."""
+        staged: dict[str, Path] = {}
+        try:
+            for name, file in stale.items():
+                staged[name] = self._temporary()
+                file.write(staged[name])
+            self._write_index({**before, **{name: before.get(name, {}) for name in files}})
+            for name, path in staged.items():
+                path.replace(self.target / name)
+        finally:
+            for path in staged.values():
+                path.unlink(missing_ok=True)
         removed = sum(self._remove(name, before[name]) for name in before.keys() - files.keys())
-        self._write_index(self.written)
-        return ExportReport(len(files), sum(file.size for file in files.values()), changed, removed, names)
+        self._write_index(
+            {
+                name: {"hash": file.hash, **look(self.target / name)} if name in stale else before[name]
+                for name, file in files.items()
+            }
+        )
+        return removed
 
     def _files(self, names: Mapping[str, str]) -> dict[str, _File]:
-        """Every file of the folder by its name."""
+        """Every file of the folder by its name, the manifest last."""
         files = {
             names[key]: _File(artefact.hash, artefact.size, self._writer(artefact))
             for key, artefact in self.manifest.artefacts.items()
         }
-        data = self.movie.driver.read(manifest_path(self.manifest.revision))
-        files[MANIFEST] = _of_bytes(data)
         timeline = self._timeline(names)
         if timeline is not None:
             files[TIMELINE] = _of_bytes(timeline)
+        files[MANIFEST] = _of_bytes(self.movie.driver.read(manifest_path(self.manifest.revision)))
         return files
 
     def _timeline(self, names: Mapping[str, str]) -> bytes | None:
@@ -154,18 +192,19 @@ class _Export:
         return lambda path: self._copy(artefact, path)
 
     def _copy(self, artefact: ManifestArtefact, path: Path) -> None:
-        if not (self.link and self._hard_link(artefact, path)):
-            self.movie.blobs.copy_to(BlobRef(artefact.hash, artefact.size), path)
+        blob = BlobRef(artefact.hash, artefact.size)
+        if not (self.link and self._hard_link(blob, path)):
+            self.movie.blobs.copy_to(blob, path)
 
-    def _hard_link(self, artefact: ManifestArtefact, path: Path) -> bool:
-        """Link the verified object; False where it is stored compressed, or the file system cannot."""
-        stored = self.movie.blobs.stat(BlobRef(artefact.hash, artefact.size))
-        if stored.encoding != "raw":
+    def _hard_link(self, blob: BlobRef, path: Path) -> bool:
+        """Link the verified object; False where it is packed, far away or can be cloned, or links cannot be."""
+        stored = self.movie.blobs.stat(blob)
+        source = self.movie.driver.local_path(stored.path) if stored.encoding == "raw" else None
+        if source is None or self._can_clone(stored.path):
             return False
-        with self.movie.blobs.open(BlobRef(artefact.hash, artefact.size)) as stream:
-            while stream.read(1 << 20):
+        with self.movie.blobs.open(blob) as stream:
+            while stream.read(bounds.CHUNK_BYTES):
                 pass
-        source = Path(self.movie.root) / self.movie.id / stored.path
         try:
             path.hardlink_to(source)
         except OSError as error:
@@ -174,31 +213,47 @@ class _Export:
             raise
         return True
 
+    def _can_clone(self, name: str) -> bool:
+        """Whether objects can be cloned into the folder; the first one is tried."""
+        if self.clones is None:
+            trial = self._temporary()
+            trial.touch(exist_ok=False)
+            try:
+                self.clones = self.movie.driver.clone_to(name, trial)
+            finally:
+                trial.unlink()
+        return self.clones
+
     def _sweep(self) -> None:
-        """Remove the temporary files of exports that were killed; a young one may be another export's."""
+        """Remove the temporary files of exports that were killed."""
         for path in self.target.glob(f"{_TEMPORARY}*.tmp"):
-            found = path.lstat()
-            if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - _LEFTOVER_SECONDS:
+            if stat.S_ISREG(path.lstat().st_mode):
                 path.unlink()
 
-    def _place(self, name: str, write: Callable[[Path], None]) -> None:
-        """Write a file beside its place, then rename: no program ever sees half of it."""
-        temporary = self.target / f"{_TEMPORARY}{secrets.token_hex(8)}.tmp"
-        try:
-            write(temporary)
-            temporary.replace(self.target / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def _temporary(self) -> Path:
+        return self.target / f"{_TEMPORARY}{secrets.token_hex(8)}.tmp"
 
-    def _remove(self, name: str, known: Mapping[str, Any]) -> bool:
+    def _is_right(self, name: str, file: _File, before: Mapping[str, Known]) -> bool:
+        known = before.get(name, {})
+        return known.get("hash") == file.hash and is_untouched(self.target / name, known)
+
+    def _remove(self, name: str, known: Known) -> bool:
         """Remove what an earlier export wrote, unless somebody has changed it since."""
         path = self.target / name
-        if not _is_untouched(path, known):
+        if not is_untouched(path, known):
             return False
         path.unlink()
         return True
 
-    def _check_foreign(self, files: Mapping[str, _File], before: Mapping[str, Any]) -> None:
+    def _check_owner(self, index: Index) -> None:
+        """A view is of one movie of one root: two of the same id would take turns in it."""
+        if self.view_of is not None and index.view_of not in {None, self.view_of}:
+            raise InvalidValueError(
+                f"{self.target} is the view of another movie of that id: {index.view_of}.",
+                hint="Give the other root a view elsewhere, or remove that folder.",
+            )
+
+    def _check_foreign(self, files: Mapping[str, _File], before: Mapping[str, Known]) -> None:
         """What somebody else put here is never overwritten."""
         for name in files:
             if name not in before and os.path.lexists(self.target / name):
@@ -207,20 +262,14 @@ class _Export:
                     hint="Export into another folder, or move that file away.",
                 )
 
-    def _read_index(self) -> dict[str, dict[str, Any]]:
-        path = self.target / INDEX
+    def _write_index(self, files: Mapping[str, Known]) -> None:
+        temporary = self._temporary()
         try:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                return {}
-            files = orjson.loads(path.read_bytes())["files"]
-            return {name: dict(known) for name, known in files.items() if is_plain_name(name)}
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-            return {}
-
-    def _write_index(self, files: Mapping[str, Any]) -> None:
-        document = {"movie": self.movie.id, "revision": self.manifest.revision, "files": files}
-        data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-        self._place(INDEX, _of_bytes(data).write)
+            index = Index(self.movie.id, self.manifest.revision, self.view_of, dict(files))
+            temporary.write_bytes(index.encode())
+            temporary.replace(self.target / INDEX)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _of_bytes(data: bytes) -> _File:
@@ -231,29 +280,36 @@ def _of_bytes(data: bytes) -> _File:
     return _File(hash_bytes(data), len(data), write)
 
 
-def _look(path: Path) -> dict[str, int]:
-    found = path.lstat()
-    return {"size": found.st_size, "modifiedNs": found.st_mtime_ns}
-
-
-def _is_untouched(path: Path, known: Mapping[str, Any]) -> bool:
-    """Whether a file is as an export left it: regular, of that size and that time."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(found.st_mode) and _look(path) == {key: known.get(key) for key in ("size", "modifiedNs")}
+@contextmanager
+def _alone(target: Path) -> Iterator[bool]:
+    """Keep other exports out of the folder; False where its file system has no locks for folders: then nobody is."""
+    with ExitStack() as stack:
+        descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, descriptor)
+        lock = hold(descriptor, os.fspath(target), shared=False, wait_seconds=bounds.EXPORT_WAIT_SECONDS, sign=False)
+        try:
+            stack.enter_context(lock)
+            locked = True
+        except UnsafeDriverError:
+            locked = False
+        except StoreUnavailableError as error:
+            if error.reason == "busy":
+                raise
+            locked = False
+        yield locked
 
 
 def _check_target(movie: Movie, target: Path) -> None:
     """Refuse folders that belong to the store, and what is no folder."""
     if target.exists() and not target.is_dir():
         raise InvalidValueError(f"{target} is a file, not a folder.", hint="Name a folder to export into.")
-    root = Path(movie.root).resolve()
-    place = target.resolve()
-    if place == root or (
-        place.is_relative_to(root) and (root / place.relative_to(root).parts[0] / "format.json").exists()
-    ):
+    workspace = movie.driver.workspace()
+    if workspace is None:
+        return
+    own, place = workspace.resolve(), target.resolve()
+    root = own.parent
+    other = place != root and place.is_relative_to(root) and root / place.relative_to(root).parts[0] / "format.json"
+    if place == root or place.is_relative_to(own) or (other and other.exists()):
         raise InvalidValueError(f"{target} belongs to the store itself.", hint="Export into a folder of its own.")
 
 

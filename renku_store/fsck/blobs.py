@@ -100,23 +100,23 @@ def _rows(exam: Examination, after: str) -> list[BlobRow]:
 
 def _check_folder(exam: Examination, folder: str, hashing: Hashing, suspects: Suspects) -> None:
     # Rows before objects: a writer makes the object first, so an object is missing behind a row only if it is lost.
-    rows = rows_within(exam, folder)
+    rows = rows_within(exam, folder) if exam.promises else {}
     objects = objects_within(exam, folder)
     named = {digest for names in (exam.kept, exam.trash, exam.pending) for digest in names.within(folder)}
     forced: set[str] = {digest for digest in exam.suspect_pages if digest[:2] == folder}
     for digest in rows.keys() | objects.keys() | named:
         exam.looked()
         row, stored = rows.get(digest), objects.get(digest, {})
-        if is_suspect(row, stored, needed=digest in named, indexed=exam.indexed):
+        if is_suspect(row, stored, needed=digest in named, promises=exam.promises):
             suspects.add(digest)
             forced.add(digest)
     hashing.verify_new(objects, forced, suspects.add)
     exam.say("blobs", exam.findings.checked)
 
 
-def is_suspect(row: BlobRow | None, stored: Mapping[Encoding, int], *, needed: bool, indexed: bool) -> bool:
+def is_suspect(row: BlobRow | None, stored: Mapping[Encoding, int], *, needed: bool, promises: bool) -> bool:
     """Whether row and objects of a blob disagree with each other, or with its being needed."""
     is_live = row is not None and row.state == "live"
-    if needed and (not stored or (indexed and not is_live)):
+    if needed and (not stored or (promises and not is_live)):
         return True
     return row is not None and is_live and stored.get(row.encoding) != row.stored_size

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, shares_index
 from renku_store.errors import DamageError
 from renku_store.fsck.naming import Named
 from renku_store.fsck.reports import REBUILD, CheckProgress, CheckStep, Findings
@@ -55,6 +55,11 @@ class Examination:
     def driver(self) -> Driver:
         """Where the objects are."""
         return self.movie.driver
+
+    @property
+    def promises(self) -> bool:
+        """Whether rows of blobs promise anything: not where other machines collect, which have indexes of their own."""
+        return self.indexed and shares_index(self.driver)
 
     def blobs(self) -> BlobStore:
         """The blobs by their objects alone, whatever the index says of them."""

@@ -7,11 +7,11 @@ process does in several steps (deleting, publishing) is looked at more than once
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 
 from renku_store import bounds
 from renku_store.archives import archive_path
 from renku_store.blobs.removal import COLLECT_LOCK
+from renku_store.drivers.local import on_this_machine
 from renku_store.errors import DamageError, InvalidIdError, NotFoundError, StoreUnavailableError
 from renku_store.fsck.examination import DATABASE, Examination
 from renku_store.fsck.reports import REBUILD, UPGRADE
@@ -34,7 +34,8 @@ def check_database(exam: Examination, *, thorough: bool) -> None:
         exam.findings.note(f"{problem.message} {problem.hint} Until then, only objects can be checked.")
         return
     if problem is not None:
-        newer = is_newer(Path(exam.movie.root, exam.movie.id, DATABASE))
+        folder = exam.driver.workspace()
+        newer = folder is not None and is_newer(folder / DATABASE)
         exam.unreadable(problem, UPGRADE if newer else REBUILD)
         return
     exam.ask(lambda reader: _check_file(exam, reader, thorough=thorough), None)
@@ -159,7 +160,8 @@ def _check_plans(exam: Examination) -> None:
 
 def _count_temporary(exam: Examination) -> None:
     now = exam.ask(lambda reader: reader.now_ms() / 1000, exam.movie.clock.now().timestamp())
-    old = [found for found in exam.driver.list("tmp/") if found.modified < now - bounds.GC_GRACE_SECONDS]
+    here = on_this_machine(exam.driver)
+    old = [found for found in here.list("tmp/") if found.modified < now - bounds.GC_GRACE_SECONDS]
     if old:
         exam.findings.note(f"Temporary files older than a day: {len(old):,}. `renku-store gc` removes them.")
 

@@ -48,7 +48,7 @@ def report_suspects(exam: Examination, suspects: Suspects) -> None:
         # Bytes are read without the lock: those that are wrong twice, with no writer in between, stay wrong.
         bad = faults(exam.driver, digest) if wrong[digest] else {}
         with exam.still() as reader:
-            state = State(_row(reader, digest), stored(exam.driver, digest), bad)
+            state = State(_row(exam, reader, digest), stored(exam.driver, digest), bad)
             needed = _is_needed(exam, reader, digest, uses[digest])
         _report(exam, digest, state, uses[digest], needed=needed)
         exam.say("suspects", count)
@@ -56,12 +56,12 @@ def report_suspects(exam: Examination, suspects: Suspects) -> None:
 
 def _is_right(exam: Examination, digest: str) -> bool:
     """Whether a blob looks as it should by now, were it needed."""
-    row = exam.ask(lambda reader: _row(reader, digest), None)
-    return not is_suspect(row, stored(exam.driver, digest), needed=True, indexed=exam.indexed)
+    row = exam.ask(lambda reader: _row(exam, reader, digest), None)
+    return not is_suspect(row, stored(exam.driver, digest), needed=True, promises=exam.promises)
 
 
-def _row(reader: Reader | None, digest: str) -> BlobRow | None:
-    return reader.blobs.get([digest]).get(digest) if reader is not None else None
+def _row(exam: Examination, reader: Reader | None, digest: str) -> BlobRow | None:
+    return reader.blobs.get([digest]).get(digest) if reader is not None and exam.promises else None
 
 
 def _is_needed(exam: Examination, reader: Reader | None, digest: str, uses: Uses) -> bool:
@@ -110,7 +110,7 @@ def _judge(exam: Examination, digest: str, state: State, uses: Uses, *, needed: 
         return 8, "is missing, though its row says that it is there"
     if state.row is not None and state.is_live and state.stored.get(state.row.encoding) != state.row.stored_size:
         return 8, "is not stored as its row says"
-    if needed and exam.indexed and not state.is_live:
+    if needed and exam.promises and not state.is_live:
         return 9, f"is needed, but its row is {state.row.state if state.row else 'missing'}"
     if not state.stored and uses.trash:
         return 0, f"The blob {digest} is missing; only {', '.join(names(uses.trash))} in the trash named it."

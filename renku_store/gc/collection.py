@@ -11,7 +11,6 @@ that it finds on a root (in a database that was restored, or changed by hand) is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,8 @@ from shutil import rmtree
 
 from renku_store import bounds
 from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
-from renku_store.errors import BadInputError, DamageError, InvalidValueError
+from renku_store.drivers.local import on_this_machine
+from renku_store.errors import BadInputError, DamageError
 from renku_store.gc.expiring import TrashTime, due, empty_trash
 from renku_store.gc.late import archive_late
 from renku_store.gc.reports import CollectionProgress, CollectionReport, CollectionStep
@@ -35,45 +35,8 @@ from renku_store.records.blob import SUFFIX, blob_path
 _LOCK_FILE = f"locks/{COLLECT_LOCK}"
 
 
-def collect(
-    movie: Movie,
-    *,
-    grace_seconds: float = bounds.GC_GRACE_SECONDS,
-    trash_seconds: float = bounds.TRASH_SECONDS,
-    keep_runs_seconds: float = bounds.RUN_KEEP_SECONDS,
-    dry_run: bool = False,
-    force: bool = False,
-    on_progress: Callable[[CollectionProgress], None] | None = None,
-) -> CollectionReport:
-    """Remove the blobs that nothing needs and that nobody has touched within the grace time, and old temporary files.
-
-    Needed is what revisions, unfinished runs and edits that no revision has taken name; a revision that has been in the
-    trash for `trash_seconds` needs nothing any more. Of runs that ended `keep_runs_seconds` ago the plans go, and all
-    else that nothing needs. `dry_run` writes nothing and says of each blob what used it last. Any error while that is
-    found out ends the collection before it removes anything: `DamageError` for a manifest, page, archive or tag that
-    cannot be read.
-
-    Raises `BadInputError` where more than half of the stored bytes would go, or the trash is to be emptied at once, and
-    `force` is not given, `InvalidValueError` for a time that is none, `StoreUnavailableError` while another process
-    collects.
-    """
-    for name, seconds in (("grace", grace_seconds), ("trash", trash_seconds), ("run", keep_runs_seconds)):
-        if not math.isfinite(seconds) or seconds < 0:
-            raise InvalidValueError(f"{seconds} is not a {name} time.", hint="Give seconds, from 0.")
-    if trash_seconds == 0 and not (force or dry_run):
-        raise BadInputError(
-            "A trash time of 0 takes every expired revision away for good.", hint="--force does it all the same."
-        )
-    times = _Times(grace_seconds, trash_seconds, keep_runs_seconds)
-    collection = _Collection(movie, times, on_progress or _tell_nobody)
-    if dry_run:
-        return collection.look()
-    with movie.driver.lock(COLLECT_LOCK, wait_seconds=bounds.GC_WAIT_SECONDS):
-        return collection.carry_out(force=force)
-
-
 @dataclass(frozen=True, slots=True)
-class _Times:
+class Times:
     """Seconds for which things stay that nothing needs."""
 
     grace: float
@@ -81,19 +44,21 @@ class _Times:
     runs: float
 
 
-class _Collection:
-    def __init__(self, movie: Movie, times: _Times, tell: Callable[[CollectionProgress], None]) -> None:
+class SharedCollection:
+    """One collection of a movie whose writers all share its index."""
+
+    def __init__(self, movie: Movie, times: Times, tell: Callable[[CollectionProgress], None]) -> None:
         self._movie = movie
         self._times = times
         self._tell = tell
-        self._roots = Roots(movie, lambda count: self._say("roots", count))
+        self._roots = self._roots_of(lambda count: self._say("roots", count), ())
         self._removed: dict[str, int] = {}
 
     def look(self) -> CollectionReport:
         """What a collection would do."""
         when = moment(self._movie, self._times.grace, None)
         expiring = due(self._movie, self._trash_time(when, None))
-        self._roots = Roots(self._movie, lambda count: self._say("roots", count), without=frozenset(expiring))
+        self._roots = self._roots_of(lambda count: self._say("roots", count), expiring)
         self._roots.read()
         found = self._survey(when)
         going = {**found.candidates, **found.strays}
@@ -117,11 +82,11 @@ class _Collection:
         self._finish_leftovers()
         found = self._survey(when)
         if not force:
-            _brake(found)
+            brake(found)
         condemned = self._condemn(found, when)
-        for group in _groups(found.candidates):
+        for group in groups(found.candidates):
             self._remove("deleting", group, self._begin)
-        for group in _groups(found.strays):
+        for group in groups(found.strays):
             self._remove("orphans deleting", group, self._begin_strays(found.strays, when))
         temporary = self._sweep_temporary(when)
         traces = self._drop_traces()
@@ -138,14 +103,17 @@ class _Collection:
         time = self._trash_time(when, files_now)
         expiring = due(self._movie, time)
         if expiring and not force:
-            roots = Roots(self._movie, lambda _count: None, without=frozenset(expiring))
+            roots = self._roots_of(lambda _count: None, expiring)
             roots.read()
-            _brake(survey(self._movie, roots, replace(when, notes=[])))
+            brake(self._survey_of(roots, replace(when, notes=[])))
         count = empty_trash(self._movie, replace(time, notes=[])) if expiring else 0
         if count and time.seconds < bounds.TRASH_SECONDS:
             when.notes.append(f"Expired revisions went for good after {time.seconds:g} seconds instead of a week.")
         self._say("expired", count)
         return count
+
+    def _roots_of(self, tell: Callable[[int], None], without: Iterable[int]) -> Roots:
+        return Roots(self._movie, tell, without=frozenset(without))
 
     def _trash_time(self, when: Moment, files_now: float | None) -> TrashTime:
         return TrashTime(
@@ -153,12 +121,16 @@ class _Collection:
             now_ms=when.now_ms,
             files_now=when.now_ms / 1000 if files_now is None else files_now,
             notes=when.notes,
+            apart=self._movie.announcer.needed,
         )
 
     def _survey(self, when: Moment) -> Survey:
-        found = survey(self._movie, self._roots, when)
+        found = self._survey_of(self._roots, when)
         self._say("surveyed", found.total)
         return found
+
+    def _survey_of(self, roots: Roots, when: Moment) -> Survey:
+        return survey(self._movie, roots, when)
 
     def _finish_leftovers(self) -> None:
         """Finish what a dead collector had begun to delete; what is needed stays, whatever its row says."""
@@ -194,7 +166,7 @@ class _Collection:
             self._revive(writer, found.condemned)
             # What is touched after a clock was set back would else look older than the grace time.
             before_ms = min(when.before_ms, writer.now_ms() - round(when.grace_seconds * 1000))
-            for group in _groups(found.candidates):
+            for group in groups(found.candidates):
                 count += writer.blobs.condemn((digest for digest in group if digest not in self._roots), before_ms)
         self._say("condemned", count)
         return count
@@ -238,13 +210,15 @@ class _Collection:
         count = 0
         left_behind = when.files_before - max(0.0, bounds.TEMPORARY_MIN_SECONDS - when.grace_seconds)
         followed = {f"tmp/progress-{record.run}.jsonl" for record in self._movie.leases.unfinished() if record.alive}
-        for found in list(self._movie.driver.list("tmp/")):
+        here = on_this_machine(self._movie.driver)
+        for found in list(here.list("tmp/")):
             spared = found.name.startswith("tmp/scratch/") or found.name in followed
             if not spared and found.modified < left_behind:
-                self._movie.driver.delete(found.name)
+                here.delete(found.name)
                 count += 1
         # A program may give its files any time of modification; that of the last change is the system's own.
-        for folder in self._movie.driver.scratch().iterdir():
+        in_memory = self._movie.driver.workspace() is None
+        for folder in () if in_memory else self._movie.driver.scratch().iterdir():
             with suppress(FileNotFoundError):
                 if folder.lstat().st_ctime < when.files_before:
                     rmtree(folder, ignore_errors=True)
@@ -305,7 +279,8 @@ class _Collection:
         self._tell(CollectionProgress(step, count))
 
 
-def _brake(found: Survey) -> None:
+def brake(found: Survey) -> None:
+    """Raise `BadInputError` where more than half of the stored bytes would go."""
     if 2 * found.removable_bytes > found.total_bytes:
         raise BadInputError(
             f"{found.removable_bytes:,} of {found.total_bytes:,} stored bytes would go, which is more than half.",
@@ -313,11 +288,8 @@ def _brake(found: Survey) -> None:
         )
 
 
-def _tell_nobody(_progress: CollectionProgress) -> None:
-    return
-
-
-def _groups(digests: Iterable[str]) -> Iterator[list[str]]:
+def groups(digests: Iterable[str]) -> Iterator[list[str]]:
+    """Blobs in batches."""
     remaining = iter(digests)
     while group := list(islice(remaining, bounds.GC_BATCH_BLOBS)):
         yield group

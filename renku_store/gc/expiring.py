@@ -7,7 +7,7 @@ each whole; the next collection goes on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -29,16 +29,19 @@ _GROUP: Final = 200
 class TrashTime:
     """How long the trash lasts, and what the time is: by the database's clock, and by that of the files (Unix).
 
-    Remarks on times in the future go to `notes`.
+    Remarks on times in the future go to `notes`. `apart`: machines share no index, and only the storage's clock counts.
     """
 
     seconds: float
     now_ms: int
     files_now: float
     notes: list[str]
+    apart: bool = False
 
     def age(self, mark: Mark) -> float:
         """For how long, in seconds, a revision has been in the trash for sure: by the later of two times."""
+        if self.apart:
+            return self.files_now - mark.modified
         said = self.now_ms / 1000 - datetime.fromisoformat(mark.expiry.expired_at).timestamp()
         return min(said, self.files_now - mark.modified)
 
@@ -61,13 +64,26 @@ def empty_trash(movie: Movie, time: TrashTime) -> int:
     while True:
         with movie.driver.lock(RETENTION_LOCK, wait_seconds=bounds.BUSY_MAX_SECONDS):
             group = _due(movie, manifests, time)[:_GROUP]
-            count += sum(_make_stub(movie, manifests, mark, row) for mark, row in group)
+            # Other machines do not see the lock: who tags a revision, or brings one back, waits for this to end.
+            with movie.announcer.sweeping(revision_name(mark.number) for mark, _ in group):
+                group = _still_due(movie, manifests, time, group)
+                count += sum(_make_stub(movie, manifests, mark, row) for mark, row in group)
             # A dead collector may have stopped in between: then this is all that is left to do for some.
             with movie.metadata.write() as writer:
                 for mark, _ in group:
                     writer.revisions.expire(mark.number)
         if len(group) < _GROUP:
             return count
+
+
+def _still_due(
+    movie: Movie, manifests: ManifestStore, time: TrashTime, group: list[tuple[Mark, RevisionRow | None]]
+) -> list[tuple[Mark, RevisionRow | None]]:
+    """Of these those that no other machine has tagged or brought back since."""
+    if not group or not movie.announcer.needed:
+        return group
+    due_now = {mark.number for mark, _ in _due(movie, manifests, replace(time, notes=[]))}
+    return [(mark, row) for mark, row in group if mark.number in due_now]
 
 
 def _due(movie: Movie, manifests: ManifestStore, time: TrashTime) -> list[tuple[Mark, RevisionRow | None]]:
@@ -77,7 +93,7 @@ def _due(movie: Movie, manifests: ManifestStore, time: TrashTime) -> list[tuple[
     with movie.metadata.read() as reader:
         rows = {mark.number: reader.revisions.get(mark.number) for mark in found}
         # What was expired after the clock was set back would else look older than it is.
-        set_back = max(0.0, time.now_ms / 1000 - reader.now_ms() / 1000)
+        set_back = 0.0 if time.apart else max(0.0, time.now_ms / 1000 - reader.now_ms() / 1000)
     ripe: list[tuple[Mark, RevisionRow | None]] = []
     future = 0
     for mark in found:

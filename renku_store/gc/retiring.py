@@ -5,6 +5,7 @@
 Each step is harmless by itself, and the record goes last: a crash anywhere leaves what the next collection finishes.
 An archive is needed while it holds a result that can be reused, an event that a kept revision, a look-up or a pending
 edit points at, or an edit that it alone says was taken: the archives of runs that published nothing list edits, too.
+Where each machine has an index of its own, archives stay: this one cannot know what the others have compacted.
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ def retire(movie: Movie, keep_seconds: float, now_ms: int) -> Retired:
             writer.upkeep.release_expired()
     plans = set(movie.driver.children("runs/")) if ended else set()
     retirement = _Retirement(movie, done, _moment(now_ms, bounds.ROLLBACK_KEEP_MIN_SECONDS))
+    others = _of_other_machines(movie)
     for run, finished in ended:
         path = plan_path(run)
-        if path.removeprefix("runs/") in plans:
+        if run not in others and path.removeprefix("runs/") in plans:
             movie.driver.delete(path)
             done.plans += 1
-        if finished and run not in reusable:
+        if finished and run not in reusable and not movie.announcer.needed:
             retirement.retire(run)
     return done
 
@@ -65,10 +67,17 @@ def would_retire(movie: Movie, keep_seconds: float, now_ms: int, reusable: Colle
         ended = reader.retirement.ended_before(_moment(now_ms, keep_seconds))
     plans = set(movie.driver.children("runs/")) if ended else set()
     retirement = _Retirement(movie, found, _moment(now_ms, bounds.ROLLBACK_KEEP_MIN_SECONDS))
+    others, apart = _of_other_machines(movie), movie.announcer.needed
     for run, finished in ended:
-        found.plans += plan_path(run).removeprefix("runs/") in plans
-        found.runs += finished and run not in reusable and retirement.would(run)
+        found.plans += run not in others and plan_path(run).removeprefix("runs/") in plans
+        found.runs += finished and run not in reusable and not apart and retirement.would(run)
     return found
+
+
+def _of_other_machines(movie: Movie) -> set[str]:
+    """The runs whose plans are other machines'."""
+    with movie.metadata.read() as reader:
+        return {record.run for record in reader.runs.list() if record.elsewhere}
 
 
 def _moment(now_ms: int, seconds: float) -> str:

@@ -1,6 +1,7 @@
 """What must stay: every blob that a manifest, an intent, an event or a plan can still ask for.
 
-Live state is read before the manifests: what is published in between is then seen twice, and never not at all. Any
+Live state is read before the manifests: what is published in between is then seen twice, and never not at all. So are
+intents of other machines, where each has an index of its own, and before those the archives of their runs. Any
 error ends the reading, and with it the collection: a root that cannot be read might name anything.
 """
 
@@ -25,12 +26,19 @@ _LOST_HINT = "`renku-store fsck` says what brings it back; nothing is collected 
 class Roots:
     """The hashes that must stay, 32 bytes each in memory.
 
-    `without` are revisions that are looked upon as expired already: what only they name need not stay.
+    `without` are revisions that are looked upon as expired already: what only they name need not stay. `now` is the
+    time by which intents of other machines live or are dead, Unix seconds by the storage's clock.
     """
 
     def __init__(
-        self, movie: Movie, on_manifest: Callable[[int], None], *, without: Collection[int] = frozenset()
+        self,
+        movie: Movie,
+        on_manifest: Callable[[int], None],
+        *,
+        without: Collection[int] = frozenset(),
+        now: float = 0.0,
     ) -> None:
+        self._now = now
         self._movie = movie
         self._on_manifest = on_manifest
         self._without = without
@@ -45,6 +53,7 @@ class Roots:
 
     def read(self) -> None:
         """Read all roots. Raises `DamageError` and whatever else keeps one of them from being read."""
+        self._read_announced()
         with self._movie.metadata.read() as reader:
             last = max(reader.events.last_seq())
         while self._read_events():
@@ -65,7 +74,13 @@ class Roots:
         self._seq = max(self._seq, last)
         self._mark(reader.blobs.chosen())
         self._read_intents(reader)
+        self._read_announced()
         self._read_manifests()
+
+    def _read_announced(self) -> None:
+        """What other machines have said that they need, and publish from then on."""
+        for announced in self._movie.announcer.living(self._now):
+            self._mark(announced.blobs)
 
     def _mark(self, digests: Iterable[str]) -> None:
         self._marked.update(map(bytes.fromhex, digests))

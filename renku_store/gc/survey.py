@@ -78,6 +78,33 @@ def _longest_run_seconds(movie: Movie, now_ms: int) -> float:
     return max(ages)
 
 
+def moment_apart(movie: Movie, grace_seconds: float, now: float) -> Moment:
+    """When a collection begins where machines share no index: all by the clock of the storage, which says `now`.
+
+    What the runs of all machines may hold without having said so is younger than the oldest of them, or was made young
+    since by hours (`YOUNG_SECONDS`).
+    """
+    runs = [announced for announced in movie.announcer.living(now) if announced.is_run]
+    age = max((now - announced.since + bounds.YOUNG_SECONDS for announced in runs), default=0.0)
+    notes = []
+    if age > grace_seconds:
+        notes.append(f"A run has been going on, on some machine: nothing of the last {age:.0f} seconds is collected.")
+        grace_seconds = age
+    return Moment(round(now * 1000), round((now - grace_seconds) * 1000), now - grace_seconds, grace_seconds, notes)
+
+
+def survey_objects(movie: Movie, roots: Roots, when: Moment) -> Survey:
+    """Hold every object against the roots, where rows promise nothing."""
+    found = Survey()
+    for group in _objects(movie):
+        for digest, (size, modified) in group.items():
+            found.total += 1
+            found.total_bytes += size
+            if digest not in roots and modified < when.files_before:
+                found.strays[digest] = found.strays.get(digest, 0) + size
+    return found
+
+
 def survey(movie: Movie, roots: Roots, when: Moment) -> Survey:
     """Hold every row and every object against the roots."""
     found = Survey()

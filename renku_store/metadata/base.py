@@ -117,12 +117,22 @@ class RunReads(Protocol):
         """Whether the holder of this lease was asked to stop; a lease that is taken anew was not."""
         ...
 
+    def seen_archives(self) -> dict[str, tuple[int, float]]:
+        """By run the archives of other machines that were read, as they were: their bytes, and Unix seconds."""
+        ...
+
 
 class RunWrites(RunReads, Protocol):
     """Runs, leases and claims. Times are the database's clock."""
 
-    def create(self, run: str, *, base_revision: str | None, edits_through: int, created_at: str) -> None:
-        """Insert a run, `planned`."""
+    def create(
+        self, run: str, *, base_revision: str | None, edits_through: int, created_at: str, elsewhere: bool = False
+    ) -> None:
+        """Insert a run, `planned`; `elsewhere`: it is another machine's."""
+        ...
+
+    def saw_archive(self, run: str, size: int, modified: float) -> None:
+        """Note that an archive of another machine was read, as it was."""
         ...
 
     def update(
@@ -134,6 +144,7 @@ class RunWrites(RunReads, Protocol):
         edits_through: int | None = None,
         revision: str | None = None,
         ended_at: str | None = None,
+        elsewhere: bool | None = None,
     ) -> None:
         """Change what is given, leave the rest."""
         ...

@@ -13,7 +13,7 @@ What an earlier rebuild left under the temporary name goes with the next one, or
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,13 @@ from pydantic import Field
 from renku_store import bounds
 from renku_store.clock import Clock
 from renku_store.drivers.base import Driver
+from renku_store.drivers.local import on_this_machine
 from renku_store.durability import step
 from renku_store.errors import DamageError, NotFoundError, UnsupportedFormatError
 from renku_store.indexing import Indexer
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
-from renku_store.metadata.sqlite import open_sqlite
+from renku_store.metadata.sqlite import MEMORY, DatabaseInMemory, DatabasePlace, open_sqlite
 from renku_store.metadata.sqlite.replacing import is_blank, parts_of, remove_database, take_place
 from renku_store.movie import Movie
 from renku_store.rebuild.losses import Known
@@ -76,61 +77,106 @@ class RebuildReport(Record):
 
 
 def rebuild_database(
-    path: Path,
+    place: DatabasePlace,
     driver: Driver,
     clock: Clock,
     assemble: Callable[[MetadataStore], Movie],
     on_progress: Callable[[RebuildProgress], None] | None = None,
 ) -> RebuildReport:
-    """Make the database at `path` anew, for a caller that is `alone`; `assemble` puts the movie around a database.
+    """Make the database at `place` anew, for a caller that is `alone`; `assemble` puts the movie around a database.
 
     Raises `UnsupportedFormatError` for a database of a newer version, which is left as it is, and
     `StoreUnavailableError` where another program uses it or the disk fails.
     """
-    tell = on_progress or _tell_nobody
+    rebuilding = _Rebuilding(driver, clock, assemble, on_progress or _tell_nobody)
+    if isinstance(place, DatabaseInMemory):
+        return _rebuild_in_memory(place, rebuilding)
+    assert place.path is not None
+    return _rebuild_file(place.path, rebuilding)
+
+
+def _rebuild_file(path: Path, rebuilding: _Rebuilding) -> RebuildReport:
+    here = on_this_machine(rebuilding.driver)
     built = path.parent / _NEW
     refuse_newer(path)
     if is_unfinished(path):
-        finish_rebuild(path, driver)
+        finish_rebuild(path, here)
     with named_errors(path):
         remove_database(built)
         with step("folder make"):
-            built.parent.mkdir(exist_ok=True)
+            built.parent.mkdir(parents=True, exist_ok=True)
         if is_blank(path):
             remove_database(path)
-    salvage = Salvage(lambda count: tell(RebuildProgress("compared", count)))
     with ExitStack() as stack:
-        old = _open_old(path, driver, salvage)
+        old = _open_old(path, rebuilding)
         if old is not None:
             stack.callback(old.close)
-        known = Known(driver, old)
-        restored = known.put_back()
-        new = open_sqlite(built, epoch=partial(next_epoch, driver, clock, old.epoch if old is not None else 0))
+        new = open_sqlite(built, epoch=partial(rebuilding.epoch, old))
         stack.callback(new.close)
-        movie = assemble(new)
-        unreadable = fill_index(movie, tell)
-        movie.committer.repair()
-        if old is not None:
-            salvage.carry_over(old, new)
-        lost = sorted(unreadable | known.lost_archives(movie.archives))
-        report = _report(movie, salvage.events, known.newest).model_copy(
-            update={"restored": restored, "damaged_archives": lost}
-        )
-    if salvage.damaged:
-        return report.model_copy(update={"quarantined": take_damaged_place(built, path, driver)})
+        report = rebuilding.fill(old, new)
+    if rebuilding.salvage.damaged:
+        return report.model_copy(update={"quarantined": take_damaged_place(built, path, here)})
     with named_errors(path):
         take_place(built, path)
     return report
 
 
-def _open_old(path: Path, driver: Driver, salvage: Salvage) -> MetadataStore | None:
+def _rebuild_in_memory(place: DatabaseInMemory, rebuilding: _Rebuilding) -> RebuildReport:
+    """The same without files: the new one is nobody's until it takes the place."""
+    with ExitStack() as stack:
+        old = None if place.is_blank() else place.examine(lock=nullcontext)
+        new = open_sqlite(Path(MEMORY), epoch=partial(rebuilding.epoch, old))
+        stack.callback(new.close)
+        report = rebuilding.fill(old, new)
+        stack.pop_all()
+    place.replace(new)
+    return report
+
+
+class _Rebuilding:
+    """What is the same wherever the database is: from which objects, by whose clock, and what of the old one counts."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        clock: Clock,
+        assemble: Callable[[MetadataStore], Movie],
+        tell: Callable[[RebuildProgress], None],
+    ) -> None:
+        self.driver = driver
+        self.salvage = Salvage(lambda count: tell(RebuildProgress("compared", count)))
+        self._clock = clock
+        self._assemble = assemble
+        self._tell = tell
+
+    def epoch(self, old: MetadataStore | None) -> int:
+        """The epoch of the new database."""
+        return next_epoch(self.driver, self._clock, old.epoch if old is not None else 0)
+
+    def fill(self, old: MetadataStore | None, new: MetadataStore) -> RebuildReport:
+        """Fill the new database, and carry over what only the old one knew."""
+        known = Known(self.driver, old)
+        restored = known.put_back()
+        movie = self._assemble(new)
+        unreadable = fill_index(movie, self._tell)
+        movie.committer.repair()
+        if old is not None:
+            self.salvage.carry_over(old, new)
+        lost = sorted(unreadable | known.lost_archives(movie.archives))
+        return _report(movie, self.salvage.events, known.newest).model_copy(
+            update={"restored": restored, "damaged_archives": lost}
+        )
+
+
+def _open_old(path: Path, rebuilding: _Rebuilding) -> MetadataStore | None:
     """The old database; None where there is none, or where it cannot be opened."""
     if not parts_of(path):
         return None
     try:
-        return open_sqlite(path, lock=partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS))
+        lock = partial(rebuilding.driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS)
+        return open_sqlite(path, lock=lock)
     except (DamageError, UnsupportedFormatError):
-        salvage.damaged = True
+        rebuilding.salvage.damaged = True
         return None
 
 
@@ -142,7 +188,8 @@ def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | No
     tell = on_progress or _tell_nobody
     steps: dict[str, RebuildStep] = {"blobs": "blobs", "events": "events", "revisions": "revisions"}
     manifests = ManifestStore(movie.driver, movie.blobs.read)
-    indexer = Indexer(movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id)
+    apart = movie.announcer.needed
+    indexer = Indexer(movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id, apart=apart)
     indexer.restore(lambda kind, count: tell(RebuildProgress(steps[kind], count)))
     return indexer.unreadable
 

@@ -130,6 +130,7 @@ def _carry_runs(reader: Reader, writer: Writer) -> None:
             base_revision=run.base_revision,
             revision=run.revision,
             ended_at=run.ended_at,
+            elsewhere=run.elsewhere,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from renku_store.clock import Clock
 from renku_store.drivers.base import Driver
+from renku_store.drivers.local import on_this_machine
 from renku_store.errors import BlobMissingError, StoreUnavailableError
 
 OPEN_LOCK: Final = "open"
@@ -36,10 +37,11 @@ def alone(driver: Driver, movie: str, wait_seconds: float) -> Iterator[None]:
 
 def next_epoch(driver: Driver, clock: Clock, known: int = 0) -> int:
     """The epoch for a new database, greater than `known` and than every one before it; noted durably."""
+    here = on_this_machine(driver)
     try:
-        noted = int(driver.read(_EPOCH))
+        noted = int(here.read(_EPOCH))
     except (BlobMissingError, ValueError):
         noted = 0
     epoch = max(int(clock.now().timestamp() * 1000), noted + 1, known + 1)
-    driver.replace(_EPOCH, b"%d\n" % epoch)
+    here.replace(_EPOCH, b"%d\n" % epoch)
     return epoch

@@ -47,7 +47,10 @@ ProgressKind = Literal[
 
 
 class RunRecord(Record):
-    """A run as the metadata store knows it. `revision` is set once it has published."""
+    """A run as the metadata store knows it. `revision` is set once it has published.
+
+    `elsewhere`: it is another machine's, known from its archive alone, and never taken up here.
+    """
 
     run: str
     status: RunStatus
@@ -58,6 +61,7 @@ class RunRecord(Record):
     ended_at: str | None = None
     holder: str | None = None
     alive: bool = False
+    elsewhere: bool = False
 
 
 class JobResult(Record):

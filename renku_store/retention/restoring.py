@@ -53,6 +53,19 @@ def bring_back(movie: Movie, number: int) -> None:
     with movie.metadata.write() as writer:
         movie.blobs.revive(writer, named_blobs(manifest, (page.hash for page in manifest.pages or ())))
     remove_mark(movie.driver, number)
+    check_not_swept(movie, number)
+
+
+def check_not_swept(movie: Movie, number: int) -> None:
+    """See that no other machine was just making a stub of a revision that stays from now on; `NotFoundError` if so.
+
+    Nothing to wait for where all share an index: there the lock `retention` keeps them apart.
+    """
+    if movie.announcer.needed:
+        movie.announcer.wait_for_sweeps([revision_name(number)])
+        entry = _entry(movie, number)
+        if not isinstance(entry, Manifest):
+            raise _gone(entry)
 
 
 def _trashed(movie: Movie) -> list[int]:

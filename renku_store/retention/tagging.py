@@ -11,7 +11,7 @@ from renku_store.movie import Movie
 from renku_store.records.ids import revision_number
 from renku_store.records.manifest import Tag
 from renku_store.retention.reports import TaggedRevision
-from renku_store.retention.restoring import bring_back
+from renku_store.retention.restoring import bring_back, check_not_swept
 from renku_store.tags import RETENTION_LOCK, check_tag_name
 from renku_store.trash import mark_of
 
@@ -37,7 +37,17 @@ def tag_revision(movie: Movie, revision: str, name: str, *, move: bool = False) 
         if present is None or (present.revision, present.hash) != (manifest.revision, digest):
             now = timestamp(movie.clock.now())
             movie.tags.put(Tag(name=name, revision=manifest.revision, hash=digest, created_at=now))
+            _keep(movie, name, number)
     return TaggedRevision(tag=name, revision=manifest.revision, hash=digest, restored=trashed)
+
+
+def _keep(movie: Movie, name: str, number: int) -> None:
+    """Take the name away again if the revision has gone meanwhile: another machine had not seen it."""
+    try:
+        check_not_swept(movie, number)
+    except NotFoundError:
+        movie.tags.remove(name)
+        raise
 
 
 def untag(movie: Movie, name: str) -> None:

@@ -41,6 +41,7 @@ class EarlierResults:
     def touched(self, traces: Sequence[Trace]) -> list[Trace]:
         """Make what these results name live again, in one transaction; gives those of which all is there."""
         digests = [value.blob for trace in traces for value in trace.outputs.values() if value.blob]
+        self._movie.blobs.keep_young(digests)
         try:
             with self._movie.metadata.write() as transaction:
                 self._movie.blobs.revive(transaction, digests)

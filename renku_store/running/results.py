@@ -164,6 +164,8 @@ class ResultWriter:
     def _commit(self, outcomes: Sequence[Outcome]) -> tuple[list[Stored | LeaseLostError], list[ArtefactEvent]]:
         """Store outcomes in one transaction; gives the answers, and the events that have come too late."""
         values = self._put(outcomes)
+        reused = [value for outcome in outcomes if outcome.trace for value in outcome.trace.outputs.values()]
+        self._blobs.keep_young(value.blob for value in reused if value.blob)
         answers: list[Stored | LeaseLostError] = []
         late: list[ArtefactEvent] = []
         with self._metadata.write() as transaction:

@@ -35,7 +35,7 @@ def test_the_root_itself_is_tried_where_it_is_there(call: Call, built: str, plac
     assert sorted(path.name for path in (place / "builds").iterdir()) == before
 
 
-@pytest.mark.parametrize("root", ["file", "file/below", "s3://bucket/videos"])
+@pytest.mark.parametrize("root", ["file", "file/below", "nowhere://bucket/videos"])
 def test_a_root_that_cannot_be_ends_with_5(call: Call, place: Path, root: str) -> None:
     """A file, a path below a file, a scheme without a driver."""
     (place / "file").write_text("")
@@ -77,3 +77,14 @@ def test_a_folder_without_room_or_rights_is_a_warning(call: Call, monkeypatch: p
     done = call("doctor", "--json")
     statuses = {check["name"]: check["status"] for check in done.json["checks"]}
     assert (done.code, statuses["writable"], statuses["free space"]) == (0, "warning", "warning")
+
+
+def test_a_root_that_is_a_url_is_looked_at_through_its_driver(call: Call, place: Path) -> None:
+    """A folder by its URL is a folder; memory is safe, and empty in each process."""
+    (place / "builds").mkdir(exist_ok=True)
+    folder = call("doctor", "--root", f"file://{place}/builds", "--json")
+    assert folder.code == 0
+    assert "hard links" in {check["name"] for check in folder.json["checks"]}
+    memory = call("doctor", "--root", "memory://films", "--json")
+    assert (memory.code, memory.json["ok"]) == (0, True)
+    assert {check["name"]: check["detail"] for check in memory.json["checks"]}["root"] == "memory://films"

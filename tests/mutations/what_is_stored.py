@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         "a revision is booked before its name is durable",
         (5, 7),
-        f"{_STORE}/indexing.py",
+        f"{_STORE}/indexing/index.py",
         "            self._manifests.settle(number)\n",
         "",
         (f"{_GAPS}::test_a_revision_of_a_creator_that_died_is_durable_before_it_is_booked",),

@@ -219,8 +219,8 @@ MUTANTS = (
         "more than half goes without being asked for",
         (5,),
         f"{_STORE}/gc/collection.py",
-        "def _brake(found: Survey) -> None:\n    if 2 * found.removable_bytes > found.total_bytes:\n",
-        "def _brake(found: Survey) -> None:\n    if False:\n",
+        'stored bytes would go."""\n    if 2 * found.removable_bytes > found.total_bytes:\n',
+        'stored bytes would go."""\n    if False:\n',
         (f"{_GC}::test_removing_more_than_half_needs_force",),
     ),
     Mutant(

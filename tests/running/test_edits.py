@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -35,7 +35,16 @@ from renku_store import (
     set_inputs,
     undo_edit,
 )
+from tests.authoring import lose_database
+from tests.roots import Root
 from tests.running.conftest import SEGMENTS, Studio
+
+
+@pytest.fixture
+def store(any_root: Root) -> Iterator[Store]:
+    with open_store(any_root) as store:
+        yield store
+
 
 OWN = b"my own voice, " * 300
 """Longer than what may be inline."""
@@ -298,7 +307,7 @@ def test_rollback_restores_versions_and_what_lies_under_them(made: Movie, studio
     assert made.artefact("say[0].audio").edited_by is None
 
 
-def test_versions_survive_the_loss_of_the_database(tmp_path: Path, store: Store, made: Movie, studio: Studio) -> None:
+def test_versions_survive_the_loss_of_the_database(store: Store, made: Movie, studio: Studio) -> None:
     """The archives hold edits and what was undone; so does a rebuilt index."""
     edit_artefact(made, "say[0].audio", OWN)
     edit_artefact(made, "draw[1].image", b"painted by hand")
@@ -307,9 +316,8 @@ def test_versions_survive_the_loss_of_the_database(tmp_path: Path, store: Store,
     run(made, studio)
     before = made.manifests.load("latest")
     store.close()
-    for path in (tmp_path / "builds" / "small").glob("metadata.db*"):
-        path.unlink()
-    with open_store(tmp_path / "builds") as again:
+    lose_database(store.root, "small")
+    with open_store(store.root) as again:
         movie = again.movie("small")
         assert movie_status(movie).pending == []
         assert movie.manifests.load("latest") == before
@@ -323,9 +331,7 @@ def test_versions_survive_the_loss_of_the_database(tmp_path: Path, store: Store,
         assert not studio.calls
 
 
-def test_collection_keeps_pending_versions_and_what_lies_under_published_ones(
-    movie: Movie, studio: Studio, tmp_path: Path
-) -> None:
+def test_collection_keeps_pending_versions_and_what_lies_under_published_ones(movie: Movie, studio: Studio) -> None:
     """Nobody else needs them by then."""
     studio.pause_seconds = 0
     long = {"segments": [{"text": "word " * 600, "title": "First"}]}
@@ -343,7 +349,7 @@ def test_collection_keeps_pending_versions_and_what_lies_under_published_ones(
     collect(movie, grace_seconds=0, trash_seconds=0, force=True)
     assert movie.blobs.has(under.blob)
     assert movie.blobs.has(pending.value.blob)
-    with open_store(tmp_path / "builds").examine("small") as examined:
+    with open_store(movie.root).examine("small") as examined:
         assert check_movie(examined).ok
 
 
@@ -352,8 +358,7 @@ def test_a_damaged_version_is_told_and_never_replaced_by_itself(made: Movie, stu
     edit_artefact(made, "say[0].audio", OWN)
     run(made, studio)
     digest = made.artefact("say[0].audio").hash
-    for path in Path(made.root, made.id, "blobs").rglob(f"{digest}*"):
-        path.unlink()
+    made.driver.delete(made.blobs.stat(digest).path)
     with pytest.raises(BlobMissingError, match=r"say\[0\].audio"):
         plan_movie(made)
     undo_edit(made, "say[0].audio")
@@ -368,8 +373,7 @@ def test_what_lies_under_a_version_is_made_anew_where_it_is_damaged(movie: Movie
     produced = movie.artefact("say[0].audio").hash
     edit_artefact(movie, "say[0].audio", OWN)
     run(movie, studio)
-    for path in Path(movie.root, movie.id, "blobs").rglob(f"{produced}*"):
-        path.unlink()
+    movie.driver.delete(movie.blobs.stat(produced).path)
     run(movie, studio)
     held = movie.artefact("say[0].audio")
     assert (held.made, text(movie, "say[0].audio")) == (None, OWN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,19 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
-from tests import independent_reader
+from tests.authoring import lose_database, read_by_another_hand, texts
+from tests.roots import Root
 from tests.running.conftest import SEGMENTS, Studio
+
+
+@pytest.fixture
+def store(any_root: Root) -> Iterator[Store]:
+    with open_store(any_root) as store:
+        yield store
+
+
+PARTS = ("", "tmp/", "locks/")
+"""Everything that a driver can list of a movie."""
 
 
 def run(movie: Movie, studio: Studio, **more: object) -> RunReport:
@@ -45,8 +57,8 @@ def test_a_first_run_makes_everything_and_publishes(movie: Movie, studio: Studio
     manifest, digest = movie.manifests.load_current()
     assert manifest.timeline == "film.timeline"
     assert manifest.metrics.made == 10
-    read = independent_reader.artefacts(Path(movie.root) / movie.id)
-    assert read == {key: movie.read(entry) for key, entry in manifest.artefacts.items()}
+    read = read_by_another_hand(movie.root, movie.id)
+    assert read == texts(movie)
     assert len(read) == 11
     assert digest == movie.manifests.load_with_hash("latest")[1]
 
@@ -54,12 +66,12 @@ def test_a_first_run_makes_everything_and_publishes(movie: Movie, studio: Studio
 def test_a_second_run_makes_nothing_and_writes_nothing(movie: Movie, studio: Studio) -> None:
     """Nothing changed: no call, no revision, no run, no new file."""
     run(movie, studio)
-    before = sorted(path for path in Path(movie.root).rglob("*"))
+    before = sorted(found.name for part in PARTS for found in movie.driver.list(part))
     report = run(movie, studio)
     assert (report.status, report.revision, report.run, report.made) == ("unchanged", "rev-0001", None, 0)
     assert {job.status for job in report.jobs.values()} == {"clean"}
     assert sum(studio.calls.values()) == 10
-    assert sorted(path for path in Path(movie.root).rglob("*")) == before
+    assert sorted(found.name for part in PARTS for found in movie.driver.list(part)) == before
 
 
 def test_one_changed_sentence_remakes_what_depends_on_it_and_nothing_else(movie: Movie, studio: Studio) -> None:
@@ -238,8 +250,7 @@ def test_a_deleted_blob_is_made_again(movie: Movie, studio: Studio) -> None:
     run(movie, studio)
     entry = movie.manifests.load("latest").artefacts["say[0].audio"]
     assert entry.blob is not None
-    for path in Path(movie.root).rglob(entry.blob + "*"):
-        path.unlink()
+    movie.driver.delete(movie.blobs.stat(entry.blob).path)
     plan = plan_movie(movie)
     assert [reason.kind for reason in plan.jobs["say[0]"].reasons] == ["blob missing or damaged"]
     studio.calls.clear()
@@ -254,10 +265,10 @@ def test_a_damaged_input_is_set_aside_and_made_again(movie: Movie, studio: Studi
     set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "x" * 9000}, *SEGMENTS[1:]]})
     run(movie, studio)
     entry = movie.manifests.load("latest").artefacts["say[0].audio"]
-    (path,) = Path(movie.root, movie.id, "blobs").rglob(f"{entry.blob}*")
-    data = bytearray(path.read_bytes())
+    path = movie.blobs.stat(entry.hash).path
+    data = bytearray(movie.driver.read(path))
     data[-20] ^= 1
-    path.write_bytes(data)
+    movie.driver.replace(path, bytes(data))
     set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "x" * 9000}, SEGMENTS[1]]})
     report = run(movie, studio)
     assert report.status == "failed"
@@ -268,7 +279,7 @@ def test_a_damaged_input_is_set_aside_and_made_again(movie: Movie, studio: Studi
     assert run(movie, studio).status == "published"
     assert dict(studio.calls) == {"say[0]": 1, "film": 1}
     assert movie.blobs.read(entry.hash) == movie.read(entry)
-    assert len(list(Path(movie.root, movie.id, "quarantine").iterdir())) == 1
+    assert len(list(movie.driver.children("quarantine/"))) == 1
 
 
 def test_a_stale_plan_is_refused(movie: Movie, studio: Studio) -> None:
@@ -297,6 +308,7 @@ def test_jobs_can_be_driven_by_a_callers_own_scheduler(movie: Movie, studio: Stu
     assert run(movie, studio).status == "unchanged"
 
 
+@pytest.mark.files
 def test_a_movie_moves_by_copying_its_folder(movie: Movie, studio: Studio, store: Store, tmp_path: Path) -> None:
     """The folder is the movie: a copy is clean, verified and complete."""
     import shutil
@@ -304,24 +316,21 @@ def test_a_movie_moves_by_copying_its_folder(movie: Movie, studio: Studio, store
     run(movie, studio)
     content = movie.manifests.load("latest").content_hash
     store.close()
-    shutil.copytree(tmp_path / "builds", tmp_path / "elsewhere")
+    shutil.copytree(store.root, tmp_path / "elsewhere")
     with open_store(tmp_path / "elsewhere") as other:
         moved = other.movie("small")
         assert moved.manifests.load("latest").content_hash == content
         assert run(moved, studio).status == "unchanged"
 
 
-def test_the_published_history_survives_the_database(
-    movie: Movie, studio: Studio, store: Store, tmp_path: Path
-) -> None:
+def test_the_published_history_survives_the_database(movie: Movie, studio: Studio, store: Store) -> None:
     """Objects are the truth: without metadata.db the revisions, the inputs' history and reuse are back."""
     run(movie, studio)
     set_inputs(movie, {"voice": "fr"})
     run(movie, studio)
     store.close()
-    for name in ("metadata.db", "metadata.db-wal", "metadata.db-shm"):
-        (tmp_path / "builds" / "small" / name).unlink(missing_ok=True)
-    with open_store(tmp_path / "builds") as again:
+    lose_database(store.root, "small")
+    with open_store(store.root) as again:
         movie = again.movie("small")
         assert [manifest.revision for manifest, _ in movie.manifests.revisions()] == ["rev-0002", "rev-0001"]
         latest = movie.events.latest_input("voice")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -36,7 +36,16 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
+from tests.authoring import lose_database
+from tests.roots import Root
 from tests.running.conftest import Studio
+
+
+@pytest.fixture
+def store(any_root: Root) -> Iterator[Store]:
+    with open_store(any_root) as store:
+        yield store
+
 
 ART = "draw[1].image"
 
@@ -213,16 +222,15 @@ def test_takes_of_runs_that_failed_or_were_given_up_can_be_chosen(
 
 
 def test_numbers_and_choices_survive_the_database(
-    tmp_path: Path, store: Store, painted: Movie, painter: Painter, studio: Studio
+    store: Store, painted: Movie, painter: Painter, studio: Studio
 ) -> None:
     """The archives tell of both."""
     choose_take(painted, ART, 2)
     run(painted, painter)
     before = [take.hash for take in list_takes(painted, ART)]
     store.close()
-    for path in (tmp_path / "builds" / "small").glob("metadata.db*"):
-        path.unlink()
-    with open_store(tmp_path / "builds") as reopened:
+    lose_database(store.root, "small")
+    with open_store(store.root) as reopened:
         movie = reopened.movie("small")
         takes = list_takes(movie, ART)
         assert [take.hash for take in takes] == before
@@ -268,9 +276,8 @@ def test_a_chosen_take_is_not_collected(painted: Movie, painter: Painter) -> Non
 def test_a_damaged_take_is_refused(painted: Movie) -> None:
     """Before anything is written: every byte is read."""
     take = list_takes(painted, ART)[1]
-    for path in Path(painted.root, painted.id, "blobs").rglob(f"{take.hash}*"):
-        path.chmod(0o644)
-        path.write_bytes(bytes(path.stat().st_size))
+    found = painted.blobs.stat(take.hash)
+    painted.driver.replace(found.path, bytes(found.stored_size))
     with pytest.raises((BlobCorruptError, BlobMissingError)):
         choose_take(painted, ART, 2)
     assert movie_status(painted).pending == []

@@ -14,7 +14,7 @@ import pytest
 from renku_store.blobs.intake import Intake
 from renku_store.blobs.removal import finish_deleting
 from renku_store.blobs.store import BlobStore
-from renku_store.gc.collection import _Collection
+from renku_store.gc.collection import SharedCollection
 from renku_store.gc.survey import Moment, Survey
 from renku_store.leases import ClaimAnswer, RunLeases
 from renku_store.manifests import ManifestStore
@@ -100,13 +100,13 @@ def condemn_what_is_young(patch: pytest.MonkeyPatch) -> None:
 def condemn_by_a_clock_of_before(patch: pytest.MonkeyPatch) -> None:
     """A clock that is set back while a collection goes on is not noticed."""
 
-    def condemn(self: _Collection, found: Survey, when: Moment) -> int:
+    def condemn(self: SharedCollection, found: Survey, when: Moment) -> int:
         with self._movie.metadata.write() as writer:
             self._roots.catch_up(writer)
             self._revive(writer, found.condemned)
             return writer.blobs.condemn([d for d in found.candidates if d not in self._roots], when.before_ms)
 
-    patch.setattr(_Collection, "_condemn", condemn)
+    patch.setattr(SharedCollection, "_condemn", condemn)
 
 
 def sweep_without_looking_at_the_state(patch: pytest.MonkeyPatch) -> None:

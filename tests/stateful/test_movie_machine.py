@@ -8,15 +8,26 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from pathlib import Path
+from uuid import uuid4
 
 from blake3 import blake3
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from renku_store import Job, JobContext, Produced, ProducerError, open_store, plan_movie, run_movie, set_inputs
-from tests import independent_reader
+from renku_store import (
+    Job,
+    JobContext,
+    Produced,
+    ProducerError,
+    forget_memory,
+    open_store,
+    plan_movie,
+    run_movie,
+    set_inputs,
+)
+from tests.authoring import lose_database as remove_database
+from tests.authoring import read_by_another_hand
 from tests.running.conftest import words
 
 READS = {"p": ("a",), "q": ("b", "p"), "r": ("c", "q"), "s": ("p", "r")}
@@ -43,12 +54,23 @@ def expected(inputs: dict[str, int]) -> dict[str, str]:
 
 
 class MovieMachine(RuleBasedStateMachine):
-    """Random use of two movies of one store: `made` by the runner, `manual` through the stores alone."""
+    """Random use of two movies of one store: `made` by the runner, `manual` through the stores alone.
+
+    A subclass says where: in an empty root of its kind.
+    """
+
+    def new_root(self) -> str:
+        """Make an empty root."""
+        raise NotImplementedError
+
+    def drop_root(self) -> None:
+        """Remove the root again."""
+        raise NotImplementedError
 
     @initialize(a=st.integers(0, 2), b=st.integers(0, 2), c=st.integers(0, 2))
     def create(self, a: int, b: int, c: int) -> None:
         """A store with two movies."""
-        self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        self.root = self.new_root()
         self.inputs = {"a": a, "b": b, "c": c}
         self.revisions: list[dict[str, str]] = []
         self.published: list[dict[str, int]] = []
@@ -63,8 +85,8 @@ class MovieMachine(RuleBasedStateMachine):
         set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
 
     def open(self) -> None:
-        """Open what is on the disk."""
-        self.store = open_store(self.folder / "root")
+        """Open what is there."""
+        self.store = open_store(self.root)
 
     @property
     def made(self):  # type: ignore[no-untyped-def]
@@ -152,12 +174,13 @@ class MovieMachine(RuleBasedStateMachine):
         """Everything published survives closing; it survives the loss of the database, too."""
         self.store.close()
         if lose_database and not self.pending_notes and (not self.published or self.published[-1] == self.inputs):
-            for path in self.folder.rglob("metadata.db*"):
-                path.unlink()
-        lost = not list(self.folder.rglob("metadata.db"))
+            for movie in ("made", "manual"):
+                remove_database(self.root, movie)
+            if not self.published:
+                self.open()
+                set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
+                return
         self.open()
-        if lost and not self.published:
-            set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
 
     @invariant()
     def every_revision_is_what_the_model_says(self) -> None:
@@ -180,12 +203,9 @@ class MovieMachine(RuleBasedStateMachine):
     def another_reader_sees_the_same(self) -> None:
         """From current.json alone, without this project."""
         if self.__dict__.get("revisions"):
-            read = independent_reader.artefacts(self.folder / "root" / "made")
-            assert {key: data.decode() for key, data in read.items()} == self.revisions[-1]
-            assert (
-                json.loads((self.folder / "root" / "made" / "current.json").read_bytes())["revision"]
-                == f"rev-{len(self.revisions):04d}"
-            )
+            assert read_by_another_hand(self.root, "made") == self.revisions[-1]
+            pointer = json.loads(self.made.driver.read("current.json"))
+            assert pointer["revision"] == f"rev-{len(self.revisions):04d}"
 
     @invariant()
     def no_blob_is_lost(self) -> None:
@@ -194,11 +214,36 @@ class MovieMachine(RuleBasedStateMachine):
             assert self.manual.blobs.read(blake3(data).hexdigest()) == data
 
     def teardown(self) -> None:
-        """Remove the folder."""
+        """Remove the root."""
         if hasattr(self, "store"):
             self.store.close()
-            shutil.rmtree(self.folder)
+            self.drop_root()
 
 
-TestMovieMachine = MovieMachine.TestCase
-TestMovieMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+class LocalMovieMachine(MovieMachine):
+    """In a folder."""
+
+    def new_root(self) -> str:
+        self.folder = tempfile.mkdtemp(prefix="machine-")
+        return f"{self.folder}/root"
+
+    def drop_root(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+class MemoryMovieMachine(MovieMachine):
+    """In memory."""
+
+    def new_root(self) -> str:
+        return f"memory://{uuid4().hex}"
+
+    def drop_root(self) -> None:
+        forget_memory(self.root)
+
+
+SETTINGS = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+TestLocalMovieMachine = LocalMovieMachine.TestCase
+TestLocalMovieMachine.settings = SETTINGS
+TestMemoryMovieMachine = MemoryMovieMachine.TestCase
+TestMemoryMovieMachine.settings = SETTINGS

@@ -1,7 +1,8 @@
 """What an object storage has to be able to do for the driver: one request each, blocking, from any thread.
 
 A client translates requests and errors, nothing else: retries of what can be repeated are its library's, what a lost
-reply means is the driver's.
+reply means is the driver's. So a client never repeats a conditional request, nor lets its library do so: a refusal of
+the second would hide that the first was carried out.
 """
 
 from __future__ import annotations
@@ -14,23 +15,27 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ObjectHead:
-    """An object: its key, size in bytes, `modified` as Unix seconds by the server's clock, and its entity tag."""
+    """An object: its key, size in bytes, `modified` as Unix seconds by the server's clock, and its entity tag.
+
+    `mark`: what its writer left with it (`put`), in the answers of `get` only.
+    """
 
     key: str
     size: int
     modified: float
     etag: str | None = None
+    mark: str | None = None
 
 
 class ConditionFailedError(Exception):
-    """The server refused a conditional write (412, or 409 where somebody else's was under way).
-
-    Where the library had repeated the request, it may have been carried out the first time.
-    """
+    """The server refused a conditional write (412, 404, or 409 where somebody else's was under way)."""
 
 
 class UncertainError(Exception):
-    """No reply came to a write: nobody knows whether it was carried out."""
+    """No reply came to a conditional write, or one that does not tell (5xx): it may have been carried out, or yet be.
+
+    Raised from the `StoreUnavailableError` that says what went wrong.
+    """
 
 
 class ObjectClient(Protocol):
@@ -47,15 +52,19 @@ class ObjectClient(Protocol):
         """The bytes from `start`, at most `length`, and the head; None where there is no such object."""
         ...
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str | None:
+    def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
+    ) -> str | None:
         """Write an object in one request; gives its tag.
 
-        Raises `ConditionFailedError` where it exists (`if_absent`) or has another tag (`if_match`), `UncertainError`.
+        `mark`: a few letters kept beside the bytes (user metadata), by which a writer knows its own; storages that keep
+        none leave it out. Raises `ConditionFailedError` where the object exists (`if_absent`) or has another tag or is
+        gone (`if_match`), and `UncertainError`; both only with a condition.
         """
         ...
 
-    def put_file(self, key: str, path: Path) -> str | None:
-        """Write a large object in parts, in constant memory, with no condition; gives its tag."""
+    def put_file(self, key: str, path: Path, part_bytes: int) -> str | None:
+        """Write a large object in parts of so many bytes, in constant memory, with no condition; gives its tag."""
         ...
 
     def copy(self, source: str, target: str) -> bool:

@@ -15,19 +15,21 @@ from renku_store.records.run import Holder, LeaseToken, RunRecord
 _NOW: Final = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 _RUN: Final = (
     "SELECT r.run, r.status, r.base_revision, r.edits_through, r.revision, r.created_at, r.ended_at,"
-    " l.host, l.pid, l.command, coalesce(l.expires_at > CAST(unixepoch('subsec') * 1000 AS INTEGER), 0)"
+    " r.elsewhere, l.host, l.pid, l.command,"
+    " coalesce(l.expires_at > CAST(unixepoch('subsec') * 1000 AS INTEGER), 0)"
     " FROM runs AS r LEFT JOIN leases AS l ON l.run = r.run"
 )
 GET: Final = f"{_RUN} WHERE r.run = ?"
 LIST: Final = f"{_RUN} ORDER BY r.created_at, r.run"
 LIST_UNFINISHED: Final = f"{_RUN} WHERE r.status NOT IN ('published', 'abandoned') ORDER BY r.created_at, r.run"
 CREATE: Final = (
-    "INSERT INTO runs (run, status, base_revision, edits_through, created_at) VALUES (?, 'planned', ?, ?, ?)"
+    "INSERT INTO runs (run, status, base_revision, edits_through, created_at, elsewhere)"
+    " VALUES (?, 'planned', ?, ?, ?, ?)"
 )
 UPDATE: Final = (
     "UPDATE runs SET status = coalesce(?2, status), base_revision = coalesce(?3, base_revision),"
-    " edits_through = coalesce(?4, edits_through), revision = coalesce(?5, revision), ended_at = coalesce(?6, ended_at)"
-    " WHERE run = ?1"
+    " edits_through = coalesce(?4, edits_through), revision = coalesce(?5, revision),"
+    " ended_at = coalesce(?6, ended_at), elsewhere = coalesce(?7, elsewhere) WHERE run = ?1"
 )
 HOLDER: Final = "SELECT host, pid, process_start, command FROM leases WHERE run = ?"
 HELD: Final = f"SELECT 1 FROM leases WHERE run = ? AND expires_at > {_NOW}"
@@ -53,6 +55,8 @@ CLAIM: Final = (
     f"INSERT OR REPLACE INTO claims (signature, run, job, epoch, counter, claimed_at) VALUES (?, ?, ?, ?, ?, {_NOW})"
 )
 HOLDS_CLAIM: Final = "SELECT 1 FROM claims WHERE signature = ? AND run = ? AND epoch = ? AND counter = ?"
+SEEN_ARCHIVES: Final = "SELECT run, size, modified FROM seen_archives"
+SAW_ARCHIVE: Final = "INSERT OR REPLACE INTO seen_archives (run, size, modified) VALUES (?, ?, ?)"
 UNCLAIM: Final = "DELETE FROM claims WHERE signature = ? AND run = ? AND epoch = ? AND counter = ?"
 
 
@@ -75,9 +79,19 @@ class RunTables:
         row: Any = self._db.execute(HOLDER, (run,)).fetchone()
         return None if row is None else Holder(*row)
 
-    def create(self, run: str, *, base_revision: str | None, edits_through: int, created_at: str) -> None:
-        """Insert a run, `planned`."""
-        self._db.execute(CREATE, (run, base_revision, edits_through, created_at))
+    def seen_archives(self) -> dict[str, tuple[int, float]]:
+        """By run the archives of other machines that were read, as they were: their bytes, and Unix seconds."""
+        return {row[0]: (row[1], row[2]) for row in all_rows(self._db.execute(SEEN_ARCHIVES))}
+
+    def saw_archive(self, run: str, size: int, modified: float) -> None:
+        """Note that an archive of another machine was read, as it was."""
+        self._db.execute(SAW_ARCHIVE, (run, size, modified))
+
+    def create(
+        self, run: str, *, base_revision: str | None, edits_through: int, created_at: str, elsewhere: bool = False
+    ) -> None:
+        """Insert a run, `planned`; `elsewhere`: it is another machine's."""
+        self._db.execute(CREATE, (run, base_revision, edits_through, created_at, int(elsewhere)))
 
     def update(
         self,
@@ -88,9 +102,10 @@ class RunTables:
         edits_through: int | None = None,
         revision: str | None = None,
         ended_at: str | None = None,
+        elsewhere: bool | None = None,
     ) -> None:
         """Change what is given, leave the rest. Raises `NotFoundError` for a run that is not there."""
-        self._db.execute(UPDATE, (run, status, base_revision, edits_through, revision, ended_at))
+        self._db.execute(UPDATE, (run, status, base_revision, edits_through, revision, ended_at, elsewhere))
         if not self._db.changes():
             raise NotFoundError(f"There is no run {run}.", hint="`renku-store status` lists the runs.")
 
@@ -159,7 +174,7 @@ class RunTables:
 
 
 def _record(row: Row) -> RunRecord:
-    host, pid, command, alive = row[7:]
+    elsewhere, host, pid, command, alive = row[7:]
     return RunRecord(
         run=row[0],
         status=row[1],
@@ -170,6 +185,7 @@ def _record(row: Row) -> RunRecord:
         ended_at=row[6],
         holder=None if host is None else f"{command} (process {pid} on {host})",
         alive=bool(alive),
+        elsewhere=bool(elsewhere),
     )
 
 

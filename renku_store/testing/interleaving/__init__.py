@@ -9,23 +9,29 @@ and stops before every operation on the driver and before every transaction; the
 may be killed there: it never runs again, its locks are free, its transaction is rolled back. Clocks may jump.
 A schedule is a function of scenario and seed, nothing else: no thread, no real time, no order of a set.
 
+A *fleet* is several machines that share objects and nothing else (`SharedObjects`), each with its own wrong clock.
+
 For an author of a driver: what `SimulatedDriver` does in one step is what a driver may do at most as several, and its
 docstring says which; a driver that offers less atomicity than that is not safe under these protocols.
 """
 
+from renku_store.testing.interleaving.fleet import Fleet
 from renku_store.testing.interleaving.machine import Machine, Snapshot
 from renku_store.testing.interleaving.scenario import Exploration, Scenario, ScheduleError, explore, replay
 from renku_store.testing.interleaving.scheduler import Killed, Scheduler, StuckError
+from renku_store.testing.interleaving.shared_objects import SharedObjects
 from renku_store.testing.interleaving.storage import SimulatedDriver, Storage
 from renku_store.testing.interleaving.timeline import Timeline
 
 __all__ = [
     "Exploration",
+    "Fleet",
     "Killed",
     "Machine",
     "Scenario",
     "ScheduleError",
     "Scheduler",
+    "SharedObjects",
     "SimulatedDriver",
     "Snapshot",
     "Storage",

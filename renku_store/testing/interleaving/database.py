@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from renku_store import bounds
+from renku_store.drivers.base import Driver
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
 from renku_store.metadata.sqlite.connection import Patience
 from renku_store.metadata.sqlite.store import Transaction
 from renku_store.testing.interleaving.scheduler import Scheduler
-from renku_store.testing.interleaving.storage import SimulatedDriver
 from renku_store.testing.interleaving.timeline import Timeline
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -32,7 +32,7 @@ _ENABLE_TRIGGER: Final = 1_003
 class SteppingMetadata(SqliteMetadata):
     """The metadata store of one process; it stops before each transaction, and again before it commits one."""
 
-    def __init__(self, connection: Any, path: Path, driver: SimulatedDriver, scheduler: Scheduler) -> None:
+    def __init__(self, connection: Any, path: Path, driver: Driver, scheduler: Scheduler) -> None:
         lock = partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS)
         super().__init__(connection, path, Patience(0.0), lock=lock)
         self._scheduler = scheduler
@@ -77,7 +77,7 @@ class Database:
         for store in self._opened:
             store.close()
 
-    def store(self, number: int, driver: SimulatedDriver, scheduler: Scheduler) -> SteppingMetadata:
+    def store(self, number: int, driver: Driver, scheduler: Scheduler) -> SteppingMetadata:
         """The metadata store of the process of that number, which counts from 1."""
         return SteppingMetadata(self._connection(number), self._path, driver, scheduler)
 

@@ -37,7 +37,7 @@ class Snapshot:
     elapsed: float
 
 
-class _Leases(RunLeases):
+class Leases(RunLeases):
     """Leases without the thread that renews them: there are no threads here, and leases are long."""
 
     @contextmanager
@@ -136,7 +136,7 @@ class Machine:
         metadata = self.database.store(number, driver, self.scheduler)
         store = Store("simulated", driver, self.timeline)
         movie = store._assembled(MOVIE, driver, metadata)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return replace(movie, leases=_Leases(metadata, self.timeline, holder=self._holder(number, elsewhere)))
+        return replace(movie, leases=Leases(metadata, self.timeline, holder=self._holder(number, elsewhere)))
 
     def _holder(self, number: int, elsewhere: bool) -> Holder:
         pid = _FIRST_PID + number

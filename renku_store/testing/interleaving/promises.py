@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from renku_store.testing.interleaving.fleet import Fleet
 from renku_store.testing.interleaving.machine import Machine
 
 _BLOB: Final = re.compile(r"blobs/../([0-9a-f]{64})(?:\.zst)?")
@@ -23,16 +24,18 @@ _NAMED: Final = (
     "SELECT 'an edit' FROM input_events AS e JOIN pending_inputs AS p ON p.seq = e.seq WHERE e.blob = ?1 UNION ALL"
     " SELECT 'an edit' FROM artefact_events AS e JOIN pending_artefacts AS p ON p.seq = e.seq WHERE e.blob = ?1"
     " UNION ALL SELECT 'an unfinished run' FROM artefact_events AS e JOIN runs AS r ON r.run = e.run"
-    " WHERE e.blob = ?1 AND r.status NOT IN ('published', 'abandoned')"
+    " WHERE e.blob = ?1 AND r.status NOT IN ('published', 'abandoned') AND r.elsewhere = 0"
 )
 
 
 def watch(machine: Machine) -> None:
     """Look at every change of the storage from now on; a broken promise is an `AssertionError` in whoever breaks it."""
-    machine.storage.watchers.append(_Watch(machine))
+    machine.storage.watchers.append(_WatchFleet(machine) if isinstance(machine, Fleet) else _Watch(machine))
 
 
 class _Watch:
+    """The promises of one machine, whose rows are promises, too."""
+
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
@@ -53,6 +56,9 @@ class _Watch:
         promised = self._machine.promises.get(digest)
         now = self._machine.timeline.unix_seconds()
         assert promised is None or promised <= now, f"9: {digest} is removed {(promised or 0) - now} seconds too early"
+        self._by_rows(digest)
+
+    def _by_rows(self, digest: str) -> None:
         query, key = self._machine.database.query, bytes.fromhex(digest)
         state = query(_STATE, key)
         assert state != [("live",)], f"8: the row of {digest} is live, and its object is being removed"
@@ -77,6 +83,21 @@ class _Watch:
         before = orjson.loads(present[0])["revision"] if present else ""
         after = orjson.loads(data)["revision"]
         assert before <= after, f"7: current.json goes back from {before} to {after}"
+
+
+class _WatchFleet(_Watch):
+    """The promises of machines that share objects alone: a row says what its machine still wants, and no more."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(fleet)
+        self._databases = fleet.databases
+
+    def _by_rows(self, digest: str) -> None:
+        for name, database in self._databases.items():
+            for (manifest,) in database.query(_INTENTS):
+                assert digest not in _named(manifest), f"9: an intent {name} names {digest}, which is being removed"
+            named = database.query(_NAMED, bytes.fromhex(digest))
+            assert not named, f"3: {named[0][0]} {name} names the blob {digest}, which is being removed"
 
 
 @lru_cache(maxsize=256)

@@ -106,6 +106,15 @@ class SimulatedDriver:
         """Never."""
         return False
 
+    @property
+    def url(self) -> str:
+        """A name for all processes."""
+        return "simulated"
+
+    def workspace(self) -> None:
+        """There is none: the database is put in place by the machine."""
+        return
+
     def read(self, name: str, limit: int | None = None) -> bytes:
         """The bytes; `BlobMissingError` where there is no such object."""
         self._scheduler.step("read", name)
@@ -122,6 +131,10 @@ class SimulatedDriver:
         """Size and time, or None."""
         self._scheduler.step("stat", name)
         return self._stat(name)
+
+    def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
+        """One look after the other."""
+        return {found.name: found for found in map(self.stat, names) if found is not None}
 
     def _stat(self, name: str) -> ObjectStat | None:
         found = self._storage.objects.get(name)
@@ -179,6 +192,14 @@ class SimulatedDriver:
         self._storage.set(name, data, written)
         return True
 
+    def renew(self, name: str) -> None:
+        """Let an object's time be now."""
+        written = self.now()
+        self._scheduler.step("renew", name)
+        found = self._storage.objects.get(name)
+        if found is not None:
+            self._storage.set(name, found[0], written)
+
     def settle(self, names: Iterable[str]) -> None:
         """Nothing is forgotten here; others may go on meanwhile all the same."""
         for name in names:
@@ -199,6 +220,19 @@ class SimulatedDriver:
         self._scheduler.step("delete", name)
         if name in self._storage.objects:
             self._storage.set(name, None)
+
+    def delete_many(self, names: Iterable[str]) -> None:
+        """One removal after the other."""
+        for name in names:
+            self.delete(name)
+
+    def local_path(self, name: str) -> None:  # noqa: ARG002
+        """No object is a file."""
+        return
+
+    def free_bytes(self) -> None:
+        """There is no end of it."""
+        return
 
     def clone_to(self, name: str, target: Path) -> bool:  # noqa: ARG002
         """There are no blocks to share."""
@@ -228,3 +262,6 @@ class SimulatedDriver:
     def sub(self, prefix: str) -> SimulatedDriver:
         """There is one movie, and nothing below it."""
         raise NotImplementedError(prefix)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

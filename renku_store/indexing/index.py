@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -17,6 +16,7 @@ from renku_store.archives import ArchiveStore, archive_path
 from renku_store.blobs import BlobStore
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.hashing import hash_bytes
+from renku_store.indexing.elsewhere import Told, blobs_of, take_in, told_by
 from renku_store.manifests import ManifestStore, named_blobs
 from renku_store.metadata.base import MetadataStore, RevisionRow, Writer
 from renku_store.metadata.derived import KeptManifest
@@ -36,7 +36,10 @@ _ENDS: Final = frozenset({"failed", "interrupted", "abandoned", "unchanged"})
 
 
 class Indexer:
-    """Books revisions of one movie, and fills an empty index. `new_id` gives ids of events."""
+    """Books revisions of one movie, and fills an empty index. `new_id` gives ids of events.
+
+    `apart`: other machines have indexes of their own; then what this one does not know may be theirs.
+    """
 
     def __init__(
         self,
@@ -45,8 +48,11 @@ class Indexer:
         manifests: ManifestStore,
         archives: ArchiveStore,
         new_id: Callable[[], str],
+        *,
+        apart: bool = False,
     ) -> None:
         self._metadata = metadata
+        self._apart = apart
         self._blobs = blobs
         self._manifests = manifests
         self._archives = archives
@@ -59,9 +65,12 @@ class Indexer:
     def book(self, manifest: Manifest, digest: str) -> None:
         """Index a published revision, in a transaction; again is no harm."""
         base = self._base(manifest)
+        told = _Told(None)
         with self._metadata.write() as writer:
-            self._book(writer, manifest, digest, base, _Told(None))
+            self._book(writer, manifest, digest, base, told)
             self._keep_bytes(writer)
+        if self._apart:
+            self._blobs.notice(told.blobs | named_blobs(manifest, (page.hash for page in manifest.pages or ())))
 
     def keep_newest(self) -> None:
         """See that the index has the exact bytes of the newest revision that it knows: a lost manifest comes back."""
@@ -117,7 +126,7 @@ class Indexer:
             artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
             taken=taken,
         )
-        _close_run(writer, manifest)
+        _close_run(writer, manifest, elsewhere=self._apart)
         for intent in writer.revisions.intents():
             if intent.number <= number:
                 writer.revisions.drop_intent(intent.run)
@@ -127,7 +136,7 @@ class Indexer:
         taken = self._append_archived(writer, stub, told)
         writer.revisions.book(_row(stub, stub.hash), blobs=(), inputs={}, artefacts={}, taken=taken)
         writer.revisions.expire(revision_number(stub.revision))
-        _close_run(writer, stub)
+        _close_run(writer, stub, elsewhere=self._apart)
 
     def _base(self, manifest: Manifest) -> Manifest | None:
         """The revision before; None where there is none that can be read: then everything counts as changed."""
@@ -149,6 +158,7 @@ class Indexer:
             for events in _groups(self._archives.read(published.run, published.archive.hash)):
                 writer.events.append(events)
                 told.add("events", len(events))
+                told.blobs |= blobs_of(events) if self._apart else set()
                 taken += [event.id for event in events if event.run is None]
         except DamageError:
             if isinstance(published, Manifest) or self._archives.exists(published.run):
@@ -201,6 +211,7 @@ class Indexer:
         told = _Told(tell)
         manifests = self._manifests.remembering()
         newest = manifests.newest()
+        archives = self._archives.present() if self._apart else {}
         unpublished = self._unknown_runs()
         if newest:
             self._manifests.settle(newest)
@@ -209,7 +220,7 @@ class Indexer:
                 writer.blobs.make_live(rows)
                 told.add("blobs", len(rows))
             before: Manifest | None = None
-            unreadable, left = list[int](), list[_Left]()
+            unreadable, left = list[int](), list[Told]()
             for number, run in self._in_order(newest, unpublished):
                 entry, digest = _sound(manifests, number)
                 if isinstance(entry, Manifest):
@@ -220,6 +231,8 @@ class Indexer:
                     self._book_expired(writer, entry, told)
                 elif run in unpublished:
                     left.append(self._restore_run(writer, run, told))
+                    if run in archives:
+                        writer.runs.saw_archive(run, archives[run].size, archives[run].modified)
                 if number and entry is None:
                     unreadable.append(number)
                 told.add("revisions", 0 if entry is None else 1)
@@ -250,27 +263,31 @@ class Indexer:
             last = max([event.created_at for event in events if event.run is not None], default=last)
         return last
 
-    def _restore_run(self, writer: Writer, run: str, told: _Told) -> _Left:
+    def _restore_run(self, writer: Writer, run: str, told: _Told) -> Told:
         """The events of a run that is not published, and its row, as they tell it."""
         steps: list[RunEvent] = []
         for events in self._readable(run):
             writer.events.append(events)
             told.add("events", len(events))
             steps += [event for event in events if isinstance(event, RunEvent)]
-        base = next((step.data["base"] for step in reversed(steps) if "base" in step.data), None)
-        left = _Left(run, base if isinstance(base, str) else None, steps[-1].kind if steps else None)
-        if writer.runs.get(run) is not None or not steps:
-            return left
-        ended = steps[-1].kind in {"abandoned", "unchanged", "rollback"}
-        writer.runs.create(run, base_revision=left.base_revision, edits_through=0, created_at=steps[0].created_at)
-        # A rollback may be that of a revision which cannot be read now: without an end its archive is never retired.
-        over = ended and left.last != "rollback"
-        writer.runs.update(
-            run, status="abandoned" if ended else "failed", ended_at=steps[-1].created_at if over else None
-        )
+        left = told_by(run, steps)
+        if writer.runs.get(run) is None:
+            left.note(writer, elsewhere=self._apart)
         return left
 
-    def _end_unreadable(self, writer: Writer, numbers: Iterable[int], left: Iterable[_Left]) -> None:
+    def catch_up_elsewhere(self) -> None:
+        """Take in what other machines have done since: runs that ended without a revision, revisions that expired."""
+        take_in(self._metadata, self._blobs, self._archives, self._readable)
+        marked = list(self._manifests.marked())
+        with self._metadata.read() as reader:
+            rows = [row for number in marked if (row := reader.revisions.get(number)) and not row.expired]
+        gone = [row.number for row in rows if self._manifests.glance(row.number).get("expired") is True]
+        if gone:
+            with self._metadata.write() as writer:
+                for number in gone:
+                    writer.revisions.expire(number)
+
+    def _end_unreadable(self, writer: Writer, numbers: Iterable[int], left: Iterable[Told]) -> None:
         """End the runs whose revisions cannot be read: resumed, they would publish old values, and their archive again.
 
         Those are the runs that what is left of the manifests names, else all that may have published in their place.
@@ -278,7 +295,7 @@ class Indexer:
         for number in numbers:
             data = self._manifests.raw(number) or b""
             named = [one.run for one in left if names_run(data, one.run)]
-            for run in named or [one.run for one in left if one.may_have_published(number)]:
+            for run in named or [one.run for one in left if _may_have_published(one, number)]:
                 self._end(writer, run)
 
     def _end_named(self, number: int) -> None:
@@ -299,18 +316,10 @@ class Indexer:
             writer.runs.update(run, status="abandoned")
 
 
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """What the archive of a run that no readable manifest names says of it: its base and its last step."""
-
-    run: str
-    base_revision: str | None
-    last: str | None
-
-    def may_have_published(self, number: int) -> bool:
-        """Whether the archive can be that of a revision: made on the one before, and with no other end."""
-        base = revision_name(number - 1) if number > 1 else None
-        return self.last is None or (self.last not in _ENDS and self.base_revision == base)
+def _may_have_published(left: Told, number: int) -> bool:
+    """Whether the archive can be that of a revision: made on the one before, and with no other end."""
+    base = revision_name(number - 1) if number > 1 else None
+    return left.last is None or (left.last not in _ENDS and left.base_revision == base)
 
 
 class _Told:
@@ -319,6 +328,8 @@ class _Told:
     def __init__(self, tell: Tell | None) -> None:
         self._tell = tell
         self._counts: dict[str, int] = {}
+        self.blobs: set[str] = set()
+        """What the events named that one machine has of another's run."""
 
     def add(self, kind: str, count: int) -> None:
         """So many more of a kind."""
@@ -340,11 +351,10 @@ def _sound(manifests: ManifestStore, number: int) -> tuple[Manifest | ManifestSt
     return None, ""
 
 
-def _close_run(writer: Writer, published: Manifest | ManifestStub) -> None:
+def _close_run(writer: Writer, published: Manifest | ManifestStub, *, elsewhere: bool) -> None:
     if writer.runs.get(published.run) is None:
-        writer.runs.create(
-            published.run, base_revision=published.base_revision, edits_through=0, created_at=published.created_at
-        )
+        base, created = published.base_revision, published.created_at
+        writer.runs.create(published.run, base_revision=base, edits_through=0, created_at=created, elsewhere=elsewhere)
     writer.runs.update(published.run, status="published", revision=published.revision, ended_at=published.created_at)
 
 

@@ -1,0 +1,1 @@
+"""Objects in memory: the driver of `memory://`."""

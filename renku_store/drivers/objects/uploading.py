@@ -1,0 +1,197 @@
+"""New objects of a batch: staged on this machine, then uploaded side by side and verified.
+
+Keeps invariant 2 in an object storage: a name appears with a request that carries, or completes, all of its bytes, and
+one that exists is not written. What arrived is compared with what was sent before `commit` returns. Memory stays
+constant: small objects wait for their share of it, large ones go in parts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from renku_store import bounds
+from renku_store.drivers import posix
+from renku_store.drivers.base import StagedFile
+from renku_store.drivers.objects.client import ConditionFailedError, ObjectClient, UncertainError
+from renku_store.drivers.objects.keys import Keys
+from renku_store.drivers.objects.replies import pauses, unsettled
+from renku_store.drivers.objects.staging import Room, StagedObject
+from renku_store.drivers.objects.verifying import SentBytes, SentFile, Verifier, part_bytes
+from renku_store.drivers.objects.working import Share, Workers
+from renku_store.drivers.tree import Tree
+from renku_store.errors import BlobCorruptError, StoreUnavailableError
+
+T = TypeVar("T", SentBytes, SentFile)
+
+_SENT_MAX: Final = 2
+"""How often an object is sent that does not arrive as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A complete object on its way to a key; `url` names the object in errors."""
+
+    key: str
+    url: str
+    staged: StagedObject
+
+
+class _TakenError(Exception):
+    """The name exists; what is there is left alone."""
+
+
+class Uploader:
+    """Writes files to free names; one for a root, for many threads.
+
+    `workers` are its threads. `conditional`: the storage can refuse to write what exists; else it is looked first,
+    which others can slip through.
+    """
+
+    def __init__(self, client: ObjectClient, workers: Workers, *, conditional: bool) -> None:
+        self._client = client
+        self.workers = workers
+        self._conditional = conditional
+        self._share = Share(bounds.OBJECT_IN_FLIGHT_MAX_BYTES)
+        self._verifier = Verifier(client)
+
+    def upload(self, uploads: Iterable[Upload]) -> set[str]:
+        """Upload everything; gives the keys that existed and were left alone.
+
+        Raises `StoreUnavailableError`, and `BlobCorruptError` where something else than was sent has arrived.
+        """
+        existing: set[str] = set()
+
+        def put(upload: Upload) -> None:
+            try:
+                self._put(upload)
+            except _TakenError:
+                existing.add(upload.key)
+            except OSError as error:
+                raise posix.unavailable(error, "read", str(upload.staged.path)) from error
+
+        self.workers.map(put, uploads)
+        return existing
+
+    def _put(self, upload: Upload) -> None:
+        size = upload.staged.size()
+        in_parts = size > bounds.OBJECT_PART_BYTES
+        if (in_parts or not self._conditional) and self._client.head(upload.key) is not None:
+            raise _TakenError
+        with self._share.take(part_bytes(size) * bounds.OBJECT_PARTS_AT_ONCE if in_parts else size):
+            if in_parts:
+                self._put_verified(upload, SentFile(str(upload.staged.path), size), self._put_in_parts)
+            else:
+                data = upload.staged.data()
+                self._put_verified(upload, SentBytes(data), lambda upload, sent: self._put_at_once(upload, sent, data))
+
+    def _put_verified(self, upload: Upload, sent: T, put: Callable[[Upload, T], str | None]) -> None:
+        for _ in range(_SENT_MAX):
+            tag = put(upload, sent)
+            if self._arrived(upload, tag, sent):
+                return
+            found = self._client.head(upload.key)
+            if found is not None and found.etag == tag:
+                self._client.delete([upload.key])
+        raise BlobCorruptError(
+            f"{upload.url} did not hold what was sent, {_SENT_MAX} times.",
+            hint="Something between here and the storage changes bytes; what had arrived was removed.",
+        )
+
+    def _put_at_once(self, upload: Upload, sent: SentBytes, data: bytes) -> str | None:
+        if not self._conditional:
+            return self._client.put(upload.key, data)
+        lost: UncertainError | None = None
+        for pause in (*pauses(), None):
+            try:
+                return self._client.put(upload.key, data, if_absent=True)
+            except ConditionFailedError:
+                pass
+            except UncertainError as error:
+                lost = error
+            found = self._client.head(upload.key)
+            if found is not None:
+                if lost is not None and self._arrived(upload, found.etag, sent):
+                    return found.etag
+                raise _TakenError
+            if pause is not None:
+                time.sleep(pause)
+        raise unsettled(upload.url, lost)
+
+    def _put_in_parts(self, upload: Upload, sent: SentFile) -> str | None:
+        for last in (False, True):
+            try:
+                return self._client.put_file(upload.key, Path(str(upload.staged.path)), part_bytes(sent.size))
+            except StoreUnavailableError:
+                # The reply to the last request may have been lost, which completes the object.
+                found = self._client.head(upload.key)
+                if found is not None and self._arrived(upload, found.etag, sent):
+                    return found.etag
+                if last:
+                    raise
+        raise AssertionError("The last attempt returns or raises.")
+
+    def _arrived(self, upload: Upload, tag: str | None, sent: SentBytes | SentFile) -> bool:
+        return self._verifier.arrived(upload.key, upload.url, tag, sent)
+
+
+class ObjectBatch:
+    """New objects that are uploaded side by side; for one thread."""
+
+    def __init__(self, uploader: Uploader, tree: Tree, keys: Keys, url: str) -> None:
+        self._uploader = uploader
+        self._tree = tree
+        self._keys = keys
+        self._url = url
+        self._room = Room(bounds.OBJECT_STAGED_TOTAL_BYTES)
+        self._staged: dict[StagedObject, str | None] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for staged in tuple(self._staged):
+            self.discard(staged)
+
+    def stage(self) -> StagedObject:
+        """Begin a new object."""
+        staged = StagedObject(self._tree, self._room)
+        self._staged[staged] = None
+        return staged
+
+    def name(self, staged: StagedFile, name: str) -> None:
+        """Say under which name a staged file, now complete, shall appear."""
+        assert isinstance(staged, StagedObject)
+        self._keys.key(name)
+        self._staged[staged] = name
+        try:
+            staged.close()
+        except OSError as error:
+            raise posix.unavailable(error, "write", str(staged.path)) from error
+
+    def discard(self, staged: StagedFile) -> None:
+        """Forget a staged object and remove its temporary file."""
+        assert isinstance(staged, StagedObject)
+        if staged in self._staged:
+            del self._staged[staged]
+            staged.remove()
+
+    def commit(self) -> frozenset[str]:
+        """Upload what was named and verify it; returns the names that existed and were left alone.
+
+        After an error some of the names may exist, whole.
+        """
+        named = [(staged, name) for staged, name in self._staged.items() if name is not None]
+        first: dict[str, StagedObject] = {}
+        existing = {name for staged, name in named if first.setdefault(name, staged) is not staged}
+        keys = {self._keys.key(name): name for name in first}
+        found = self._uploader.upload(Upload(key, f"{self._url}/{name}", first[name]) for key, name in keys.items())
+        for staged, _ in named:
+            self.discard(staged)
+        return frozenset(existing | {keys[key] for key in found})

@@ -1,0 +1,96 @@
+"""Finds the driver of a root by the scheme of its URL: those that come along, then those that installed packages offer.
+
+A package offers a driver by an entry point in the group `renku_store.drivers`: its name is the scheme, its object a
+function of the URL and the options, which gives the driver. The code of a driver is imported when its first root is
+opened, because most programs need one, and the libraries for object storage take long to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from renku_store.drivers.base import Driver
+from renku_store.drivers.local import LocalDriver
+from renku_store.drivers.urls import DriverFactory, refuse_unknown_options, scheme_of, without_secrets
+from renku_store.errors import InvalidValueError, StoreError, StoreUnavailableError
+
+ENTRY_POINT_GROUP: Final = "renku_store.drivers"
+
+SCHEMES: Final[Mapping[str, str]] = {
+    "file": "renku_store.drivers.opening:open_folder",
+    "memory": "renku_store.drivers.memory.driver:open_memory",
+    "s3": "renku_store.drivers.objects.opening:open_s3",
+    "s3+fsspec": "renku_store.drivers.objects.opening:open_s3_fsspec",
+    "s3+obstore": "renku_store.drivers.objects.opening:open_s3_obstore",
+}
+"""Where the factories of the schemes are that come along, as `module:function`."""
+_OTHERS: Final = "renku_store.drivers.objects.opening:open_fsspec"
+"""The factory for what fsspec has a file system for."""
+
+
+def open_driver(root: str, options: Mapping[str, Any] | None = None) -> Driver:
+    """The driver for a root: a path, or a URL such as `memory://films` or `s3://bucket/videos`.
+
+    Raises `StoreUnavailableError` where there is no driver for it, or it cannot be reached; `InvalidValueError` for an
+    option that its driver does not know, and for what is no root.
+    """
+    scheme = scheme_of(root)
+    given = dict(options or {})
+    if scheme is None:
+        refuse_unknown_options(root, given)
+        return LocalDriver(root)
+    if scheme in SCHEMES:
+        return _load(scheme, SCHEMES[scheme])(root, given)
+    offered = _offered(scheme)
+    if offered is not None:
+        return offered(root, given)
+    if scheme not in import_module("fsspec.registry").available_protocols():
+        raise StoreUnavailableError(
+            f"There is no driver for {scheme}:// roots.",
+            hint=f"Use a folder, {', '.join(f'{known}://' for known in SCHEMES)}, or install a package that offers it.",
+        )
+    return _load(scheme, _OTHERS)(root, given)
+
+
+def open_folder(url: str, options: Mapping[str, Any]) -> LocalDriver:
+    """The folder that a `file://` URL names."""
+    refuse_unknown_options(url, options)
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"} or not parts.path or parts.query or parts.fragment:
+        raise InvalidValueError(
+            f"{without_secrets(url)} does not name a folder of this machine.",
+            hint="Write file:///absolute/path, or the path alone.",
+        )
+    return LocalDriver(unquote(parts.path, errors="surrogateescape"))
+
+
+def _load(scheme: str, place: str) -> DriverFactory:
+    module, _, name = place.partition(":")
+    try:
+        factory: DriverFactory = getattr(import_module(module), name)
+    except ImportError as error:
+        raise StoreUnavailableError(
+            f"The driver for {scheme}:// cannot be loaded: {error}.",
+            hint="`pip install 'renku-store[s3]'` installs what S3 needs.",
+        ) from error
+    return factory
+
+
+def _offered(scheme: str) -> DriverFactory | None:
+    """The factory that an installed package offers for a scheme."""
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=scheme):
+        try:
+            factory: DriverFactory = point.load()
+        except StoreError:
+            raise
+        except Exception as error:  # the code of another package
+            raise StoreUnavailableError(
+                f"The driver for {scheme}:// cannot be loaded: {type(error).__name__}: {error}",
+                hint=f"It is offered by the entry point {point.value!r}.",
+            ) from error
+        return factory
+    return None

@@ -1,0 +1,99 @@
+"""Taking in what other machines have done and not published, where each has an index of its own.
+
+Keeps invariant 10 as far as that goes: what a run of another machine has made is found by its signature, once the run
+has ended, published or not. Its archive tells; nothing else of that run is here, so it is never taken up. Cost grows
+with what is new: one listing says which archives are, or have been written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from renku_store.archives import ArchiveStore
+from renku_store.blobs import BlobStore
+from renku_store.clock import timestamp
+from renku_store.metadata.base import MetadataStore, Writer
+from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
+
+_OVER = frozenset({"abandoned", "unchanged", "rollback"})
+"""The last steps of runs that nobody goes on with."""
+_LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999: an id may say anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the archive of a run that has no revision tells of it: its base, when it began, and its last step."""
+
+    run: str
+    base_revision: str | None = None
+    began: str = ""
+    last: str | None = None
+    last_at: str = ""
+
+    @property
+    def ended_at(self) -> str | None:
+        """When it ended for good. A rollback may be that of a revision that cannot be read, or is yet to come."""
+        return self.last_at if self.last in _OVER and self.last != "rollback" else None
+
+    def note(self, writer: Writer, *, elsewhere: bool) -> None:
+        """Let the index have the run as it is told, unless it has published. One that tells no step is not ours."""
+        record = writer.runs.get(self.run)
+        if (self.last is None and not elsewhere) or (record is not None and record.status == "published"):
+            return
+        if record is None:
+            base, began = self.base_revision, self.began
+            writer.runs.create(self.run, base_revision=base, edits_through=0, created_at=began, elsewhere=elsewhere)
+        status = "abandoned" if self.last in _OVER else "failed"
+        writer.runs.update(self.run, status=status, ended_at=self.ended_at)
+
+
+def told_by(run: str, events: Sequence[Event]) -> Told:
+    """What the events of a run's archive tell of it."""
+    steps = [event for event in events if isinstance(event, RunEvent)]
+    if not steps:
+        return Told(run, began=_made_at(run))
+    base = next((step.data["base"] for step in reversed(steps) if "base" in step.data), None)
+    revision = base if isinstance(base, str) else None
+    return Told(run, revision, steps[0].created_at, steps[-1].kind, steps[-1].created_at)
+
+
+def _made_at(run: str) -> str:
+    """When the id of a run was made: that of a UUID of version 7."""
+    milliseconds = min(int(run.replace("-", "")[:12], 16), _LATEST_MS)
+    return timestamp(datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
+def blobs_of(events: Iterable[Event]) -> set[str]:
+    """The blobs that events name."""
+    named = {event.blob for event in events if isinstance(event, InputEvent)}
+    named |= {event.value.blob for event in events if isinstance(event, ArtefactEvent) and event.value}
+    return {digest for digest in named if digest is not None}
+
+
+def take_in(
+    metadata: MetadataStore,
+    blobs: BlobStore,
+    archives: ArchiveStore,
+    readable: Callable[[str], Iterator[list[Event]]],
+) -> None:
+    """Index the archives of other machines' runs that are new, or have changed; `readable` gives events in groups."""
+    with metadata.read() as reader:
+        known = reader.runs.seen_archives()
+        runs = {record.run: record for record in reader.runs.list()}
+    for run, found in sorted(archives.present().items()):
+        record = runs.get(run)
+        ours = record is not None and (not record.elsewhere or record.status == "published")
+        if ours or known.get(run) == (found.size, found.modified):
+            continue
+        steps: list[Event] = []
+        for events in readable(run):
+            blobs.notice(blobs_of(events))
+            with metadata.write() as writer:
+                writer.events.append(events)
+            steps += [event for event in events if isinstance(event, RunEvent)]
+        with metadata.write() as writer:
+            told_by(run, steps).note(writer, elsewhere=True)
+            writer.runs.saw_archive(run, found.size, found.modified)

@@ -1,0 +1,186 @@
+"""What an S3 server refuses, and that it cannot be reached: one sentence with the URL, a hint, and no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from renku_store import bounds
+from renku_store.drivers.objects.driver import ObjectDriver
+from renku_store.drivers.objects.obstore_client import ObstoreClient
+from renku_store.drivers.objects.options import S3Place
+from renku_store.errors import StoreUnavailableError
+from tests.drivers import servers
+from tests.drivers.proxy import Fault, Proxy, Request
+from tests.drivers.servers import Server, behind, free_ports
+
+_OPERATIONS: dict[str, Callable[[ObjectDriver], object]] = {
+    "read": lambda driver: driver.read("a"),
+    "open": lambda driver: driver.open("a"),
+    "stat": lambda driver: driver.stat("a"),
+    "list": lambda driver: list(driver.list("")),
+    "children": lambda driver: list(driver.children("")),
+    "create": lambda driver: driver.create("a", b"x"),
+    "replace": lambda driver: driver.replace("a", b"x"),
+    "swap": lambda driver: driver.compare_and_swap("a", None, b"x"),
+    "batch": lambda driver: _batch(driver),
+    "delete": lambda driver: driver.delete("a"),
+}
+_CHANGES = ("create", "replace", "swap", "batch", "delete")
+
+
+def _batch(driver: ObjectDriver) -> None:
+    with driver.batch() as batch:
+        batch.name(batch.stage(), "a")
+        batch.commit()
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "OBJECT_FIRST_PAUSE_SECONDS", 0.002)
+    monkeypatch.setattr(bounds, "OBJECT_PAUSE_MAX_SECONDS", 0.02)
+
+
+def driver_at(place: S3Place, folder: Path, key: str, secret: str) -> ObjectDriver:
+    """A driver with credentials of its own."""
+    keys = {"access_key_id": key, "secret_access_key": secret, "expires_at": None}
+    client = ObstoreClient(place, credentials=lambda: keys)
+    return ObjectDriver(client, url=place.url, prefix=place.prefix, workspace=folder)
+
+
+def usual(place: S3Place, folder: Path) -> ObjectDriver:
+    """A driver with the credentials of the test servers."""
+    return driver_at(place, folder, servers.ACCESS_KEY, servers.SECRET_KEY)
+
+
+def refused(driver: ObjectDriver, operation: str, said: str) -> StoreUnavailableError:
+    """The error of an operation, whose message says this, is one sentence, and tells no secret."""
+    with pytest.raises(StoreUnavailableError) as caught:
+        _OPERATIONS[operation](driver)
+    error = caught.value
+    assert said in error.message
+    assert "s3://" in error.message
+    assert "\n" not in error.message
+    assert error.message.endswith(".")
+    assert error.hint.endswith(".")
+    told = (
+        f"{error.message} {error.hint} {error.__cause__} {error.__context__ if not error.__suppress_context__ else ''}"
+    )
+    for secret in (servers.SECRET_KEY, servers.READER_SECRET, servers.ACCESS_KEY, "Credential=", "Signature="):
+        assert secret not in told
+    return error
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_a_missing_bucket_is_named(seaweed: Server, tmp_path: Path, operation: str) -> None:
+    """By reads as well as writes: it must not look like an empty root."""
+    place = replace(seaweed.place(), bucket="nobody-made-this")
+    refused(usual(place, tmp_path), operation, "there is no such bucket")
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_wrong_credentials_are_named(seaweed: Server, tmp_path: Path, operation: str) -> None:
+    """Neither they nor what the server says of them appear."""
+    driver = driver_at(seaweed.place(), tmp_path, servers.ACCESS_KEY, "wrong")
+    said = "answers 403" if operation == "stat" else "the server does not accept these credentials"
+    assert "AWS_SECRET_ACCESS_KEY" in refused(driver, operation, said).hint
+
+
+@pytest.mark.parametrize("operation", _CHANGES)
+def test_credentials_that_may_only_read_are_named_when_something_is_written(
+    seaweed: Server, tmp_path: Path, operation: str
+) -> None:
+    """Reading works with them."""
+    place = seaweed.place()
+    usual(place, tmp_path).create("there", b"x")
+    reader = driver_at(place, tmp_path, servers.READER_KEY, servers.READER_SECRET)
+    assert reader.read("there") == b"x"
+    assert [found.name for found in reader.list("")] == ["there"]
+    refused(reader, operation, "AccessDenied")
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_a_server_that_does_not_run_is_named(tmp_path: Path, operation: str) -> None:
+    """After some attempts, with its address."""
+    (port,) = free_ports(1)
+    place = S3Place("bucket", "p", endpoint=f"http://127.0.0.1:{port}", region="us-east-1", path_style=True)
+    error = refused(usual(place, tmp_path), operation, f"http://127.0.0.1:{port} cannot be reached")
+    assert "refused" in error.message
+
+
+def test_a_server_without_tls_is_named_at_once(seaweed: Server, tmp_path: Path) -> None:
+    """What will be the same the next time is not tried again."""
+    place = behind(seaweed.place(), seaweed.endpoint.replace("http:", "https:"))
+    refused(usual(place, tmp_path), "read", "does not speak TLS")
+
+
+@pytest.fixture
+def proxy(seaweed: Server) -> Iterator[Proxy]:
+    """A proxy before SeaweedFS."""
+    with Proxy(seaweed.port) as made:
+        yield made
+
+
+@pytest.fixture
+def driver(proxy: Proxy, seaweed: Server, tmp_path: Path) -> ObjectDriver:
+    """A driver behind it."""
+    return usual(behind(seaweed.place(), proxy.endpoint), tmp_path)
+
+
+def conditional(request: Request) -> bool:
+    """Whether a request is a write under a condition."""
+    return request.conditional
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+@pytest.mark.parametrize("operation", ["create", "replace", "swap", "batch", "stat", "list", "delete"])
+def test_a_server_that_asks_to_slow_down_is_asked_again(
+    driver: ObjectDriver, proxy: Proxy, operation: str, status: int
+) -> None:
+    """With a pause, some times; then the operation succeeds."""
+    fault = proxy.inject(Fault("answer", last=3, status=status))
+    _OPERATIONS[operation](driver)
+    assert len(fault.struck) == 3
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_a_server_that_keeps_asking_to_slow_down_is_named(driver: ObjectDriver, proxy: Proxy, operation: str) -> None:
+    """As something that may pass by itself, so that paid results wait for it; after a bounded number of attempts."""
+    fault = proxy.inject(Fault("answer", last=10**9))
+    assert refused(driver, operation, "slow down (503").reason == "busy"
+    assert len(fault.struck) <= 2 * bounds.OBJECT_ATTEMPTS
+
+
+def test_a_conflict_with_another_write_is_tried_again(driver: ObjectDriver, proxy: Proxy) -> None:
+    """409 says that nothing was decided: the next attempts decide."""
+    fault = proxy.inject(Fault("answer", conditional, last=2, status=409, code="ConditionalRequestConflict"))
+    assert driver.create("a", b"1")
+    assert len(fault.struck) == 2
+    proxy.inject(Fault("answer", conditional, last=2, status=409, code="ConditionalRequestConflict"))
+    assert driver.compare_and_swap("a", b"1", b"2")
+    proxy.inject(Fault("answer", conditional, last=2, status=409, code="ConditionalRequestConflict"))
+    assert not driver.create("a", b"3")
+    assert driver.read("a") == b"2"
+
+
+@pytest.mark.parametrize("operation", ["create", "swap", "batch"])
+def test_conflicts_without_end_are_named(driver: ObjectDriver, proxy: Proxy, operation: str) -> None:
+    """They end, and nothing is claimed to have been written."""
+    proxy.inject(Fault("answer", conditional, last=10**9, status=409, code="ConditionalRequestConflict"))
+    assert refused(driver, operation, "refused every attempt").reason == "busy"
+    assert driver.stat("a") is None
+
+
+def test_a_bucket_in_another_region_says_to_name_the_region(driver: ObjectDriver, proxy: Proxy) -> None:
+    """AWS answers so."""
+    proxy.inject(Fault("answer", last=10**9, status=400, code="AuthorizationHeaderMalformed"))
+    assert "region=" in refused(driver, "read", "another region").hint
+
+
+def test_a_full_bucket_is_named_as_full(driver: ObjectDriver, proxy: Proxy) -> None:
+    """Like a full disk."""
+    proxy.inject(Fault("answer", last=10**9, status=403, code="QuotaExceeded"))
+    assert refused(driver, "create", "quota").reason == "full"

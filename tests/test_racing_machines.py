@@ -1,0 +1,106 @@
+"""Two processes, each with the cache of a machine of its own, publish to one bucket of a real server at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from renku_store import collect, open_store
+from renku_store.drivers.objects.options import S3Place
+from renku_store.testing.invariants import check_invariants
+from tests import children
+
+RACER = """
+    import os, sys, time
+    from pathlib import Path
+    url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    os.environ["RENKU_STORE_CACHE"] = sys.argv[4]
+
+    from renku_store import ManifestConflictError, RevisionExistsError, StoreUnavailableError, collect, open_store
+    from tests.authoring import LONG, artefact_event
+
+    turns = Path(sys.argv[4]).parent
+    other = "there" if name == "here" else "here"
+    lost = 0
+
+    def together(number):
+        (turns / f"{name}{number}").touch()
+        while not (turns / f"{other}{number}").exists():
+            time.sleep(0.001)
+
+    with open_store(url) as store:
+        movie = store.movie("film")
+        for number in range(count):
+            movie.events.append_artefact(artefact_event(movie, f"{name}{number}", LONG + f"{name}{number}"))
+            together(number)
+            for attempt in range(1_000):
+                movie.committer.repair()
+                current, digest = movie.manifests.load_current()
+                following = f"rev-{int(current.revision.removeprefix('rev-')) + 1:04d}"
+                try:
+                    manifest = movie.manifests.build_from_events(following)
+                    if not attempt:
+                        together(f"{number}-built")
+                    movie.manifests.save_manifest(manifest, previous_hash=digest)
+                except (ManifestConflictError, RevisionExistsError):
+                    lost += 1
+                else:
+                    break
+            if number % 7 == 6:
+                collect(movie)
+    print(lost)
+"""
+
+
+def url_of(place: S3Place) -> str:
+    """The root as a user names it."""
+    options = f"endpoint={quote(place.endpoint or '', safe='')}&region={place.region}&path_style=true"
+    return f"s3://{place.bucket}/{place.prefix}?{options}"
+
+
+def race(place: S3Place, folder: Path, publishes: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """So many publishes by two processes; checks what a third machine then sees; gives how often each one lost."""
+    url = url_of(place)
+    monkeypatch.setenv("RENKU_STORE_CACHE", str(folder / "onlooker"))
+    with open_store(url) as store:
+        movie = store.create_movie("film")
+        movie.events.append_input("voice", "en")
+        movie.manifests.save_manifest(movie.manifests.build_from_events("rev-0001"), previous_hash=None)
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+        racers = [children.start(RACER, url, name, publishes // 2, folder / name) for name in ("here", "there")]
+        ended = [children.finish(racer, timeout_seconds=60 + 10 * publishes) for racer in racers]
+        assert [one.code for one in ended] == [0, 0], "\n".join(one.err for one in ended)
+        movie.committer.repair()
+        check_invariants(movie)
+    monkeypatch.setenv("RENKU_STORE_CACHE", str(folder / "a third machine"))
+    with open_store(url) as store:
+        movie = store.movie("film")
+        chain = [entry.revision for entry, _ in movie.manifests.revisions()]
+        assert chain == [f"rev-{number:04d}" for number in range(publishes + 1, 0, -1)]
+        newest = movie.manifests.load_current()[0]
+        made = Counter(name.rstrip("0123456789") for name in newest.artefacts)
+        assert made == {"here": publishes // 2, "there": publishes // 2}
+        for artefact in newest.artefacts.values():
+            movie.blobs.read(artefact.hash)
+        check_invariants(movie)
+        assert collect(movie).removed == 0
+        assert [found.name for prefix in ("intents/", "gc/") for found in movie.driver.list(prefix)] == []
+    return [int(one.out) for one in ended]
+
+
+def test_of_racing_publishes_on_two_machines_none_is_lost(
+    seaweed_place: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One chain without a gap, everything that anybody published in its end, and nothing left of how it came about."""
+    assert sum(race(seaweed_place, tmp_path, 20, monkeypatch)) > 0, "nobody met anybody: that was no race"
+
+
+@pytest.mark.long
+def test_of_two_hundred_racing_publishes_none_is_lost(
+    seaweed_place: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for longer."""
+    assert sum(race(seaweed_place, tmp_path, 200, monkeypatch)) > 0, "nobody met anybody: that was no race"
