@@ -72,6 +72,22 @@ def test_a_budget_ends_a_run_with_code_1_and_a_larger_one_goes_on(call: Call, pr
     assert call("log", "--json").json[0]["cost"] == 1.0
 
 
+def test_what_a_run_has_made_is_not_counted_again_when_it_is_taken_up(call: Call, priced: str) -> None:
+    """Though its jobs were to be made anew: the plan, its price and the warning of a budget are about the rest."""
+    assert call("run").code == 0
+    assert call("run", "--regen", "word", "-c", "1", "--max-cost", "0.6").code == 1
+    lines = call("plan").out.splitlines()
+    assert [line.split("\t")[3] for line in lines[1:5]].count("reused") == 2
+    assert lines[-1].startswith("rev-0002 on rev-0001: 3 jobs to run, 2 answered by earlier results, 0 clean, $")
+    document = call("plan", "--json").json
+    assert (document["spent"], document["cost"]["high"] < 0.6) == (0.5, True)
+    assert "up to" not in call("run", "--dry-run", "--max-cost", "1.25").err
+    told = call("run", "--dry-run", "--max-cost", "0.6").err
+    assert "after $0.50 spent by the run, may cost up to $0.50, more than the budget of $0.60 leaves" in told
+    again = call("run", "--json").json
+    assert (again["status"], again["made"], again["cost"]) == ("unchanged", 2, 0.5)
+
+
 def test_a_report_as_json_has_the_error_at_the_job_that_did_not_fit(call: Call, priced: str) -> None:
     """Its status and that of all that were not called is the same."""
     done = call("run", "--max-cost", "0.3", "--json")

@@ -195,7 +195,7 @@ MUTANTS = (
         "        self._seq = max(self._seq, last)\n"
         "        self._read_unfinished_runs()\n"
         "        with self._movie.metadata.read() as reader:\n"
-        "            self._mark(reader.blobs.chosen())\n"
+        "            self._read_choices(reader)\n"
         "            self._read_intents(reader)\n"
         "        self._read_manifests()\n",
         "        self._read_manifests()\n"
@@ -203,7 +203,7 @@ MUTANTS = (
         "            pass\n"
         "        self._read_unfinished_runs()\n"
         "        with self._movie.metadata.read() as reader:\n"
-        "            self._mark(reader.blobs.chosen())\n"
+        "            self._read_choices(reader)\n"
         "            self._read_intents(reader)\n",
         (f"{_GAPS}::test_what_is_published_while_the_roots_are_read_is_one_of_them",),
     ),
