@@ -293,7 +293,8 @@ def test_what_is_between_its_object_and_its_row_is_nobodys_orphan(
 
     def held_up(batch: LocalBatch) -> frozenset[str]:
         existing = commit(batch)
-        reports.append(swept(movie, grace_seconds=0.0))
+        age(movie)
+        reports.append(swept(movie))
         return existing
 
     with opened(Path(movie.root)) as other, monkeypatch.context() as patch:
