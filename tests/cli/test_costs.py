@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,8 +148,12 @@ def test_what_a_failed_program_says_of_its_cost_counts(call: Call, priced: str, 
     assert call("stats", "--json").json["cost"] == {"spent": 0.5, "published": 0.0, "unpublished": 0.5, "saved": 0.0}
 
 
-def test_two_processes_with_budgets_of_their_own_pay_for_nothing_twice(call: Call, priced: str) -> None:
+def test_two_processes_with_budgets_of_their_own_pay_for_nothing_twice(call: Call, priced: str, place: Path) -> None:
     """Each run of its own inputs stays within its budget; what both need is made by one of them."""
+    begin = place / "begin"  # the calls wait for it: a run that has not begun when the other publishes is refused
+    waiting = PRICED.replace("sleep 0.05", f'while [ ! -e "{begin}" ]; do sleep 0.05; done')
+    (place / "waiting.yaml").write_text(waiting)
+    assert call("set", "@blueprint", "@waiting.yaml").code == 0
     own = {"left": ["a", "b", "l"], "right": ["a", "b", "r"]}
     for name, lines in own.items():
         Path(f"{name}.json").write_text(json.dumps({"lines": lines}))
@@ -162,6 +167,10 @@ def test_two_processes_with_budgets_of_their_own_pay_for_nothing_twice(call: Cal
         )
         for name in own
     ]
+    deadline = time.monotonic() + 60
+    while len(call("status", "--json").json["runs"]) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    begin.touch()
     outs = [process.communicate(timeout=60) for process in both]
     reports = [json.loads(out) for out, _ in outs if out]
     assert reports
