@@ -95,6 +95,14 @@ MUTANTS = (
     ),
     # Collection
     Mutant(
+        "what a writer has made and not noted yet is taken for an orphan",
+        (8,),
+        f"{_STORE}/gc/collection.py",
+        "            with self._movie.driver.lock(ARRIVE_LOCK, wait_seconds=bounds.GC_WAIT_SECONDS):\n",
+        "            with suppress(KeyError):\n",
+        (f"{_GC}::test_what_is_between_its_object_and_its_row_is_nobodys_orphan",),
+    ),
+    Mutant(
         "a dedup hit does not touch",
         (9,),
         f"{_STORE}/blobs/intake.py",
