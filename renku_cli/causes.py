@@ -17,8 +17,10 @@ MAX_DEPTH: Final = 40
 SHOWN_SUBJECTS: Final = 5
 """Things that a sentence lists by name."""
 
+_UNKNOWN_INPUTS: Final = "inputs that are not known"
 _REMEDIES: Final = {
     "producer changed": "In the blueprint, change back to what it was in {base}: {listed}.",
+    _UNKNOWN_INPUTS: "Only a run makes again what was made from inputs that nobody can tell any more: {listed}.",
     "output missing": "Only a run makes what was not made yet: {listed}.",
     "blob missing or damaged": "Only a run makes again what cannot be used: {listed}.",
     "forced": "Forced, so a run makes it again whatever the inputs are: {listed}.",
@@ -75,29 +77,44 @@ def tree(plan: ExecutionPlan, jobs: Iterable[str], *, max_depth: int = MAX_DEPTH
         waiting.extend((depth + 1, maker) for maker in reversed(upstream))
 
 
-def remedies(plan: ExecutionPlan, jobs: Iterable[str], before: Mapping[str, ManifestInput]) -> list[str]:
-    """What would make these jobs clean again, a sentence for each sort of cause; `before` are the base's inputs."""
-    found: dict[str, dict[str, None]] = {}
+def made_in(plan: ExecutionPlan, job: str) -> str | None:
+    """The revision that a job's outputs were made for, which the changes since are told from."""
+    return plan.jobs[job].made_in or plan.base_revision
+
+
+def remedies(plan: ExecutionPlan, jobs: Iterable[str], before: Mapping[str, Mapping[str, ManifestInput]]) -> list[str]:
+    """What would make these jobs clean again, a sentence for each sort of cause.
+
+    `before` are the inputs of the revisions, by name, that the jobs' outputs were made for.
+    """
+    found: dict[tuple[str, str], dict[str, None]] = {}
     for job in jobs:
+        base = made_in(plan, job) or "the last revision"
         for reason in plan.jobs[job].reasons:
-            found.setdefault(reason.kind, {})[reason.subject] = None
-    base = plan.base_revision or "the last revision"
-    names = [*plan.inputs, *before]
+            unknown = reason.kind == "input changed" and reason.subject == job
+            found.setdefault((_UNKNOWN_INPUTS if unknown else reason.kind, base), {})[reason.subject] = None
     sentences: dict[str, None] = {}
-    for subject in found.pop("input changed", {}):
-        name, decided = _input_of(subject, names), _input_of(subject, plan.edits)
-        if decided is not None:
-            sentences[_undo(plan, decided)] = None
-        else:
-            sentence = f"{subject} must be again what it was in {base}."
-            sentences[_restore(name, base, before) if name else sentence] = None
-    for kind, subjects in found.items():
+    for (kind, base), subjects in found.items():
+        if kind == "input changed":
+            sentences |= dict.fromkeys(_set_back(plan, subject, base, before.get(base, {})) for subject in subjects)
+    for (kind, base), subjects in found.items():
         if kind in _REMEDIES:
             listed = _listed(list(subjects))
             sentences[_REMEDIES[kind].format(listed=listed, first=shlex.quote(next(iter(subjects))), base=base)] = None
-    if producers := list(found.get("producer changed", {})):
-        sentences[f"If what was made still holds, adopt it: renku-store accept {shlex.quote(producers[0])}"] = None
+    producer = next((next(iter(subjects)) for (kind, _), subjects in found.items() if kind == "producer changed"), None)
+    if producer is not None:
+        sentences[f"If what was made still holds, adopt it: renku-store accept {shlex.quote(producer)}"] = None
     return list(sentences)
+
+
+def _set_back(plan: ExecutionPlan, subject: str, base: str, before: Mapping[str, ManifestInput]) -> str:
+    """What would make the subject of a reason again what it was in a revision, whose inputs are `before`."""
+    name, decided = _input_of(subject, [*plan.inputs, *before]), _input_of(subject, plan.edits)
+    if decided is not None:
+        return _undo(plan, decided)
+    if name is not None:
+        return _restore(name, base, before)
+    return f"{subject} must be again what it was in {base}."
 
 
 def standing(plan: ExecutionPlan, jobs: Iterable[str]) -> list[str]:

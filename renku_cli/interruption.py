@@ -58,13 +58,14 @@ class Interruption:
 
 
 def waiting_for(event: RunProgress) -> str:
-    """What a `run-stopping` event says: which jobs are still waited for."""
+    """What a `run-stopping` event says: why, where nobody asked for it, and which jobs are still waited for."""
     calls = event.data.get("calls")
     jobs = [str(job) for job in calls] if isinstance(calls, list) else []
+    why = "A job has failed: nothing more is begun. " if event.status == "failed" else ""
     if not jobs:
-        return "No job is running."
+        return f"{why}No {'other ' if why else ''}job is running: the run ends."
     more = f" and {count(len(jobs) - SHOWN_JOBS, 'more job')}" if len(jobs) > SHOWN_JOBS else ""
-    return f"Waiting for {', '.join(jobs[:SHOWN_JOBS])}{more} to finish."
+    return f"{why}Waiting for {', '.join(jobs[:SHOWN_JOBS])}{more} to finish."
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

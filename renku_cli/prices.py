@@ -28,18 +28,25 @@ class Dollars(click.ParamType[float]):
 
 
 def job_cost(job: PlannedJob) -> str:
-    """What a job of a plan will cost: `reused`, `$0.0200`, `$0.01 to $0.05`, `unknown`."""
+    """What a job of a plan will cost: `reused`, `$0.0200`, `$0.01 to $0.05`, `$0.0200 a job`, `unknown`."""
     if job.reuse:
         return "reused"
     if job.cost is None:
         return "-"
-    return "unknown" if job.cost.unknown else range_text(job.cost)
+    if job.cost.unknown:
+        return "unknown"
+    return f"{_amount(job.cost)} a job" if job.cost.open_loops else _amount(job.cost)
 
 
 def range_text(asked: CostRange) -> str:
-    """An amount, or two; and how many calls are in neither."""
-    amount = cost(asked.low) if asked.low == asked.high else f"{cost(asked.low)} to {cost(asked.high)}"
-    return f"{amount} and {count(asked.unknown, 'job')} of unknown cost" if asked.unknown else amount
+    """An amount, or two; how many calls are in neither, and how many loops may have more jobs than the one counted."""
+    unknown = f" and {count(asked.unknown, 'job')} of unknown cost" if asked.unknown else ""
+    loops = f" and {count(asked.open_loops, 'loop')} of unknown length" if asked.open_loops else ""
+    return _amount(asked) + unknown + loops
+
+
+def _amount(asked: CostRange) -> str:
+    return cost(asked.low) if asked.low == asked.high else f"{cost(asked.low)} to {cost(asked.high)}"
 
 
 def is_priced(jobs: Iterable[PlannedJob]) -> bool:

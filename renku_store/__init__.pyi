@@ -152,10 +152,10 @@ from renku_store.retention import untag as untag
 from renku_store.running.adaptive import AdaptiveLimiter as AdaptiveLimiter
 from renku_store.running.concurrency import ConcurrencyLimiter as ConcurrencyLimiter
 from renku_store.running.concurrency import resolve_concurrency as resolve_concurrency
+from renku_store.running.limit_keys import LimitUse as LimitUse
 from renku_store.running.limit_rules import LimitRule as LimitRule
 from renku_store.running.limit_rules import read_limits as read_limits
 from renku_store.running.limit_rules import read_retry as read_retry
-from renku_store.running.limited_call import LimitUse as LimitUse
 from renku_store.running.limits import Limits as Limits
 from renku_store.running.limits import with_limits as with_limits
 from renku_store.running.pacing import Pacer as Pacer

@@ -117,6 +117,10 @@ SECRET_MIN_CHARS: Final = 8
 REPLY_MAX_BYTES: Final = 65_536
 """`outputs.json` holds a cost, an id and a few MIME types."""
 
+EXPANSION_REST_FACTOR: Final = 1.0
+"""Expanding lists that come one by one takes half of the time at most, though there be room for their jobs."""
+EXPANSION_REST_BUSY_FACTOR: Final = 3.0
+"""It takes a quarter of the time at most while other jobs have every slot."""
 WAIT_TOLD_SECONDS: Final = 0.1
 """A call that waits for a limit less long than this is not worth an event, nor anyone's eye."""
 
@@ -234,7 +238,7 @@ INTENT_RENEW_SECONDS: Final = 86_400.0
 INTENT_RETRY_SECONDS: Final = 600.0
 """When it tries again if that failed."""
 EDIT_INTENT_SECONDS: Final = 90 * 86_400.0
-"""How long a person's edit that no revision has taken is kept for a machine that was not heard of: it cannot be made."""
+"""How long a person's edit that no revision has taken is kept for a machine that was not heard of: none can make it."""
 SWEEP_SECONDS: Final = 900.0
 """How long a collector's marker counts: far longer than a batch of deletions takes. Who needs such a blob waits."""
 SWEEP_WORK_SECONDS: Final = 300.0

@@ -10,7 +10,8 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -102,6 +103,14 @@ class Waiting(Protocol):
         ...
 
 
+class Again(Protocol):
+    """Makes the folder of a call what it was when it began, and its time; or empties that of one part."""
+
+    async def __call__(self, part: Path | None = None) -> None:
+        """Nothing of the attempt before is there."""
+        ...
+
+
 class Idle(Protocol):
     """A block in which a call waits and its slot is free for others."""
 
@@ -110,8 +119,8 @@ class Idle(Protocol):
         ...
 
 
-async def _nothing() -> None:
-    return
+async def _nothing(part: Path | None = None) -> None:
+    del part
 
 
 @contextmanager
@@ -222,8 +231,9 @@ class JobContext:
 
     For wrappers: within `waiting(reason, key)` the time of the call does not count; within `idle(reason, key)` its slot
     is free for others, too; a run that is to end ends the call there. `again()` makes the folder, and the time that is
-    left, what they were when the call began. `rate_key` and `uses`, named resources and how much of each the call
-    takes, say under which limits it stands, `priority` who goes first there; `shared` are the limits of all processes.
+    left, what they were when the call began; while parts of the job are made it leaves both alone. `rate_key` and
+    `uses`, named resources and how much of each the call takes, say under which limits it stands, `priority` who goes
+    first there; `shared` are the limits of all processes.
 
     `secret(name)` is a value that must not appear anywhere; what it gives is struck out of whatever a handler says.
 
@@ -238,7 +248,7 @@ class JobContext:
     logger: logging.Logger
     failures: list[JobFailure] = field(default_factory=list)
     idle: Idle = _idle
-    again: Callable[[], Awaitable[None]] = _nothing
+    again: Again = _nothing
     waiting: Waiting = _waiting
     secret: Callable[[str], str] = _no_secret
     memory: CallMemory = field(default_factory=CallMemory)
@@ -280,6 +290,15 @@ class JobContext:
         Raises `InvalidValueError`, and what the first `make` that fails raises.
         """
         return await self.parts.made(self.directory, Division(total, at_least, name), make)
+
+    def for_part(self, start: int, stop: int, *, name: str = "all") -> JobContext:
+        """The context for calls that make one part, within a `make`: with a folder of the part's own to work in.
+
+        A wrapper that tries such a call again, as `with_retry`, empties that folder, and touches no other part.
+        """
+        folder = self.directory / "making" / f"{name}-{start}-{stop}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return replace(self, directory=folder, again=partial(self.again, part=folder))
 
 
 @dataclass(frozen=True, slots=True)

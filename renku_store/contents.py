@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Final
 
 from renku_store.media_types import is_text
-
-HEAD_BYTES: Final = 16
-"""How much of a content `contradiction` looks at."""
 
 _RIFF: Final = {b"WAVE": "WAV", b"WEBP": "WebP"}
 _STARTS: Final = {
@@ -20,6 +18,8 @@ _STARTS: Final = {
     b"fLaC": "FLAC",
     b"ID3": "MP3",
     b"%PDF-": "PDF",
+    b"PK\x03\x04": "ZIP",
+    b"PK\x05\x06": "ZIP",
 }
 _TYPES: Final = {
     "PNG": {"image/png", "image/apng"},
@@ -31,26 +31,44 @@ _TYPES: Final = {
     "Matroska": {"video/webm", "audio/webm", "video/x-matroska", "audio/x-matroska"},
     "Ogg": {"audio/ogg", "video/ogg", "application/ogg", "audio/opus"},
     "FLAC": {"audio/flac", "audio/x-flac"},
-    "MP3": {"audio/mpeg", "audio/mp3"},
+    "MP3": {"audio/mpeg", "audio/mp3", "audio/flac", "audio/x-flac"},
     "PDF": {"application/pdf"},
+    "ZIP": {"application/zip", "application/x-zip-compressed"},
 }
 """The types that each of these formats goes by; a type that is not here could be anything."""
 _KNOWN: Final = frozenset().union(*_TYPES.values())
+_TEXT_CONTROLS: Final = frozenset("\t\n\v\f\r\x1b")
+"""Control characters that people's text has: white space, and escapes for terminals."""
 
 
 def contradiction(mime_type: str, head: bytes) -> str | None:
-    """Why content that begins with `head` cannot be of this type, as such as `JPEG data`; None if it can.
+    """Why content that begins with `head`, a kilobyte or more, cannot be of this type, as `JPEG data`; None if it can.
 
-    Only what is certain counts: a format that gives itself away where the type means another, and nothing at all where
-    the type is not one of text.
+    Only what is certain counts: a format that gives itself away, or plain text, where the type means another; and
+    nothing at all where the type is not one of text. Of a type that is not known here everything can be right, and
+    what is plain text can always be of a type of text.
     """
     essence = mime_type.partition(";")[0].strip().lower()
     if not head:
         return None if is_text(essence) else "empty"
-    found = _format(head)
-    if found is None or essence in _TYPES[found]:
+    plain, found = _is_plain_text(head), _format(head)
+    if is_text(essence):
+        return f"{found} data" if found and not plain else None
+    if essence not in _KNOWN or (found and essence in _TYPES[found]):
         return None
-    return f"{found} data" if essence in _KNOWN or is_text(essence) else None
+    if found:
+        return f"{found} data"
+    late_pdf = essence == "application/pdf" and b"%PDF-" in head  # which its readers take with lines before it
+    return "text" if plain and not late_pdf else None
+
+
+def _is_plain_text(head: bytes) -> bool:
+    """Whether this is UTF-8, perhaps cut within a character, without control characters that text does not have."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in _TEXT_CONTROLS or ord(character) > 0x9F for character in text)
 
 
 def _format(head: bytes) -> str | None:

@@ -49,10 +49,16 @@ def budget_warnings(plan: ExecutionPlan, max_cost: float | None) -> list[str]:
             f"Nobody can say what {unpriced[0]}{more} will cost: before they are paid they count as nothing "
             "in the budget. Give their producers a `cost`."
         )
-    if plan.cost.high > max_cost:
+    if plan.cost.open_loops:
+        loops = [job for job in plan.dirty if (cost := plan.jobs[job].cost) is not None and cost.open_loops]
+        more = f" and {len(loops) - 1} more" if len(loops) > 1 else ""
+        warnings.append(f"Nobody knows yet how many jobs {loops[0]}{more} will be: one job of each is counted.")
+    spent = plan.spent or 0.0
+    if round(spent + plan.cost.high, 9) > max_cost:
+        what = f"What is left to be made, after {dollars(spent)} spent by the run," if spent else "All of it"
         warnings.append(
-            f"All of it may cost up to {dollars(plan.cost.high)}, more than the budget of {dollars(max_cost)}: "
-            "the run may end before everything is made."
+            f"{what} may cost up to {dollars(plan.cost.high)}, more than the budget of {dollars(max_cost)}"
+            f"{' leaves' if spent else ''}: the run may end before everything is made."
         )
     return warnings
 
@@ -164,17 +170,22 @@ def price_plan(
     *,
     reusable: Collection[str] = frozenset(),
     past: Mapping[str, CostRange] | None = None,
+    priced: Collection[str] = frozenset(),
+    taken: Collection[str] = frozenset(),
 ) -> ExecutionPlan:
     """The plan with the cost of every job that it runs, and of all of them.
 
     - `reusable`: signatures that a result answers which is there; those jobs take nothing.
     - `past`: what calls of a producer took so far, for those that have results.
+    - `priced`: jobs whose cost was worked out before, and stays.
+    - `taken`: jobs that results answer which are there, and which `selection` holds; they take nothing either.
 
-    `low` counts a job whose signature is decided at dispatch only where no earlier result can answer it.
+    `low` counts a job whose signature is decided at dispatch only where no earlier result can answer it. `high` counts
+    as many calls of a placeholder as there were jobs in its place before; where there were none, one, and an open loop.
     """
     if not plan.dirty:
         return plan
-    forecast = _Forecast(plan, selection, set(reusable), past or {})
+    forecast = _Forecast(plan, selection, set(reusable), past or {}, priced, taken)
     jobs = {job_id: forecast.job(job_id, job) for job_id, job in plan.jobs.items()}
     total = CostRange.total(job.cost for job in jobs.values() if job.cost is not None)
     return plan.model_copy(update={"jobs": jobs, "cost": total})
@@ -188,6 +199,8 @@ class _Forecast:
     selection: Selection
     answered: set[str]
     past: Mapping[str, CostRange]
+    priced: Collection[str]
+    taken: Collection[str]
     nodes: dict[str, GraphNode] = field(init=False)
     makers: dict[str, str] = field(init=False)
 
@@ -197,6 +210,12 @@ class _Forecast:
 
     def job(self, job_id: str, job: PlannedJob) -> PlannedJob:
         """One job with its cost."""
+        if job_id in self.priced:
+            if job.state != "clean" and job.signature is not None:
+                self.answered.add(job.signature)
+            return job
+        if job_id in self.taken:
+            return _told(job, reuse=True, cost=_NOTHING)
         if job.state == "clean" or job.left_out:
             return _told(job, reuse=None, cost=None)
         forced = any(reason.kind == "forced" for reason in job.reasons)
@@ -210,17 +229,20 @@ class _Forecast:
         return _told(job, reuse=None, cost=cost)
 
     def _call(self, node: GraphNode, job: PlannedJob) -> CostRange:
-        if node.awaits is not None:
-            return UNKNOWN
         if job.state == "deferred":  # how many it will read is not known either
             declared = _bounds(node.cost) if node.cost is not None else None
         else:
             declared = price(node, self.selection, self._is_not_made)
-        return declared or self.past.get(node.producer) or UNKNOWN
+        cost = declared or self.past.get(node.producer) or UNKNOWN
+        if not node.stands_for_many:
+            return cost
+        if job.jobs_before:
+            return cost.model_copy(update={"low": 0.0}).times(job.jobs_before)
+        return cost.model_copy(update={"low": 0.0, "open_loops": 1})
 
     def _is_not_made(self, artefact: str) -> bool:
         maker = self.makers.get(artefact)
-        return maker is not None and self.plan.jobs[maker].state != "clean"
+        return maker is not None and maker not in self.taken and self.plan.jobs[maker].state != "clean"
 
     def _may_be_answered(self, node: GraphNode, job: PlannedJob) -> bool:
         lost = any(reason.kind in {"output missing", "blob missing or damaged"} for reason in job.reasons)

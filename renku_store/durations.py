@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from renku_store.graph import GraphIndex
 from renku_store.records.plan import ExecutionPlan
@@ -12,9 +12,14 @@ _UNKNOWN_SECONDS = 1.0
 """What a job weighs where nothing is known of any: then all weigh the same, and the longest chain goes first."""
 
 
-def with_seconds(plan: ExecutionPlan, means: Mapping[str, float]) -> ExecutionPlan:
-    """The plan with the expected seconds of each job to be run; `means` are those of a call, by producer."""
-    dirty = set(plan.dirty)
+def with_seconds(
+    plan: ExecutionPlan, means: Mapping[str, float], among: Collection[str] | None = None
+) -> ExecutionPlan:
+    """The plan with the expected seconds of each job to be run (of those `among` some jobs).
+
+    `means` are those of a call, by producer.
+    """
+    dirty = set(plan.dirty) if among is None else {job for job in plan.dirty if job in among}
     producers = {node.job_id: node.producer for node in plan.graph.nodes if node.job_id in dirty}
     expected = {
         job: plan.jobs[job].model_copy(update={"seconds": round(means[producer], 3)})

@@ -15,7 +15,7 @@ import orjson
 from renku_store import bounds
 from renku_store.answers import is_mime_type
 from renku_store.clock import timestamp
-from renku_store.contents import HEAD_BYTES, contradiction
+from renku_store.contents import contradiction
 from renku_store.errors import InvalidValueError, NotFoundError
 from renku_store.hashing import hash_bytes, parse_json
 from renku_store.media_types import is_json, is_text
@@ -130,7 +130,7 @@ def _stored(movie: Movie, artefact: str, content: bytes | str | os.PathLike[str]
     """The content as a value: short text inline, everything else as a blob, a file streamed."""
     name = "the content" if isinstance(content, bytes) else os.fspath(content)
     head = content[: bounds.INLINE_MAX_BYTES + 1] if isinstance(content, bytes) else _head(Path(content))
-    wrong = contradiction(mime_type, head[:HEAD_BYTES])
+    wrong = contradiction(mime_type, head)
     if wrong is not None:
         raise InvalidValueError(
             f"{artefact} is {mime_type}, and {name} is {wrong}.",

@@ -132,7 +132,7 @@ class EventLog:
             return writer.events.append(events)
 
     def _announce(self, events: Sequence[Event]) -> None:
-        """Tell other machines what the movie-wide edits among these need: it may be weeks until a revision takes them."""
+        """Tell other machines what the movie-wide edits among these need: a revision may take them in weeks."""
         if self._announcer is None or not self._announcer.needed:
             return
         edits = [event for event in events if event.run is None]

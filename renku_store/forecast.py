@@ -5,21 +5,21 @@ Looks, and writes nothing: a result that turns out to be damaged when a run take
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import orjson
 
 from renku_store import bounds
 from renku_store.costs import Prices, price_plan, with_prices
 from renku_store.errors import DamageError
+from renku_store.foreseen import foresee
 from renku_store.hashing import parse_json
 from renku_store.media_types import is_json
-from renku_store.metadata.traces import usable_trace
 from renku_store.movie import Movie
 from renku_store.records._base import Json
 from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import CostRange, ExecutionPlan
-from renku_store.selection import MISSING, Missing, Selection
+from renku_store.selection import MISSING, Missing
 
 
 def forecast(
@@ -33,27 +33,8 @@ def forecast(
         return plan
     if prices is not None:
         plan = plan.model_copy(update={"graph": with_prices(plan.graph, prices)})
-    selection = Selection(values, {**(base.artefacts if base else {}), **plan.edits}, _Documents(movie).read)
-    dirty = {plan.jobs[job].signature for job in plan.dirty}
-    return price_plan(
-        plan,
-        selection,
-        reusable=_answered(movie, {signature for signature in dirty if signature is not None}),
-        past=_past(movie, plan),
-    )
-
-
-def _answered(movie: Movie, signatures: Collection[str]) -> set[str]:
-    """Those of the signatures for which there is a result whose bytes are there."""
-    with movie.metadata.read() as reader:
-        found = [(known, usable_trace(reader, known)) for known in reader.upkeep.with_results(signatures)]
-    blobs = {
-        known: {value.blob: value.size for value in trace.outputs.values() if value.blob}
-        for known, trace in found
-        if trace is not None
-    }
-    gone = movie.blobs.damaged({blob: size for sizes in blobs.values() for blob, size in sizes.items()})
-    return {known for known, sizes in blobs.items() if not sizes.keys() & gone}
+    foreseen = foresee(movie, plan, base, values, _Documents(movie).read)
+    return price_plan(plan, foreseen.selection, taken=foreseen.jobs, past=_past(movie, plan))
 
 
 def _past(movie: Movie, plan: ExecutionPlan) -> dict[str, CostRange]:

@@ -26,11 +26,11 @@ _STATUSES: Final[dict[str, GanttStatus]] = {
 
 
 class GanttBar(Record):
-    """What one job took: from `start` to `end`, the same moment where an earlier result answered it.
+    """What one job took: its last call, from `start` to `end`, the same moment where an earlier result answered it.
 
     `lane` counts from 0: bars of one lane do not overlap, and there are as many as went on at once. `late`: the result
-    came after its claim was lost. `attempts` counts calls; the time of those that failed is part of the bar. `cost` is
-    in US dollars.
+    came after its claim was lost. `attempts` counts calls; the bar is as long as the last one took, without the waits
+    for limits and the attempts before it. `cost` is in US dollars, of all attempts.
     """
 
     job: str

@@ -169,6 +169,17 @@ class RunLeases:
             if not reader.runs.holds(token):
                 raise taken_over(token.run)
 
+    @contextmanager
+    def kept(self, token: LeaseToken) -> Iterator[None]:
+        """Let nobody take the lease over for the length of a block; `LeaseLostError` if somebody has.
+
+        What a block replaces is its holder's, then, and no late holder's. Nothing else can be written meanwhile.
+        """
+        with self._metadata.write() as writer:
+            if not writer.runs.holds(token):
+                raise taken_over(token.run)
+            yield
+
     def release(self, token: LeaseToken) -> None:
         """Give a lease and its claims up; no error if it is lost already."""
         with self._metadata.write() as writer:

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from renku_store.costs import Prices
+from renku_store.costs import Prices, dollars
 from renku_store.durations import with_seconds
 from renku_store.errors import BadInputError, DamageError, NotFoundError
 from renku_store.expansion import base_graph, graph_as_held, read_documents, settle, source_of
 from renku_store.forecast import forecast
 from renku_store.hashing import hash_value
 from renku_store.movie import Movie
+from renku_store.origins import origins_of
 from renku_store.planner import Planner
 from renku_store.projection import differs
 from renku_store.records._base import Json
@@ -25,6 +26,7 @@ from renku_store.records.ids import check_id
 from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
+from renku_store.running.totals import run_totals
 from renku_store.selection import documents_needed
 from renku_store.versions import DECISIONS, settled
 
@@ -67,13 +69,14 @@ def plan_movie(
     choices.
     """
     outlook, unfinished = look_again(movie, dict(inputs or {}), choices)
-    outlook = priced(movie, outlook, prices)
+    plan = priced(movie, outlook, prices).plan
     if unfinished is None:
-        return outlook.plan
+        return plan
     own = private_edits(movie, unfinished.run)
     names = f", with its own {', '.join(sorted({event.input for event in own}))}" if own else ""
-    told = f"The unfinished run {unfinished.run} would be taken up again{names}."
-    return outlook.of(movie.id, unfinished.run).plan.model_copy(update={"warnings": [told, *outlook.plan.warnings]})
+    spent = f"; it has spent {dollars(plan.spent)} so far" if plan.spent else ""
+    told = f"The unfinished run {unfinished.run} would be taken up again{names}{spent}."
+    return plan.model_copy(update={"warnings": [told, *plan.warnings]})
 
 
 def present_graph(movie: Movie) -> ProducerGraph:
@@ -86,8 +89,10 @@ def present_graph(movie: Movie) -> ProducerGraph:
 
 
 def priced(movie: Movie, outlook: Outlook, prices: Prices | None) -> Outlook:
-    """The same with what it will cost, as far as anybody can say."""
-    return replace(outlook, plan=forecast(movie, outlook.plan, outlook.base, outlook.values, prices))
+    """The same with what it will cost, as far as anybody can say, and what the run that it is of has spent already."""
+    plan = forecast(movie, outlook.plan, outlook.base, outlook.values, prices)
+    spent = run_totals(movie.events.stream(run=plan.run), {}).cost if plan.run else 0.0
+    return replace(outlook, plan=plan.model_copy(update={"spent": spent or None}))
 
 
 def look_again(
@@ -101,7 +106,8 @@ def look_again(
     for record in resumable(movie, given, choices):
         try:
             followed = choices_of(movie, record.run)
-            return look(movie, private_edits(movie, record.run), given=given, choices=followed), record
+            outlook = look(movie, private_edits(movie, record.run), given=given, choices=followed)
+            return outlook.of(movie.id, record.run), record
         except BadInputError:
             continue
     return look(movie, given=given, choices=choices), None
@@ -162,6 +168,7 @@ def look(
     present = {**before, **edits}
     source = source_of(movie.id, present)
     past_graph, past_values = base_graph(movie, base, before)
+    origins = origins_of(movie, base, decisions) if base is not None else {}
     held = _values_held(base, decisions)
     damaged = movie.blobs.damaged({value.blob: value.size for _, value in held if value.blob})
 
@@ -175,6 +182,7 @@ def look(
             pending_edits=decisions,
             base_graph=past_graph,
             base_inputs=past_values,
+            origins=origins,
             defaults=source.values.keys() - present.keys(),
             documents=read_documents(movie, held, needed),
             damaged=damaged,
@@ -188,7 +196,7 @@ def look(
     failed = movie.events.failed(dirty)
     if failed:
         plan = settle(movie, source, base, partial(planned, failed=failed))
-    return Outlook(_timed(movie, plan), base, source.values)
+    return Outlook(_timed(movie, plan).model_copy(update={"movie": movie.id}), base, source.values)
 
 
 def _timed(movie: Movie, plan: ExecutionPlan) -> ExecutionPlan:

@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from renku_store import bounds
+from renku_store.choosing import Chosen
 from renku_store.costs import price_plan
 from renku_store.errors import BlobMissingError, InvalidValueError
 from renku_store.graph import GraphIndex
 from renku_store.hashing import canonical_json, graph_bytes, hash_bytes, signature
-from renku_store.reasons import Differences, in_words
+from renku_store.projection import jobs_before
+from renku_store.reasons import Differences, Origin, in_words
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, Event, InputEvent
 from renku_store.records.graph import GraphNode, ProducerGraph
@@ -39,6 +41,7 @@ class Planner:
         manifest_hash: str | None = None,
         base_graph: ProducerGraph | None = None,
         base_inputs: Mapping[str, Json] | None = None,
+        origins: Mapping[str, Origin] | None = None,
         defaults: Collection[str] = (),
         documents: Mapping[str, Json] | None = None,
         damaged: Collection[str] = (),
@@ -48,17 +51,20 @@ class Planner:
         decided_before: Mapping[str, ManifestArtefact] | None = None,
         reusable: Collection[str] = (),
         past_costs: Mapping[str, CostRange] | None = None,
+        decided_jobs: Mapping[str, PlannedJob] | None = None,
     ) -> ExecutionPlan:
         """The plan for the revision after `manifest` (None: for the first one).
 
         - `inputs`: id -> value as it is to be used, with the `defaults` (ids that nobody set and manifests leave out).
         - `pending_edits`: values that replace those, and what people decided on artefacts since; the last wins.
         - `base_graph`, `base_inputs`: what `manifest` was made from, defaults included, for reasons that name changes.
+        - `origins`: by job, the older revision that its outputs were made for, where `manifest` left them as they were.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
         - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
         - `choices`: what a person wants of this run beyond that.
         - `decided_before`: what people decided on, as an earlier plan has it (`edits`), instead of what is pending.
         - `reusable` and `past_costs`: as in `price_plan`, for what it will cost.
+        - `decided_jobs`: what an earlier plan of the same run says of jobs; it stays. No document is needed for those.
 
         Time and memory are linear in the graph. Raises `GraphError` for a cycle, a duplicate, a reference to nothing,
         `NotFoundError` and `InvalidValueError` for choices, `BlobMissingError` for a person's version that is damaged.
@@ -69,8 +75,10 @@ class Planner:
         values = {**inputs, **edited}
         index = GraphIndex(graph)
         decisions = _decisions(manifest, edits, decided_before, index, damaged)
-        state = _State.of(index, manifest, decisions, values, known, (base_graph, base_inputs), choices)
+        state = _State.of(index, manifest, decisions, values, known, (base_graph, base_inputs, origins), choices)
         state.damaged, state.failed = set(damaged), set(failed)
+        state.decided = decided_jobs or {}
+        state.before = jobs_before(index.placeholders, manifest.artefacts) if manifest else {}
         frozen = {
             "manifest_base_hash": manifest_hash,
             "edits_through": max([edits_through, *(edit.seq or 0 for edit in edits)]),
@@ -80,7 +88,7 @@ class Planner:
         plan = _written(state, manifest, values).model_copy(update=frozen)
         waiting = _waiting(manifest, edits, decided_before, index)
         plan = plan.model_copy(update={"warnings": [*plan.warnings, *waiting]})
-        return price_plan(plan, state.now, reusable=reusable, past=past_costs)
+        return price_plan(plan, state.now, reusable=reusable, past=past_costs, priced=state.decided)
 
 
 def _decisions(
@@ -117,9 +125,7 @@ def _waiting(
 
 def _written(state: _State, manifest: Manifest | None, values: Mapping[str, Json]) -> ExecutionPlan:
     """The jobs of a plan, and what they stand on."""
-    jobs = state.chosen.restrict(state.index, state.plan())
-    left_out = {job_id for job_id, job in jobs.items() if job.left_out}
-    told = [f"{job} is to be made anew, and this run leaves it out." for job in sorted(state.chosen.forced & left_out)]
+    jobs = state.chosen.restrict(state.index, state.plan(), state.decided)
     return ExecutionPlan(
         format=bounds.FORMAT_VERSION,
         movie=manifest.movie if manifest else None,
@@ -131,7 +137,7 @@ def _written(state: _State, manifest: Manifest | None, values: Mapping[str, Json
         graph_hash=hash_bytes(graph_bytes(state.index.graph)),
         inputs={key: input_entry(value) for key, value in values.items()},
         edits={key: entry for key, entry in state.decisions.items() if key not in state.lapsed},
-        warnings=[*state.warnings, *told],
+        warnings=[*state.warnings, *state.chosen.told(jobs)],
     )
 
 
@@ -144,44 +150,6 @@ def input_entry(value: Json) -> ManifestInput:
     return ManifestInput(hash=digest, blob=digest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """The jobs that a person's choices come to; `wanted` is None where all are."""
-
-    forced: set[str]
-    pinned: set[str]
-    wanted: set[str] | None
-    deepest: int | None
-
-    @classmethod
-    def of(cls, index: GraphIndex, choices: Choices) -> _Chosen:
-        forced, pinned, targets = (
-            {job for name in names for job in index.jobs_named(name)}
-            for names in (choices.regen, choices.pin, choices.targets)
-        )
-        if both := sorted(forced & pinned):
-            raise InvalidValueError(
-                f"{both[0]} is to be made anew and kept as it is.", hint="Name it once: --regen or --pin."
-            )
-        wanted = {*targets, *index.ancestors(targets)} if choices.targets else None
-        return cls(forced, pinned, wanted, choices.up_to_layer)
-
-    def restrict(self, index: GraphIndex, jobs: dict[str, PlannedJob]) -> dict[str, PlannedJob]:
-        """Leave out what is not wanted, and what reads from that."""
-        left_out: set[str] = set()
-        for job_id, job in jobs.items():
-            if job.state != "clean" and (
-                not self._wants(job_id, job) or any(maker in left_out for maker in index.dependencies(job_id))
-            ):
-                left_out.add(job_id)
-        if not left_out:
-            return jobs
-        return {key: job.model_copy(update={"left_out": True}) if key in left_out else job for key, job in jobs.items()}
-
-    def _wants(self, job_id: str, job: PlannedJob) -> bool:
-        return (self.wanted is None or job_id in self.wanted) and (self.deepest is None or job.layer <= self.deepest)
-
-
 @dataclass(slots=True)
 class _State:
     """One planning: what is given, and how far it has come."""
@@ -192,11 +160,13 @@ class _State:
     shown: dict[str, ManifestArtefact]
     now: Selection
     differences: Differences
-    chosen: _Chosen
+    chosen: Chosen
     damaged: set[str] = field(default_factory=set[str])
     failed: set[str] = field(default_factory=set[str])
     warnings: list[str] = field(default_factory=list[str])
     lapsed: set[str] = field(default_factory=set[str])
+    decided: Mapping[str, PlannedJob] = field(default_factory=dict[str, PlannedJob])
+    before: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
     def of(
@@ -206,7 +176,7 @@ class _State:
         decisions: dict[str, ManifestArtefact],
         values: Mapping[str, Json],
         documents: Mapping[str, Json],
-        base: tuple[ProducerGraph | None, Mapping[str, Json] | None],
+        base: tuple[ProducerGraph | None, Mapping[str, Json] | None, Mapping[str, Origin] | None],
         choices: Choices | None,
     ) -> _State:
         """What a graph is compared with: a manifest, what people decided on, and what `base` says it was made from."""
@@ -217,11 +187,10 @@ class _State:
         def document(artefact: ArtefactValue) -> Json | Missing:
             return documents.get(artefact.hash, MISSING)
 
-        base_graph, base_inputs = base
+        base_graph, base_inputs, origins = base
         now, past = Selection(values, shown, document), Selection(base_inputs or {}, artefacts, document)
-        differences = Differences(base_graph if base_inputs is not None else None, past, now)
-        chosen = _Chosen.of(index, choices or Choices())
-        _refuse_unseen(index, held, choices)
+        differences = Differences(base_graph if base_inputs is not None else None, past, now, origins)
+        chosen = Chosen.of(index, choices or Choices(), held)
         return cls(index, decisions, held, shown, now, differences, chosen)
 
     def plan(self) -> dict[str, PlannedJob]:
@@ -229,6 +198,10 @@ class _State:
         jobs: dict[str, PlannedJob] = {}
         for job_id in index.order:
             node = index.node(job_id)
+            if job_id in self.decided:
+                jobs[job_id] = _moved(self.decided[job_id], index.layer(job_id))
+                self._take_choice(node, jobs[job_id])
+                continue
             waits = self._dirty_makers(node, jobs)
             if node.awaits is not None or any(jobs[maker].state == "deferred" for maker in waits):
                 jobs[job_id] = self._deferred(node, waits)
@@ -245,7 +218,11 @@ class _State:
             if job_id in self.chosen.forced:
                 reasons.append(Reason(kind="forced", subject=job_id))
             jobs[job_id] = PlannedJob(
-                state="dirty" if reasons else "clean", reasons=reasons, signature=known, layer=index.layer(job_id)
+                state="dirty" if reasons else "clean",
+                reasons=reasons,
+                signature=known,
+                layer=index.layer(job_id),
+                made_in=self.differences.made_in(job_id) if reasons else None,
             )
             self._take_choice(node, jobs[job_id])
         self._warn_of_sources(jobs)
@@ -259,7 +236,8 @@ class _State:
             reasons = [Reason(kind="upstream", subject=maker or "", detail=node.awaits.problem) for maker in makers]
         if node.job_id in self.chosen.forced:
             reasons.append(Reason(kind="forced", subject=node.job_id))
-        return PlannedJob(state="deferred", reasons=reasons, layer=self.index.layer(node.job_id))
+        before = self.before.get(node.job_id) if node.awaits is not None else None
+        return PlannedJob(state="deferred", reasons=reasons, layer=self.index.layer(node.job_id), jobs_before=before)
 
     def _pinned(self, node: GraphNode, known: str | None) -> PlannedJob:
         """A job that is kept as it is: it needs something good to keep. One that is clean is so without being kept."""
@@ -374,15 +352,9 @@ class _State:
         return reasons
 
 
-def _refuse_unseen(index: GraphIndex, held: Held, choices: Choices | None) -> None:
-    """Refuse to make anew what nobody would see: what lies under people's versions only."""
-    for name in choices.regen if choices else ():
-        jobs = index.jobs_named(name)
-        if all(held.all_edited(index.node(job)) for job in jobs):
-            raise InvalidValueError(
-                f"{name} cannot be made anew: it would lie under a person's version.",
-                hint=f"Undo that first: renku-store edit '{index.node(jobs[0]).produces[0].id}' --undo",
-            )
+def _moved(job: PlannedJob, layer: int) -> PlannedJob:
+    """The same job where it stands in another graph."""
+    return job if job.layer == layer else job.model_copy(update={"layer": layer})
 
 
 def _layers(jobs: Mapping[str, PlannedJob]) -> list[list[str]]:

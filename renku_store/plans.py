@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from pydantic import ValidationError
 
@@ -25,14 +26,16 @@ class PlanStore:
         self._driver = driver
         self._new_id = new_id
 
-    def save(self, plan: ExecutionPlan) -> ExecutionPlan:
+    def save(self, plan: ExecutionPlan, guard: AbstractContextManager[None] | None = None) -> ExecutionPlan:
         """Write a plan, durably, and return it as it was written; a plan of no run is given the id of a new one.
 
-        A run that is resumed replaces its plan.
+        A run that is resumed replaces its plan. Nothing is written where the `guard`, entered for the writing, raises.
         """
         run = plan.run or self._new_id()
         saved = plan.model_copy(update={"run": run})
-        self._driver.replace(plan_path(run), canonical_document(saved.to_json()))
+        data = canonical_document(saved.to_json())
+        with guard or nullcontext():
+            self._driver.replace(plan_path(run), data)
         return saved
 
     def load(self, run: str) -> ExecutionPlan:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from renku_store import bounds
 from renku_store.hashing import content_hash
 from renku_store.records.events import ArtefactEvent, Event, InputEvent
-from renku_store.records.graph import GraphNode
+from renku_store.records.graph import EVERY_LABEL, GraphNode, labels_of
 from renku_store.records.manifest import ArchiveRef, ArtefactValue, Manifest, ManifestArtefact, ManifestInput, Metrics
 from renku_store.versions import after
 
@@ -86,6 +87,23 @@ def stood_for(placeholders: Iterable[GraphNode], base: Mapping[str, ManifestArte
         for key, entry in base.items()
         if any(node.output_for(key) is not None for node in by_producer.get(entry.produced_by or "", ()))
     )
+
+
+def jobs_before(placeholders: Iterable[GraphNode], base: Mapping[str, ManifestArtefact]) -> Counter[str]:
+    """How many jobs of a base each placeholder stands for that stands for many, by its id; none where it is none."""
+    open_labels: dict[str, set[tuple[bool, ...]]] = {}
+    for node in placeholders:
+        labels = labels_of(node.job_id, node.producer) or []
+        if EVERY_LABEL in labels:
+            open_labels.setdefault(node.producer, set()).add(tuple(label == EVERY_LABEL for label in labels))
+    counts: Counter[str] = Counter()
+    for job_id, producer in {(entry.job, entry.produced_by) for entry in base.values()}:
+        labels = labels_of(job_id or "", producer or "") or []
+        for opened in open_labels.get(producer or "", ()):
+            if len(opened) == len(labels):
+                shown = (EVERY_LABEL if is_open else label for is_open, label in zip(opened, labels, strict=True))
+                counts[(producer or "") + "".join(f"[{label}]" for label in shown)] += 1
+    return counts
 
 
 def differs(

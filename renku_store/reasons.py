@@ -1,8 +1,9 @@
-"""What of a job is other than in the base revision, in words. Pure; the planner's reasons are made of it."""
+"""What of a job is other than when its outputs were made, in words. Pure; the planner's reasons are made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph
 from renku_store.records.plan import Reason
@@ -16,48 +17,80 @@ def in_words(reason: Reason) -> str:
     return f"{reason.kind}: {reason.subject}" + (f" ({reason.detail})" if reason.detail else "")
 
 
-class Differences:
-    """What is other than in the base manifest, job by job, where the base graph tells."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """An older revision that the outputs of a job were made for, later ones having left them as they were.
 
-    def __init__(self, base_graph: ProducerGraph | None, past: Selection, now: Selection) -> None:
+    `then`: the job and the state as they were; without it the revision is the first that had these bytes, and nobody
+    can say any more what they were made from.
+    """
+
+    revision: str
+    then: tuple[GraphNode, Selection] | None = None
+
+
+class Differences:
+    """What is other than in the base revision, or in that which a job's outputs were made for, where that is known."""
+
+    def __init__(
+        self,
+        base_graph: ProducerGraph | None,
+        past: Selection,
+        now: Selection,
+        origins: Mapping[str, Origin] | None = None,
+    ) -> None:
         self._nodes = {node.job_id: node for node in base_graph.nodes} if base_graph else {}
         self._past = past
         self._now = now
+        self._origins = origins or {}
 
     def of(self, node: GraphNode, *, sure: bool) -> list[Reason]:
-        """The reasons why this job's signature is not the base's; with `sure` at least one is given."""
-        base = self._nodes.get(node.job_id)
-        if base is None:
-            return [Reason(kind="input changed", subject=node.job_id, detail="made from other inputs")] if sure else []
-        reasons = [
-            Reason(kind="producer changed", subject=node.producer, detail=f"its {_words(name)}")
-            for name in _SIGNED_FIELDS
-            if getattr(base, name) != getattr(node, name)
-        ]
-        if _signed_outputs(base) != _signed_outputs(node):
-            reasons.append(Reason(kind="producer changed", subject=node.producer, detail="its outputs"))
-        reasons.extend(self._inputs(base, node))
+        """The reasons why this job's signature is not that of its outputs; with `sure` at least one is given."""
+        origin = self._origins.get(node.job_id)
+        if origin is None:
+            base = self._nodes.get(node.job_id)
+            reasons = [*self._since(base, self._past, node)] if base is not None else []
+            vague = "made from other inputs" if base is not None else "nothing tells what it was made from"
+        else:
+            found = self._since(*origin.then, node) if origin.then is not None else ()
+            reasons = [_dated(reason, origin.revision) for reason in found]
+            vague = f"made from other inputs; its bytes are those of {origin.revision}"
         if sure and not reasons:
-            reasons.append(Reason(kind="input changed", subject=node.job_id, detail="made from other inputs"))
+            reasons.append(Reason(kind="input changed", subject=node.job_id, detail=vague))
         return reasons
 
-    def _inputs(self, base: GraphNode, node: GraphNode) -> Iterable[Reason]:
-        before = {entry.name: entry for entry in base.inputs}
+    def made_in(self, job: str) -> str | None:
+        """The older revision that a job's outputs were made for, where that is known and not the base."""
+        origin = self._origins.get(job)
+        return origin.revision if origin is not None and origin.then is not None else None
+
+    def _since(self, then: GraphNode, past: Selection, node: GraphNode) -> Iterable[Reason]:
+        """What is other than it was then."""
+        for name in _SIGNED_FIELDS:
+            if getattr(then, name) != getattr(node, name):
+                yield Reason(kind="producer changed", subject=node.producer, detail=f"its {_words(name)}")
+        if _signed_outputs(then) != _signed_outputs(node):
+            yield Reason(kind="producer changed", subject=node.producer, detail="its outputs")
+        before = {entry.name: entry for entry in then.inputs}
         for entry in node.inputs:
-            past = before.pop(entry.name, None)
-            if past is None:
+            former = before.pop(entry.name, None)
+            if former is None:
                 yield Reason(kind="input changed", subject=_subject(entry), detail=f"{entry.name} is new")
-            elif self._past.signed(past) != self._now.signed(entry):
-                yield Reason(kind="input changed", subject=self._changed(past, entry), detail=entry.name)
+            elif past.signed(former) != self._now.signed(entry):
+                yield Reason(kind="input changed", subject=self._changed(former, past, entry), detail=entry.name)
         for name, entry in before.items():
             yield Reason(kind="input changed", subject=_subject(entry), detail=f"{name} is read no longer")
 
-    def _changed(self, past: GraphInput, entry: GraphInput) -> str:
+    def _changed(self, former: GraphInput, past: Selection, entry: GraphInput) -> str:
         """What has changed of an input: of a fan-in the places that are new, gone or other than before."""
-        before = {reference.text(): self._past.item(reference) for reference in references(past)}
+        before = {reference.text(): past.item(reference) for reference in references(former)}
         now = {reference.text(): self._now.item(reference) for reference in references(entry)}
         differing = [text for text in {**now, **before} if before.get(text) != now.get(text)]
         return _named(differing) if differing else _subject(entry)
+
+
+def _dated(reason: Reason, revision: str) -> Reason:
+    return reason.model_copy(update={"detail": f"{reason.detail}, since {revision}"})
 
 
 def _named(names: Sequence[str]) -> str:

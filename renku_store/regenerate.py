@@ -203,7 +203,7 @@ def _begin(movie: Movie, outset: _Outset, given: Mapping[str, Json]) -> tuple[Ou
     try:
         if unfinished is None:
             movie.events.append_inputs(given, run=run)
-        _prepare(movie, outlook, "resumed" if unfinished else "planned")
+        _prepare(movie, outlook, token, "resumed" if unfinished else "planned")
     except BaseException:
         with suppress(StoreError):  # what cannot be released now expires by itself
             movie.leases.release(token)
@@ -211,10 +211,10 @@ def _begin(movie: Movie, outset: _Outset, given: Mapping[str, Json]) -> tuple[Ou
     return outlook, token
 
 
-def _prepare(movie: Movie, outlook: Outlook, kind: RunEventKind) -> None:
+def _prepare(movie: Movie, outlook: Outlook, token: LeaseToken, kind: RunEventKind) -> None:
     plan = outlook.plan
     movie.blobs.put_many([canonical_json(outlook.values[key]) for key, entry in plan.inputs.items() if entry.blob])
-    movie.plans.save(plan)
+    movie.plans.save(plan, movie.leases.kept(token))
     note_step(movie, plan.run or "", kind, {"base": plan.base_revision, "jobs": len(plan.dirty)})
 
 
@@ -223,7 +223,8 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken, prices: Prices | N
     movie.committer.repair()
     frozen = before.plan.edits_through
     private, choices = private_edits(movie, token.run), before.plan.choices
-    after = priced(movie, look(movie, private, edits_through=frozen, choices=choices), prices).of(movie.id, token.run)
+    after = look(movie, private, edits_through=frozen, choices=choices).of(movie.id, token.run)
+    after = priced(movie, after, prices)
     own = {event.input for event in private}
     # Of a movie-wide edit that the other has taken, or seen and overruled, nothing is left to be contested.
     contested = [
@@ -241,7 +242,7 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken, prices: Prices | N
         transaction.runs.update(
             token.run, base_revision=after.plan.base_revision, edits_through=after.plan.edits_through
         )
-    _prepare(movie, after, "rebased")
+    _prepare(movie, after, token, "rebased")
     return after
 
 

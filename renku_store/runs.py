@@ -1,8 +1,9 @@
-"""Runs that have not come to an end: which there are, giving one up, stopping one from anywhere."""
+"""Runs that have not come to an end, and edits that wait for one: which there are, giving a run up, stopping one."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +12,11 @@ from renku_store.clock import timestamp
 from renku_store.conclusion import end_run
 from renku_store.errors import LeaseLostError, NotFoundError
 from renku_store.movie import Movie
+from renku_store.projection import fold_artefacts, fold_inputs
 from renku_store.records.events import ArtefactEvent, InputEvent
+from renku_store.records.manifest import ManifestArtefact
 from renku_store.records.run import RunRecord
-from renku_store.versions import DECISIONS
+from renku_store.versions import DECISIONS, marked
 
 CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
 """What became of a run that was to be cancelled: stopped, not yet stopped, or come to its end before."""
@@ -21,20 +24,63 @@ CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
 
 @dataclass(frozen=True, slots=True)
 class MovieStatus:
-    """Runs that have not come to an end, and what people changed or decided that no run has taken, oldest first."""
+    """Runs that have not come to an end, and what people changed or decided for the next run, oldest first.
+
+    The status of a run is `running`, `failed` or `interrupted`, which is also that of one whose process died.
+    """
 
     runs: list[RunRecord]
     pending: list[InputEvent | ArtefactEvent]
 
 
 def movie_status(movie: Movie) -> MovieStatus:
-    """Runs that are neither published nor abandoned, and edits that no run has taken."""
+    """Runs that are neither published nor abandoned, and edits that the next run would take.
+
+    What was taken back since (an edit that was undone, an input that has its former value again) is not among them.
+    """
+    runs = [_as_it_ended(movie, record) for record in movie.leases.unfinished()]
     pending = [
         event
         for event in movie.events.pending()
         if isinstance(event, InputEvent) or (isinstance(event, ArtefactEvent) and event.status in DECISIONS)
     ]
-    return MovieStatus(movie.leases.unfinished(), pending)
+    back = _taken_back(movie, pending, unfinished=bool(runs)) if pending else set[str]()
+    return MovieStatus(runs, [event for event in pending if _about(event) not in back])
+
+
+def _as_it_ended(movie: Movie, record: RunRecord) -> RunRecord:
+    """The record of an unfinished run, with the status by which people know it: it failed only if it said so itself."""
+    if record.alive:
+        return record
+    last, seq = None, 0
+    with movie.metadata.read() as reader:
+        while steps := reader.events.runs_after(seq, bounds.EVENT_PAGE_ROWS, run=record.run):
+            last, seq = steps[-1].kind, steps[-1].seq or 0
+    return record.model_copy(update={"status": "failed" if last == "failed" else "interrupted"})
+
+
+def _taken_back(
+    movie: Movie, pending: Sequence[InputEvent | ArtefactEvent], *, unfinished: bool
+) -> set[tuple[str, str]]:
+    """What pending edits leave as the newest revision has it; an input may still overrule one of an unfinished run."""
+    base, _ = movie.manifests.current() or (None, None)
+    inputs, artefacts = (base.inputs, base.artefacts) if base else ({}, {})
+    given = fold_inputs({}, [event for event in pending if isinstance(event, InputEvent)])
+    decisions = [event for event in pending if isinstance(event, ArtefactEvent)]
+    before = {event.artefact: artefacts.get(event.artefact) for event in decisions}
+    after = fold_artefacts({key: held for key, held in before.items() if held is not None}, decisions)
+    back = {("artefact", key) for key, held in before.items() if _unmarked(held) == _unmarked(after.get(key))}
+    if not unfinished:
+        back |= {("input", key) for key, value in given.items() if key in inputs and inputs[key].hash == value.hash}
+    return back
+
+
+def _unmarked(held: ManifestArtefact | None) -> ManifestArtefact | None:
+    return marked(held, outdated=None) if held is not None else None
+
+
+def _about(event: InputEvent | ArtefactEvent) -> tuple[str, str]:
+    return (event.type, event.input if isinstance(event, InputEvent) else event.artefact)
 
 
 def abandon(movie: Movie, run: str) -> None:
@@ -74,7 +120,7 @@ def cancel(movie: Movie, run: str, *, wait_seconds: float = bounds.CANCEL_WAIT_S
     while True:
         record = movie.leases.record(run)
         if not record.alive:
-            return "interrupted" if record.status not in ("published", "abandoned") else record.status
+            return record.status if record.status in ("published", "abandoned") else "interrupted"
         if movie.clock.monotonic() >= until:
             return "cancelling"
         time.sleep(bounds.CLAIM_POLL_SECONDS)

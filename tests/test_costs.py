@@ -14,7 +14,7 @@ from renku_store import Choices, CostRange, CostRule, ExecutionPlan, Planner, bu
 from renku_store.costs import UNKNOWN, dollars, price, with_prices
 from renku_store.hashing import graph_bytes, signature
 from renku_store.records._base import Json
-from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
+from renku_store.records.graph import Awaited, GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact
 from renku_store.selection import MISSING, Selection
 
@@ -265,6 +265,64 @@ def test_the_total_is_the_sum_of_its_parts(lows: list[tuple[int, int, bool]]) ->
     assert plan.cost.low == sum(low for low, _ in known) / 100
     assert plan.cost.high == sum(low + more for low, more in known) / 100
     assert plan.cost.unknown == len(lows) - len(known)
+
+
+def _base(*artefacts: str) -> Manifest:
+    """A revision with these artefacts of `say`, by their jobs."""
+    entries = {
+        f"{job}.out": ManifestArtefact(**dict(text_artefact("x")), produced_by="say", job=job, signature=ZERO_HASH)
+        for job in artefacts
+    }
+    return Manifest(
+        format=1, movie="m", revision="rev-0001", run="r", created_at="now", content_hash=ZERO_HASH, artefacts=entries
+    )  # fmt: skip
+
+
+def _waiting(cost: Any, job_id: str = "say[*]") -> GraphNode:
+    return node(cost, job_id=job_id, producer="say", awaits=Awaited(artefacts=["script.out"]))
+
+
+def test_a_placeholder_costs_what_as_many_jobs_as_there_were_would() -> None:
+    """At most; each of them may be answered by a result, or be gone."""
+    script, price = node(0.1, job_id="script"), {"low": 0.1, "high": 0.5}
+    base = _base("say[0]", "say[1]", "say[2]")
+    plan = planned(script, _waiting(price), manifest=base)
+    assert (plan.jobs["say[*]"].jobs_before, plan.jobs["say[*]"].cost) == (3, CostRange(high=1.5))
+    assert plan.cost == CostRange(low=0.1, high=1.6)
+    unknown = planned(script, _waiting(None), manifest=base)
+    assert unknown.cost == CostRange(low=0.1, high=0.1, unknown=3)
+    past = planned(script, _waiting(None), manifest=base, past={"say": CostRange(low=0.2, high=0.3)})
+    assert past.jobs["say[*]"].cost == CostRange(high=0.9)
+
+
+def test_a_placeholder_for_nobody_knows_how_many_jobs_counts_one_and_says_so() -> None:
+    """Where a loop may be of any length; one job that may be there or not is one."""
+    script = node(0.1, job_id="script")
+    plan = planned(script, _waiting(0.5))
+    assert plan.jobs["say[*]"].cost == CostRange(high=0.5, open_loops=1)
+    assert plan.cost == CostRange(low=0.1, high=0.6, open_loops=1)
+    assert budget_warnings(plan, 5) == ["Nobody knows yet how many jobs say[*] will be: one job of each is counted."]
+    single = planned(script, _waiting(0.5, job_id="say"))
+    assert single.jobs["say"].cost == CostRange(high=0.5)
+
+
+def test_jobs_before_are_counted_for_each_form_of_a_placeholder() -> None:
+    """Whichever of its labels are open."""
+    base = _base("say[0][en]", "say[0][de]", "say[1][en]")
+    nodes = [_waiting(1, job_id=job) for job in ("say[*][en]", "say[*][de]", "say[*][fr]", "say[*][*]", "say[0][*]")]
+    plan = planned(node(job_id="script"), *nodes, manifest=base)
+    before = {job: entry.jobs_before for job, entry in plan.jobs.items() if job != "script"}
+    assert before == {"say[*][en]": 2, "say[*][de]": 1, "say[*][fr]": None, "say[*][*]": 3, "say[0][*]": 2}
+
+
+def test_what_is_decided_already_keeps_its_cost_and_answers_others() -> None:
+    """A plan that has grown: of two jobs that ask the same, the new one is not paid."""
+    one, same = node(0.5, producer="p"), node(0.5, job_id="b", producer="p")
+    first = planned(one)
+    decided = {"a": first.jobs["a"].model_copy(update={"cost": CostRange(low=0.4, high=0.4)})}
+    plan = planned(one, same, decided_jobs=decided)
+    assert (plan.jobs["a"], plan.jobs["b"].reuse) == (decided["a"], True)
+    assert plan.cost == CostRange(low=0.4, high=0.4)
 
 
 def test_a_price_changes_neither_the_graph_nor_a_signature() -> None:

@@ -36,6 +36,8 @@ from renku_store import (
     set_inputs,
 )
 from renku_store.blobs.removal import finish_deleting
+from renku_store.drivers.staging import LocalBatch
+from renku_store.metadata.sqlite.blobs import BlobTable
 from renku_store.records.blob import BlobRow, BlobState
 from renku_store.records.events import ArtefactEvent
 from renku_store.running.session import Decision, RunSession
@@ -286,6 +288,70 @@ def test_a_put_of_condemned_bytes_is_never_lost(movie: Movie, step: str, content
         found = row(movie, blob.hash)
         assert found is not None
         assert found.state == "live"
+
+
+def test_what_is_between_its_object_and_its_row_is_nobodys_orphan(
+    movie: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the grace time: a writer that is held up there is waited for, and its object left alone."""
+    publish(movie, {"a": LONG})
+    monkeypatch.setattr(bounds, "GC_WAIT_SECONDS", 0.05)
+    reports = list[CollectionReport]()
+    commit = LocalBatch.commit
+
+    def held_up(batch: LocalBatch) -> frozenset[str]:
+        existing = commit(batch)
+        age(movie)
+        reports.append(swept(movie))
+        return existing
+
+    with opened(Path(movie.root)) as other, monkeypatch.context() as patch:
+        patch.setattr(LocalBatch, "commit", held_up)
+        blob = other.blobs.put(LONG[1:].encode())
+    assert [report.removed for report in reports] == [0]
+    assert "Objects that nobody names stay for now (1)" in reports[0].notes[-1]
+    assert movie.blobs.read(blob) == LONG[1:].encode()
+    age(movie)
+    assert swept(movie).removed == 1
+
+
+@pytest.mark.parametrize("step", ["roots", "surveyed", "condemned"])
+def test_a_choice_that_is_made_meanwhile_keeps_every_output_of_what_was_chosen(movie: Movie, step: str) -> None:
+    """Also those that its event does not name."""
+    publish(movie, {"a": "x" + LONG, "b": "y" + LONG, "c": "z" + LONG})
+    token = movie.leases.start(movie.events.new_id(), base_revision="rev-0001", edits_through=0)
+    first, second = (artefact_event(movie, f"film.{name}", name + LONG, run=token.run) for name in ("sound", "video"))
+    same = {"job": "film", "signature": first.signature, "result": first.result}
+    first, second = (event.model_copy(update={**same, "output": event.artefact[5:]}) for event in (first, second))
+    with movie.metadata.write() as writer:
+        writer.events.append([first, second])
+    movie.leases.release(token)
+    abandon(movie, token.run)
+    age(movie)
+    choice = first.model_copy(update={"id": movie.events.new_id(), "run": None, "status": "chosen"})
+
+    def choose() -> None:
+        with movie.metadata.write() as writer:
+            writer.events.append([choice])
+
+    swept(movie, on_progress=at(step, choose))
+    assert second.value is not None
+    found = row(movie, second.value.hash)
+    assert found is not None
+    assert found.state == "live"
+
+
+def test_choices_are_read_once_as_long_as_nobody_chooses(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches there are: each is a transaction that others wait for."""
+    monkeypatch.setattr(bounds, "GC_BATCH_BLOBS", 1)
+    reads: list[int] = []
+    chosen = BlobTable.chosen
+    monkeypatch.setattr(BlobTable, "chosen", lambda table: reads.append(1) or chosen(table))
+    publish(movie, {"a": LONG})
+    movie.blobs.put_many([os.urandom(50) for _ in range(8)])
+    age(movie)
+    assert swept(movie).removed == 8
+    assert len(reads) == 1
 
 
 @pytest.mark.parametrize("step", ["roots", "surveyed", "condemned"])

@@ -74,9 +74,11 @@ def show_plan(options: GlobalOptions, planned: ExecutionPlan, concurrency: int) 
     left_out = sum(bool(job.left_out) for job in planned.jobs.values())
     clean = len(planned.jobs) - len(dirty) - left_out
     base = f" on {planned.base_revision}" if planned.base_revision else ""
-    told = f", {left_out:,} left as they are" if left_out else ""
+    reused = sum(bool(planned.jobs[job].reuse) for job in dirty)
+    told = f", {reused:,} answered by earlier results" if reused else ""
+    told += f", {clean:,} clean" + (f", {left_out:,} left as they are" if left_out else "")
     expected = _costs(planned) + _time(planned, concurrency)
-    print_line(f"{planned.revision}{base}: {count(len(dirty), 'job')} to run, {clean:,} clean{told}{expected}.")
+    print_line(f"{planned.revision}{base}: {count(len(dirty) - reused, 'job')} to run{told}{expected}.")
 
 
 def plan_document(planned: ExecutionPlan) -> dict[str, object]:
@@ -86,7 +88,6 @@ def plan_document(planned: ExecutionPlan) -> dict[str, object]:
         document.pop(key, None)
     document.setdefault("baseRevision", None)
     document.setdefault("manifestBaseHash", None)
-    document.setdefault("movie", None)
     for job in document["jobs"].values():
         job.setdefault("signature", None)
     return document
@@ -130,7 +131,8 @@ def explain(options: GlobalOptions, id: str | None) -> None:
         jobs = [_job_of(planned, id)] if id is not None else causes.ends(planned)
         dirty = [job for job in jobs if planned.jobs[job].state != "clean"]
         below = causes.closure(planned, dirty)
-        advice = causes.remedies(planned, below, _base_inputs(movie, planned))
+        revisions = {revision for job in below if (revision := causes.made_in(planned, job)) is not None}
+        advice = causes.remedies(planned, below, _inputs_before(movie, revisions))
         if id is not None:
             advice += [*causes.keeping(planned, jobs[0]), *causes.standing(planned, jobs)]
         if options.as_json:
@@ -152,8 +154,9 @@ def _job_of(planned: ExecutionPlan, name: str) -> str:
     raise NotFoundError(f"There is no job or artefact {name}.", hint=hint)
 
 
-def _base_inputs(movie: Movie, planned: ExecutionPlan) -> dict[str, ManifestInput]:
-    return dict(movie.manifests.load(planned.base_revision).inputs) if planned.base_revision else {}
+def _inputs_before(movie: Movie, revisions: set[str]) -> dict[str, dict[str, ManifestInput]]:
+    """The inputs of some revisions, by name."""
+    return {name: dict(movie.manifests.load(name).inputs) for name in sorted(revisions)}
 
 
 def _explained(

@@ -9,7 +9,7 @@ from renku_cli.opening import open_movie
 from renku_cli.output import note, print_json, print_line
 from renku_cli.text import count
 from renku_cli.view import refresh_view
-from renku_store import Movie
+from renku_store import Movie, movie_status
 from renku_store import rollback as roll_back
 
 _SHOWN = 5
@@ -46,6 +46,5 @@ def rollback(options: GlobalOptions, revision: str) -> None:
 
 
 def _pending(movie: Movie) -> list[str]:
-    """The inputs and artefacts that people have changed since, sorted."""
-    ids = {event.input if event.type == "input" else getattr(event, "artefact", "") for event in movie.events.pending()}
-    return sorted(ids - {""})
+    """The inputs and artefacts that the next run would change, sorted."""
+    return sorted({event.input if event.type == "input" else event.artefact for event in movie_status(movie).pending})

@@ -25,6 +25,7 @@ from renku_cli.outcome import report_document, show_report
 from renku_cli.output import note, print_json
 from renku_cli.prices import Dollars
 from renku_cli.progress import view
+from renku_cli.resting import tell_of_others
 from renku_cli.settings import setting
 from renku_cli.sources import read_mapping
 from renku_cli.view import refresh_view
@@ -195,6 +196,7 @@ def run_with_progress(
 
     def check(plan: ExecutionPlan) -> None:
         registry.check(plan)
+        tell_of_others(movie, plan.run)
         for warning in [*plan.warnings, *budget_warnings(plan, max_cost)]:
             note(f"warning: {warning}")
         registry.warm_start(plan)

@@ -10,6 +10,7 @@ from renku_cli.following import follow_newest
 from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import Cell, print_heading, print_json, print_line, print_table, state
+from renku_cli.resting import tell_of_resting
 from renku_cli.text import shown_value, size
 from renku_store import ArtefactEvent, InputEvent, MovieStatus, movie_status
 from renku_store import abandon as abandon_run
@@ -72,6 +73,7 @@ def status(options: GlobalOptions, follow: bool) -> None:
             return
         print_line(f"{movie.id}: {revision or 'no revision yet'}")
         _show(found)
+        tell_of_resting(found.runs)
 
 
 def _show(found: MovieStatus) -> None:
@@ -80,7 +82,7 @@ def _show(found: MovieStatus) -> None:
         runs: list[tuple[Cell, ...]] = [
             (
                 run.run,
-                state("running" if run.alive else "interrupted" if run.status == "running" else run.status),
+                state(run.status),
                 run.base_revision or "-",
                 run.created_at,
                 run.holder or "-",

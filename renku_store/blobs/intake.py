@@ -13,6 +13,8 @@ transaction. What is there already is seen again inside a transaction, because a
 
 Damage shows in the size of an object and in where its frame ends. Of one that seems sound, up to `verify_max_bytes` are
 read and hashed; where that is not 0, the frame of a larger one is looked through whatever its row says.
+
+Between object and row the lock `arrive` is shared: who holds it alone knows that an object without a row is nobody's.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from renku_store import bounds
 from renku_store.blobs.packing import Packer
 from renku_store.blobs.presence import Presence, look_through, see
 from renku_store.blobs.reading import check, unpack
-from renku_store.blobs.removal import COLLECT_LOCK, take_marks_back
+from renku_store.blobs.removal import ARRIVE_LOCK, COLLECT_LOCK, take_marks_back
 from renku_store.blobs.taking import Staged, take_file, take_stream
 from renku_store.drivers.base import Batch, Driver
 from renku_store.errors import DamageError, StoreUnavailableError
@@ -196,10 +198,11 @@ class Intake:
         """Objects, then rows: one batch, one transaction."""
         if not self._new:
             return
-        existing = self._batch.commit()
-        with self._metadata.write() as writer:
-            self._check_written(writer, existing)
-            writer.blobs.make_live(self._new.values())
+        with self._driver.lock(ARRIVE_LOCK, shared=True, wait_seconds=self._wait_seconds):
+            existing = self._batch.commit()
+            with self._metadata.write() as writer:
+                self._check_written(writer, existing)
+                writer.blobs.make_live(self._new.values())
         self._new = {}
         self._new_bytes = 0
 
@@ -212,7 +215,7 @@ class Intake:
             if row is not None or name in existing:
                 there = (row is None or row.state != "deleting") and _sound(self._driver, digest, size)
             else:
-                # Whoever is held up for the grace time between object and row finds a collection faster.
+                # Another machine's collection, which knows no lock of this one, or somebody's own hands.
                 there = self._driver.stat(name) is not None
             if not there:
                 raise removed_meanwhile(digest)

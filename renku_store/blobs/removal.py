@@ -16,6 +16,8 @@ from renku_store.records.blob import SUFFIX, blob_path
 
 COLLECT_LOCK: Final = "collect"
 """The lock that a collector holds."""
+ARRIVE_LOCK: Final = "arrive"
+"""The lock that writers share from object to row; a collector holds it alone while it marks objects without a row."""
 
 
 def finish_deleting(driver: Driver, metadata: MetadataStore, digests: Iterable[str]) -> int:

@@ -18,9 +18,9 @@ from itertools import islice
 from shutil import rmtree
 
 from renku_store import bounds
-from renku_store.blobs.removal import COLLECT_LOCK, finish_deleting
+from renku_store.blobs.removal import ARRIVE_LOCK, COLLECT_LOCK, finish_deleting
 from renku_store.drivers.local import on_this_machine
-from renku_store.errors import BadInputError, DamageError
+from renku_store.errors import BadInputError, DamageError, StoreUnavailableError
 from renku_store.gc.expiring import TrashTime, due, empty_trash
 from renku_store.gc.late import archive_late
 from renku_store.gc.reports import CollectionProgress, CollectionReport, CollectionStep
@@ -85,9 +85,9 @@ class SharedCollection:
             brake(found)
         condemned = self._condemn(found, when)
         for group in groups(found.candidates):
-            self._remove("deleting", group, self._begin)
+            self._delete(self._mark("deleting", group, self._begin))
         for group in groups(found.strays):
-            self._remove("orphans deleting", group, self._begin_strays(found.strays, when))
+            self._remove_strays(group, found, when)
         temporary = self._sweep_temporary(when)
         traces = self._drop_traces()
         self._say("late results", archive_late(self._movie, when.now_ms))
@@ -176,6 +176,21 @@ class SharedCollection:
         self._revive(writer, [d for d in group if d in self._roots and d in rows and rows[d].state == "condemned"])
         return writer.blobs.begin_deleting(digest for digest in group if digest not in self._roots)
 
+    def _remove_strays(self, group: list[str], found: Survey, when: Moment) -> None:
+        """Delete objects that have no row, once no writer is about to give them one; else leave them for next time."""
+        begin = self._begin_strays(found.strays, when)
+        try:
+            with self._movie.driver.lock(ARRIVE_LOCK, wait_seconds=bounds.GC_WAIT_SECONDS):
+                marked = self._mark("orphans deleting", group, begin)
+        except StoreUnavailableError as error:
+            if error.reason != "busy":
+                raise
+            when.notes.append(
+                f"Objects that nobody names stay for now ({len(group)}): others were writing all the time."
+            )
+        else:
+            self._delete(marked)
+
     def _begin_strays(self, sizes: Mapping[str, int], when: Moment) -> Callable[[Writer, list[str]], dict[str, int]]:
         def begin(writer: Writer, group: list[str]) -> dict[str, int]:
             if writer.now_ms() < when.now_ms:  # the clock was set back: how old they are is not known
@@ -185,14 +200,18 @@ class SharedCollection:
 
         return begin
 
-    def _remove(
+    def _mark(
         self, step: CollectionStep, group: list[str], begin: Callable[[Writer, list[str]], dict[str, int]]
-    ) -> None:
-        """Re-check and mark under the write lock, then delete without it: writers wait for these blobs only."""
+    ) -> dict[str, int]:
+        """Re-check and mark under the write lock."""
         with self._movie.metadata.write() as writer:
             self._roots.catch_up(writer)
             marked = begin(writer, group)
         self._say(step, len(marked))
+        return marked
+
+    def _delete(self, marked: Mapping[str, int]) -> None:
+        """Delete what is marked, without the write lock: writers wait for these blobs only."""
         finish_deleting(self._movie.driver, self._movie.metadata, marked)
         self._removed.update(marked)
         self._say("deleted", len(self._removed))

@@ -46,6 +46,7 @@ class Roots:
         self._marked: set[bytes] = set()
         self._pages: set[str] = set()
         self._seq = 0
+        self._seen = -1
         self._newest = 0
 
     def __contains__(self, digest: str) -> bool:
@@ -61,7 +62,7 @@ class Roots:
         self._seq = max(self._seq, last)
         self._read_unfinished_runs()
         with self._movie.metadata.read() as reader:
-            self._mark(reader.blobs.chosen())
+            self._read_choices(reader)
             self._read_intents(reader)
         self._read_manifests()
 
@@ -72,7 +73,7 @@ class Roots:
             self._mark(digest for _, digest in page)
             self._seq = page[-1][0]
         self._seq = max(self._seq, last)
-        self._mark(reader.blobs.chosen())
+        self._read_choices(reader)
         self._read_intents(reader)
         self._read_announced()
         self._read_manifests()
@@ -109,6 +110,13 @@ class Roots:
                         self._mark([event.blob])
                     if isinstance(event, ArtefactEvent) and event.value and event.value.blob:
                         self._mark([event.value.blob])
+
+    def _read_choices(self, reader: Reader) -> None:
+        """What people have chosen; a choice is an event, so that without a new event there is none to be read."""
+        last = max(reader.events.last_seq())
+        if last > self._seen:
+            self._mark(reader.blobs.chosen())
+        self._seen = last
 
     def _read_intents(self, reader: Reader) -> None:
         for intent in reader.revisions.intents():

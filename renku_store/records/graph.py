@@ -117,6 +117,11 @@ class GraphNode(Record):
     source: Hash | None = None
     awaits: Awaited | None = None
 
+    @property
+    def stands_for_many(self) -> bool:
+        """Whether this is a placeholder for any number of jobs, and not for one that may be there or not."""
+        return self.awaits is not None and EVERY_LABEL in (labels_of(self.job_id, self.producer) or ())
+
     def stands_for(self, job_id: str) -> bool:
         """Whether this is a placeholder, and one for this job."""
         if self.awaits is None:

@@ -34,11 +34,15 @@ class Reason(Record):
 
 
 class CostRange(Record):
-    """US dollars, at least and at most; `unknown` calls, which nobody can price, are in neither."""
+    """US dollars, at least and at most; `unknown` calls, which nobody can price, are in neither.
+
+    `open_loops`: placeholders of which nobody knows how many jobs they stand for. One call of each is in `high`.
+    """
 
     low: float = 0.0
     high: float = 0.0
     unknown: int = 0
+    open_loops: int | None = None
 
     @classmethod
     def total(cls, ranges: Iterable[CostRange]) -> CostRange:
@@ -48,7 +52,12 @@ class CostRange(Record):
             low=round(fsum(cost.low for cost in every), 9),
             high=round(fsum(cost.high for cost in every), 9),
             unknown=sum(cost.unknown for cost in every),
+            open_loops=sum(cost.open_loops or 0 for cost in every) or None,
         )
+
+    def times(self, count: int) -> CostRange:
+        """That many of them."""
+        return CostRange.total([self] * count)
 
 
 class PlannedJob(Record):
@@ -58,6 +67,7 @@ class PlannedJob(Record):
     `seconds`: how long its call is expected to take, where it is known how long calls of its producer took.
     `jobs_before`: how many jobs a placeholder stood for in the base revision, if any.
     `edited`: every output of it is a person's version, so that it does not run, whatever its inputs are.
+    `made_in`: the revision that its outputs were made for, where that is older than the base: the reasons start there.
     `reuse`: a result that there is, or that a job before it makes, will answer it. `cost` is what its call is expected
     to take; clean jobs and those left out have none.
     """
@@ -70,6 +80,7 @@ class PlannedJob(Record):
     pinned: Literal[True] | None = None
     edited: Literal[True] | None = None
     left_out: Literal[True] | None = None
+    made_in: str | None = None
     reuse: Literal[True] | None = None
     jobs_before: int | None = None
     cost: CostRange | None = None
@@ -103,7 +114,8 @@ class ExecutionPlan(Record):
     `edits_through` is the number of the last movie-wide edit that is part of the plan; `defaults` are the inputs that
     nobody set, which manifests leave out. `edits` are the artefacts that people decided on: their own versions, each
     over what its producer made, and takes that they chose and no revision holds yet (without `edited_by`), which hold
-    for their `signature` only.
+    for their `signature` only. `spent`, in US dollars, is what the run that is taken up again took before; `cost` is
+    what is left to be paid.
     """
 
     format: int
@@ -116,6 +128,7 @@ class ExecutionPlan(Record):
     layers: list[list[str]]
     jobs: dict[str, PlannedJob]
     cost: CostRange = CostRange()
+    spent: float | None = None
     graph: ProducerGraph
     graph_hash: Hash
     inputs: dict[str, ManifestInput]

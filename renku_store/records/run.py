@@ -8,7 +8,7 @@ from typing import Literal
 from renku_store.records._base import Json, Record
 from renku_store.records.events import JobFailure
 
-RunStatus = Literal["planned", "running", "published", "failed", "abandoned"]
+RunStatus = Literal["planned", "running", "interrupted", "published", "failed", "abandoned"]
 JobStatus = Literal["clean", "made", "reused", "failed", "upstream failed", "over budget", "cancelled", "skipped"]
 RunOutcome = Literal["published", "unchanged", "failed", "partial", "interrupted"]
 
@@ -49,6 +49,8 @@ ProgressKind = Literal[
 class RunRecord(Record):
     """A run as the metadata store knows it. `revision` is set once it has published.
 
+    The status `interrupted` is never stored: `movie_status` tells it of runs that nobody works on and that did not
+    fail.
     `elsewhere`: it is another machine's, known from its archive alone, and never taken up here.
     """
 
@@ -68,6 +70,7 @@ class JobResult(Record):
     """How a job ended. `attempts` counts producer calls in this run.
 
     `cost` of the calls, failed ones included, and `saved`, what the reused result had taken, are in US dollars.
+    `duration_seconds` is the time of the last call, what it waited for not counted.
     """
 
     status: JobStatus

@@ -5,6 +5,7 @@ Source: additive increase, multiplicative decrease (Chiu and Jain, 1989), as in 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -33,6 +34,7 @@ class AdaptiveLimiter:
         self._exact = float(start)
         self._slots = ConcurrencyLimiter(start)
         self._decreases = 0
+        self._lock = threading.RLock()
 
     @property
     def limit(self) -> int:
@@ -74,14 +76,16 @@ class AdaptiveLimiter:
 
     def succeeded(self) -> None:
         """A call ended well: grow, if all slots were in use."""
-        if self._slots.used >= self._slots.limit:
-            self._set(min(float(self._maximum), self._exact + 1 / self._exact))
+        with self._lock:
+            if self._slots.used >= self._slots.limit:
+                self._set(min(float(self._maximum), self._exact + 1 / self._exact))
 
     def overloaded(self, decreases_before: int) -> None:
         """A call was refused that had begun after so many decreases."""
-        if decreases_before == self._decreases:
-            self._decreases += 1
-            self._set(max(float(self._minimum), self._exact * _DECREASE))
+        with self._lock:
+            if decreases_before == self._decreases:
+                self._decreases += 1
+                self._set(max(float(self._minimum), self._exact * _DECREASE))
 
     def _set(self, exact: float) -> None:
         self._exact = exact

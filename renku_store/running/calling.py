@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from renku_store import bounds
@@ -50,13 +50,19 @@ class Deadline:
         self._waiting = 0
         self.limit = asyncio.timeout(seconds)
 
+    @property
+    def spent(self) -> float:
+        """Seconds that the last attempt has taken by now."""
+        until = None if self._waiting else self.limit.when()
+        left = self._left if until is None else until - asyncio.get_running_loop().time()
+        return min(max(self.seconds - left, 0.0), self.seconds)
+
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Let the time stand still for the length of a block."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            until = self.limit.when()
-            self._left = self.seconds if until is None else until - loop.time()
+            self._left = self.seconds - self.spent
             self.limit.reschedule(None)
         self._waiting += 1
         try:
@@ -103,7 +109,6 @@ class Caller:
         Raises what is in `FATAL`, and `CancelledError` where the call itself was cancelled.
         """
         self._tell("job-started", node.job_id)
-        started = self._movie.clock.monotonic()
         with self._activity.calling(node.job_id), job_directory(self._movie.driver.scratch) as directory:
             seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
             deadline = Deadline(seconds)
@@ -111,7 +116,7 @@ class Caller:
             if memory.request_id is not None:
                 self._tell("job-remembered", node.job_id, data={"requestId": memory.request_id, "adopted": True})
             parts = StoredParts(self._movie, self._token, self._writer, slot.limiter, node, known, forced=forced)
-            context = replace(self._context(node, known, directory, slot, charge, deadline, memory), parts=parts)
+            context = self._context(node, known, directory, slot, charge, deadline, memory, parts)
             try:
                 job, produced = await self._produce(node, known, produce, context, deadline)
                 contents = _contents(check_answer(job, directory, produced))
@@ -119,8 +124,8 @@ class Caller:
                 raise
             except Exception as error:  # noqa: BLE001 (the boundary of a job: whatever its producer raises is its failure)
                 over = call_over(error, memory, expired=deadline.limit.expired())
-                return await self._failed(node, known, error, context, self._movie.clock.monotonic() - started, over)
-            elapsed = self._movie.clock.monotonic() - started
+                return await self._failed(node, known, error, context, deadline.spent, over)
+            elapsed = deadline.spent
             attempts, cost = 1 + len(context.failures), produced.cost + _lost(context.failures)
             outcome = Outcome(
                 node,
@@ -141,7 +146,8 @@ class Caller:
         def tell(request_id: str) -> None:
             self._tell("job-remembered", node.job_id, data={"requestId": request_id})
 
-        return DurableMemory(self._movie.metadata, Errand(known, node.job_id, self._token), tell, forced=forced)
+        errand = Errand(known, node.job_id, self._token)
+        return DurableMemory(self._movie.metadata, self._movie.clock, errand, tell, forced=forced)
 
     def _context(
         self,
@@ -152,6 +158,7 @@ class Caller:
         charge: Charge,
         deadline: Deadline,
         memory: DurableMemory,
+        parts: StoredParts,
     ) -> JobContext:
         failures: list[JobFailure] = []
         shown = 0
@@ -175,11 +182,14 @@ class Caller:
                 async with slot.lent():
                     yield
 
-        async def again() -> None:
+        async def again(part: Path | None = None) -> None:
             charge.again(_lost(failures))
-            await asyncio.to_thread(clear_job, directory)
-            await asyncio.to_thread(self._prepare, node, known, directory)
-            deadline.begin_again()
+            if part is not None:
+                await asyncio.to_thread(clear_job, part)
+            elif not parts.under_way:
+                await asyncio.to_thread(clear_job, directory)
+                await asyncio.to_thread(self._prepare, node, known, directory)
+                deadline.begin_again()
 
         return JobContext(
             node.job_id,
@@ -192,6 +202,7 @@ class Caller:
             again=again,
             waiting=waiting,
             memory=memory,
+            parts=parts,
             rate_key=node.rate_key,
             priority=slot.priority,
             uses=node.uses or {},

@@ -7,8 +7,10 @@ import heapq
 import math
 import os
 import re
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from renku_store import bounds
 from renku_store.errors import InvalidValueError
@@ -43,19 +45,52 @@ def resolve_concurrency(setting: int | str, *, cpus: int | None = None) -> int:
     )
 
 
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """One who waits for slots. Under the lock of the limiter, either is said once: they are its own, or it has left."""
+
+    weight: int
+    future: asyncio.Future[None]
+    thread: int = field(default_factory=threading.get_ident)
+    served: bool = False
+    left: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not been served, and has not left, as far as can be seen from this thread."""
+        return not (self.served or self.left or self.future.done())
+
+    def serve(self) -> None:
+        """Let it have what it waits for; it hears of it in its own event loop. Not where that loop was closed."""
+        try:
+            if self.thread == threading.get_ident():
+                self.future.set_result(None)
+            else:
+                self.future.get_loop().call_soon_threadsafe(self._hear)
+        except RuntimeError:
+            return
+        self.served = True
+
+    def _hear(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
 class ConcurrencyLimiter:
     """At most `limit` slots at once; the highest priority first, first come first served within it.
 
     A slot is handed over inside `release`, so that a late-comer can never take it from under a waiter; a waiter that is
     cancelled after the slot was handed to it passes it on. Who asks for several slots (`weight`) gets them together and
-    holds up those behind: heavy ones do not starve. One that asks for more than there are goes alone.
+    holds up those behind: heavy ones do not starve. One that asks for more than there are goes alone. Tasks of several
+    event loops, in threads of their own, may share one.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = _checked(limit)
         self._used = 0
-        self._waiting: list[tuple[float, int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[float, int, _Waiter]] = []
         self._arrivals = 0
+        self._lock = threading.RLock()  # may be entered anew: a call that is collected as garbage gives its slot back
 
     @property
     def limit(self) -> int:
@@ -70,43 +105,47 @@ class ConcurrencyLimiter:
     @property
     def waiting(self) -> int:
         """Those who wait and have not been handed a slot yet."""
-        return sum(not future.done() for _, _, _, future in self._waiting)
+        with self._lock:
+            return sum(waiter.waits for _, _, waiter in self._waiting)
 
     def resize(self, limit: int) -> None:
         """Change the limit: who has a slot keeps it, who waits gets those that are new."""
-        self._limit = _checked(limit)
-        self._hand_out()
+        with self._lock:
+            self._limit = _checked(limit)
+            self._hand_out()
 
     def try_acquire(self, weight: int = 1) -> bool:
         """Take `weight` slots if they are free and nobody waits for any."""
-        if self.waiting or not self._fits(weight):
-            return False
-        self._used += weight
-        return True
+        with self._lock:
+            if not self._fits(weight) or any(waiter.waits for _, _, waiter in self._waiting):
+                return False
+            self._used += weight
+            return True
 
     async def acquire(self, priority: float = 0.0, weight: int = 1) -> None:
         """Wait for `weight` slots; higher `priority` goes first."""
-        if self.try_acquire(weight):
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._arrivals += 1
-        heapq.heappush(self._waiting, (-priority, self._arrivals, weight, future))
-        # Whoever goes before a heavy one that does not fit may fit: there is no release to wait for.
-        self._hand_out()
+        with self._lock:
+            if self.try_acquire(weight):
+                return
+            waiter = _Waiter(weight, asyncio.get_running_loop().create_future())
+            self._arrivals += 1
+            heapq.heappush(self._waiting, (-priority, self._arrivals, waiter))
+            # Whoever goes before a heavy one that does not fit may fit: there is no release to wait for.
+            self._hand_out()
         try:
-            await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.release(weight)
-            else:
-                future.cancel()
+            await waiter.future
+        except BaseException:
+            with self._lock:
+                waiter.left = True
+                self._used -= weight if waiter.served else 0
                 self._hand_out()
             raise
 
     def release(self, weight: int = 1) -> None:
         """Give slots back, to the first who wait for them."""
-        self._used -= weight
-        self._hand_out()
+        with self._lock:
+            self._used -= weight
+            self._hand_out()
 
     @asynccontextmanager
     async def slot(self, priority: float = 0.0, weight: int = 1) -> AsyncIterator[None]:
@@ -132,17 +171,18 @@ class ConcurrencyLimiter:
 
     def _hand_out(self) -> None:
         while self._waiting:
-            _, _, weight, future = self._waiting[0]
-            if not future.done():
-                if not self._fits(weight):
-                    return
-                self._used += weight
-                future.set_result(None)
+            _, _, waiter = self._waiting[0]
+            if waiter.waits and not self._fits(waiter.weight):
+                return
             heapq.heappop(self._waiting)
+            if waiter.waits:
+                self._used += waiter.weight
+                waiter.serve()
+                self._used -= 0 if waiter.served else waiter.weight
 
 
 class HeldSlot:
-    """A slot of a `ConcurrencyLimiter`, as its holder has it."""
+    """A slot of a `ConcurrencyLimiter`, as its holder has it, in one event loop."""
 
     def __init__(self, limiter: ConcurrencyLimiter, priority: float) -> None:
         self._limiter = limiter
@@ -150,6 +190,7 @@ class HeldSlot:
         self._held = False
         self._lent = 0
         self._ended = False
+        self._taking = asyncio.Lock()
 
     @property
     def priority(self) -> float:
@@ -192,11 +233,14 @@ class HeldSlot:
             await self._take(math.inf)
 
     async def _take(self, priority: float) -> None:
-        await self._limiter.acquire(priority)
-        if self._held or self._lent or self._ended:  # meanwhile: taken already, lent anew, or given back for good
-            self._limiter.release()
-        else:
-            self._held = True
+        async with self._taking:  # one for all: a second one would wait for the slot that the first has got
+            if self._held:
+                return
+            await self._limiter.acquire(priority)
+            if self._lent or self._ended:  # meanwhile: lent anew, or given back for good
+                self._limiter.release()
+            else:
+                self._held = True
 
 
 def _checked(limit: int) -> int:

@@ -11,7 +11,9 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
+from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.durations import expected_seconds
 from renku_store.errors import StoreError
@@ -29,6 +31,8 @@ _WAITING_MAX = 256
 _NEXT_SECONDS = 1e-9
 """What a place in the order of the graph counts beside the seconds of the remaining path."""
 
+
+_FIRST: Final = asyncio.FIRST_COMPLETED
 
 _COME_TO_NOTHING: Mapping[JobStatus, JobStatus] = {"failed": "upstream failed", "over budget": "over budget"}
 """How a job ends, and what becomes of those after it."""
@@ -52,6 +56,7 @@ class Dispatch:
     def __init__(self, session: RunSession, produce: Produce, limit: int, ending: Ending, extending: Extending) -> None:
         self._session = session
         self._produce = produce
+        self._limit = limit
         self._window = limit + _AHEAD
         self._ending = ending
         self._extending = extending
@@ -95,13 +100,13 @@ class Dispatch:
                 if self._halted:
                     break
                 self._look_whether_to_close()
-                self._start()
+                pause = self._start()
                 if self._tasks or self._extending.task:
                     asked = [signal for signal in signals if not signal.done()]
                     more = [self._extending.task] if self._extending.task else []
                     room = [asyncio.create_task(self._room.wait())] if self._ready and not self._closed else []
                     try:
-                        await asyncio.wait({*asked, *self._tasks, *more, *room}, return_when=asyncio.FIRST_COMPLETED)
+                        await asyncio.wait({*asked, *self._tasks, *more, *room}, timeout=pause, return_when=_FIRST)
                     finally:
                         for task in room:
                             task.cancel()
@@ -170,15 +175,25 @@ class Dispatch:
     def _ranked(self, job: str) -> tuple[float, int, str]:
         return (-self._remaining[job], self._order[job], job)
 
-    def _start(self) -> None:
-        if not self._closed:
-            self._extending.begin()
+    def _start(self) -> float | None:
+        """Begin what can begin; in how many seconds more could, though no job ends."""
         while self._ready and not self._closed and len(self._tasks) < self._window + self._waiting:
             rank, place, job = heapq.heappop(self._ready)
             # Of equals the first of the graph goes first, whichever of their look-ups was quicker.
             priority = -rank - place * _NEXT_SECONDS
             task = asyncio.create_task(self._session.run_job(job, self._produce, priority=priority))
             self._tasks[task] = job
+        if self._closed:
+            return None
+        return self._extending.begin(rest=self._rest)
+
+    @property
+    def _rest(self) -> float:
+        """For how long to rest after an expansion, in its own length: not at all where nothing else is done."""
+        at_work = len(self._tasks) - self._waiting
+        if self._ready or at_work >= self._limit:
+            return bounds.EXPANSION_REST_BUSY_FACTOR
+        return bounds.EXPANSION_REST_FACTOR if at_work else 0.0
 
     def _collect(self) -> None:
         for task in [task for task in self._tasks if task.done()]:

@@ -1,18 +1,21 @@
-"""A run whose jobs become more: lists that it has made are expanded at once, while other jobs go on.
+"""A run whose jobs become more: lists that it has made are expanded while other jobs go on.
 
 What comes of a list is durable before any of its jobs begins: the plan is saved again, so that whoever takes the run
 up, or works on it from another process, sees the same. A list that nobody can expand is the failure of what waits for
-it.
+it. An expansion takes the longer the larger the graph is: while there is other work, lists that are made one after the
+other are gathered, so that all expansions together take no more than a part of the run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Collection
 from functools import partial
 
 from renku_store.clock import timestamp
 from renku_store.errors import InvalidValueError
-from renku_store.expansion import awaited, extended
+from renku_store.growth import Finals
 from renku_store.hashing import graph_bytes
 from renku_store.movie import Movie
 from renku_store.records._base import Json
@@ -26,14 +29,17 @@ from renku_store.running.session import SUCCEEDED, RunSession
 class Extending:
     """What one execution does about placeholders; for its dispatch, in the event loop's thread.
 
-    `wanted`: a list has been made that is still to be expanded; `task` is the expansion that is under way.
+    `wanted`: a list has been made that is still to be expanded; `task` is the expansion that is under way. `seconds`
+    tells the time.
     """
 
-    def __init__(self, movie: Movie, session: RunSession) -> None:
+    def __init__(self, movie: Movie, session: RunSession, seconds: Callable[[], float] = time.monotonic) -> None:
         self._movie = movie
         self._session = session
-        self.task: asyncio.Task[None] | None = None
+        self._seconds = seconds
+        self.task: asyncio.Task[bool] | None = None
         self.wanted = False
+        self._began = self._ended = seconds()
         self._makers: set[str] = set()
         self._look()
 
@@ -41,11 +47,20 @@ class Extending:
         """A job has succeeded: it may have made a list."""
         self.wanted = self.wanted or job in self._makers
 
-    def begin(self) -> None:
-        """Begin to expand, if there is anything to be expanded and that is not under way."""
-        if self.wanted and self.task is None:
-            self.wanted = False
-            self.task = asyncio.create_task(extend(self._movie, self._session))
+    def begin(self, *, rest: float) -> float | None:
+        """Begin to expand what there is, unless that is under way or `rest` times as long as the last time is not over.
+
+        Says in how many seconds that will be so.
+        """
+        if not self.wanted or self.task is not None:
+            return None
+        now = self._seconds()
+        left = (self._ended - self._began) * rest - (now - self._ended)
+        if left > 0:
+            return left
+        self.wanted, self._began = False, now
+        self.task = asyncio.create_task(_grow(self._movie, self._session, partial(_final, self._session)))
+        return None
 
     def ended(self) -> bool:
         """Whether the plan is another one since the last time; raises what ends the whole run."""
@@ -53,6 +68,7 @@ class Extending:
             return False
         task, self.task = self.task, None
         task.result()
+        self._ended = self._seconds()
         self._look()
         return True
 
@@ -70,21 +86,24 @@ class Extending:
             await asyncio.gather(self.task, return_exceptions=True)
 
     def _look(self) -> None:
-        index = self._session.index
-        artefacts = awaited(index.graph)
-        self._makers = {maker for artefact in artefacts if (maker := index.maker(artefact)) is not None}
-        self.wanted = any(made(self._session, artefact) is not None for artefact in artefacts)
+        session = self._session
+        artefacts = session.growth.awaited(session.plan)
+        self._makers = {maker for artefact in artefacts if (maker := session.index.maker(artefact)) is not None}
+        self.wanted = bool(_final(session, artefacts))
 
 
-async def extend(movie: Movie, session: RunSession, *, elsewhere: bool = False) -> None:
-    """Expand what has been made by now, durably, and go on with that plan.
+async def extend_as_seen(movie: Movie, session: RunSession) -> None:
+    """Expand what has been made by now, in this process or in another one that works on the same run."""
+    while await _grow(movie, session, partial(_made_anywhere, session)):
+        pass
 
-    With `elsewhere` what other processes have made that work on the same run counts, too.
-    """
+
+async def _grow(movie: Movie, session: RunSession, final: Finals) -> bool:
+    """Whether there was something to expand: then it is durable, and part of the plan."""
     before = session.plan
-    after = await asyncio.to_thread(_extended, movie, session, elsewhere=elsewhere)
-    if after.graph_hash == before.graph_hash:
-        return
+    after = await asyncio.to_thread(_extended, movie, session, final)
+    if after is before:
+        return False
     session.adopt(after)
     more: dict[str, Json] = {job: after.jobs[job].layer for job in after.dirty if job not in before.jobs}
     gone: list[Json] = [job for job in before.dirty if job not in after.jobs]
@@ -92,34 +111,39 @@ async def extend(movie: Movie, session: RunSession, *, elsewhere: bool = False) 
     if new := [warning for warning in after.warnings if warning not in before.warnings]:
         told["warnings"] = [*new]
     session.tell("run-extended", data=told)
+    return True
 
 
-def made(session: RunSession, artefact: str) -> ArtefactValue | None:
-    """The value of an artefact that nothing in this run will change any more; None where that is not so yet."""
+def _final(session: RunSession, artefacts: Collection[str]) -> dict[str, ArtefactValue]:
+    """The values of those artefacts that nothing in this run will change any more."""
+    found = ((artefact, _value(session, artefact)) for artefact in artefacts)
+    return {artefact: value for artefact, value in found if value is not None}
+
+
+def _value(session: RunSession, artefact: str) -> ArtefactValue | None:
     job = session.index.maker(artefact)
     if job is None:
         return None
+    if session.held.edited(artefact):
+        return session.held.present(artefact)
     result, planned = session.results.get(job), session.plan.jobs[job]
     is_final = planned.state == "clean" or (result is not None and result.status in SUCCEEDED)
-    return session.artefacts.get(artefact) if is_final or session.held.edited(artefact) else None
+    return session.artefacts.get(artefact) if is_final else None
 
 
-def _made_anywhere(session: RunSession, artefact: str) -> ArtefactValue | None:
-    job = session.index.maker(artefact)
-    return None if job is None or session.plan.jobs[job].left_out else session.artefacts.get(artefact)
+def _made_anywhere(session: RunSession, artefacts: Collection[str]) -> dict[str, ArtefactValue]:
+    session.look_elsewhere(artefacts)
+    makers = {artefact: session.index.maker(artefact) for artefact in artefacts}
+    wanted = [artefact for artefact, job in makers.items() if job is not None and not session.plan.jobs[job].left_out]
+    return {artefact: session.artefacts[artefact] for artefact in wanted if artefact in session.artefacts}
 
 
-def _extended(movie: Movie, session: RunSession, *, elsewhere: bool) -> ExecutionPlan:
-    known = made
-    if elsewhere:
-        session.look_elsewhere(awaited(session.index.graph))
-        known = _made_anywhere
-    plan = extended(movie, session.plan, session.base, session.lists, partial(known, session))
-    if plan.graph_hash == session.plan.graph_hash:
+def _extended(movie: Movie, session: RunSession, final: Finals) -> ExecutionPlan:
+    plan = session.growth.extended(session.plan, final)
+    if plan is session.plan:
         return plan
-    movie.leases.check(session.token)
     movie.blobs.put(graph_bytes(plan.graph))
-    movie.plans.save(plan)
+    movie.plans.save(plan, movie.leases.kept(session.token))
     told: dict[str, Json] = {"graph": plan.graph_hash, "jobs": len(plan.dirty)}
     now = timestamp(movie.clock.now())
     movie.events.append_many(

@@ -7,108 +7,45 @@ The order is that of the model: the run's slot, the key, the rate, the call.
 3. Slots of several keys are taken in the order of their names, so that no two calls wait for each other. Who has them
    and waits for its run's slot to come back goes before all that begin there.
 4. A start counts when the call starts: what was counted before a wait is counted anew after it.
+5. Calls in other threads look and count at the same rates: that the start may be now, and that it is, is one moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
-from renku_store import bounds
 from renku_store.calls import JobContext
-from renku_store.metadata.limits import Demand
-from renku_store.running.adaptive import AdaptiveCall, AdaptiveLimiter
-from renku_store.running.concurrency import ConcurrencyLimiter
-from renku_store.running.limit_rules import LimitRule
+from renku_store.running.adaptive import AdaptiveCall
+from renku_store.running.limit_keys import LimitKey
 from renku_store.running.pacing import Pacer, Start
 from renku_store.running.shared_turn import SharedTurn
-
-_ADAPTIVE_START: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class LimitUse:
-    """How a key is used now: slots held of how many (None: any number), and calls that wait for a slot or a start."""
-
-    used: int
-    limit: int | None
-    waiting: int
-
-
-class LimitKey:
-    """What the calls of one key share in this process."""
-
-    def __init__(self, name: str, rule: LimitRule) -> None:
-        self.name = name
-        self.rule = rule
-        self.adaptive = _adaptive(rule)
-        self.slots = self.adaptive.slots if self.adaptive else _slots(rule)
-        self.pacer = Pacer(
-            rule.rate,
-            rule.period_seconds,
-            spacing_seconds=rule.spacing_seconds,
-            reservoir=rule.reservoir,
-            refill_seconds=rule.refill_seconds,
-        )
-
-    def use(self) -> LimitUse:
-        """How it is used now."""
-        slots = self.slots
-        if slots is None:
-            return LimitUse(0, None, self.pacer.waiting)
-        return LimitUse(slots.used, slots.limit, slots.waiting + self.pacer.waiting)
-
-    def demand(self, weight: int) -> Demand:
-        """What a call asks of this key from all processes: windows longer by what a start may be late.
-
-        And by a millisecond, as moments are noted in whole ones.
-        """
-        rule, margin = self.rule, bounds.LIMIT_START_MARGIN_SECONDS + 0.001
-        return Demand(
-            self.name,
-            weight,
-            slots=rule.concurrency,
-            starts=rule.rate,
-            period_ms=math.ceil((rule.period_seconds + margin) * 1000),
-            spacing_ms=math.ceil((rule.spacing_seconds + margin) * 1000) if rule.spacing_seconds else 0,
-        )
-
-
-def _slots(rule: LimitRule) -> ConcurrencyLimiter | None:
-    return None if rule.concurrency is None else ConcurrencyLimiter(rule.concurrency)
-
-
-def _adaptive(rule: LimitRule) -> AdaptiveLimiter | None:
-    if rule.adaptive is None:
-        return None
-    least, most = rule.adaptive
-    most = min(most, rule.concurrency or most)
-    return AdaptiveLimiter(min(most, max(least, _ADAPTIVE_START)), minimum=least, maximum=most)
 
 
 @dataclass(frozen=True, slots=True)
 class LimitPart:
-    """What a call takes of one key."""
+    """What a call takes of one key. `provider`: the key is a name of whom it calls, not that of another resource."""
 
     key: LimitKey
     weight: int
+    provider: bool = True
 
 
 class LimitedCall:
     """One call under limits: `begin` waits until it may start; its `end` must come, however that went."""
 
     def __init__(
-        self, parts: Sequence[LimitPart], own: LimitKey, context: JobContext, chance: Callable[[], float]
+        self, parts: Sequence[LimitPart], lock: threading.RLock, context: JobContext, chance: Callable[[], float]
     ) -> None:
         for part in parts:
             part.key.pacer.check(part.weight)
         self._parts = parts
-        self._own = own
+        self._lock = lock
         self._context = context
         self._common = [part for part in parts if context.shared is not None and part.key.rule.scope == "machine"]
         self._own_parts = [part for part in parts if part not in self._common]
@@ -120,8 +57,8 @@ class LimitedCall:
         self._starts: list[tuple[Pacer, Start]] = []
         self._waited = False
         self._begun = False
-        self._outcome: AdaptiveCall | None = None
-        self._pause: float | None = None
+        self._outcomes: list[AdaptiveCall] = []
+        self._pauses: dict[str, float] = {}
 
     async def begin(self) -> None:
         """Wait for the slots of all keys, then for their rates."""
@@ -129,30 +66,33 @@ class LimitedCall:
             await self._take_slots(part)
         await self._take_turn()
         self._begun = True
-        if self._own.adaptive is not None:
-            self._outcome = self._own.adaptive.begun()
+        self._outcomes = [part.key.adaptive.begun() for part in self._parts if part.key.adaptive is not None]
 
     def succeeded(self) -> None:
-        """It ended well: an adaptive limit that is used may grow."""
-        if self._outcome is not None:
-            self._outcome.succeeded()
+        """It ended well: adaptive limits that are used may grow."""
+        for outcome in self._outcomes:
+            outcome.succeeded()
 
     def refused(self, retry_after: float | None) -> None:
-        """The provider said that it was too much, and maybe for how long nobody should come again (seconds)."""
-        if self._outcome is not None:
-            self._outcome.overloaded()
+        """The provider said that it was too much, and maybe for how long nobody should come again (seconds).
+
+        It does not say of which key: each that adapts is lowered, and those that are the provider's pause.
+        """
+        for outcome in self._outcomes:
+            outcome.overloaded()
         if retry_after is not None:
-            self._own.pacer.hold(retry_after)
-            self._pause = retry_after
+            for part in [part for part in self._parts if part.provider]:
+                with self._lock:
+                    part.key.pacer.hold(retry_after)
+                if part.key.rule.scope == "machine":
+                    self._pauses[part.key.name] = retry_after
 
     async def end(self) -> bool:
         """Give everything back: to other processes first, so that who is next here finds it free."""
         cancelled = False
         try:
             if self._turn is not None:
-                shared = self._pause is not None and self._own.rule.scope == "machine"
-                paused = (self._own.name, self._pause) if shared and self._pause is not None else None
-                cancelled = await self._turn.end(paused, started=self._begun)
+                cancelled = await self._turn.end(self._pauses, started=self._begun)
         finally:
             if not self._begun:
                 self._uncount()
@@ -185,9 +125,9 @@ class LimitedCall:
 
     async def _start_at_once(self) -> tuple[str, str] | None:
         """Start if nothing holds us up and nobody waits; else for what we have to wait, and under which key."""
-        slowest = max(self._parts, key=lambda part: (part.key.pacer.delay(part.weight), part.key.pacer.waiting))
-        if slowest.key.pacer.waiting or self._delay(self._parts) > 0:
-            return "rate", slowest.key.name
+        delay, waiting, key = max((self._delay([part]), part.key.pacer.waiting, part.key.name) for part in self._parts)
+        if waiting or delay > 0:
+            return "rate", key
         refused = await self._turn.ask(queue=False) if self._turn is not None else None
         # Others may have come, or a pause, while we asked.
         return await self._start_after_wait() if refused is None else (refused.reason, refused.key)
@@ -214,7 +154,7 @@ class LimitedCall:
                 if refused is not None:
                     await turn.pause(refused)
                 await self._until_paced(self._parts)
-            self._count()
+            self._counted()
 
     @asynccontextmanager
     async def _first_of(self, parts: Sequence[LimitPart], *, again: bool) -> AsyncIterator[None]:
@@ -236,19 +176,25 @@ class LimitedCall:
             if refused is not None:
                 self._uncount()
                 return refused.reason, refused.key
-        self._uncount()
-        if self._delay(self._parts) > 0:
-            return "rate", self._own.name
-        self._count()
-        return None
+        slowest = self._counted()
+        return None if slowest is None else ("rate", slowest.name)
 
     def _delay(self, parts: Sequence[LimitPart]) -> float:
-        return max((part.key.pacer.delay(part.weight) for part in parts), default=0.0)
+        with self._lock:
+            return max((part.key.pacer.delay(part.weight) for part in parts), default=0.0)
 
-    def _count(self) -> None:
-        self._starts = [(part.key.pacer, part.key.pacer.count(part.weight)) for part in self._parts]
+    def _counted(self) -> LimitKey | None:
+        """Count the start as one that is now, if it may be; else the key that holds it up longest."""
+        with self._lock:
+            self._uncount()
+            slowest = max(self._parts, key=lambda part: part.key.pacer.delay(part.weight))
+            if slowest.key.pacer.delay(slowest.weight) > 0:
+                return slowest.key
+            self._starts = [(part.key.pacer, part.key.pacer.count(part.weight)) for part in self._parts]
+            return None
 
     def _uncount(self) -> None:
-        for pacer, start in self._starts:
-            pacer.forget(start)
-        self._starts = []
+        with self._lock:
+            for pacer, start in self._starts:
+                pacer.forget(start)
+            self._starts = []

@@ -25,6 +25,13 @@ class Start:
     weight: int
 
 
+@dataclass(slots=True)
+class Pause:
+    """Until when nobody may start, as a moment of the event loop. Several pacers may share one."""
+
+    until: float = 0.0
+
+
 class Pacer:
     """Lets calls start at a bounded rate; safe to use from many tasks of one event loop.
 
@@ -34,7 +41,8 @@ class Pacer:
 
     `hold` keeps everybody waiting, as a provider's Retry-After asks. `turn` is all of it in one; who must be let in by
     several pacers at once waits in the `queue` of each, until the `delay` of none is above 0, and then tells each to
-    `count`. Raises `InvalidValueError` for limits that let nobody in.
+    `count`. Who does so under a lock may share them with other threads. Raises `InvalidValueError` for limits that let
+    nobody in.
     """
 
     def __init__(
@@ -45,6 +53,7 @@ class Pacer:
         spacing_seconds: float = 0.0,
         reservoir: int | None = None,
         refill_seconds: float = 0.0,
+        pause: Pause | None = None,
     ) -> None:
         for name, number in (("limit", limit), ("reservoir", reservoir)):
             if number is not None and number < 1:
@@ -59,7 +68,7 @@ class Pacer:
         self._level = float(reservoir or 0)
         self._filled_at: float | None = None
         self._starts: deque[Start] = deque()
-        self._held_until = 0.0
+        self._pause = pause or Pause()
         self._queue = ConcurrencyLimiter(1)
 
     @property
@@ -84,8 +93,8 @@ class Pacer:
 
         At most `bounds.RETRY_AFTER_MAX_SECONDS`: nobody who waits could tell a longer one from a mistake.
         """
-        pause = min(seconds, bounds.RETRY_AFTER_MAX_SECONDS) if seconds >= 0 else 0.0
-        self._held_until = max(self._held_until, _now() + pause)
+        wanted = min(seconds, bounds.RETRY_AFTER_MAX_SECONDS) if seconds >= 0 else 0.0
+        self._pause.until = max(self._pause.until, _now() + wanted)
 
     @asynccontextmanager
     async def queue(self, priority: float = 0.0) -> AsyncIterator[None]:
@@ -105,7 +114,7 @@ class Pacer:
     def delay(self, weight: int = 1) -> float:
         """Seconds until a call of this weight may start; 0 if it may start now."""
         now = _now()
-        ready = max(self._held_until, self._starts[-1].at + self._spacing if self._starts else 0.0)
+        ready = max(self._pause.until, self._starts[-1].at + self._spacing if self._starts else 0.0)
         if self._limit is not None:
             ready = max(ready, self._window_has_room(now, weight, self._limit))
         if self._reservoir is not None:

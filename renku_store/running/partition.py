@@ -103,6 +103,12 @@ class StoredParts(PartMaker):
         self._node = node
         self._identity: list[Json] = [known, token.run if forced else None]
         self._earlier = EarlierResults(movie, token)
+        self._divisions = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether parts are being made: then the job's folder is theirs."""
+        return self._divisions > 0
 
     async def made(self, directory: Path, division: Division, make: MakePart) -> list[Part]:
         """Every part, in order, as a file below `directory`; those that are stored already are not made again."""
@@ -117,7 +123,11 @@ class StoredParts(PartMaker):
         async def one(bounds: Bounds) -> None:
             parts.append(await self._store(shelf, bounds, await make(*bounds)))
 
-        await _Crew(ranges, one, self._limiter).work()
+        self._divisions += 1
+        try:
+            await _Crew(ranges, one, self._limiter).work()
+        finally:
+            self._divisions -= 1
         return sorted(parts, key=lambda part: part.start)
 
     def _found(self, shelf: _Shelf, total: int) -> list[Part]:

@@ -45,7 +45,8 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
     """The call of a node: values selected, artefacts copied (verified) to `directory/inputs`.
 
     Copies, not links: a program that writes into its input must not write into the store.
-    Raises `BlobCorruptError` or `BlobMissingError` where an input cannot be had.
+    Raises `BlobCorruptError` or `BlobMissingError` where an input cannot be had, and `StoreUnavailableError` where it
+    cannot be written: no producer is at fault then.
     """
     folder = directory / "inputs"
     inputs: dict[str, Item] = {}
@@ -89,10 +90,13 @@ def _item(
 
 
 def _file(artefact: ArtefactValue, blobs: BlobStore, folder: Path, name: str) -> FileItem:
-    folder.mkdir(exist_ok=True)
     path = folder / (name + extension(artefact.mime_type))
-    if artefact.inline is not None:
-        path.write_bytes(artefact.inline.encode())
-    else:
-        blobs.copy_to(artefact.hash, path)
+    try:
+        folder.mkdir(exist_ok=True)
+        if artefact.inline is not None:
+            path.write_bytes(artefact.inline.encode())
+        else:
+            blobs.copy_to(artefact.hash, path)
+    except OSError as error:
+        raise unavailable(error, "write", path) from error
     return FileItem(path, artefact.mime_type)

@@ -14,6 +14,7 @@ from functools import partial
 
 from renku_store import bounds
 from renku_store.calls import CallMemory, RememberedCall
+from renku_store.clock import Clock
 from renku_store.errors import InvalidValueError, JobError, ProducerError, StoreUnavailableError
 from renku_store.finishing import to_the_end
 from renku_store.hashing import canonical_json
@@ -38,7 +39,9 @@ class DurableMemory(CallMemory):
     a new one, unless its own run has begun it.
     """
 
-    def __init__(self, metadata: MetadataStore, errand: Errand, tell: Callable[[str], None], *, forced: bool) -> None:
+    def __init__(
+        self, metadata: MetadataStore, clock: Clock, errand: Errand, tell: Callable[[str], None], *, forced: bool
+    ) -> None:
         with metadata.read() as reader:
             call = reader.calls.get(errand.signature)
         if call is None or (forced and call.run != errand.token.run):
@@ -46,6 +49,7 @@ class DurableMemory(CallMemory):
         else:
             super().__init__(RememberedCall(call.request_id, call.data))
         self._metadata = metadata
+        self._clock = clock
         self._errand = errand
         self._tell = tell
 
@@ -73,17 +77,28 @@ class DurableMemory(CallMemory):
             raise asyncio.CancelledError
 
     def _patiently(self, change: Callable[[Writer], object]) -> None:
-        until = time.monotonic() + bounds.RESULT_BUSY_MAX_SECONDS
+        begun = self._clock.monotonic()
         while True:
             try:
                 with self._metadata.write() as writer:
                     change(writer)
             except StoreUnavailableError as error:
-                if error.reason == "other" or time.monotonic() >= until:
+                if self._clock.monotonic() - begun >= patience(error):
                     raise
             else:
                 return
             time.sleep(bounds.RESULT_PAUSE_SECONDS)
+
+
+def patience(error: StoreUnavailableError) -> float:
+    """For how many seconds it is worth waiting that an error passes."""
+    match error.reason:
+        case "busy":
+            return bounds.RESULT_BUSY_MAX_SECONDS
+        case "full":
+            return bounds.RESULT_FULL_MAX_SECONDS
+        case _:
+            return 0.0
 
 
 def call_over(error: Exception, memory: CallMemory, *, expired: bool) -> str | None:

@@ -26,7 +26,7 @@ from renku_store.records.events import ArtefactEvent, ArtefactStatus, JobFailure
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.run import LeaseToken
-from renku_store.running.remembering import paid_before
+from renku_store.running.remembering import paid_before, patience
 
 T = TypeVar("T")
 
@@ -149,7 +149,7 @@ class ResultWriter:
             try:
                 return await asyncio.to_thread(work)
             except StoreUnavailableError as error:
-                if last or loop.time() - began >= _patience(error):
+                if last or loop.time() - began >= patience(error):
                     raise
             await asyncio.sleep(bounds.RESULT_PAUSE_SECONDS)
             last = not await asyncio.to_thread(self._may_be_held)
@@ -241,17 +241,6 @@ class ResultWriter:
 def _of_one(error: Exception) -> bool:
     """Whether an error may be the matter of one outcome, such as damage or its size, and not of those beside it."""
     return not isinstance(error, UnusableError) or (isinstance(error, StoreUnavailableError) and error.reason == "full")
-
-
-def _patience(error: StoreUnavailableError) -> float:
-    """For how many seconds it is worth waiting that an error passes."""
-    match error.reason:
-        case "busy":
-            return bounds.RESULT_BUSY_MAX_SECONDS
-        case "full":
-            return bounds.RESULT_FULL_MAX_SECONDS
-        case _:
-            return 0.0
 
 
 def _status(outcome: Outcome, *, ours: bool) -> ArtefactStatus:

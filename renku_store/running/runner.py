@@ -30,7 +30,7 @@ from renku_store.records.run import JobResult, LeaseToken, RunProgress
 from renku_store.running.budget import Budget, checked_limit
 from renku_store.running.concurrency import ConcurrencyLimiter, resolve_concurrency
 from renku_store.running.dispatch import Dispatch, Ending
-from renku_store.running.extending import Extending, extend
+from renku_store.running.extending import Extending, extend_as_seen
 from renku_store.running.session import SUCCEEDED, RunSession
 from renku_store.running.totals import run_totals
 from renku_store.versions import Held, marked
@@ -122,7 +122,9 @@ class Runner:
         self._on_event = on_event
         self._logger = logger or logging.getLogger("renku_store")
         self._sessions: dict[str, RunSession] = {}
+        self._plans: dict[str, ExecutionPlan] = {}
         self._opening = asyncio.Lock()
+        self._expanding = asyncio.Lock()
         self._leases = ExitStack()
         self._held: dict[str, ExitStack] = {}
         self._beats: dict[str, Heartbeat] = {}
@@ -185,7 +187,8 @@ class Runner:
         a `problem` is left for good. Execute the jobs of the plan that is returned, which is of the same run.
         """
         session = await self._open(plan, token)
-        await extend(self._movie, session, elsewhere=True)
+        async with self._expanding:
+            await extend_as_seen(self._movie, session)
         self._sessions[_key(session.plan)] = session
         return session.plan
 
@@ -200,6 +203,7 @@ class Runner:
         """Let go of every run that `execute_job` has begun."""
         self._leases.close()
         self._sessions.clear()
+        self._plans.clear()
         self._beats.clear()
 
     async def __aenter__(self) -> Self:
@@ -237,6 +241,7 @@ class Runner:
         async with self._opening:
             key = _key(plan)
             if key not in self._sessions:
+                self._plans[key] = plan
                 self._sessions[key] = await asyncio.to_thread(self._begin, plan, token)
             return self._sessions[key]
 
@@ -249,7 +254,7 @@ class Runner:
             token = self._movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
             self._held[_key(plan)] = self._leases.enter_context(ExitStack())
             self._beats[_key(plan)] = self._held[_key(plan)].enter_context(self._movie.leases.held(token))
-            self._movie.plans.save(begun)
+            self._movie.plans.save(begun, self._movie.leases.kept(token))
         return RunSession(
             self._movie,
             begun,
@@ -268,6 +273,7 @@ class Runner:
 
     def _forget(self, plan: ExecutionPlan) -> None:
         self._sessions.pop(_key(plan), None)
+        self._plans.pop(_key(plan), None)
         self._beats.pop(_key(plan), None)
         held = self._held.pop(_key(plan), None)
         if held is not None:
@@ -290,5 +296,5 @@ def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> N
 
 
 def _key(plan: ExecutionPlan) -> str:
-    """What a runner knows a plan by; one that names no run is known by being itself."""
+    """What a runner knows a plan by; one that names no run by being itself, for which the runner keeps hold of it."""
     return plan.run or f"plan at {id(plan)}"

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import orjson
 
 from renku_store import bounds
-from renku_store.blueprint import Unusable
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.costs import price
@@ -28,9 +27,9 @@ from renku_store.errors import (
     NotFoundError,
     StoreError,
 )
-from renku_store.expansion import decides_nothing
 from renku_store.finishing import to_the_end
 from renku_store.graph import GraphIndex
+from renku_store.growth import Growth
 from renku_store.hashing import parse_json, signature
 from renku_store.leases import AlreadyMade, Claimed
 from renku_store.movie import Movie
@@ -93,7 +92,7 @@ class RunSession:
         self.activity = Activity()
         self.results: dict[str, JobResult] = {}
         self.held = Held(base.artefacts if base else {}, plan.edits)
-        self.lists: dict[str, Json | Unusable] = {}
+        self.growth = Growth(movie, plan, base)
         self.artefacts: dict[str, ManifestArtefact] = self._kept_artefacts()
         self._movie = movie
         self._limiter = limiter
@@ -153,14 +152,15 @@ class RunSession:
         known = signature(node, self.selection().signed_inputs(node))
         if any(reason.kind == "forced" for reason in self.plan.jobs[job_id].reasons):
             own = self._earlier.own(job_id, known)
-            if own is not None and decides_nothing(
-                self._movie, self.plan, self.lists, node, own.outputs, self.artefacts.get
-            ):
+            if own is not None and self.growth.decides_nothing(self.plan, node, own.outputs, self._present):
                 own = None
             return Decision(known, trace=own, forced=True, known=self._earlier.known(known))
         if self._is_clean(node, known):
             return Decision(known, clean=True)
         return Decision(known, trace=self._earlier.usable(known))
+
+    def _present(self, artefacts: Collection[str]) -> dict[str, ArtefactValue]:
+        return {key: self.artefacts[key] for key in artefacts if key in self.artefacts}
 
     async def run_job(self, job_id: str, produce: Produce, *, priority: float = 0.0) -> JobResult:
         """Bring one job to its result: keep it, reuse an earlier one, or call `produce`. Failures are results, too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -54,8 +54,11 @@ class SharedTurn:
         else:
             await asyncio.sleep(bounds.LIMIT_POLL_SECONDS * (0.5 + self._chance()))
 
-    async def end(self, paused: tuple[str, float] | None, *, started: bool) -> bool:
-        """Give everything back, and tell all for how long a provider wants nobody; says whether it was cancelled."""
+    async def end(self, paused: Mapping[str, float], *, started: bool) -> bool:
+        """Give everything back, and tell all for how long a provider wants nobody under which keys (seconds).
+
+        Says whether it was cancelled.
+        """
         _, cancelled = await to_the_end(asyncio.to_thread(self._end, paused, started))
         return cancelled
 
@@ -73,9 +76,9 @@ class SharedTurn:
             self._ticket = answer.ticket
         return answer
 
-    def _end(self, paused: tuple[str, float] | None, started: bool) -> None:
-        if paused is not None:
+    def _end(self, paused: Mapping[str, float], started: bool) -> None:
+        for key, seconds in paused.items():
             with suppress(StoreError):  # the others hear of it from the provider, then
-                self._shared.pause(*paused)
+                self._shared.pause(key, seconds)
         if self._grant is not None or self._ticket is not None:
             self._shared.give(self._grant, self._ticket, started=started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_a_budget_ends_a_run_with_code_1_and_a_larger_one_goes_on(call: Call, pr
     assert call("log", "--json").json[0]["cost"] == 1.0
 
 
+def test_what_a_run_has_made_is_not_counted_again_when_it_is_taken_up(call: Call, priced: str) -> None:
+    """Though its jobs were to be made anew: the plan, its price and the warning of a budget are about the rest."""
+    assert call("run").code == 0
+    assert call("run", "--regen", "word", "-c", "1", "--max-cost", "0.6").code == 1
+    lines = call("plan").out.splitlines()
+    assert [line.split("\t")[3] for line in lines[1:5]].count("reused") == 2
+    assert lines[-1].startswith("rev-0002 on rev-0001: 3 jobs to run, 2 answered by earlier results, 0 clean, $")
+    document = call("plan", "--json").json
+    assert (document["spent"], document["cost"]["high"] < 0.6) == (0.5, True)
+    assert "up to" not in call("run", "--dry-run", "--max-cost", "1.25").err
+    told = call("run", "--dry-run", "--max-cost", "0.6").err
+    assert "after $0.50 spent by the run, may cost up to $0.50, more than the budget of $0.60 leaves" in told
+    again = call("run", "--json").json
+    assert (again["status"], again["made"], again["cost"]) == ("unchanged", 2, 0.5)
+
+
 def test_a_report_as_json_has_the_error_at_the_job_that_did_not_fit(call: Call, priced: str) -> None:
     """Its status and that of all that were not called is the same."""
     done = call("run", "--max-cost", "0.3", "--json")
@@ -131,8 +148,12 @@ def test_what_a_failed_program_says_of_its_cost_counts(call: Call, priced: str, 
     assert call("stats", "--json").json["cost"] == {"spent": 0.5, "published": 0.0, "unpublished": 0.5, "saved": 0.0}
 
 
-def test_two_processes_with_budgets_of_their_own_pay_for_nothing_twice(call: Call, priced: str) -> None:
+def test_two_processes_with_budgets_of_their_own_pay_for_nothing_twice(call: Call, priced: str, place: Path) -> None:
     """Each run of its own inputs stays within its budget; what both need is made by one of them."""
+    begin = place / "begin"  # the calls wait for it: a run that has not begun when the other publishes is refused
+    waiting = PRICED.replace("sleep 0.05", f'while [ ! -e "{begin}" ]; do sleep 0.05; done')
+    (place / "waiting.yaml").write_text(waiting)
+    assert call("set", "@blueprint", "@waiting.yaml").code == 0
     own = {"left": ["a", "b", "l"], "right": ["a", "b", "r"]}
     for name, lines in own.items():
         Path(f"{name}.json").write_text(json.dumps({"lines": lines}))
@@ -146,6 +167,10 @@ def test_two_processes_with_budgets_of_their_own_pay_for_nothing_twice(call: Cal
         )
         for name in own
     ]
+    deadline = time.monotonic() + 60
+    while len(call("status", "--json").json["runs"]) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    begin.touch()
     outs = [process.communicate(timeout=60) for process in both]
     reports = [json.loads(out) for out, _ in outs if out]
     assert reports

@@ -144,6 +144,29 @@ def test_no_command_is_printed_that_would_set_something_else(call: Call, built: 
     assert advice == ["Set greeting back to its value in rev-0002."]
 
 
+def test_a_plan_names_its_movie_before_the_first_revision(call: Call, movie: str) -> None:
+    """As afterwards."""
+    assert call("plan", "--json").json["movie"] == movie
+    assert call("run").code == 0
+    assert call("set", "greeting", "hi").code == 0
+    assert call("plan", "--json").json["movie"] == movie
+
+
+def test_after_a_pin_explain_names_what_changed_and_the_value_of_then(call: Call, built: str) -> None:
+    """The value that the pinned result was made with is that of an older revision."""
+    assert call("set", "greeting", "hi").code == 0
+    assert call("run", "--pin", "word").code == 0
+    planned = call("plan", "--json").json["jobs"]["word[0]"]
+    assert planned["madeIn"] == "rev-0001"
+    assert planned["reasons"] == [
+        {"kind": "input changed", "subject": "greeting", "detail": "greeting, since rev-0001"}
+    ]
+    explained = call("explain", "word[0]")
+    assert "input changed: greeting (greeting, since rev-0001)" in explained.out
+    assert "greeting" in explained.out.split("What would silence it")[1]
+    assert "rev-0001" in explained.out.split("What would silence it")[1]
+
+
 def test_json_of_a_plan_is_one_document(call: Call, movie: str) -> None:
     """Nothing else is on standard output."""
     json.loads(call("plan", "--json").out)

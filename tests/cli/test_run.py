@@ -121,6 +121,10 @@ def test_an_interrupted_run_keeps_what_is_finished(call: Call, movie: str, place
     report = json.loads(out)
     assert (report["status"], report["made"]) == ("interrupted", 1)
     assert "Cancelling" in err
+    assert [run["status"] for run in call("status", "--json").json["runs"]] == ["interrupted"]
+    assert f"{report['run']}\tinterrupted\t" in call("status").out
+    assert call("rebuild").code == 0
+    assert [run["status"] for run in call("status", "--json").json["runs"]] == ["interrupted"]
     _reset(call, place, BLUEPRINT.replace("'cat request", "'true; cat request"))
     assert call("run", "--json").json["status"] == "published"
 
@@ -128,7 +132,9 @@ def test_an_interrupted_run_keeps_what_is_finished(call: Call, movie: str, place
 def test_fail_fast_begins_nothing_after_a_failure(call: Call, movie: str, place: Path) -> None:
     """The other way, which is the default, all that does not need what failed is made."""
     _reset(call, place, BLUEPRINT.replace("cat request.json > outputs/text", "exit 3"))
-    fast = call("run", "--json", "-c", "1", "--fail-fast").json
+    done = call("run", "--json", "-c", "1", "--fail-fast")
+    fast = done.json
+    assert "A job has failed: nothing more is begun. No other job is running: the run ends." in done.err
     words = sorted(result["status"] for job, result in fast["jobs"].items() if job.startswith("word["))
     assert (fast["status"], fast["jobs"]["book"]["status"]) == ("failed", "upstream failed")
     assert words == ["cancelled", "cancelled", "failed"]
@@ -288,6 +294,8 @@ def test_a_run_whose_holder_is_gone_is_not_shown_as_running(call: Call, movie: s
     shown = call("status").out
     assert f"{token.run}\tinterrupted\t" in shown
     assert "running\t" not in shown
+    (run,) = call("status", "--json").json["runs"]
+    assert (run["status"], run["alive"]) == ("interrupted", False)
 
 
 def test_what_a_person_wants_of_one_run(call: Call, built: str) -> None:
@@ -327,3 +335,30 @@ def test_what_succeeded_can_be_published(call: Call, built: str, place: Path) ->
     assert (done.code, done.json["status"], done.json["revision"]) == (1, "partial", "rev-0002")
     outdated = {key for key, entry in call("inspect", "--json").json["artefacts"].items() if entry.get("outdated")}
     assert outdated == {"word[1].text", "book.text", "book.index"}
+
+
+def test_a_run_tells_of_unfinished_ones_that_it_leaves_as_they_are(call: Call, movie: str, place: Path) -> None:
+    """Each time on standard error, with the way out; not of the one that it takes up, and never once there is none."""
+    (place / "failing.yaml").write_text(FAILING)
+    failed = call("run", "--blueprint", "failing.yaml", "--json").json["run"]
+    once = f"The unfinished run {failed} is left as it is. What it made stays reusable;"
+    done = call("run", "--target", "word[0]", "--json")
+    assert (done.json["status"], done.err.count(once)) == ("published", 1)
+    assert f"`renku-store abandon {failed}` gives it up." in done.err
+    assert "unfinished" not in call("run", "--json").err, "that takes it up, and it fails again"
+    (place / "hi.yaml").write_text("greeting: hi\n")
+    assert call("run", "--blueprint", "failing.yaml", "--inputs", "hi.yaml").code == 1
+    (place / "ho.yaml").write_text("greeting: ho\n")
+    done = call("run", "--inputs", "ho.yaml")
+    assert "2 unfinished runs are left as they are. What they made stays reusable;" in done.err
+    for run in call("status", "--json").json["runs"]:
+        assert call("abandon", run["run"]).code == 0
+    assert "unfinished" not in call("run").err + call("status").err
+
+
+def test_status_says_what_can_be_done_with_unfinished_runs(call: Call, movie: str, place: Path) -> None:
+    """On standard error, for people only."""
+    _reset(call, place, FAILING)
+    assert call("run").code == 1
+    assert "1 unfinished run: `renku-store run` takes up the newest that still fits" in call("status").err
+    assert call("status", "--json").err == ""

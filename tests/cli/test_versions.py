@@ -37,6 +37,16 @@ def test_edit_puts_a_file_in_the_place_of_an_artefact_and_back(call: Call, built
     assert "edited" in call("events", "word[1].text").out
 
 
+def test_an_edit_that_is_undone_before_a_run_is_not_pending(call: Call, built: str, place: Path) -> None:
+    """No run would take notice of it; the audit trail has both."""
+    (place / "own.txt").write_text("my own words")
+    assert call("edit", "word[1].text", "@own.txt").code == 0
+    assert call("edit", "word[1].text", "--undo").code == 0
+    assert call("status", "--json").json["pending"] == []
+    assert "Nothing is pending." in call("status").out
+    assert "edit-undone" in call("events", "word[1].text").out
+
+
 def test_edit_reads_standard_input(call: Call, built: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`@-` is not a file."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe")))
@@ -79,6 +89,8 @@ def test_a_run_warns_of_what_changed_under_a_version(call: Call, built: str, pla
         (["book.index", "@own.txt"], "is JSON", "Mend"),
         (["word[1].text", "--undo"], "nothing to undo", "status"),
         (["word[1].text", "@own.txt", "--mime-type", "txt"], "no MIME type", "image/png"),
+        (["word[1].text", "@own.txt", "--mime-type", "image/png"], "is image/png, and own.txt is text", "Convert"),
+        (["word[1].text", "@own.png"], "is text/plain, and own.png is PNG data", "--mime-type"),
     ],
 )
 def test_edit_refuses_with_2_and_a_hint(
@@ -86,6 +98,7 @@ def test_edit_refuses_with_2_and_a_hint(
 ) -> None:
     """Nothing is left pending."""
     (place / "own.txt").write_text("my own words")
+    (place / "own.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     done = call("edit", *arguments, "--json")
     assert done.code == 2
     assert message in done.error["message"]

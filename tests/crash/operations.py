@@ -89,8 +89,17 @@ class Operation:
 
 @contextmanager
 def small_bounds() -> Iterator[None]:
-    """Few files make a batch, few blobs a collection, few artefacts a page: every way is gone with little work."""
-    small = {"SYNCFS_MIN_FILES": 3, "GC_BATCH_BLOBS": 2, "MANIFEST_PAGE_MIN_ARTEFACTS": 3}
+    """Few files make a batch, few blobs a collection, few artefacts a page, and nobody waits long for a full disk.
+
+    So every way is gone with little work.
+    """
+    small = {
+        "SYNCFS_MIN_FILES": 3,
+        "GC_BATCH_BLOBS": 2,
+        "MANIFEST_PAGE_MIN_ARTEFACTS": 3,
+        "RESULT_FULL_MAX_SECONDS": 0.05,
+        "RESULT_PAUSE_SECONDS": 0.01,
+    }
     before = {name: getattr(bounds, name) for name in small}
     for name, value in small.items():
         setattr(bounds, name, value)

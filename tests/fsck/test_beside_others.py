@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -102,8 +103,8 @@ def soak(film: Film, seconds: float, scripts: list[str]) -> list[CheckReport]:
         reports = checks(film, until)
     finally:
         ended = [children.finish(child) for child in working]
-    assert all(child.code == 0 and child.out.splitlines()[-1].startswith("did") for child in ended), ended
-    assert all(int(child.out.split()[-1]) > 0 for child in ended), ended
+    assert [child for child in ended if child.code != 0] == []
+    assert [child.out[-500:] for child in ended if not re.search(r"did [1-9]\d*\n$", child.out)] == []
     return reports
 
 

@@ -95,6 +95,14 @@ MUTANTS = (
     ),
     # Collection
     Mutant(
+        "what a writer has made and not noted yet is taken for an orphan",
+        (8,),
+        f"{_STORE}/gc/collection.py",
+        "            with self._movie.driver.lock(ARRIVE_LOCK, wait_seconds=bounds.GC_WAIT_SECONDS):\n",
+        "            with suppress(KeyError):\n",
+        (f"{_GC}::test_what_is_between_its_object_and_its_row_is_nobodys_orphan",),
+    ),
+    Mutant(
         "a dedup hit does not touch",
         (9,),
         f"{_STORE}/blobs/intake.py",
@@ -195,7 +203,7 @@ MUTANTS = (
         "        self._seq = max(self._seq, last)\n"
         "        self._read_unfinished_runs()\n"
         "        with self._movie.metadata.read() as reader:\n"
-        "            self._mark(reader.blobs.chosen())\n"
+        "            self._read_choices(reader)\n"
         "            self._read_intents(reader)\n"
         "        self._read_manifests()\n",
         "        self._read_manifests()\n"
@@ -203,7 +211,7 @@ MUTANTS = (
         "            pass\n"
         "        self._read_unfinished_runs()\n"
         "        with self._movie.metadata.read() as reader:\n"
-        "            self._mark(reader.blobs.chosen())\n"
+        "            self._read_choices(reader)\n"
         "            self._read_intents(reader)\n",
         (f"{_GAPS}::test_what_is_published_while_the_roots_are_read_is_one_of_them",),
     ),

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from renku_store import ConcurrencyLimiter, InvalidValueError, resolve_concurrency
@@ -113,6 +113,7 @@ def test_first_come_first_served_within_a_priority() -> None:
 MOMENTS = st.integers(0, 6)
 
 
+@example(limit=1, lendings=[(0, 0), (1, 0)], others=[0])
 @given(limit=st.integers(1, 3), lendings=st.lists(st.tuples(MOMENTS, MOMENTS), max_size=5), others=st.lists(MOMENTS))
 def test_several_that_lend_one_slot_at_once_give_it_once_and_take_it_once(
     limit: int, lendings: list[tuple[int, int]], others: list[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -11,7 +12,17 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from renku_store import BlobCorruptError, Job, JobContext, Movie, Produced, bounds, open_store, set_inputs
+from renku_store import (
+    BlobCorruptError,
+    Job,
+    JobContext,
+    Movie,
+    Produced,
+    StoreUnavailableError,
+    bounds,
+    open_store,
+    set_inputs,
+)
 from renku_store.conclusion import RunReport
 from renku_store.outlook import plan_movie
 from renku_store.records.blob import blob_path
@@ -256,3 +267,24 @@ def test_a_forced_result_whose_claim_was_lost_stands_before_what_was_there(
     assert result.jobs["draw[0]"].cost == studio.cost
     assert result.jobs["draw[0]"].status == ("reused" if anew else "made")
     assert text(movie, "draw[0].image").startswith("by another" if anew else "image:draw(title=First) take 2")
+
+
+def test_an_input_that_cannot_be_written_is_the_disks_fault_and_no_jobs(
+    movie: Movie, studio: LongStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends by the name of what is wrong, no job has failed, and the next run goes on."""
+    make = os.mkdir
+
+    def failing(path: str | os.PathLike[str], mode: int = 0o777) -> None:
+        if os.fspath(path).endswith("/inputs"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(path))
+        make(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", failing)
+        with pytest.raises(StoreUnavailableError, match="inputs/audio"):
+            run(movie, studio)
+    assert set(studio.calls) <= {f"{job}[{place}]" for job in ("say", "draw") for place in range(3)}
+    before = studio.calls.copy()
+    assert run(movie, studio).status == "published"
+    assert not [job for job in before if studio.calls[job] != 1]

@@ -9,6 +9,7 @@ import pytest
 
 from renku_store import (
     Choices,
+    InvalidValueError,
     Job,
     Movie,
     RunProgress,
@@ -337,10 +338,84 @@ def test_a_persons_version_of_the_list_counts_at_once(made: Movie, writers: Writ
 
 def test_a_persons_version_of_an_element_stands_whatever_the_list_says(made: Movie, writers: Writers) -> None:
     """It can be given for a job that a list asked for, and stays while that is deferred and made anew."""
-    edit_artefact(made, "say[1].audio", b"my own voice")
+    edit_artefact(made, "say[1].audio", b"RIFF\0\0\0\0WAVE, my own")
     set_inputs(made, {"topic": topic(segment("pq"), segment("rs"))})
     assert "say[*]" in deferred(made)
     run(made, writers)
     assert (writers.calls["say[0]"], writers.calls["say[1]"]) == (1, 0)
-    assert made.read(made.artefact("say[1].audio")) == b"my own voice"
-    assert b"audio=my own voice" in made.read(made.artefact("clip[1][0].video"))
+    assert made.read(made.artefact("say[1].audio")) == b"RIFF\0\0\0\0WAVE, my own"
+    assert b"WAVE, my own" in made.read(made.artefact("clip[1][0].video"))
+
+
+def test_a_persons_list_counts_though_its_job_runs_for_another_output(store: Store, writers: Writers) -> None:
+    """What comes of it stays in the plan while lists of other jobs are expanded."""
+    movie = store.create_movie("two-outputs")
+    text = BLUEPRINT.replace(
+        "inputs: {topic: topic}\n    outputs: {out:",
+        "inputs: {topic: topic}\n    outputs: {log: {mimeType: text/plain}, out:",
+    )
+    set_inputs(movie, {"@blueprint": text, "topic": TWO})
+    run(movie, writers)
+    edit_artefact(movie, "script.out", json.dumps(topic(segment("mine"), segment("own"))).encode())
+    set_inputs(movie, {"topic": topic(segment("theirs"))})
+    assert run(movie, writers).status == "published"
+    assert {"script", "say[0]", "say[1]", "clip[0][3]", "clip[1][2]"} <= writers.calls.keys()
+    assert len(artefacts(movie, "clip")) == 7
+
+
+def test_a_list_that_asks_for_what_cannot_be_does_not_lock_the_movie(store: Store, writers: Writers) -> None:
+    """Published with its older parts: the plan says what is wrong, and another script mends it."""
+    movie = store.create_movie("chain")
+    text = """
+inputs: {topic: {required: true}}
+loops: {one: {over: script.out.segments}, two: {over: "board[0].out.shots"}}
+producers:
+  script: {run: test/script, inputs: {topic: topic}, outputs: {out: {mimeType: application/json}}}
+  board:
+    for: one
+    run: test/board
+    inputs: {text: "script.out.segments[one].text"}
+    outputs: {out: {mimeType: application/json}}
+  last: {for: two, run: test/last, inputs: {shot: "board[0].out.shots[two]"}, outputs: {o: {mimeType: text/plain}}}
+"""
+    set_inputs(movie, {"@blueprint": text, "topic": topic()})
+    assert run(movie, writers, allow_partial=True).status == "partial"
+    plan = plan_movie(movie)
+    assert plan.jobs["script"].state == "clean"
+    assert any("there is no job board[0]" in reason.detail for reason in plan.jobs["board[*]"].reasons)
+    set_inputs(movie, {"topic": topic(segment("a"))})
+    assert run(movie, writers).status == "published"
+    assert artefacts(movie, "last") == ["last[0].o"]
+
+
+def test_of_what_a_placeholder_stands_for_one_may_be_made_anew_and_another_kept(made: Movie, writers: Writers) -> None:
+    """But not the same one twice, however it is named; the error has the name that was given."""
+    set_inputs(made, {"topic": topic(segment("a", "sun"), segment("bc"), title="new")})
+    both = Choices(regen=["say[0]", "draw"], pin=["say[1].audio"])
+    assert "forced" in [reason.kind for reason in plan_movie(made, choices=both).jobs["say[*]"].reasons]
+    assert run(made, writers, choices=both).status == "published"
+    assert writers.calls.keys() == {"script", "say[0]", "draw[0][0]"}
+    set_inputs(made, {"topic": topic(segment("a", "sun"), segment("bc"), title="newer")})
+    for regen, pin, named in (
+        ("say[1]", "say[1]", "say[1]"),
+        ("say", "say[1].audio", "say[1].audio"),
+        ("clip[1][0]", "clip", "clip[1][0]"),
+        ("say[*]", "say[7]", "say[7]"),
+    ):
+        with pytest.raises(InvalidValueError) as caught:
+            plan_movie(made, choices=Choices(regen=[regen], pin=[pin]))
+        assert caught.value.message == f"{named} is to be made anew and kept as it is."
+
+
+def test_another_take_of_what_a_persons_version_stands_for_is_a_warning_once_a_run_has_begun(
+    made: Movie, writers: Writers
+) -> None:
+    """It was named when nobody knew whether it would be there; the rest is made."""
+    edit_artefact(made, "board[0].out", b'{"shots": ["mine"]}')
+    set_inputs(made, {"topic": topic(segment("a", "sun"), segment("xy"))})
+    events: list[RunProgress] = []
+    report = run(made, writers, choices=Choices(regen=["board[0]", "draw[0][0]"]), on_event=events.append)
+    assert report.status == "published"
+    assert ("board[0]" in writers.calls, writers.calls["draw[0][0]"], writers.calls["clip[0][0]"]) == (False, 1, 1)
+    warnings = [warning for data in told(events, "run-extended") for warning in data.get("warnings", [])]
+    assert "board[0] is not made anew: what it makes would lie under a person's version." in warnings

@@ -6,8 +6,11 @@ import asyncio
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from renku_store import (
     ExecutionPlan,
     InputConflictError,
     InvalidValueError,
+    LeaseLostError,
     Movie,
     Runner,
     RunProgress,
@@ -26,7 +30,10 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
+from renku_store.leases import this_process
+from renku_store.records.blob import BlobRef
 from renku_store.records.events import RunEvent
+from renku_store.records.run import LeaseToken
 from tests.authoring import check_whole, lose_database, opened
 from tests.children import run as run_child
 from tests.running.dynamic import BLUEPRINT, Writers, artefacts, deferred, run, segment, told, topic
@@ -134,13 +141,13 @@ def test_jobs_of_a_list_that_a_stop_came_upon_are_reported_as_cancelled(
     async def scenario() -> RunReport:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-        def stopping(plan: ExecutionPlan) -> None:
+        def stopping(plan: ExecutionPlan, *guard: AbstractContextManager[None]) -> None:
             nonlocal saved
             saved += 1
             if saved == 2:
                 loop.call_soon_threadsafe(stop.set)
                 asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), loop).result()
-            save(plan)
+            save(plan, *guard)
 
         monkeypatch.setattr(movie.plans, "save", stopping)
         return await run_movie(movie, produce=writers, stop=stop)
@@ -279,3 +286,82 @@ def test_another_process_expands_what_was_made_here(root: Path, movie: Movie, wr
 
     assert {"say[0]", "say[1]", "board[1]", "clip[1][*]"} <= asyncio.run(scenario())
     assert dict(writers.calls) == {"script": 1, "say[1]": 1}
+
+
+# Who was overtaken
+
+
+FAR = replace(this_process(), host="another machine", command="renku-store run")
+
+
+def _overtake(root: Path, run: str) -> LeaseToken:
+    """Another process takes the run, as if its lease had expired, and writes its plan."""
+    with opened(root, "dynamic") as other:
+        with other.metadata.write() as writer:
+            token = writer.runs.acquire(run, FAR, 1_000, steal=True)
+        assert token is not None
+        plan = plan_movie(other).model_copy(update={"run": run, "warnings": ["of the successor"]})
+        other.plans.save(plan, other.leases.kept(token))
+        return token
+
+
+def test_who_was_overtaken_while_it_expanded_leaves_the_plan_of_its_successor(
+    movie: Movie, writers: Writers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last sign of its lease and the writing of the plan: the late holder writes nothing, and ends."""
+    put, taken = movie.blobs.put, list[LeaseToken]()
+
+    def overtaken(data: bytes) -> BlobRef:
+        """The graph of an expansion is written right before its plan."""
+        stored = put(data)
+        if b"say[0]" in data and not taken:
+            taken.append(_overtake(Path(movie.root), movie_status(movie).runs[0].run))
+        return stored
+
+    monkeypatch.setattr(movie.blobs, "put", overtaken)
+    with pytest.raises(LeaseLostError):
+        run(movie, writers)
+    (token,) = taken
+    assert dict(writers.calls) == {"script": 1}
+    assert movie.plans.load(token.run).warnings == ["of the successor"]
+    kinds = [event.kind for event in movie.events.stream(run=token.run) if isinstance(event, RunEvent)]
+    assert "extended" not in kinds
+
+
+def test_who_was_overtaken_before_it_wrote_its_first_plan_begins_another_run(
+    movie: Movie, writers: Writers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan of the run that was taken from it is that of the one who took it."""
+    put, taken = movie.blobs.put_many, list[LeaseToken]()
+
+    def overtaken(contents: Iterable[bytes | Path], **more: Any) -> list[BlobRef]:
+        """What a plan names is written right before it."""
+        if not taken:
+            taken.append(_overtake(Path(movie.root), movie_status(movie).runs[0].run))
+        return put(contents, **more)
+
+    monkeypatch.setattr(movie.blobs, "put_many", overtaken)
+    report = run(movie, writers)
+    (token,) = taken
+    assert (report.status, report.run != token.run) == ("published", True)
+    assert movie.plans.load(token.run).warnings == ["of the successor"]
+
+
+def test_a_process_that_is_handed_a_plan_that_has_grown_goes_on_with_it(
+    root: Path, movie: Movie, writers: Writers
+) -> None:
+    """It has seen none of the lists, finds them in the run's events, and expands further."""
+
+    async def scenario() -> set[str]:
+        plan = plan_movie(movie).model_copy(update={"run": movie.events.new_id()})
+        with opened(root, "dynamic") as there:
+            token = movie.leases.start(plan.run or "", base_revision=None, edits_through=plan.edits_through)
+            with movie.leases.held(token):
+                here = Runner(movie)
+                await here.execute_job("script", plan=plan, produce=writers, token=token)
+                grown = await here.expand(plan, token=token)
+                await here.execute_job("board[1]", plan=grown, produce=writers, token=token)
+                after = await Runner(there).expand(grown, token=token)
+        return set(after.jobs)
+
+    assert {"say[0]", "say[1]", "clip[0][*]", "clip[1][0]", "clip[1][1]"} <= asyncio.run(scenario())

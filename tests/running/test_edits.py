@@ -46,7 +46,9 @@ def store(any_root: Root) -> Iterator[Store]:
         yield store
 
 
-OWN = b"my own voice, " * 300
+SOUND, FILM, PICTURE = b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftyp", b"\0picture "
+"""What the files of people begin with: bytes that are no text, and that the producers of these tests can read."""
+OWN = SOUND + b"my own voice, " * 300
 """Longer than what may be inline."""
 
 
@@ -108,23 +110,48 @@ def test_undo_brings_the_made_version_back_without_a_call(made: Movie, studio: S
 
 
 def test_an_edit_that_is_undone_before_a_run_leaves_nothing_to_do(made: Movie, studio: Studio) -> None:
-    """The plan is empty, and so is the run."""
+    """The plan is empty, and so is the run; nothing is said to wait for one."""
     edit_artefact(made, "say[0].audio", OWN)
+    edit_artefact(made, "draw[0].image", PICTURE)
     undo_edit(made, "say[0].audio")
-    assert plan_movie(made).dirty == []
+    assert [getattr(event, "artefact", "") for event in movie_status(made).pending] == ["draw[0].image"]
+    undo_edit(made, "draw[0].image")
+    assert (plan_movie(made).dirty, movie_status(made).pending) == ([], [])
     assert run(made, studio).status == "unchanged"
+
+
+def test_undoing_a_published_version_waits_for_a_run_until_it_is_given_again(made: Movie, studio: Studio) -> None:
+    """Each time the plan and what is said to wait agree."""
+    edit_artefact(made, "say[0].audio", OWN)
+    run(made, studio)
+    undo_edit(made, "say[0].audio")
+    assert (len(movie_status(made).pending), "film" in plan_movie(made).dirty) == (1, True)
+    edit_artefact(made, "say[0].audio", OWN)
+    assert (movie_status(made).pending, plan_movie(made).dirty) == ([], [])
+
+
+def test_an_input_that_has_its_former_value_again_waits_for_no_run(made: Movie, studio: Studio) -> None:
+    """Unless it overrules what an unfinished run would bring."""
+    run(made, studio, inputs={"voice": "en"})
+    set_inputs(made, {"voice": "de"})
+    assert len(movie_status(made).pending) == 1
+    set_inputs(made, {"voice": "en"})
+    assert (movie_status(made).pending, run(made, studio).status) == ([], "unchanged")
+    studio.broken = {"film"}
+    run(made, studio, inputs={"voice": "fr"})
+    assert [getattr(event, "value", None) for event in movie_status(made).pending] == ["de", "en"]
 
 
 def test_the_last_of_several_edits_counts_and_one_undo_ends_them(made: Movie, studio: Studio) -> None:
     """Made under all of them is what the producer made."""
     produced = made.artefact("say[0].audio").hash
-    edit_artefact(made, "say[0].audio", b"first")
+    edit_artefact(made, "say[0].audio", SOUND + b"first")
     run(made, studio)
-    edit_artefact(made, "say[0].audio", b"second", edited_by="bob")
-    edit_artefact(made, "say[0].audio", b"third", edited_by="ann")
+    edit_artefact(made, "say[0].audio", SOUND + b"second", edited_by="bob")
+    edit_artefact(made, "say[0].audio", SOUND + b"third", edited_by="ann")
     run(made, studio)
     held = made.artefact("say[0].audio")
-    assert (text(made, "say[0].audio"), held.edited_by) == (b"third", "ann")
+    assert (text(made, "say[0].audio"), held.edited_by) == (SOUND + b"third", "ann")
     assert held.made is not None
     assert held.made.hash == produced
     undo_edit(made, "say[0].audio")
@@ -134,15 +161,15 @@ def test_the_last_of_several_edits_counts_and_one_undo_ends_them(made: Movie, st
 
 def test_an_edit_that_nothing_reads_is_published(made: Movie, studio: Studio) -> None:
     """Though no job runs."""
-    edit_artefact(made, "film.video", b"cut by hand")
+    edit_artefact(made, "film.video", FILM + b"cut by hand")
     report = run(made, studio)
     assert (report.status, dict(studio.calls)) == ("published", {})
-    assert text(made, "film.video") == b"cut by hand"
+    assert text(made, "film.video") == FILM + b"cut by hand"
 
 
 def test_a_version_of_what_was_never_made_keeps_its_job_from_running(movie: Movie, studio: Studio) -> None:
     """Nothing lies under it; undone, it is made."""
-    edit_artefact(movie, "say[1].audio", b"recorded")
+    edit_artefact(movie, "say[1].audio", SOUND + b"recorded")
     run(movie, studio)
     assert studio.calls["say[1]"] == 0
     held = movie.artefact("say[1].audio")
@@ -156,14 +183,14 @@ def test_a_version_of_what_was_never_made_keeps_its_job_from_running(movie: Movi
 
 def test_of_a_job_with_several_outputs_the_others_are_made(made: Movie, studio: Studio) -> None:
     """The edited one keeps the person's version, and the new result lies under it."""
-    edit_artefact(made, "film.video", b"cut by hand")
+    edit_artefact(made, "film.video", FILM + b"cut by hand")
     run(made, studio)
     older = made.artefact("film.video").made
     set_inputs(made, {"voice": "de"})
     run(made, studio)
     assert studio.calls["film"] == 1
     video, timeline = made.artefact("film.video"), made.artefact("film.timeline")
-    assert (text(made, "film.video"), video.signature) == (b"cut by hand", timeline.signature)
+    assert (text(made, "film.video"), video.signature) == (FILM + b"cut by hand", timeline.signature)
     assert video.made is not None
     assert older is not None
     assert video.made.hash != older.hash
@@ -198,10 +225,10 @@ def test_it_survives_changes_upstream_with_a_warning(made: Movie, studio: Studio
 
 def test_what_reads_only_a_persons_version_does_not_wait_for_its_job(made: Movie, studio: Studio) -> None:
     """Early cutoff: bytes that stay the same stop what changed upstream of them."""
-    edit_artefact(made, "say[0].audio", text(made, "say[0].audio"), edited_by="ann")
+    edit_artefact(made, "length[0].seconds", text(made, "length[0].seconds"), edited_by="ann")
     report = run(made, studio)
     assert (report.status, dict(studio.calls)) == ("published", {})
-    assert made.artefact("say[0].audio").edited_by == "ann"
+    assert made.artefact("length[0].seconds").edited_by == "ann"
 
 
 def test_an_edit_made_while_a_run_goes_is_the_next_ones(movie: Movie, studio: Studio) -> None:
@@ -235,7 +262,7 @@ def test_a_run_that_failed_takes_its_edit_along_when_it_is_taken_up(made: Movie,
 
 def test_what_succeeded_is_published_with_a_persons_version(movie: Movie, studio: Studio) -> None:
     """Also where the job of the edited output has failed."""
-    edit_artefact(movie, "film.video", b"cut by hand")
+    edit_artefact(movie, "film.video", FILM + b"cut by hand")
     studio.broken = {"film"}
     report = run(movie, studio, allow_partial=True)
     assert report.status == "partial"
@@ -267,9 +294,9 @@ def test_it_is_published_on_top_of_what_others_have_published(made: Movie, studi
 
 def test_both_sides_with_another_version_is_a_conflict(made: Movie, studio: Studio) -> None:
     """A rollback to an older version meanwhile contradicts the edit that this run has taken up: both are told."""
-    edit_artefact(made, "say[0].audio", b"the old take")
+    edit_artefact(made, "say[0].audio", SOUND + b"the old take")
     run(made, studio)
-    edit_artefact(made, "say[0].audio", b"the second take")
+    edit_artefact(made, "say[0].audio", SOUND + b"the second take")
     run(made, studio)
     ours = edit_artefact(made, "say[0].audio", OWN)
 
@@ -310,7 +337,7 @@ def test_rollback_restores_versions_and_what_lies_under_them(made: Movie, studio
 def test_versions_survive_the_loss_of_the_database(store: Store, made: Movie, studio: Studio) -> None:
     """The archives hold edits and what was undone; so does a rebuilt index."""
     edit_artefact(made, "say[0].audio", OWN)
-    edit_artefact(made, "draw[1].image", b"painted by hand")
+    edit_artefact(made, "draw[1].image", PICTURE + b"painted by hand")
     run(made, studio)
     undo_edit(made, "draw[1].image")
     run(made, studio)
@@ -342,7 +369,7 @@ def test_collection_keeps_pending_versions_and_what_lies_under_published_ones(mo
     under = movie.artefact("say[0].audio").made
     assert under is not None
     assert under.blob is not None
-    pending = edit_artefact(movie, "draw[0].image", b"painted" * 1000)
+    pending = edit_artefact(movie, "draw[0].image", PICTURE + b"painted" * 1000)
     assert pending.value is not None
     assert pending.value.blob is not None
     prune(movie, RetentionPolicy(keep_last=1))
@@ -471,6 +498,7 @@ def test_a_version_that_waits_can_be_undone(made: Movie, studio: Studio) -> None
         ("film.timeline", b"{not json", InvalidValueError, "is JSON"),
         ("film.timeline", b"", InvalidValueError, "is JSON"),
         ("draw[0].image", b"\xff\xd8\xff\xe0 jfif", InvalidValueError, "JPEG data"),
+        ("draw[0].image", b"a picture, in words", InvalidValueError, "is text"),
         ("draw[0].image", b"", InvalidValueError, "empty"),
         ("draw[0].image", "no/such/file.png", NotFoundError, "no file"),
         ("draw[0].image", "/", InvalidValueError, "folder"),

@@ -366,7 +366,7 @@ def test_cancel_ends_a_run_from_elsewhere_as_ctrl_c_would(movie: Movie, studio: 
     assert (report.status, answers) == ("interrupted", ["interrupted"])
     assert report.jobs["film"].status == "cancelled"
     (record,) = movie_status(movie).runs
-    assert (record.run, record.status, record.alive) == (report.run, "failed", False)
+    assert (record.run, record.status, record.alive) == (report.run, "interrupted", False)
     studio.calls.clear()
     again = run(movie, studio)
     assert (again.run, again.status) == (report.run, "published")

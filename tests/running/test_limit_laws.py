@@ -168,7 +168,7 @@ def test_calls_start_exactly_when_a_sliding_window_first_lets_them(
 ) -> None:
     """Not before (the rate), not later (nobody waits without need), and in the order of arrival."""
     rule = {"rate": f"{limit}/{period}s", "spacing": spacing}
-    seen = played(Limits({"a": rule}), calls)
+    seen = played(Limits({"a": rule}, shared=False), calls)
     assert [at for at, _, _ in seen.starts] == pytest.approx(greedy(seen.arrivals, limit, period, spacing))
     arrivals = [calls[place].arrival for _, _, place in seen.starts]
     assert arrivals == sorted(arrivals)
@@ -178,7 +178,7 @@ def test_calls_start_exactly_when_a_sliding_window_first_lets_them(
 @given(calls=PLAIN, limit=st.integers(1, 5))
 def test_slots_are_never_idle_and_never_too_many(calls: list[Call], limit: int) -> None:
     """Calls start exactly when a queue with that many servers would let them, first come, first served."""
-    seen = played(Limits({"a": {"concurrency": limit}}), calls)
+    seen = played(Limits({"a": {"concurrency": limit}}, shared=False), calls)
     free = [0.0] * limit
     expected = []
     for call in seen.arrivals:
@@ -216,7 +216,7 @@ RULES = {
 @given(calls=WILD, slots=st.sampled_from([None, 1, 3]))
 def test_whatever_happens_no_limit_is_broken_and_nobody_is_left_waiting(calls: list[Call], slots: int | None) -> None:
     """Several keys, resources, weights, priorities, runs, refusals, retries and cancellations together."""
-    seen = played(Limits(RULES), calls, slots=slots)
+    seen = played(Limits(RULES, shared=False), calls, slots=slots)
     assert seen.peaks.get("a", 0) <= 2
     assert seen.peaks.get("b", 0) <= 3
     assert seen.peaks.get("gpu", 0) <= 2
@@ -241,7 +241,7 @@ def test_a_pause_that_a_provider_asks_for_holds_back_every_call_of_its_key(
     for place, call in enumerate(calls):
         call.key = "a" if place % 2 else "b"
         call.refusals, call.retry_after = int(place == refused), seconds
-    seen = played(Limits(), calls)
+    seen = played(Limits(shared=False), calls)
     if refused >= len(calls):
         return
     key = calls[refused].key
@@ -259,7 +259,7 @@ def test_a_pause_that_a_provider_asks_for_holds_back_every_call_of_its_key(
 )
 def test_who_waits_goes_by_priority_then_by_arrival(calls: list[Call], rule: dict[str, object]) -> None:
     """Whenever a call starts that had to wait, none that was waiting then had a better claim."""
-    seen = played(Limits({"a": rule}), calls)
+    seen = played(Limits({"a": rule}, shared=False), calls)
     started = {place: at for at, _, place in seen.starts}
     for first, other in itertools.permutations(range(len(calls)), 2):
         one, two = calls[first], calls[other]
@@ -278,7 +278,7 @@ def test_a_call_that_waits_for_its_key_leaves_the_slot_of_its_run_to_others(
     for place, call in enumerate(calls):
         call.key = "a" if place % 2 else "free"
         call.length = 2.0 if call.key == "a" else 0.0
-    seen = played(Limits({"a": {"concurrency": limit}}), calls, slots=slots + limit)
+    seen = played(Limits({"a": {"concurrency": limit}}, shared=False), calls, slots=slots + limit)
     free = [(at, calls[place].arrival) for at, name, place in seen.starts if name == "free"]
     assert all(at == pytest.approx(arrival) for at, arrival in free)
     assert {reason for reason, _ in seen.waits} <= {"limit"}
@@ -289,7 +289,7 @@ def test_a_call_that_waits_for_its_key_leaves_the_slot_of_its_run_to_others(
 def test_an_adaptive_key_finds_what_its_provider_takes(seed: int, capacity: int) -> None:
     """It grows only while it is used, is halved by a refusal, and settles about what is there."""
     chance = random.Random(seed)
-    limits, sizes = Limits({"openai": {"adaptive": "1-64"}}), []
+    limits, sizes = Limits({"openai": {"adaptive": "1-64"}}, shared=False), []
 
     async def main() -> None:
         busy = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +56,7 @@ async def done(job: Job, context: JobContext) -> Produced:
 )
 def test_a_call_stands_under_the_nearest_rule(rules: list[str], rate_key: str, key: str) -> None:
     """Its rate key, else provider/model, else the provider; its rate key where none has a rule."""
-    limits = Limits({name: LimitRule(concurrency=1) for name in rules})
+    limits = Limits({name: LimitRule(concurrency=1) for name in rules}, shared=False)
     assert limits.key_of(JOB, context(rate_key)) == key
     run(with_limits(done, limits)(JOB, context(rate_key)))  # type: ignore[arg-type]
     assert limits.usage() == {key: LimitUse(0, 1 if rules else None, 0)}
@@ -64,7 +64,7 @@ def test_a_call_stands_under_the_nearest_rule(rules: list[str], rate_key: str, k
 
 def test_resources_count_beside_the_key() -> None:
     """With their weights; one that has no rule limits nothing, and the key's own weight may be another."""
-    limits = Limits({"openai": {"concurrency": 3, "weight": 2}, "gpu": {"concurrency": 4}})
+    limits = Limits({"openai": {"concurrency": 3, "weight": 2}, "gpu": {"concurrency": 4}}, shared=False)
     seen: list[dict[str, LimitUse]] = []
 
     async def produce(job: Job, context: JobContext) -> Produced:
@@ -120,33 +120,31 @@ def test_a_rule_that_lets_nobody_in_is_refused(rule: dict[str, object]) -> None:
 
 def test_a_call_that_no_window_could_ever_let_in_is_refused_by_name() -> None:
     """It asks for more at once than its rate has."""
-    limits = Limits({"gpu": {"rate": "2/1s"}})
+    limits = Limits({"gpu": {"rate": "2/1s"}}, shared=False)
     with pytest.raises(InvalidValueError, match="weight 3"):
         run(with_limits(done, limits)(JOB, context(uses={"gpu": 3})))  # type: ignore[arg-type]
 
 
-def test_limits_are_of_one_event_loop_at_a_time() -> None:
-    """The next one may have them once the last is over; two at once could not keep to them."""
-    limits = Limits({"openai": {"concurrency": 1}})
-    limited = with_limits(done, limits)
-    for _ in range(2):
-        assert asyncio.run(limited(JOB, context())) is DONE  # type: ignore[arg-type]
-    refused: list[InvalidValueError] = []
+def test_a_429_is_heard_under_every_key_that_the_call_stands_under() -> None:
+    """All that adapt are halved; those that name the provider pause, a resource of another name does not."""
+    rules = {"openai/gpt-image-1": {"adaptive": "1-8"}, "openai": {"adaptive": "1-8"}, "gpu": {"adaptive": "1-8"}}
+    limits = Limits(rules, shared=False)
 
-    def elsewhere() -> None:
-        try:
-            asyncio.run(limited(JOB, context()))  # type: ignore[arg-type]
-        except InvalidValueError as error:
-            refused.append(error)
+    async def refused(job: Job, context: JobContext) -> Produced:
+        raise RateLimitedError("too much", retry_after=60)
 
-    async def main() -> None:
-        await limited(JOB, context())
-        thread = threading.Thread(target=elsewhere)
-        thread.start()
-        await asyncio.to_thread(thread.join)
+    async def main() -> list[float]:
+        uses, starts = {"openai": 1, "gpu": 1}, list[float]()
+        with pytest.raises(RateLimitedError):
+            await with_limits(refused, limits)(JOB, context(uses=uses))
+        assert {name: use.limit for name, use in limits.usage().items()} == dict.fromkeys(rules, 2)
+        for provider, needs in (("local", {"gpu": 1}), ("openai", {})):
+            other = replace(JOB, provider=provider, model="other")
+            await with_limits(done, limits)(other, context(uses=needs))
+            starts.append(asyncio.get_running_loop().time())
+        return starts
 
-    asyncio.run(main())
-    assert len(refused) == 1
+    assert run(main()) == [0, 60]
 
 
 def test_what_is_overload_beside_429_can_be_said() -> None:
@@ -156,7 +154,7 @@ def test_what_is_overload_beside_429_can_be_said() -> None:
         raise ConnectionResetError("too much")
 
     for overloaded, left in ((None, 4), (lambda error: isinstance(error, ConnectionError), 2)):
-        limits = Limits({"openai": {"adaptive": "1-8"}})
+        limits = Limits({"openai": {"adaptive": "1-8"}}, shared=False)
         with pytest.raises(ConnectionResetError):
             run(with_limits(broken, limits, overloaded=overloaded)(JOB, context()))  # type: ignore[arg-type]
         assert limits.usage()["openai"].limit == left

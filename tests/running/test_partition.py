@@ -23,6 +23,7 @@ from renku_store import (
     Part,
     Produced,
     ProducerError,
+    RetryPolicy,
     RunReport,
     Store,
     ValueItem,
@@ -30,6 +31,7 @@ from renku_store import (
     open_store,
     run_movie,
     set_inputs,
+    with_retry,
 )
 from renku_store.running.partition import Ranges
 from renku_store.testing.invariants import check_invariants
@@ -286,6 +288,47 @@ def test_frames_are_made_once_whatever_breaks_off(
                 break
         assert frames == Counter(range(TOTAL))
         assert video(movie) == lines(0, TOTAL)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own folder", "the job's"])
+def test_a_part_that_is_tried_again_leaves_the_others_be(movie: Movie, own: bool) -> None:
+    """Each part fails once, while another has begun to write; with the context of the whole job nothing is emptied."""
+    begun, failed = set[int](), set[int]()
+    all_begun = asyncio.Event()
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.producer == "still":
+            return Produced({"image": b"still"})
+
+        async def part(start: int, stop: int) -> Path:
+            async def call(job: Job, given: JobContext) -> Produced:
+                path = given.directory / f"frames-{start}"
+                if own:
+                    assert given.directory != context.directory
+                    assert not path.exists(), "it finds nothing of the attempt before"
+                path.write_bytes(lines(start, stop))
+                begun.add(start)
+                if len(begun) > 1:
+                    all_begun.set()
+                await all_begun.wait()
+                if start not in failed:
+                    failed.add(start)
+                    raise ProducerError("the lamp flickers", retryable=True)
+                await asyncio.sleep(0.02)
+                return Produced({"frames": path})
+
+            inner = context.for_part(start, stop) if own else context
+            produced = await with_retry(call, RetryPolicy(base_seconds=0.01))(job, inner)
+            frames = produced.outputs["frames"]
+            assert isinstance(frames, Path)
+            return frames
+
+        return Produced({"video": joined(await context.partition(TOTAL, part, at_least=10))})
+
+    report = asyncio.run(asyncio.wait_for(run_movie(movie, produce=produce, concurrency=2), 120))
+    assert report.status == "published", report.jobs
+    assert video(movie) == lines(0, TOTAL)
+    assert report.jobs["film"].attempts == 1 + len(failed)
 
 
 def test_a_job_that_is_ready_goes_before_every_part(movie: Movie) -> None:

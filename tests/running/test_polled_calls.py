@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from renku_store import (
     RunProgress,
     RunReport,
     Store,
+    StoreUnavailableError,
     collect,
     open_store,
     plan_movie,
@@ -35,6 +37,7 @@ from renku_store import (
 from renku_store.leases import this_process
 from renku_store.metadata.calls import CallInFlight
 from renku_store.records.run import LeaseToken
+from renku_store.running.remembering import DurableMemory, Errand
 from renku_store.running.results import Outcome, ResultWriter
 from tests.running.job_server import JobServer, Polled
 
@@ -58,6 +61,37 @@ def polled(store: Store) -> Movie:
     movie = store.create_movie("polled")
     set_inputs(movie, {"@blueprint": BLUEPRINT})
     return movie
+
+
+class Leaping:
+    """A clock that has gone on by an hour whenever it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        self.asked += 1
+        return 3_600.0 * self.asked
+
+
+def test_a_note_waits_for_a_busy_store_by_the_clock_that_was_handed_in(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as a result would; then the call ends with the error of the store."""
+    movie, told = store.create_movie("busy"), list[str]()
+    token = movie.leases.start(movie.events.new_id(), base_revision=None, edits_through=0)
+    memory = DurableMemory(movie.metadata, Leaping(), Errand("0" * 64, "film", token), told.append, forced=False)
+
+    def busy() -> object:
+        raise StoreUnavailableError("Somebody writes for long.", reason="busy")
+
+    monkeypatch.setattr(movie.metadata, "write", busy)
+    with pytest.raises(StoreUnavailableError, match="for long"):
+        asyncio.run(memory.remember("call-1"))
+    assert told == []
 
 
 @contextmanager

@@ -308,6 +308,23 @@ def test_jobs_can_be_driven_by_a_callers_own_scheduler(movie: Movie, studio: Stu
     assert run(movie, studio).status == "unchanged"
 
 
+def test_plans_without_a_run_are_not_taken_for_one_that_is_gone(movie: Movie, studio: Studio) -> None:
+    """Each is another run, though Python gives the place in memory of one that nobody holds to the next."""
+    plan = plan_movie(movie)
+
+    async def go() -> list[str]:
+        async with Runner(movie) as runner:
+            runs = []
+            for _ in range(5):
+                copy = plan.model_copy()
+                await runner.execute_job("say[0]", plan=copy, produce=studio)
+                runs.append(runner.result(copy).run)
+                del copy
+            return runs
+
+    assert len(set(asyncio.run(go()))) == 5
+
+
 @pytest.mark.files
 def test_a_movie_moves_by_copying_its_folder(movie: Movie, studio: Studio, store: Store, tmp_path: Path) -> None:
     """The folder is the movie: a copy is clean, verified and complete."""

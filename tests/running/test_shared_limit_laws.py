@@ -132,7 +132,7 @@ def played(
 
     async def main() -> None:
         store = Store(loop=asyncio.get_running_loop().time)
-        processes = [Limits(rules, chance=chance.random) for _ in range(3)]
+        processes = [Limits(rules, shared=False, chance=chance.random) for _ in range(3)]
         pools = [ConcurrencyLimiter(slots) for _ in processes]
         tasks = [asyncio.create_task(one(call, store, processes[call.process], pools[call.process])) for call in calls]
         ended = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 1e6)

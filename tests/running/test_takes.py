@@ -285,7 +285,7 @@ def test_a_damaged_take_is_refused(painted: Movie) -> None:
 
 def test_what_could_not_be_seen_is_refused(painted: Movie, painter: Painter) -> None:
     """Under a person's version, before its inputs are made, or for what is no more."""
-    edit_artefact(painted, ART, b"by hand")
+    edit_artefact(painted, ART, b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InvalidValueError, match="stands for"):
         choose_take(painted, ART, 1)
     assert not [take for take in list_takes(painted, ART) if take.current]

@@ -24,6 +24,7 @@ from renku_store import (
     run_movie,
 )
 from renku_store.running.adaptive import AdaptiveLimiter
+from renku_store.running.calling import Deadline
 from renku_store.running.pacing import Pacer
 from renku_store.running.wrapping import (
     RetryPolicy,
@@ -261,3 +262,39 @@ def test_a_call_that_takes_too_long_is_still_ended(
     error = report.jobs["draw[0]"].error
     assert error is not None
     assert "did not end within 0.2 seconds" in error.message
+
+
+def test_the_time_of_a_call_is_that_of_its_last_attempt_and_stands_still_while_it_waits() -> None:
+    """Anew with each attempt; known in the middle of a wait, too, and after the end."""
+
+    async def main() -> list[float]:
+        deadline, seen = Deadline(100), list[float]()
+        async with deadline.limit:
+            deadline.begin_again()
+            await asyncio.sleep(3)
+            with deadline.suspended():
+                await asyncio.sleep(500)
+                seen.append(deadline.spent)
+            await asyncio.sleep(4)
+            seen.append(deadline.spent)
+            deadline.begin_again()
+            await asyncio.sleep(2)
+        return [*seen, deadline.spent]
+
+    assert run(main()) == pytest.approx([3, 7, 2])
+
+
+def test_what_is_noted_of_a_job_is_the_time_of_the_call_that_succeeded(movie: Movie, studio: Studio) -> None:
+    """What failed before it, and what it waited for, does not make its producer look slow to the next run."""
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.job_id == "film" and context.attempt == 1:
+            await asyncio.sleep(2)
+            raise broken()
+        return await studio(job, context)
+
+    retried = with_retry(produce, RetryPolicy(base_seconds=2), chance=lambda: 1.0)
+    report = asyncio.run(run_movie(movie, produce=retried))
+    assert report.jobs["film"].attempts == 2
+    assert report.jobs["film"].duration_seconds < 2
+    assert movie.events.durations(["film"])["film"] < 2

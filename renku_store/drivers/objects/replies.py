@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import uniform
-from typing import Final
+from typing import Final, Literal
 
 from renku_store import bounds
 from renku_store.errors import StoreUnavailableError
@@ -70,7 +70,7 @@ class Refusal:
     def error(self, doing: str, url: str) -> StoreUnavailableError:
         """The named error for a refusal met while `doing` ("read", "write") the object at `url`."""
         reason, hint = self._told()
-        passing = "full" if self.code in _FULL else "busy" if self._slow else "other"
+        passing: Literal["busy", "full", "other"] = "full" if self.code in _FULL else "busy" if self._slow else "other"
         return StoreUnavailableError(f"Cannot {doing} {url}: {reason}.", hint=hint, reason=passing)
 
     @property

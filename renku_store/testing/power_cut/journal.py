@@ -126,5 +126,5 @@ def scan(journal: Journal, top: Path) -> Iterator[tuple[os.stat_result, int]]:
 
 
 def is_volatile(name: str) -> bool:
-    """Whether a file holds nothing that outlasts a cut: SQLite's shared memory."""
-    return name.endswith("-shm")
+    """Whether a file holds nothing that outlasts a cut: SQLite's shared memory, what followers of a run read."""
+    return name.endswith("-shm") or name.rpartition("/")[2].startswith("progress-")
