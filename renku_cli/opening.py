@@ -25,7 +25,7 @@ def movie_of(options: GlobalOptions, store: Store) -> str:
     named = setting("movie", options.movie).value
     if named is not None:
         return named
-    root = root_of(options)
+    root = store.root
     movies = [movie.id for movie in store.movies()]
     if len(movies) == 1:
         return movies[0]

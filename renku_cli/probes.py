@@ -101,6 +101,9 @@ def check_report(report: ProbeReport) -> Iterator[Check]:
         yield _enough(report.free_bytes)
     if report.workspace is not None and (folder := _nearest_folder(report.workspace)) is not None:
         yield Check("workspace", _free_space(folder).status, f"{report.workspace}, {_free_space(folder).detail}")
+    if report.cache is not None:
+        used, limit = size(report.cache_used_bytes), size(report.cache_max_bytes)
+        yield Check("read cache", "ok", f"{report.cache}, {used} of at most {limit}.")
 
 
 def _kept(guaranteed: bool, meaning: str, *, needed: bool = True) -> tuple[Status, str]:

@@ -17,7 +17,7 @@ def refresh_view(movie: Movie) -> None:
     """Let the view show the newest revision. What is published stays published: a failure is a warning."""
     try:
         folder = setting("view").value
-        report = None if folder is None else update_view(movie, Path(folder).expanduser())
+        report = None if folder is None else update_view(movie, os.path.expanduser(folder))  # noqa: PTH111 - a URL is refused
     except (StoreError, OSError, RuntimeError) as error:
         reason = error.message if isinstance(error, StoreError) else str(error)
         note(f"warning: The view was not updated: {neutral(reason)}")

@@ -17,6 +17,7 @@ _NAMES = {
     "commit": "PublishedRevision",
     "compaction": "CompactionProblem CompactionProgress CompactionReport compact",
     "conclusion": "RunReport",
+    "copying": "CopyProgress CopyReport MovieCopy UncopiedObject copy_movies",
     "costs": "Prices budget_warnings",
     "differences": "Changes RevisionDiff diff_revisions",
     "drivers.base": "Guarantees",

@@ -29,6 +29,11 @@ from renku_store.compaction import CompactionProgress as CompactionProgress
 from renku_store.compaction import CompactionReport as CompactionReport
 from renku_store.compaction import compact as compact
 from renku_store.conclusion import RunReport as RunReport
+from renku_store.copying import CopyProgress as CopyProgress
+from renku_store.copying import CopyReport as CopyReport
+from renku_store.copying import MovieCopy as MovieCopy
+from renku_store.copying import UncopiedObject as UncopiedObject
+from renku_store.copying import copy_movies as copy_movies
 from renku_store.costs import Prices as Prices
 from renku_store.costs import budget_warnings as budget_warnings
 from renku_store.differences import Changes as Changes

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -70,6 +70,7 @@ class Announcer:
         self._clock = clock
         self._noted: _Noted | None = None
         self._due: dict[str, float] = {}
+        self._said: dict[str, tuple[float, float]] = {}
 
     @property
     def needed(self) -> bool:
@@ -132,11 +133,27 @@ class Announcer:
             self._driver.delete_many([_intent_path(one) for one in gone])
             for one in gone:
                 self._due.pop(one, None)
+                self._said.pop(one, None)
 
-    def ids(self) -> list[str]:
-        """Whose intents there are, living or dead."""
-        names = [found.name for found in self._driver.list(_INTENTS)] if self.needed else []
-        return [name[len(_INTENTS) : -len(_INTENT)] for name in names if name.endswith(_INTENT)]
+    def check_said(self, run: str) -> None:
+        """Raise `StoreUnavailableError` if what was announced here is so old that others may take it for dead."""
+        monotonic, wall = self._said.get(run, (math.inf, math.inf))
+        passed = max(self._clock.monotonic() - monotonic, self._wall() - wall)
+        if passed > bounds.INTENT_SECONDS - bounds.INTENT_RENEW_SECONDS:
+            raise StoreUnavailableError(
+                f"The run {run} was held up for so long that other machines may take it for dead.",
+                hint="Run again: what it needs is looked for anew, and nothing is made twice.",
+                reason="busy",
+            )
+
+    def ids(self) -> dict[str, float]:
+        """Whose intents there are, living or dead, and when each was written: Unix seconds by the storage's clock."""
+        listed = self._driver.list(_INTENTS) if self.needed else ()
+        return {
+            found.name[len(_INTENTS) : -len(_INTENT)]: found.modified
+            for found in listed
+            if found.name.endswith(_INTENT)
+        }
 
     def living(self, now: float) -> list[Announced]:
         """The intents that count at a time of the storage's clock.
@@ -159,6 +176,7 @@ class Announcer:
             with sweep.over(dead):
                 # One that was put again since stays: its writer waits for the marker, and looks whether it is there.
                 dead = [run for run in dead if self._is_over(run, sweep.now)]
+                sweep.check()
                 self._driver.delete_many(_intent_path(run) for run in dead)
         return len(dead)
 
@@ -171,12 +189,13 @@ class Announcer:
         if present is not None:
             before, modified, _ = present
             said = said.model_copy(update={"since": modified if before.since is None else before.since})
-        there = False
+        there, began = False, (self._clock.monotonic(), self._wall())
         while not there:  # a collector may have taken the one that was there for dead, and remove this one
             self._driver.replace(_intent_path(run), canonical_document(said.to_json()))
             self.wait_for_sweeps([run])
             there = self._driver.stat(_intent_path(run)) is not None
         self._due[run] = self._clock.monotonic() + bounds.INTENT_RENEW_SECONDS
+        self._said[run] = began
 
     def _read_intent(self, run: str) -> tuple[Announcement, float, bytes] | None:
         """What an intent says, when it was written, and its bytes; None where there is none."""
@@ -269,15 +288,18 @@ class Announcer:
         return sweep
 
     @contextmanager
-    def sweeping(self, names: Iterable[str]) -> Iterator[None]:
-        """Have a marker over these for the length of the context; nothing where all share an index."""
+    def sweeping(self, names: Iterable[str]) -> Iterator[Callable[[], None]]:
+        """Have a marker over these for the length of the context; nothing where all share an index.
+
+        Gives what is to be called right before each change that cannot be undone: `Sweep.check`.
+        """
         wanted = [*names] if self.needed else []
         if not wanted:
-            yield
+            yield _nobody_waits
             return
         sweep = Sweep(self._driver, self._clock, self._machine())
         with sweep.over(wanted):
-            yield
+            yield sweep.check
 
     def _machine(self) -> str:
         """The name of this machine, as long as its workspace is there."""
@@ -346,6 +368,10 @@ def _written(driver: Driver, name: str) -> ObjectStat:
             reason="busy",
         )
     return found
+
+
+def _nobody_waits() -> None:
+    """Where all share an index there is no marker to be taken for dead."""
 
 
 def _is_over(said: Announcement, modified: float, now: float) -> bool:

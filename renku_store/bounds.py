@@ -214,6 +214,16 @@ OBJECT_REQUEST_SECONDS: Final = 600.0
 OBJECT_READ_SECONDS: Final = 60.0
 """How long a server may be silent: it may assemble a large object, or answer many."""
 
+# Cached objects
+CACHE_MAX_BYTES: Final = 10 * 1024**3
+"""What this machine keeps of blobs that lie far away, unless it is told otherwise: a movie or two with their media."""
+CACHE_LOW_SHARE: Final = 0.9
+"""How full it is once room was made: to look at every file costs more than what one of them gives back."""
+CACHE_BLOCK_BYTES: Final = 4_096
+"""A file takes whole blocks of the disk."""
+CACHE_WAIT_SECONDS: Final = 1.0
+"""How long one waits to write into it before one does without: reading must not wait for a process that is stopped."""
+
 # Probing a driver
 PROBE_CREATORS: Final = 16
 """Threads that race for one name: a server that ignores conditions lets all of them win."""
@@ -239,6 +249,8 @@ INTENT_RETRY_SECONDS: Final = 600.0
 """When it tries again if that failed."""
 EDIT_INTENT_SECONDS: Final = 90 * 86_400.0
 """How long a person's edit that no revision has taken is kept for a machine that was not heard of: none can make it."""
+EDIT_INTENT_RENEW_SECONDS: Final = 7 * 86_400.0
+"""How often a machine that has the edit pending says so again, when somebody opens the movie or runs it there."""
 SWEEP_SECONDS: Final = 900.0
 """How long a collector's marker counts: far longer than a batch of deletions takes. Who needs such a blob waits."""
 SWEEP_WORK_SECONDS: Final = 300.0

@@ -12,10 +12,10 @@ can be repaired from the objects, and is, when the movie is opened for writing).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from renku_store.announcing import Announcer
 from renku_store.archives import ArchiveStore
@@ -27,6 +27,8 @@ from renku_store.errors import (
     LeaseLostError,
     ManifestConflictError,
     RevisionExistsError,
+    StoreUnavailableError,
+    UnsafeDriverError,
 )
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
@@ -36,8 +38,10 @@ from renku_store.metadata.base import Intent, MetadataStore, Writer
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import ArchiveRef, Manifest
+from renku_store.records.manifest import ArchiveRef, Manifest, ManifestStub
 from renku_store.records.run import LeaseToken
+
+T = TypeVar("T")
 
 _ALL: Final = 2**62
 
@@ -144,6 +148,21 @@ class Committer:
         named = named_blobs(manifest, encoded.pages)
         self._announce(manifest.run, named)
         self._blobs.put_many(list(encoded.pages.values()))
+        return self._with_blobs(named, lambda: self._record(manifest, encoded, token, named))
+
+    def _with_blobs(self, named: Collection[str], action: Callable[[], T]) -> T:
+        """Do what needs blobs; again, where another machine had collected some that this one could put once more."""
+        try:
+            return action()
+        except BlobMissingError:
+            if not self._blobs.put_again(named):
+                raise
+            return action()
+
+    def _record(
+        self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None, named: Collection[str]
+    ) -> Intent:
+        """Record what is about to be published, with every blob seen in the same transaction."""
         with self._metadata.write() as transaction:
             self._check_run(transaction, manifest.run, token, manifest.revision)
             self._check_archive(manifest)
@@ -152,6 +171,50 @@ class Committer:
             intent = Intent(run=manifest.run, number=number, hash=encoded.hash, manifest=encoded.data)
             transaction.revisions.put_intent(intent)
         return intent
+
+    def adopt(self, published: Manifest | ManifestStub, data: bytes, fresh: Collection[str]) -> None:
+        """Let what another root has published be the next revision here, byte for byte; the index is left to `repair`.
+
+        Its archive is there, unless it is the stub of an expired one. `fresh` are those of its blobs that the revision
+        before does not name: what that one needs stays until this one is there. Raises what `publish` raises.
+        """
+        number, run = revision_number(published.revision), published.run
+        intent = Intent(run=run, number=number, hash=hash_bytes(data), manifest=data)
+        self._check_base(published, number)
+        if isinstance(published, ManifestStub):
+            self._create(intent)  # it needs nothing
+            return
+        self._announce(run, fresh)
+        with self._metadata.write() as transaction:
+            self._check_archive(published)
+            self._blobs.revive(transaction, fresh)
+            transaction.revisions.put_intent(intent)
+        self._create(intent)
+        self._announcer.withdraw([run])
+        self._drop_intent(run)
+
+    def adopt_archive(self, run: str, data: bytes, events: Collection[str]) -> bool:
+        """Take over the archive that a run has in another root, which lists these events.
+
+        False, and nothing is changed, where the one here lists others, or where somebody works on the run here.
+        """
+        with self._metadata.write() as transaction:
+            if self._archives.exists(run):
+                if self._archives.digest(run) == hash_bytes(data):
+                    self._archives.settle(run)
+                    return True
+                record = transaction.runs.get(run)
+                if (record is not None and record.alive) or not self._lists_no_other(run, events):
+                    return False
+                self._check_unnamed(transaction, run)
+                self._withdraw(transaction, run)
+            self._archives.save(run, data)
+        return True
+
+    def _lists_no_other(self, run: str, events: Collection[str]) -> bool:
+        with suppress(DamageError):
+            return {event.id for event in self._archives.read(run)} <= {*events}
+        return True
 
     def finish(self, run: str) -> PublishedRevision | None:
         """Publish exactly what a run had meant to publish when it died; None if it had not come that far.
@@ -176,12 +239,15 @@ class Committer:
             named = named_blobs(manifest, (page.hash for page in manifest.pages or ()))
             self._announce(intent.run, named)
             self._check_archive(manifest)
-            with self._metadata.write() as transaction:
-                self._blobs.revive(transaction, named)
+            self._with_blobs(named, lambda: self._revive(named))
         except (DamageError, ManifestConflictError):
             self._drop_intent(intent.run)
             return False
         return True
+
+    def _revive(self, named: Collection[str]) -> None:
+        with self._metadata.write() as transaction:
+            self._blobs.revive(transaction, named)
 
     def repair(self) -> None:
         """Bring pointer and index up to the newest manifest, drop intents that have ended (invariants 7, 11).
@@ -200,7 +266,11 @@ class Committer:
                 self._drop_intent(intent.run)
         if self._announcer.needed:
             self._index.catch_up_elsewhere()
-            self._withdraw_ended()
+            self._tidy()
+
+    def take_in(self, runs: Collection[str]) -> None:
+        """Let the index have the archives of runs that were copied here from another root, and have not published."""
+        self._index.take_in_runs(runs)
 
     def catch_up(self) -> None:
         """`repair` where other machines may have published since; nothing where all share an index."""
@@ -211,9 +281,18 @@ class Committer:
         """Tell other machines that a run has come to its end, and is archived."""
         self._announcer.withdraw([run])
 
+    def _tidy(self) -> None:
+        """Withdraw what has ended, as far as it can be: nobody is kept from reading who may not write, or from working.
+
+        Whoever opens the movie next tries again.
+        """
+        with suppress(StoreUnavailableError, UnsafeDriverError):
+            self._withdraw_ended()
+
     def _withdraw_ended(self) -> None:
-        """Take back the intents of runs that have published, and of edits that a revision has taken."""
+        """Take back the intents of runs that have published, and of edits that a revision has taken; renew others."""
         ids = self._announcer.ids()
+        self._events.announce_again(ids)
         if not ids:
             return
         with self._metadata.read() as reader:
@@ -223,9 +302,9 @@ class Committer:
         pending = {event.id for event in self._events.pending()}
         self._announcer.withdraw((known - pending) | published)
 
-    def _check_base(self, manifest: Manifest, number: int) -> None:
-        base = self._manifests.raw(number - 1) if number > 1 else None
-        actual = hash_bytes(base) if base is not None else None
+    def _check_base(self, manifest: Manifest | ManifestStub, number: int) -> None:
+        base = self._manifests.link(number - 1) if number > 1 else None
+        actual = base[0] if base is not None else None
         if actual != manifest.base_hash or (number > 1 and base is None):
             raise ManifestConflictError(
                 f"{manifest.revision} was built on {manifest.base_hash}, but {revision_name(number - 1)} is {actual}.",
@@ -250,7 +329,18 @@ class Committer:
             )
 
     def _carry_out(self, intent: Intent) -> PublishedRevision:
+        self._create(intent)
+        self._advance(intent.number, intent.hash)
+        # Whoever published the base may have died before it was booked.
+        self._index.catch_up(intent.number - 1)
+        self._index.book(*self._manifests.load(intent.number, intent.hash))
+        self._tidy()
+        return PublishedRevision(revision_name(intent.number), intent.hash, intent.run)
+
+    def _create(self, intent: Intent) -> None:
+        """The commit: create the manifest if it is absent; `ManifestConflictError` where it has other bytes."""
         revision = revision_name(intent.number)
+        self._announcer.check_said(intent.run)
         if not self._manifests.create(intent.number, intent.manifest):
             present = self._manifests.raw(intent.number) or b""
             if present != intent.manifest:
@@ -262,12 +352,6 @@ class Committer:
                     actual=actual,
                     hint="Run again: it plans on the new revision, and nothing is made twice.",
                 )
-        self._advance(intent.number, intent.hash)
-        # Whoever published the base may have died before it was booked.
-        self._index.catch_up(intent.number - 1)
-        self._index.book(*self._manifests.load(intent.number, intent.hash))
-        self._withdraw_ended()
-        return PublishedRevision(revision, intent.hash, intent.run)
 
     def _point(self, number: int) -> None:
         """Let the pointer name the newest revision that is booked: then its bytes were seen to be right."""

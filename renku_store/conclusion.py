@@ -11,6 +11,7 @@ from typing import Literal
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
 from renku_store.graph import GraphIndex
+from renku_store.leases import taken_over
 from renku_store.movie import Movie
 from renku_store.projection import differs
 from renku_store.records._base import Json, Record
@@ -157,9 +158,12 @@ def end_run(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: 
     movie.leases.check(token)
     note_step(movie, token.run, kind, data)
     movie.committer.archive(token.run, edits_through, token=token)
-    movie.committer.withdraw(token.run)
     final = kind in {"abandoned", "unchanged"}
     with movie.metadata.write() as transaction:
+        # A late holder must not end the run of the present one, nor tell other machines that it has ended.
+        if not transaction.runs.holds(token):
+            raise taken_over(token.run)
+        movie.committer.withdraw(token.run)
         transaction.runs.update(
             token.run,
             status="abandoned" if final else "failed",

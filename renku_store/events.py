@@ -141,6 +141,19 @@ class EventLog:
                 self._announcer.announce_edit(edit.id, blobs)
         self._announcer.wait_for_sweeps(_named_blobs(edits))
 
+    def announce_again(self, said: Mapping[str, float]) -> None:
+        """Tell other machines that edits are still pending here of which that was said long ago, or is said no more.
+
+        `said`: when, by the id of the edit, in Unix seconds by the storage's clock.
+        """
+        if self._announcer is None or not self._announcer.needed:
+            return
+        needing = [(edit.id, blobs) for edit in self.pending() if (blobs := _named_blobs([edit]))]
+        before = self._announcer.now() - bounds.EDIT_INTENT_RENEW_SECONDS if needing else 0.0
+        for edit, blobs in needing:
+            if said.get(edit, 0.0) < before:
+                self._announcer.announce_edit(edit, blobs)
+
     def _checked(self, event: Event) -> Event:
         if isinstance(event, ArtefactEvent):
             check_id("artefact", event.artefact)

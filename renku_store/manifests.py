@@ -236,6 +236,18 @@ class ManifestStore:
             return {}
         return document if isinstance(document, dict) else {}
 
+    def link(self, number: int) -> tuple[str, str | None] | None:
+        """The hash of a manifest, be it a stub by now, and that of its base as it says, unverified; None: not there."""
+        data = self.raw(number)
+        if data is None:
+            return None
+        stub = _stub(revision_name(number), data)
+        try:
+            said = orjson.loads(data).get("baseHash")
+        except (orjson.JSONDecodeError, AttributeError):
+            said = None
+        return (hash_bytes(data) if stub is None else stub.hash), said if isinstance(said, str) else None
+
     def settle(self, number: int) -> None:
         """Make the name of a manifest durable, whose creator may have died before; not on a read-only root."""
         if not self._driver.read_only:

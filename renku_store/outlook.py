@@ -5,7 +5,7 @@ Everything that the planner, which is pure, needs to be handed is read here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -83,7 +83,7 @@ def present_graph(movie: Movie) -> ProducerGraph:
     """The graph that a run would have now, whatever there is to be planned. Raises what its inputs do not allow."""
     pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
     base, _ = movie.manifests.current() or (None, None)
-    edits = {event.input: movie.events.read_value(event) for event in pending}
+    edits = _values_given(movie, pending)
     source = source_of(movie.id, {**_input_values(movie, base, replaced=edits.keys()), **edits})
     return graph_as_held(movie, source, base)
 
@@ -163,7 +163,7 @@ def look(
     taken: list[InputEvent | ArtefactEvent] = [*pending, *decisions]
     base, base_hash = movie.manifests.current() or (None, None)
     in_order = sorted([*pending, *private], key=lambda event: event.seq or 0)
-    edits = {**{event.input: movie.events.read_value(event) for event in in_order}, **(given or {})}
+    edits = {**_values_given(movie, in_order), **(given or {})}
     before = _input_values(movie, base, replaced=edits.keys())
     present = {**before, **edits}
     source = source_of(movie.id, present)
@@ -215,6 +215,11 @@ def _input_values(movie: Movie, base: Manifest | None, *, replaced: Collection[s
             if key not in replaced:
                 raise
     return values
+
+
+def _values_given(movie: Movie, edits: Iterable[InputEvent]) -> dict[str, Json]:
+    """The value of each input by its last edit; an earlier one may be damaged."""
+    return {key: movie.events.read_value(event) for key, event in {edit.input: edit for edit in edits}.items()}
 
 
 def _values_held(base: Manifest | None, decisions: Sequence[ArtefactEvent]) -> list[tuple[str, ArtefactValue]]:

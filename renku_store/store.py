@@ -165,11 +165,11 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def examine(self, movie: str) -> Movie:
+    def examine(self, movie: str, *, cached: bool = False) -> Movie:
         """An existing movie as it is, to be checked: nothing is repaired, created or upgraded; the caller closes it.
 
-        A database that is missing or cannot be read is an empty one here; `problem` then says why. Raises
-        `NotFoundError`, `UnsupportedFormatError`.
+        Blobs come from the root, or also from a cache (`cached`). A database that is missing or cannot be read is an
+        empty one here; `problem` then says why. Raises `NotFoundError`, `UnsupportedFormatError`.
         """
         check_movie_id(movie)
         driver = self.driver.sub(movie)
@@ -180,7 +180,7 @@ class Store:
             stack.enter_context(driver.lock(OPEN_LOCK, shared=True, wait_seconds=bounds.BUSY_MAX_SECONDS))
             metadata, problem = _examine_metadata(_database(driver), driver)
             stack.callback(metadata.close)
-            found = self._assembled(movie, driver, metadata)
+            found = self._assembled(movie, driver, metadata, cache=cached)
             return replace(found, read_only=True, problem=problem, closing=stack.pop_all().close)
 
     def _is_movie(self, name: str) -> bool:
@@ -206,7 +206,7 @@ class Store:
     def _summary(self, movie: str) -> MovieSummary:
         # From the objects alone: a root may hold more movies than databases can be open.
         driver = self.driver.sub(movie)
-        manifests = ManifestStore(driver, BlobStore(driver, None).read)
+        manifests = ManifestStore(driver, BlobStore(driver, None, cache=driver.cache()).read)
         try:
             self._refuse_headless(movie)
             _check_format(movie, driver)
@@ -239,8 +239,8 @@ class Store:
             with ExitStack() as stack:
                 try:
                     stack.enter_context(alone(driver, movie, _LOOK_SECONDS))
-                except StoreUnavailableError:
-                    if self._clock.monotonic() > deadline:
+                except StoreUnavailableError as error:
+                    if error.reason != "busy" or self._clock.monotonic() > deadline:
                         raise
                     continue
                 if database.path is not None and is_unfinished(database.path):
@@ -254,7 +254,7 @@ class Store:
             # Manifests and blobs can be read without an index; who asks for more waits until there is one in memory.
             index = DeferredMetadata(partial(self._index_in_memory, movie, driver))
             stack.callback(index.close)
-            return self._assembled(movie, driver, index, without_index=_nothing())
+            return self._assembled(movie, driver, index, thin=_nothing())
         metadata = _open_metadata(database, driver, self._clock)
         stack.callback(metadata.close)
         opened = self._assembled(movie, driver, metadata)
@@ -269,12 +269,12 @@ class Store:
         return metadata
 
     def _assembled(
-        self, movie: str, driver: Driver, metadata: MetadataStore, without_index: MetadataStore | None = None
+        self, movie: str, driver: Driver, metadata: MetadataStore, thin: MetadataStore | None = None, cache: bool = True
     ) -> Movie:
-        """The stores of a movie around its database; `without_index`, if given, serves those that need no index."""
-        little = without_index or metadata
+        """The stores of a movie around its database; `thin`, if given, serves those that need no index."""
+        little = thin or metadata
         announcer = Announcer(driver, self._clock)
-        blobs = BlobStore(driver, little, announcer=announcer)
+        blobs = BlobStore(driver, little, announcer=announcer, cache=driver.cache() if cache else None)
         archives = ArchiveStore(driver, movie)
         events = EventLog(
             metadata,

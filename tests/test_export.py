@@ -28,6 +28,7 @@ from renku_store import (
     export_revision,
     hash_bytes,
     open_store,
+    update_view,
 )
 from renku_store.drivers.base import Driver
 from renku_store.export.names import INDEX, MANIFEST, NAME_MAX_BYTES, TIMELINE, file_names
@@ -396,3 +397,13 @@ def test_collisions_and_reserved_names(ids: dict[str, str], names: dict[str, str
     for key, start in names.items():
         assert found[key].startswith(start)
         assert ("~" in start) == ("~" in found[key])
+
+
+def test_a_url_is_no_target(movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would make folders of that name here, though it looks as if it had gone elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for write in (lambda url: export_revision(movie, "latest", url), lambda url: update_view(movie, url)):
+        with pytest.raises(InvalidValueError, match="s3://bucket/out is no folder of this machine"):
+            write("s3://key:hunter2@bucket/out")
+    assert sorted(tmp_path.iterdir()) == before

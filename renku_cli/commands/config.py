@@ -125,6 +125,8 @@ def _check(key: str, value: str) -> None:
         raise Misuse(f"{key} may not be empty.", hint=f"`renku-store config {key} --unset` removes it.")
     if key == "concurrency":
         resolve_concurrency(value)
+    if key == "view" and "://" in value:
+        raise Misuse("A view is a folder of this machine, not a URL.", hint="`renku-store config view=films`")
 
 
 def _written(key: str, value: str) -> str:

@@ -46,8 +46,8 @@ _MODULES: Final = ("espeakng_loader", "imageio_ffmpeg", "PIL")
 def demo(options: GlobalOptions, directory: str | None) -> int:
     """Makes a short film about the water cycle in the build root DIR (demo-build unless given).
 
-    Speech, slides, subtitles, a timeline and a video, without a network; DIR/out/ gets everything as plain files. Run
-    it again, and nothing is made anew.
+    Speech, slides, subtitles, a timeline and a video, without a network; DIR/out/ gets everything as plain files (of a
+    DIR that is a URL, demo-build/out/). Run it again, and nothing is made anew.
     """
     root = directory or options.root or FOLDER
     _check_extra()
@@ -83,7 +83,7 @@ def _give_inputs(movie: Movie) -> None:
 
 def _deliver(options: GlobalOptions, movie: Movie, report: RunReport, root: str) -> int:
     manifest, _ = movie.manifests.load_current()
-    out = Path(root) / "out"
+    out = Path(FOLDER if "://" in movie.root else movie.root) / "out"
     exported = export_revision(movie, manifest.revision, out)
     video = out / exported.names[_video(manifest)]
     if options.as_json:

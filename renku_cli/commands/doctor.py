@@ -20,8 +20,6 @@ UNSAFE: Final = 5
 SQLITE_MIN: Final = (3, 51, 3)
 """Older ones can corrupt a database when its write-ahead log is reset."""
 _STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-_USER: Final = re.compile(r"//[^/]*@")
-"""What may be credentials in a URL that nothing could be made of."""
 _REQUIREMENT: Final = re.compile(r"""([A-Za-z0-9][A-Za-z0-9._-]*)(?:.*;.*extra == ["']([^"']+)["'])?""")
 
 
@@ -42,7 +40,7 @@ def doctor(options: GlobalOptions) -> int:
         print_json(
             {
                 "ok": not failed,
-                "root": report.url if report else _USER.sub("//", root),
+                "root": report.url if report else _shown(root),
                 "probe": None if report is None else _told(report),
                 "checks": [{"name": c.name, "status": c.status, "detail": c.detail} for c in checks],
                 "versions": versions,
@@ -67,6 +65,12 @@ def _looked_at(root: str) -> tuple[ProbeReport | None, list[Check]]:
     return report, [*check_report(report)]
 
 
+def _shown(root: str) -> str:
+    """A root of which nothing could be made, without what may be credentials in a URL."""
+    scheme, mark, rest = root.partition("://")
+    return f"{scheme}{mark}{'...' if '@' in rest else rest.partition('?')[0]}" if mark else root
+
+
 def _told(report: ProbeReport) -> dict[str, object]:
     return {
         "url": report.url,
@@ -86,6 +90,15 @@ def _told(report: ProbeReport) -> dict[str, object]:
         "readSeconds": report.read_seconds,
         "freeBytes": report.free_bytes,
         "workspace": None if report.workspace is None else str(report.workspace),
+        "cache": None if report.cache is None else _cache(report),
+    }
+
+
+def _cache(report: ProbeReport) -> dict[str, object]:
+    return {
+        "folder": str(report.cache),
+        "usedBytes": report.cache_used_bytes,
+        "maxBytes": report.cache_max_bytes,
     }
 
 

@@ -13,7 +13,7 @@ What was written is seen again in the same way: a collector may have looked at a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
@@ -74,17 +74,38 @@ def put_all(
     wait_seconds: float = bounds.BUSY_MAX_SECONDS,
     *,
     verify_max_bytes: int = 0,
+    keep: Callable[[BlobRef, Source], None] | None = None,
 ) -> list[BlobRef]:
-    """Put every content, in order, sharing syncs and transactions; durable on return."""
-    with contextlib.ExitStack() as stack:
-        batch = stack.enter_context(driver.batch())
+    """Put every content, in order, sharing syncs and transactions; durable on return.
+
+    `keep` is told of each, once it was taken.
+    """
+    with taking(driver, metadata, announcer, wait_seconds, verify_max_bytes=verify_max_bytes) as (intake, _):
+        references: list[BlobRef] = []
+        for source in sources:
+            references.append(intake.take(source))
+            if keep is not None:
+                keep(references[-1], source)
+        return references
+
+
+@contextlib.contextmanager
+def taking(
+    driver: Driver,
+    metadata: MetadataStore,
+    announcer: Announcer,
+    wait_seconds: float = bounds.BUSY_MAX_SECONDS,
+    *,
+    verify_max_bytes: int = 0,
+) -> Iterator[tuple[Intake, Batch]]:
+    """An intake, and the batch in which it stages; all it has taken is durable once the context has ended well."""
+    with driver.batch() as batch:
         if announcer.needed:
             intake: Intake = IntakeApart(driver, metadata, batch, verify_max_bytes, announcer)
         else:
             intake = Intake(driver, metadata, batch, wait_seconds, verify_max_bytes)
-        references = [intake.take(source) for source in sources]
+        yield intake, batch
         intake.finish()
-    return references
 
 
 def _size(content: bytes | Staged) -> int:

@@ -39,7 +39,7 @@ from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
 
 Row = tuple[str, int, int, Encoding]
-Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str]
+Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
 
 
 class Intake:
@@ -86,7 +86,7 @@ class Intake:
         self._commit()
 
     def _content(self, source: Source) -> bytes | Staged:
-        if isinstance(source, bytes):
+        if isinstance(source, bytes | Staged):
             return source
         if isinstance(source, str | os.PathLike):
             return take_file(self._batch, source)
@@ -186,7 +186,9 @@ class Intake:
         stored = size
         if isinstance(content, Staged):
             staged = content.file
-            if not content.cloned:
+            if content.packed is not None:
+                encoding, stored = "zstd", content.packed
+            elif not content.cloned and not content.carried:
                 staged, encoding, stored = self._packer.pack_staged(self._batch, staged, size)
         else:
             staged, encoding, stored = self._packer.stage_bytes(self._batch, content)

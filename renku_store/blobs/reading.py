@@ -7,6 +7,8 @@ nor ask for more than `COMPRESSION_WINDOW_MAX_BYTES` to be read.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import zstandard
@@ -36,6 +38,18 @@ def check(digest: str, data: bytes, size: int | None) -> bytes:
     if hash_bytes(data) != digest:
         raise corrupt(digest, "its bytes have another hash")
     return data
+
+
+def check_file(digest: str, path: Path, size: int | None) -> None:
+    """Raise `BlobCorruptError` unless a file has the recorded size (if known) and hash."""
+    hasher = blake3()
+    count = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(bounds.CHUNK_BYTES):
+            hasher.update(chunk)
+            count += len(chunk)
+    if hasher.hexdigest() != digest or (size is not None and count != size):
+        raise corrupt(digest, "its bytes have another hash")
 
 
 def frame_size(digest: str, header: bytes, size: int | None) -> int:
@@ -99,11 +113,17 @@ class PackedSource(io.RawIOBase):
 
 
 class VerifiedSource(io.RawIOBase):
-    """The content of a blob; `BlobCorruptError` instead of the last bytes if size or hash is wrong. Owns its source."""
+    """The content of a blob; `BlobCorruptError` instead of the last bytes if size or hash is wrong. Owns its source.
 
-    def __init__(self, source: BinaryIO | io.RawIOBase, digest: str, size: int) -> None:
+    `settle` is told, before the last bytes are handed over, whether they are right.
+    """
+
+    def __init__(
+        self, source: BinaryIO | io.RawIOBase, digest: str, size: int, settle: Callable[[bool], None] | None = None
+    ) -> None:
         super().__init__()
         self._source = source
+        self._settle = settle or _forget
         self._digest = digest
         self._left = size
         self._hasher = blake3()
@@ -132,6 +152,7 @@ class VerifiedSource(io.RawIOBase):
                 self._finish()
         except BlobCorruptError as error:
             view[:] = bytes(len(view))
+            self._settle(False)
             self._error = error
             raise
         return count
@@ -145,6 +166,7 @@ class VerifiedSource(io.RawIOBase):
             raise corrupt(self._digest, "it has more bytes than are recorded")
         if self._hasher.hexdigest() != self._digest:
             raise corrupt(self._digest, "its bytes have another hash")
+        self._settle(True)
 
     def close(self) -> None:
         """Close the source too."""
@@ -153,12 +175,17 @@ class VerifiedSource(io.RawIOBase):
         super().close()
 
 
-def verified(source: BinaryIO | io.RawIOBase, digest: str, size: int) -> BinaryIO:
+def _forget(right: bool) -> None:
+    """Nobody asks."""
+
+
+def verified(
+    source: BinaryIO | io.RawIOBase, digest: str, size: int, settle: Callable[[bool], None] | None = None
+) -> BinaryIO:
     """A verified, read-only stream of a blob of `size` bytes; closes its source, also if it raises."""
     try:
-        return cast(
-            "BinaryIO", io.BufferedReader(VerifiedSource(source, digest, size), bounds.COMPRESSION_SAMPLE_BYTES)
-        )
+        content = VerifiedSource(source, digest, size, settle)
+        return cast("BinaryIO", io.BufferedReader(content, bounds.COMPRESSION_SAMPLE_BYTES))
     except BlobCorruptError:
         source.close()
         raise

@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from blake3 import blake3
-
 from renku_store import bounds
 from renku_store.announcing import Announcer
-from renku_store.blobs.apart import put_all
+from renku_store.blobs.apart import put_all, taking
+from renku_store.blobs.carrying import carry_all
 from renku_store.blobs.intake import Row, Source
 from renku_store.blobs.keeping import kept_young
 from renku_store.blobs.presence import see, see_all
-from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, PackedSource, check, corrupt, frame_size, unpack, verified
+from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, check, check_file, corrupt, frame_size, unpack
+from renku_store.blobs.through import ReadThrough
 from renku_store.blobs.verifying import damage, move_wrong, stored, wrong_objects
 from renku_store.clock import SystemClock
 from renku_store.drivers.base import Driver, ObjectStat
+from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.posix import shown, unavailable
-from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidValueError, StoreUnavailableError
+from renku_store.errors import (
+    BlobCorruptError,
+    BlobMissingError,
+    DamageError,
+    InvalidValueError,
+    StoreUnavailableError,
+)
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_path
 from renku_store.records.ids import check_hash
@@ -51,8 +58,9 @@ class BlobStore:
     """Blobs of one movie. Safe to use from many threads and processes.
 
     `metadata` None: a read-only root without a database; then nothing can be put. `wait_seconds`: how long a put waits
-    for a collection that deletes the same blob. `announcer` tells other machines, where they share no index. Every
-    method raises `StoreUnavailableError` where the storage fails.
+    for a collection that deletes the same blob. `announcer` tells other machines, where they share no index. Content
+    that was put or read is kept in `cache`, and read from there. Every method raises `StoreUnavailableError` where the
+    storage fails.
     """
 
     def __init__(
@@ -62,8 +70,10 @@ class BlobStore:
         *,
         wait_seconds: float = bounds.BUSY_MAX_SECONDS,
         announcer: Announcer | None = None,
+        cache: ObjectCache | None = None,
     ) -> None:
         self._driver = driver
+        self._through = ReadThrough(driver, cache)
         self._metadata = metadata
         self._announcer = announcer or Announcer(driver, SystemClock())
         self._wait_seconds = wait_seconds
@@ -99,7 +109,36 @@ class BlobStore:
 
     def _put_all(self, sources: Iterable[Source], limit: int) -> list[BlobRef]:
         metadata = self._writable()
-        return put_all(self._driver, metadata, self._announcer, sources, self._wait_seconds, verify_max_bytes=limit)
+        return put_all(
+            self._driver,
+            metadata,
+            self._announcer,
+            sources,
+            self._wait_seconds,
+            verify_max_bytes=limit,
+            keep=self._through.keep_source if self._through.keeps else None,
+        )
+
+    def put_again(self, hashes: Iterable[str]) -> bool:
+        """Put those of these blobs that another machine has removed, from what this one keeps; whether all are there.
+
+        Only where machines share no index.
+        """
+        if not (self._announcer.needed and self._through.keeps):
+            return False
+        wanted: dict[str, int | None] = {check_hash(digest): None for digest in hashes}
+        seen = see_all(self._driver, wanted, self._known(wanted))
+        lost = [digest for digest in wanted if digest not in seen or seen[digest].damaged]
+        return all(self._through.hand_over(digest, self.put) for digest in lost)
+
+    def carry(self, source: Driver, hashes: Iterable[str], on_blob: Callable[[int], None]) -> dict[str, DamageError]:
+        """Store blobs of another movie, given by its driver, as they are there, each verified; durable on return.
+
+        `on_blob` hears of the bytes of each. Gives those that cannot be had from there, with the reason.
+        """
+        wanted = map(check_hash, hashes)
+        with taking(self._driver, self._writable(), self._announcer, self._wait_seconds) as (intake, batch):
+            return carry_all(intake, batch, source, wanted, on_blob)
 
     def keep_young(self, hashes: Iterable[str]) -> None:
         """Before a transaction that revives blobs: where rows are no promises, let the objects be young.
@@ -159,17 +198,25 @@ class BlobStore:
         with `open` and `copy_to`.
         """
         digest, size = _named(blob)
+        kept = self._through.kept(digest, size)
+        if kept is not None:
+            return kept
+        if self._through.streams(size):
+            with self.open(blob) as stream:
+                return stream.read()
         try:
             raw = self._driver.read(blob_path(digest), None if size is None else size + 1)
         except BlobMissingError:
             return self._read_packed(digest, size)
         try:
-            return check(digest, raw, size)
+            content = check(digest, raw, size)
         except BlobCorruptError as error:
             try:
                 return self._read_packed(digest, size)
             except (BlobMissingError, BlobCorruptError):
                 raise error from None
+        self._through.keep(digest, "raw", content)
+        return content
 
     def open(self, blob: BlobRef | str) -> BinaryIO:
         """A read-only stream of the content in constant memory, not seekable.
@@ -177,17 +224,20 @@ class BlobStore:
         `BlobCorruptError` is raised before the last byte is handed over, `BlobMissingError` at once.
         """
         digest, size = _named(blob)
+        kept = self._through.open_kept(digest, size)
+        if kept is not None:
+            return kept
         raw = self._driver.stat(blob_path(digest))
         if raw is not None and not (self._is_packed(digest) and self._is_damaged(digest, raw.size, size)):
             if size is not None and raw.size != size:
                 raise corrupt(digest, f"its object has {raw.size} bytes where {size} are recorded")
             with suppress(BlobMissingError):
-                return verified(self._driver.open(blob_path(digest)), digest, raw.size)
+                return self._through.open_raw(digest, raw.size)
         size = size if size is not None else self._recorded_size(digest)
         try:
             header = self._driver.read(blob_path(digest, "zstd"), FRAME_HEADER_MAX_BYTES)
             stated = frame_size(digest, header, size)
-            return verified(PackedSource(digest, self._driver.open(blob_path(digest, "zstd"))), digest, stated)
+            return self._through.open_packed(digest, stated)
         except BlobMissingError as error:
             raise _missing(digest) from error
 
@@ -212,10 +262,10 @@ class BlobStore:
 
     def _copy(self, blob: BlobRef | str, target: Path, file: BinaryIO) -> None:
         digest, size = _named(blob)
-        raw = self._driver.stat(blob_path(digest))
+        raw = None if self._through.keeps else self._driver.stat(blob_path(digest))
         alone = raw is not None and raw.size > 0 and not self._is_packed(digest)
         if alone and self._driver.clone_to(blob_path(digest), target):
-            _check_clone(digest, target, size)
+            check_file(digest, target, size)
             return
         with self.open(blob) as source:
             while chunk := source.read(bounds.CHUNK_BYTES):
@@ -308,7 +358,9 @@ class BlobStore:
             packed = self._driver.read(blob_path(digest, "zstd"))
         except BlobMissingError:
             raise _missing(digest) from None
-        return unpack(digest, packed, size if size is not None else self._recorded_size(digest))
+        content = unpack(digest, packed, size if size is not None else self._recorded_size(digest))
+        self._through.keep(digest, "zstd", packed)
+        return content
 
     def _is_packed(self, digest: str) -> bool:
         return self._driver.stat(blob_path(digest, "zstd")) is not None
@@ -346,14 +398,3 @@ def _named(blob: BlobRef | str) -> tuple[str, int | None]:
 
 def _missing(digest: str) -> BlobMissingError:
     return BlobMissingError(f"The blob {digest} is not there.", hint=_GONE_HINT)
-
-
-def _check_clone(digest: str, path: Path, size: int | None) -> None:
-    hasher = blake3()
-    count = 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(bounds.CHUNK_BYTES):
-            hasher.update(chunk)
-            count += len(chunk)
-    if hasher.hexdigest() != digest or (size is not None and count != size):
-        raise corrupt(digest, "its bytes have another hash")

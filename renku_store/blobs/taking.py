@@ -30,12 +30,17 @@ _CHUNKS_AHEAD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Content too large to hold: staged raw, with its hash and size. `cloned`: it shares its blocks with its source."""
+    """Content too large to hold: staged raw, with its hash and size. `cloned`: it shares its blocks with its source.
+
+    What comes from another store stays as it is stored there, `carried`; `packed` are then the bytes of its one frame.
+    """
 
     file: StagedFile
     hash: str
     size: int
     cloned: bool = False
+    carried: bool = False
+    packed: int | None = None
 
 
 class _Digester:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Final
+from typing import BinaryIO, Final
 
 import zstandard
 from blake3 import blake3
@@ -104,14 +104,22 @@ def _fault_raw(driver: Driver, digest: str) -> str | None:
 def _fault_packed(driver: Driver, digest: str) -> str | None:
     path = blob_path(digest, "zstd")
     size = frame_size(digest, driver.read(path, FRAME_HEADER_MAX_BYTES), None)
-    decompressor = zstandard.ZstdDecompressor(max_window_size=bounds.COMPRESSION_WINDOW_MAX_BYTES)
     with driver.open(path) as packed:
-        # Across frames, so that bytes behind the one frame there should be are not overlooked.
-        reader = decompressor.stream_reader(packed, read_across_frames=True, closefd=False)
-        with VerifiedSource(_Readable(reader), digest, size) as content:
-            while content.read(bounds.CHUNK_BYTES):
-                pass
+        read_frame(digest, packed, size)
     return None
+
+
+def read_frame(digest: str, packed: BinaryIO, size: int) -> None:
+    """Read a compressed object whose frame states `size` bytes to its end.
+
+    Raises `BlobCorruptError` or `ZstdError` where it is not one whole frame of the content.
+    """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=bounds.COMPRESSION_WINDOW_MAX_BYTES)
+    # Across frames, so that bytes behind the one frame there should be are not overlooked.
+    reader = decompressor.stream_reader(packed, read_across_frames=True, closefd=False)
+    with VerifiedSource(_Readable(reader), digest, size) as content:
+        while content.read(bounds.CHUNK_BYTES):
+            pass
 
 
 class _Readable(io.RawIOBase):

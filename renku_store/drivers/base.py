@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from renku_store.drivers.caching.cache import ObjectCache
+
 
 @dataclass(frozen=True, slots=True)
 class Guarantees:
@@ -107,6 +109,13 @@ class Driver(Protocol):
         """The folder of this machine for what belongs to this folder of the storage and to this machine alone.
 
         The database, locks, temporary files; not made by asking. None where all that is in memory.
+        """
+        ...
+
+    def cache(self) -> ObjectCache | None:
+        """Where this machine keeps copies of blobs that were read or written here; None where none are worth it.
+
+        The driver itself never reads from it: what it says of an object is what the storage says.
         """
         ...
 

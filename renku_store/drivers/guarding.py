@@ -21,6 +21,7 @@ import orjson
 from renku_store import bounds
 from renku_store.clock import Clock, SystemClock
 from renku_store.drivers.base import Batch, Driver, Guarantees, ObjectStat
+from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.probe import PROBE_VERSION, ProbeReport, probe
 
 KEPT: Final = "probe.json"
@@ -165,6 +166,10 @@ class GuardedDriver:
     def clone_to(self, name: str, target: Path) -> bool:
         """Let an empty file share the object's blocks; False where that cannot be done."""
         return self._driver.clone_to(name, target)
+
+    def cache(self) -> ObjectCache | None:
+        """Where this machine keeps copies of blobs."""
+        return self._driver.cache()
 
     def free_bytes(self) -> int | None:
         """How many bytes can still be written; None where nobody knows."""

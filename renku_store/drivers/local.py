@@ -243,6 +243,9 @@ class LocalDriver:
         """The file that an object is, to be read or linked and never to be changed; None where there is none."""
         return Path(self._tree.path(name)) if self.stat(name) is not None else None
 
+    def cache(self) -> None:
+        """None: the objects themselves are as near."""
+
     def free_bytes(self) -> int:
         """How many bytes of the file system whoever runs this may still use."""
         with self._named_errors("look at", self._root):

@@ -39,7 +39,8 @@ class ProbeReport:
 
     `weaker` says what it lacks and the store can do without. `write_seconds` and `read_seconds` are the medians of a
     small write and read, None where they were not tried: a driver that says itself that it is not safe is believed.
-    `via` names the library between, and its version; `workspace` is the folder of this machine for the root.
+    `via` names the library between, and its version; `workspace` is this machine's folder for the root, `cache` the
+    one for blobs of all roots that are far away, which takes `cache_used_bytes` of `cache_max_bytes`.
     """
 
     url: str
@@ -52,6 +53,9 @@ class ProbeReport:
     free_bytes: int | None
     workspace: Path | None
     probed_at: datetime
+    cache: Path | None = None
+    cache_used_bytes: int = 0
+    cache_max_bytes: int = 0
 
     @property
     def safe(self) -> bool:
@@ -86,6 +90,7 @@ def probe(driver: Driver, clock: Clock, via: str = "", *, by_trial: bool = True)
                 missing.append(fault)
         finally:
             _remove_trials(driver, folder)
+    cache = driver.cache()
     return ProbeReport(
         url=driver.url,
         via=via,
@@ -97,6 +102,9 @@ def probe(driver: Driver, clock: Clock, via: str = "", *, by_trial: bool = True)
         free_bytes=driver.free_bytes(),
         workspace=driver.workspace(),
         probed_at=clock.now(),
+        cache=None if cache is None else cache.folder,
+        cache_used_bytes=0 if cache is None else cache.used_bytes(),
+        cache_max_bytes=0 if cache is None else cache.max_bytes,
     )
 
 

@@ -29,11 +29,16 @@ LOCKS: Final = "locks"
 
 def check_name(name: str) -> str:
     """Return the object name, or raise `InvalidIdError` unless it is a relative path that stays below the root."""
-    if _NAME.fullmatch(name) is None or not _encodable(name):
+    if not is_name(name):
         raise InvalidIdError(
             f"{name!a} is not an object name.", hint="Names are relative paths without '.', '..' or empty parts."
         )
     return name
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be the name of an object."""
+    return _NAME.fullmatch(text) is not None and _encodable(text)
 
 
 def _remove(temporary: str) -> None:

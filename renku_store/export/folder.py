@@ -26,6 +26,7 @@ import orjson
 
 from renku_store import bounds
 from renku_store.drivers.locks import hold
+from renku_store.drivers.urls import without_secrets
 from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
 from renku_store.export.index import Index, Known, is_untouched, look, read_index
 from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
@@ -74,8 +75,20 @@ def export_revision(
     target, `DamageError` for damaged artefacts (the folder stays as it was then), `StoreUnavailableError` where it
     cannot be written or another export works in it for too long.
     """
+    target = local_folder(directory)
     manifest = movie.manifests.load(revision)
-    return export_into(movie, Path(directory), lambda: manifest, link=link)
+    return export_into(movie, target, lambda: manifest, link=link)
+
+
+def local_folder(directory: str | os.PathLike[str]) -> Path:
+    """A folder of this machine; `InvalidValueError` for a URL, of which a path would make folders such as `s3:`."""
+    text = os.fspath(directory)
+    if "://" in text:
+        raise InvalidValueError(
+            f"{without_secrets(text)} is no folder of this machine.",
+            hint="Name a folder here; what is in it can be copied anywhere.",
+        )
+    return Path(text)
 
 
 def export_into(

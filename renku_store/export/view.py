@@ -7,10 +7,9 @@ who update it the later one finds the newer revision; and it belongs to one movi
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from renku_store.errors import NotFoundError
-from renku_store.export.folder import ExportReport, export_into
+from renku_store.export.folder import ExportReport, export_into, local_folder
 from renku_store.movie import Movie
 
 
@@ -20,9 +19,9 @@ def update_view(movie: Movie, folder: str | os.PathLike[str], *, link: bool = Fa
     To be called after each publication, and at any other time; whatever a killed update left is put right. Raises what
     `export_revision` raises, and `InvalidValueError` where the folder is the view of a movie of another root.
     """
+    target = local_folder(folder) / movie.id
     try:
         movie.manifests.number("latest")
     except NotFoundError:
         return None
-    target = Path(folder) / movie.id
     return export_into(movie, target, lambda: movie.manifests.load("latest"), link=link, view_of=movie.driver.url)

@@ -169,7 +169,7 @@ class Library:
         return sorted(found, key=revision_number)
 
     def _load(self, root: str, movie: str, wanted: str, path: str) -> Published | None:
-        with _not_found_as_such(path), self._store(root).examine(movie) as opened:
+        with _not_found_as_such(path), self._store(root).examine(movie, cached=True) as opened:
             try:
                 revision = revision_name(opened.manifests.number(wanted))
             except NotFoundError:

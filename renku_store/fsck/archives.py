@@ -75,8 +75,11 @@ def _check_rows(exam: Examination, run: str, events: list[Event]) -> bool:
     wrong = exam.ask(lambda reader: _differing(exam, reader, run, events), None)
     if wrong is None:
         return True
-    known = exam.ask(lambda reader: reader.runs.get(run), None) is not None
-    if wrong[1] and not known:
+    record = exam.ask(lambda reader: reader.runs.get(run), None)
+    if wrong[1] and record is not None and record.elsewhere:
+        exam.findings.note(f"The run {run} of another machine has gone on: who opens the movie next takes that in.")
+        return False
+    if wrong[1] and record is None:
         exam.findings.note(f"The index does not know all that the run {run} archived: `{REBUILD}` brings it back.")
         return False
     what = "is in the archive but not in the index" if wrong[1] else "is another in the archive than in the index"

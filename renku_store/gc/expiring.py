@@ -7,6 +7,7 @@ each whole; the next collection goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -65,9 +66,9 @@ def empty_trash(movie: Movie, time: TrashTime) -> int:
         with movie.driver.lock(RETENTION_LOCK, wait_seconds=bounds.BUSY_MAX_SECONDS):
             group = _due(movie, manifests, time)[:_GROUP]
             # Other machines do not see the lock: who tags a revision, or brings one back, waits for this to end.
-            with movie.announcer.sweeping(revision_name(mark.number) for mark, _ in group):
+            with movie.announcer.sweeping(revision_name(mark.number) for mark, _ in group) as check:
                 group = _still_due(movie, manifests, time, group)
-                count += sum(_make_stub(movie, manifests, mark, row) for mark, row in group)
+                count += sum(_make_stub(movie, manifests, mark, row, check) for mark, row in group)
             # A dead collector may have stopped in between: then this is all that is left to do for some.
             with movie.metadata.write() as writer:
                 for mark, _ in group:
@@ -111,8 +112,10 @@ def _due(movie: Movie, manifests: ManifestStore, time: TrashTime) -> list[tuple[
     return ripe
 
 
-def _make_stub(movie: Movie, manifests: ManifestStore, mark: Mark, row: RevisionRow | None) -> bool:
-    """Replace one manifest; False where it is a stub already."""
+def _make_stub(
+    movie: Movie, manifests: ManifestStore, mark: Mark, row: RevisionRow | None, check: Callable[[], None]
+) -> bool:
+    """Replace one manifest, after a last `check`; False where it is a stub already."""
     revision = revision_name(mark.number)
     if not manifests.exists(mark.number):
         raise BlobMissingError(
@@ -127,6 +130,7 @@ def _make_stub(movie: Movie, manifests: ManifestStore, mark: Mark, row: Revision
         )
     if not isinstance(entry, Manifest):
         return False
+    check()
     movie.driver.replace(manifest_path(revision), encode_stub(entry, digest))
     return True
 

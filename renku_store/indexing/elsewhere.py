@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import timestamp
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
+from renku_store.versions import DECISIONS
+
+Decision = InputEvent | ArtefactEvent
 
 _OVER = frozenset({"abandoned", "unchanged", "rollback"})
 """The last steps of runs that nobody goes on with."""
@@ -78,8 +82,12 @@ def take_in(
     blobs: BlobStore,
     archives: ArchiveStore,
     readable: Callable[[str], Iterator[list[Event]]],
+    new_id: Callable[[], str],
 ) -> None:
-    """Index the archives of other machines' runs that are new, or have changed; `readable` gives events in groups."""
+    """Index the archives of other machines' runs that are new, or have changed; `readable` gives events in groups.
+
+    `new_id` gives ids of events.
+    """
     with metadata.read() as reader:
         known = reader.runs.seen_archives()
         runs = {record.run: record for record in reader.runs.list()}
@@ -88,12 +96,51 @@ def take_in(
         ours = record is not None and (not record.elsewhere or record.status == "published")
         if ours or known.get(run) == (found.size, found.modified):
             continue
-        steps: list[Event] = []
-        for events in readable(run):
-            blobs.notice(blobs_of(events))
-            with metadata.write() as writer:
-                writer.events.append(events)
-            steps += [event for event in events if isinstance(event, RunEvent)]
+        told = take_in_events(metadata, blobs, run, readable, new_id)
         with metadata.write() as writer:
-            told_by(run, steps).note(writer, elsewhere=True)
+            told.note(writer, elsewhere=True)
             writer.runs.saw_archive(run, found.size, found.modified)
+
+
+def take_in_events(
+    metadata: MetadataStore,
+    blobs: BlobStore,
+    run: str,
+    readable: Callable[[str], Iterator[list[Event]]],
+    new_id: Callable[[], str],
+) -> Told:
+    """Index the events in the archive of one run, and the blobs that they name; gives what they tell of the run."""
+    steps: list[Event] = []
+    for events in readable(run):
+        blobs.notice(blobs_of(events))
+        with metadata.write() as writer:
+            later = _decided_later(writer, events)
+            writer.events.append(events)
+            writer.events.append([event.model_copy(update={"id": new_id(), "seq": None}) for event in later])
+        steps += [event for event in events if isinstance(event, RunEvent)]
+    return told_by(run, steps)
+
+
+def _decided_later(writer: Writer, events: Iterable[Event]) -> list[Decision]:
+    """The edits pending here of what some of these, which are new here, had decided before.
+
+    Appended behind those they would count as overruled, though people made them later: so they are said again.
+    """
+    taken_in = {_subject(event): event for event in events if _is_decision(event)}
+    if not taken_in:
+        return []
+    absent = writer.checks.absent(event.id for event in taken_in.values())
+    pending: list[Decision] = [*writer.events.pending_inputs(), *writer.events.pending_artefacts()]
+    present = {_subject(event): event for event in pending if _is_decision(event)}
+    told = [(present.get(subject), event.id) for subject, event in taken_in.items() if event.id in absent]
+    return [own for own, before in told if own is not None and own.id > before]
+
+
+def _is_decision(event: Event) -> TypeGuard[Decision]:
+    if isinstance(event, ArtefactEvent):
+        return event.run is None and event.status in DECISIONS
+    return isinstance(event, InputEvent) and event.run is None
+
+
+def _subject(event: Decision) -> tuple[str, str]:
+    return event.type, event.input if isinstance(event, InputEvent) else event.artefact

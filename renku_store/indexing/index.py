@@ -16,7 +16,7 @@ from renku_store.archives import ArchiveStore, archive_path
 from renku_store.blobs import BlobStore
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.hashing import hash_bytes
-from renku_store.indexing.elsewhere import Told, blobs_of, take_in, told_by
+from renku_store.indexing.elsewhere import Told, blobs_of, take_in, take_in_events, told_by
 from renku_store.manifests import ManifestStore, named_blobs
 from renku_store.metadata.base import MetadataStore, RevisionRow, Writer
 from renku_store.metadata.derived import KeptManifest
@@ -277,7 +277,7 @@ class Indexer:
 
     def catch_up_elsewhere(self) -> None:
         """Take in what other machines have done since: runs that ended without a revision, revisions that expired."""
-        take_in(self._metadata, self._blobs, self._archives, self._readable)
+        take_in(self._metadata, self._blobs, self._archives, self._readable, self._new_id)
         marked = list(self._manifests.marked())
         with self._metadata.read() as reader:
             rows = [row for number in marked if (row := reader.revisions.get(number)) and not row.expired]
@@ -286,6 +286,13 @@ class Indexer:
             with self._metadata.write() as writer:
                 for number in gone:
                     writer.revisions.expire(number)
+
+    def take_in_runs(self, runs: Iterable[str]) -> None:
+        """Take in the archives of runs that came from another root, unless they have published by now."""
+        for run in runs:
+            told = take_in_events(self._metadata, self._blobs, run, self._readable, self._new_id)
+            with self._metadata.write() as writer:
+                told.note(writer, elsewhere=self._apart)
 
     def _end_unreadable(self, writer: Writer, numbers: Iterable[int], left: Iterable[Told]) -> None:
         """End the runs whose revisions cannot be read: resumed, they would publish old values, and their archive again.

@@ -28,9 +28,12 @@ def alone(driver: Driver, movie: str, wait_seconds: float) -> Iterator[None]:
         try:
             stack.enter_context(driver.lock(OPEN_LOCK, wait_seconds=wait_seconds))
         except StoreUnavailableError as error:
+            if error.reason != "busy":
+                raise
             raise StoreUnavailableError(
                 f"Somebody has the movie {movie} open. {error.message}",
                 hint="End what works on it; `renku-store status` shows runs, `lslocks` the processes that hold locks.",
+                reason="busy",
             ) from error
         yield
 

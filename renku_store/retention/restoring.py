@@ -16,7 +16,7 @@ from renku_store.records.ids import revision_name
 from renku_store.records.manifest import Manifest, ManifestStub
 from renku_store.retention.reports import RestoreReport
 from renku_store.tags import RETENTION_LOCK
-from renku_store.trash import mark_of, marks, remove_mark
+from renku_store.trash import mark_of, marks, put_marks, remove_mark
 
 
 def restore_expired(
@@ -52,8 +52,15 @@ def bring_back(movie: Movie, number: int) -> None:
         raise _gone(manifest)
     with movie.metadata.write() as writer:
         movie.blobs.revive(writer, named_blobs(manifest, (page.hash for page in manifest.pages or ())))
+    mark = mark_of(movie.driver, number)
     remove_mark(movie.driver, number)
-    check_not_swept(movie, number)
+    try:
+        check_not_swept(movie, number)
+    except NotFoundError:
+        # By the mark of a stub the indexes of all machines learn that the revision has gone.
+        if mark is not None:
+            put_marks(movie.driver, [mark.expiry])
+        raise
 
 
 def check_not_swept(movie: Movie, number: int) -> None:

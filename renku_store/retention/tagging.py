@@ -37,16 +37,19 @@ def tag_revision(movie: Movie, revision: str, name: str, *, move: bool = False) 
         if present is None or (present.revision, present.hash) != (manifest.revision, digest):
             now = timestamp(movie.clock.now())
             movie.tags.put(Tag(name=name, revision=manifest.revision, hash=digest, created_at=now))
-            _keep(movie, name, number)
+            _keep(movie, name, number, present)
     return TaggedRevision(tag=name, revision=manifest.revision, hash=digest, restored=trashed)
 
 
-def _keep(movie: Movie, name: str, number: int) -> None:
-    """Take the name away again if the revision has gone meanwhile: another machine had not seen it."""
+def _keep(movie: Movie, name: str, number: int, before: Tag | None) -> None:
+    """Let the name be as `before` if the revision has gone meanwhile: another machine had not seen it."""
     try:
         check_not_swept(movie, number)
     except NotFoundError:
-        movie.tags.remove(name)
+        if before is None:
+            movie.tags.remove(name)
+        else:
+            movie.tags.put(before)
         raise
 
 

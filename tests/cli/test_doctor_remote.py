@@ -53,7 +53,10 @@ def test_a_remote_root_is_tried_out(call: Call, moto: Server, scheme: str, place
     assert 0 < probe["writeSeconds"] < 60
     assert 0 < probe["readSeconds"] < 60
     assert Path(probe["workspace"]).is_relative_to(place / "cache")
+    folder = place / "cache" / "renku-store" / "blobs"
+    assert probe["cache"] == {"folder": str(folder), "usedBytes": 0, "maxBytes": 10 * 1024**3}
     checks = {check["name"]: check for check in done.json["checks"]}
+    assert checks["read cache"]["detail"].startswith(str(folder))
     assert {"root", "safe", "atomic create", "compare and swap", "listing", "latency", "free space", "store"} <= set(
         checks
     )
@@ -87,6 +90,8 @@ def test_a_server_that_ignores_conditions_is_unsafe(call: Call, rclone: Server) 
         ("s3://bucket/videos?endpoint=http://127.0.0.1:1&region=us-east-1", "cannot be reached"),
         ("s3://bucket/videos?regoin=x", "Did you mean region?"),
         ("s3://key:hunter2@bucket", "holds no credentials"),
+        ("s3://bucket?secret_access_key=hunter2", "is a credential"),
+        ("sftp://user:secret/hunter2@host/x", "paramiko"),
         ("gcs://bucket/videos", "gcsfs"),
     ],
 )

@@ -91,3 +91,11 @@ def test_without_the_setting_nothing_is_written(call: Call, place: Path, movie: 
     """A view is for those who ask for one."""
     assert call("run").code == 0
     assert not {"films", "views"} & {path.name for path in place.iterdir()}
+
+
+def test_a_url_is_no_view(call: Call) -> None:
+    """Nothing is written to the configuration."""
+    done = call("config", "view=s3://bucket/films")
+    assert done.code == 2
+    assert "folder of this machine" in done.err
+    assert call("config", "view").out.strip() == ""

@@ -1,7 +1,8 @@
 """Real S3 servers for tests: SeaweedFS and moto, on the loopback, one of each for a test process, with free ports.
 
 A pytest plugin: the fixtures `seaweed` and `moto` start them when the first test asks, and stop them by their own
-process id when the session ends. `seaweed_place` and `moto_place` give each test a prefix of its own.
+process id when the session ends; one that is killed takes them along (Linux). `seaweed_place` and `moto_place` give
+each test a prefix of its own.
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ _START_SECONDS = 60.0
 _STARTS_MAX = 5
 _numbers = itertools.count()
 _FOREIGN = ("AWS_", "S3_", "WEED_", "MOTO_")
+_TIED = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("Whoever wanted this server is gone.")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes another program, which the kernel kills (PR_SET_PDEATHSIG) when the thread has ended that started it."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -83,7 +93,12 @@ class Server:
         environment |= {"HOME": str(self.log.parent), "TMPDIR": str(self.log.parent)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.log.parent
+                [sys.executable, "-S", "-c", _TIED, str(os.getpid()), *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.log.parent,
             )
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:

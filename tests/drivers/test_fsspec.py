@@ -95,6 +95,8 @@ class TestPlain(DriverSuite):
     # What such a file system writes over, others see half written: one more reason for which it is refused.
     test_a_replacement_is_never_half_seen = None  # type: ignore[assignment]
     test_no_swap_is_lost_among_racing_writers = None  # type: ignore[assignment]
+    # Two who find a name free both write it.
+    test_batches_at_once_share_names_without_harm = None  # type: ignore[assignment]
 
 
 def test_a_file_system_with_exclusive_creation_holds_movies(tmp_path: Path) -> None:
@@ -218,3 +220,74 @@ def test_whatever_a_file_system_raises_is_a_named_error(tmp_path: Path, monkeypa
     assert driver.create("lost", b"ours")
     assert not driver.create("lost", b"theirs")
     assert driver.read("lost") == b"ours"
+
+
+def test_a_read_is_whole_although_the_object_changes_after_the_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system tells the size in another request than the one that brings the bytes."""
+    driver = open_fsspec("bucket://films", {"cache": tmp_path}).gate.driver
+    real = BucketFileSystem.info
+    for before, after in ((b"short", b"longer than it was"), (b"longer than it is", b"short")):
+        driver.replace("x", before)
+
+        def replaced(self: BucketFileSystem, path: str, data: bytes = after, **options: Any) -> Any:
+            found = real(self, path, **options)
+            MemoryFileSystem.pipe_file(self, path, data)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BucketFileSystem, "info", replaced)
+            assert driver.read("x") == after
+
+
+def test_an_upload_that_arrives_damaged_is_removed_and_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where looks tell tags and writes do not, as those of Google and Azure: it is not taken for another's."""
+    driver = open_fsspec("bucket://films", {"cache": tmp_path}).gate.driver
+    look, write = BucketFileSystem.info, BucketFileSystem.pipe_file
+    written: list[bytes] = []
+
+    def damages_the_first(self: BucketFileSystem, path: str, value: bytes, mode: str = "overwrite") -> None:
+        written.append(value)
+        write(self, path, value if len(written) > 1 else b"\0" * len(value), mode)
+
+    def with_tags(self: BucketFileSystem, path: str, **options: Any) -> Any:
+        return look(self, path, **options) | {"ETag": "etag"}
+
+    monkeypatch.setattr(BucketFileSystem, "pipe_file", damages_the_first)
+    monkeypatch.setattr(BucketFileSystem, "info", with_tags)
+    with driver.batch() as batch:
+        staged = batch.stage()
+        staged.write(b"the film")
+        batch.name(staged, "x")
+        assert batch.commit() == frozenset()
+    assert driver.read("x") == b"the film"
+    assert written == [b"the film"] * 2
+
+
+def test_two_accounts_with_one_url_have_two_workspaces(tmp_path: Path) -> None:
+    """What a machine remembers of a container says nothing of another account's of that name."""
+
+    class Account(BucketFileSystem):
+        def __init__(self, account_name: str | None = None, connection_string: str | None = None, **_: Any) -> None:
+            super().__init__()
+            self.account_name = account_name
+            self.connection_string = connection_string
+
+    fsspec.register_implementation("account", Account, clobber=True)
+    places = [
+        open_fsspec("account://films/2026", {"cache": tmp_path, **options}).workspace()
+        for options in (
+            {},
+            {"account_name": "ours"},
+            {"account_name": "theirs"},
+            {"connection_string": "AccountName=ours;AccountKey=hunter2"},
+            {"connection_string": "AccountName=theirs;AccountKey=hunter2"},
+            {"connection_string": "AccountName=theirs;AccountKey=another"},
+        )
+    ]
+    assert len(set(places)) == 5
+    assert places[-1] == places[-2]
+    assert "hunter2" not in str(places)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from renku_store import bounds
+from renku_store import bounds, open_store
 from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.drivers.objects.obstore_client import ObstoreClient
 from renku_store.drivers.objects.options import S3Place
+from renku_store.drivers.objects.s3fs_client import S3fsClient
 from renku_store.errors import StoreUnavailableError
 from tests.drivers import servers
 from tests.drivers.proxy import Fault, Proxy, Request
@@ -184,3 +186,36 @@ def test_a_full_bucket_is_named_as_full(driver: ObjectDriver, proxy: Proxy) -> N
     """Like a full disk."""
     proxy.inject(Fault("answer", last=10**9, status=403, code="QuotaExceeded"))
     assert refused(driver, "create", "quota").reason == "full"
+
+
+@pytest.mark.parametrize("operation", ["stat", "create", "batch"])
+@pytest.mark.parametrize("kind", [ObstoreClient, S3fsClient])
+def test_missing_credentials_are_named(
+    kind: type[ObstoreClient | S3fsClient],
+    operation: str,
+    moto_place: S3Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At once, and not as a failure of the server or the network."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    client = kind(moto_place)
+    driver = ObjectDriver(client, url=moto_place.url, prefix=moto_place.prefix, workspace=tmp_path)
+    error = refused(driver, operation, "no credentials were found.")
+    assert "AWS_ACCESS_KEY_ID" in error.hint
+    client.close()
+
+
+def test_a_cache_that_cannot_be_used_is_named_and_nobody_is_blamed(moto_place: S3Place, tmp_path: Path) -> None:
+    """What is not held by somebody does not get free by waiting."""
+    with open_store(moto_place.identity, cache=tmp_path / "cache") as store:
+        store.create_movie("film")
+    tmp_path.joinpath("file").touch()
+    with open_store(moto_place.identity, cache=tmp_path / "file") as store:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="Cannot lock") as error:
+            store.movie("film")
+    assert time.monotonic() - began < bounds.OPEN_LOCK_WAIT_SECONDS / 2
+    assert "Somebody" not in error.value.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,13 @@ from renku_store.drivers.objects.keys import Keys
 from renku_store.drivers.objects.obstore_client import ObstoreClient
 from renku_store.drivers.objects.options import S3Place
 from renku_store.drivers.objects.streaming import ObjectStream
-from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidIdError, StoreUnavailableError
+from renku_store.errors import (
+    BlobCorruptError,
+    BlobMissingError,
+    InvalidIdError,
+    StoreUnavailableError,
+    UnsafeDriverError,
+)
 from tests import children
 from tests.drivers.proxy import Fault, Proxy
 from tests.drivers.servers import Server, behind, credentials
@@ -178,6 +185,26 @@ def test_where_tags_tell_nothing_one_object_is_read_back_and_the_others_by_size(
     write(driver, {f"blob-{number}": b"%d" % number for number in range(5)})
     methods = [seen.request.method for seen in proxy.requests]
     assert (methods.count("PUT"), methods.count("GET"), methods.count("HEAD")) == (5, 1, 5)
+
+
+class _NoTags(ObstoreClient):
+    """Tells no tags."""
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> tuple[bytes, ObjectHead] | None:
+        """The same bytes."""
+        found = super().get(key, start=start, length=length)
+        return found and (found[0], replace(found[1], etag=None))
+
+
+def test_without_a_tag_nothing_is_replaced(seaweed: Server, tmp_path: Path) -> None:
+    """A condition that has nothing to compare would be no condition."""
+    place = seaweed.place()
+    client = _NoTags(place, credentials=credentials)
+    driver = ObjectDriver(client, url=place.url, prefix=place.prefix, workspace=tmp_path)
+    assert driver.compare_and_swap("x", None, b"one")
+    with pytest.raises(UnsafeDriverError, match="entity tag"):
+        driver.compare_and_swap("x", b"one", b"two")
+    assert driver.read("x") == b"one"
 
 
 def test_no_temporary_file_outlives_a_batch(driver: ObjectDriver, proxy: Proxy, tmp_path: Path) -> None:

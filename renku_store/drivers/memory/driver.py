@@ -138,6 +138,9 @@ class MemoryDriver:
         """No object is a file."""
         check_name(name)
 
+    def cache(self) -> None:
+        """None: nothing is nearer than memory."""
+
     def free_bytes(self) -> None:
         """How much memory may be used is known to nobody."""
         return

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectClient, ObjectHead, UncertainError
 from renku_store.drivers.objects.replies import pauses, unsettled
-from renku_store.errors import StoreUnavailableError
+from renku_store.errors import StoreUnavailableError, UnsafeDriverError
 
 
 class ConditionalWrite:
@@ -49,12 +49,21 @@ class ConditionalWrite:
         for _ in self._attempts():
             if (None if found is None else found[0]) != expected:
                 return self._not_expected(found)
-            if self._put(if_absent=True) if found is None else self._put(if_match=found[1].etag):
+            if self._put(if_absent=True) if found is None else self._put(if_match=self._tag_of(found[1])):
                 return True
             found = self._client.get(self._key)
             if found is not None and self._ours(*found):
                 return True
         raise unsettled(self._url, self._lost)
+
+    def _tag_of(self, head: ObjectHead) -> str:
+        """What the condition compares: without a tag the write would have no condition at all."""
+        if head.etag is None:
+            raise UnsafeDriverError(
+                f"The server gives {self._url} no entity tag, so that it cannot be replaced only if it is unchanged.",
+                hint="Use a storage with conditional writes.",
+            )
+        return head.etag
 
     def _not_expected(self, found: tuple[bytes, ObjectHead] | None) -> bool:
         if self._lost is None:

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, cast
 from renku_store import bounds
 from renku_store.drivers import locks, posix
 from renku_store.drivers.base import Guarantees, ObjectStat
+from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.objects.client import ObjectClient
 from renku_store.drivers.objects.conditional import ConditionalWrite
 from renku_store.drivers.objects.copying import Copier
@@ -52,8 +53,10 @@ class ObjectDriver:
         concurrency: int = bounds.OBJECT_CONCURRENCY,
         guarantees: Guarantees = S3_GUARANTEES,
         uploader: Uploader | None = None,
+        cache: ObjectCache | None = None,
     ) -> None:
         self._client = client
+        self._cache = cache
         self._url = url.rstrip("/")
         self._keys = Keys(prefix)
         self._guarantees = guarantees
@@ -86,6 +89,10 @@ class ObjectDriver:
     def workspace(self) -> Path:
         """This machine's folder for the database, locks and temporary files of this part of the storage."""
         return self._workspace
+
+    def cache(self) -> ObjectCache | None:
+        """Where this machine keeps copies of blobs, if it does."""
+        return self._cache
 
     # Reading
 
@@ -122,16 +129,17 @@ class ObjectDriver:
         """Every object below the folder `prefix` but temporary ones, page by page."""
         for head in self._client.list(self._keys.folder(prefix)):
             name = self._keys.name(head.key)
-            if not name.startswith(f"{TEMPORARY}/"):
+            if name is not None and name.startswith(prefix) and not name.startswith(f"{TEMPORARY}/"):
                 yield ObjectStat(name, head.size, head.modified)
 
     def children(self, prefix: str) -> Iterator[str]:
         """The names directly below the folder `prefix` but the temporary one; folders end in `/`."""
         folder = self._keys.folder(prefix)
         for found in self._client.folders(folder):
-            name = self._keys.name(found if isinstance(found, str) else found.key)
-            if name != f"{TEMPORARY}/":
-                yield name[len(prefix) :]
+            end = "/" if isinstance(found, str) else ""
+            name = self._keys.name(found.removesuffix("/") if isinstance(found, str) else found.key)
+            if name is not None and f"{name}{end}" != f"{TEMPORARY}/" and name.startswith(prefix):
+                yield f"{name[len(prefix) :]}{end}"
 
     # Writing
 
@@ -246,6 +254,7 @@ class ObjectDriver:
             workspace=self._workspace / folder,
             guarantees=self._guarantees,
             uploader=self._uploader,
+            cache=self._cache,
         )
 
     def close(self) -> None:

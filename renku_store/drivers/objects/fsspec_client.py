@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -58,9 +59,11 @@ class FsspecClient:
             wanted["end"] = min(start + length, head.size)
         with self._named_errors("read", key):
             try:
-                return bytes(self._files.cat_file(self._path(key), **wanted)), head
+                data = bytes(self._files.cat_file(self._path(key), **wanted))
             except FileNotFoundError:
                 return None
+        # What was replaced after the look is whole as it is now, not as long as it was.
+        return data, head if wanted else replace(head, size=len(data))
 
     def put(
         self,
@@ -148,8 +151,13 @@ class FsspecClient:
     def _head(self, info: Mapping[str, Any]) -> ObjectHead | None:
         if info.get("type") != "file":
             return None
+        modified = _modified(info)
         tag = next((info[name] for name in _TAGS if isinstance(info.get(name), str)), None)
-        return ObjectHead(self._key(info["name"]), int(info["size"] or 0), _modified(info), tag)
+        if tag is None and modified is not None:
+            # What has been replaced has another time: all there is to tell two versions of one size apart.
+            tag = f"at {modified!r}"
+        # Where nobody says how old it is, it is young: nothing takes it for old.
+        return ObjectHead(self._key(info["name"]), int(info["size"] or 0), modified or time.time(), tag)
 
     def _with_folder(self, key: str, write: Any) -> None:
         """Write to a path, with the folder that it needs where the file system has real ones."""
@@ -187,8 +195,8 @@ def creates_exclusively(files: AbstractFileSystem) -> bool:
     return own is not inherited and "mode" in inspect.signature(own).parameters
 
 
-def _modified(info: Mapping[str, Any]) -> float:
-    """When an object was written, as Unix seconds; now where the file system does not say: nothing takes it for old."""
+def _modified(info: Mapping[str, Any]) -> float | None:
+    """When an object was written, as Unix seconds; None where the file system does not say."""
     for name in _TIMES:
         value = info.get(name)
         if isinstance(value, str):
@@ -198,4 +206,4 @@ def _modified(info: Mapping[str, Any]) -> float:
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         if isinstance(value, int | float):
             return float(value)
-    return time.time()
+    return None

@@ -10,7 +10,7 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote
 
-from renku_store.drivers.tree import check_name
+from renku_store.drivers.tree import check_name, is_name
 from renku_store.errors import InvalidIdError
 
 _ENCODED: Final = re.compile("[\x00-\x1f\x7f-\x9f%\\\\\ufffe\uffff]")
@@ -30,9 +30,13 @@ class Keys:
         """The prefix of the keys below a folder (ends in `/`, or empty)."""
         return f"{self.key(prefix.rstrip('/'))}/" if prefix else self.prefix
 
-    def name(self, key: str) -> str:
-        """The name of the object that has a key below this prefix."""
-        return unquote(key[len(self.prefix) :])
+    def name(self, key: str) -> str | None:
+        """The name of the object that has a key; None where no name has it, as with what other programs make.
+
+        Such as the empty objects ending in `/` by which they mark folders.
+        """
+        name = unquote(key[len(self.prefix) :])
+        return name if is_name(name) and self.key(name) == key else None
 
 
 def _encoded(name: str) -> str:

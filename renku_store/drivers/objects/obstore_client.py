@@ -74,8 +74,9 @@ class ObstoreClient:
             return self._ask("look at", key, lambda: _head(obstore.head(self._store, key)))
         except FileNotFoundError:
             if not self._bucket_seen:
-                # The reply to a HEAD does not tell a missing bucket from a missing object.
-                self._ask("look at", key, lambda: next(iter(obstore.list(self._store, chunk_size=1)), None))
+                # The reply to a HEAD does not tell a missing bucket from a missing object. Nothing beside the key is
+                # listed: credentials may end at the prefix of the root, and others may have odd keys elsewhere.
+                self._ask("look at", key, lambda: next(iter(obstore.list(self._store, key, chunk_size=1)), None))
                 self._bucket_seen = True
             return None
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from renku_store.drivers.objects.replies import Refusal
+from obstore.exceptions import InvalidPathError
+
+from renku_store.drivers.objects.replies import INVALID_KEY, NO_CREDENTIALS, Refusal
 
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
@@ -25,14 +27,19 @@ _LASTING: Final = (
     ("InvalidCertificate", "its certificate is not accepted"),
     ("InvalidContentType", "it does not speak TLS"),
     ("BadScheme", "plain HTTP is for endpoints that say http:// only"),
-    ("169.254.169.254", "no credentials were found"),
-    ("CredentialProvider", "no credentials were found"),
 )
+_NO_CREDENTIALS: Final = ("169.254.169.254", "CredentialProvider")
+"""Where the machine's role is asked for, when nothing else says who one is."""
 
 
 def refusal_of(error: Exception, server: str) -> Refusal:
     """What `server` answered to a request that ended so."""
     text = str(error)
+    if isinstance(error, InvalidPathError):
+        return Refusal(server, code=INVALID_KEY, lasting=True)
+    if any(sign in text for sign in _NO_CREDENTIALS):
+        # Before the status, which would be that of the machine's own service.
+        return Refusal(server, code=NO_CREDENTIALS, lasting=True)
     status, code = _STATUS.search(text), _CODE.search(text)
     if status is not None or code is not None:
         said = (code[1] or code[2]) if code is not None else ""

@@ -18,15 +18,19 @@ from blake3 import blake3
 
 from renku_store import bounds
 from renku_store.drivers.base import Guarantees
+from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.guarding import GuardedDriver, guarded
 from renku_store.drivers.objects.credentials import from_files
 from renku_store.drivers.objects.driver import ObjectDriver
-from renku_store.drivers.objects.options import S3Place, parse_s3
+from renku_store.drivers.objects.options import S3Place, cache_bytes, parse_s3
 from renku_store.drivers.urls import scheme_of, without_secrets
 from renku_store.errors import InvalidValueError, StoreUnavailableError
 
 _SLUG_MAX_CHARACTERS: Final = 60
 _SLUG: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_SERVERS: Final = ("account_name", "account_host", "account_url", "endpoint_url", "_endpoint", "host", "port")
+"""Where file systems of fsspec keep what they were told of the server beside the URL, none of it secret."""
+_CONNECTION: Final = re.compile(r"(?:AccountName|BlobEndpoint|EndpointSuffix)=[^;]*")
 _PASSWORD: Final = re.compile(r"://[^/@]*:[^/@]*@")
 
 
@@ -50,7 +54,9 @@ def open_s3_fsspec(url: str, options: Mapping[str, Any]) -> GuardedDriver:
 
 
 def open_fsspec(url: str, options: Mapping[str, Any]) -> GuardedDriver:
-    """A root on any file system of fsspec; options are those of the file system, besides `cache` and `concurrency`.
+    """A root on any file system of fsspec.
+
+    Options are those of the file system, besides `cache`, `cache_bytes` and `concurrency`.
 
     Raises `InvalidValueError` for a password in the URL and for options that do not fit, `StoreUnavailableError` where
     the package of the file system is missing or it cannot be reached.
@@ -58,7 +64,7 @@ def open_fsspec(url: str, options: Mapping[str, Any]) -> GuardedDriver:
     shown = without_secrets(url)
     if _PASSWORD.search(url):
         raise InvalidValueError(f"The URL {shown} holds a password.", hint="Pass it to open_store as an option.")
-    own = {name: value for name, value in options.items() if name in {"cache", "concurrency"}}
+    own = {name: value for name, value in options.items() if name in {"cache", "cache_bytes", "concurrency"}}
     others = {name: value for name, value in options.items() if name not in own}
     module = _needed("renku_store.drivers.objects.fsspec_client", "fsspec", None)
     files, base = _file_system(url, shown, others)
@@ -67,8 +73,9 @@ def open_fsspec(url: str, options: Mapping[str, Any]) -> GuardedDriver:
         client,
         url=shown,
         prefix="",
-        workspace=workspace_of(shown, own.get("cache"), os.environ),
+        workspace=workspace_of(_identity(files, shown), own.get("cache"), os.environ),
         concurrency=own.get("concurrency", bounds.OBJECT_CONCURRENCY),
+        cache=_cache(own.get("cache"), cache_bytes(own, os.environ)),
         guarantees=Guarantees(
             atomic_create=client.exclusive, compare_and_swap=False, strong_listing=True, shared_index=False
         ),
@@ -82,10 +89,18 @@ def workspace_of(identity: str, cache: str | os.PathLike[str] | None, environmen
     It is in `renku-store/roots` of `cache`, else of `$RENKU_STORE_CACHE`, `$XDG_CACHE_HOME` or `~/.cache`, and has a
     name that can be read and is the root's alone.
     """
-    kept = cache or environment.get("RENKU_STORE_CACHE") or environment.get("XDG_CACHE_HOME") or "~/.cache"
     slug = _SLUG.sub("-", identity.partition("://")[2]).strip("-.")[:_SLUG_MAX_CHARACTERS]
-    folder = os.path.abspath(os.path.expanduser(kept))
-    return Path(folder, "renku-store", "roots", f"{slug}-{blake3(identity.encode()).hexdigest()[:16]}")
+    return _cache_folder(cache, environment) / "roots" / f"{slug}-{blake3(identity.encode()).hexdigest()[:16]}"
+
+
+def _cache_folder(cache: str | os.PathLike[str] | None, environment: Mapping[str, str]) -> Path:
+    kept = cache or environment.get("RENKU_STORE_CACHE") or environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.abspath(os.path.expanduser(kept)), "renku-store")
+
+
+def _cache(cache: str | os.PathLike[str] | None, max_bytes: int) -> ObjectCache | None:
+    """What all roots of this machine keep of what was read: a blob's name is its content, wherever it was."""
+    return ObjectCache(_cache_folder(cache, os.environ) / "blobs", max_bytes) if max_bytes else None
 
 
 def _place(url: str, options: Mapping[str, Any]) -> tuple[S3Place, Callable[[], dict[str, Any]] | None]:
@@ -105,6 +120,7 @@ def _s3_driver(place: S3Place, client: Any, library: str) -> GuardedDriver:
         prefix=place.prefix,
         workspace=workspace_of(place.identity, place.cache, os.environ),
         concurrency=place.concurrency,
+        cache=_cache(place.cache, place.cache_bytes),
     )
     return guarded(driver, _version_of(library), storage=replace(place, prefix="").identity)
 
@@ -138,6 +154,14 @@ def _file_system(url: str, shown: str, options: Mapping[str, Any]) -> tuple[Any,
         raise StoreUnavailableError(f"Cannot open {shown}: {said}.", hint="Check the URL and the network.") from error
     files.dircache.use_listings_cache = False  # not as an option: some pass theirs on to what does not know this one
     return files, base
+
+
+def _identity(files: Any, shown: str) -> str:
+    """The URL, with a hash of the account and the server where these are no part of it: two may have one container."""
+    said = [getattr(files, name, None) for name in _SERVERS]
+    said += _CONNECTION.findall(str(getattr(files, "connection_string", None) or ""))
+    told = "\n".join(str(value) for value in said if isinstance(value, str | int))
+    return f"{shown}?{blake3(told.encode()).hexdigest()[:16]}" if told else shown
 
 
 def _version_of(package: str) -> str:

@@ -18,7 +18,7 @@ from renku_store.errors import InvalidValueError
 
 _FLAGS: Final = {"path_style", "verify", "anonymous"}
 _TEXTS: Final = {"endpoint", "region", "ca", "profile"}
-_HERE_ONLY: Final = {"cache", "concurrency"}
+_HERE_ONLY: Final = {"cache", "cache_bytes", "concurrency"}
 """What says nothing of the root: options of `open_store`, not of the URL that machines share."""
 _TRUTH: Final = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -42,7 +42,8 @@ class S3Place:
     None for `endpoint` means AWS itself, for `region` and `profile` whatever the standard chain finds (which reads
     AWS_PROFILE, too: other than a profile named here, that one leaves keys in the environment alone). `ca` is a file
     of certificates to trust instead of the usual ones. `cache` is the folder for what belongs to this machine (None:
-    the user's), `concurrency` how many requests may be under way at once.
+    the user's), `cache_bytes` how much the blobs kept there may take (0: none are), `concurrency` how many requests may
+    be under way at once.
     """
 
     bucket: str
@@ -55,6 +56,7 @@ class S3Place:
     profile: str | None = None
     anonymous: bool = False
     cache: str | None = None
+    cache_bytes: int = bounds.CACHE_MAX_BYTES
     concurrency: int = bounds.OBJECT_CONCURRENCY
 
     @property
@@ -90,6 +92,7 @@ def parse_s3(url: str, options: Mapping[str, Any], environment: Mapping[str, str
         profile=_text(said, "profile"),
         anonymous=_flag(said, "anonymous", False),
         cache=_text(said, "cache"),
+        cache_bytes=cache_bytes(said, environment),
         concurrency=_concurrency(said),
     )
     _check_together(place, said)
@@ -186,6 +189,23 @@ def _concurrency(said: Mapping[str, Any]) -> int:
         return bounds.OBJECT_CONCURRENCY
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidValueError(f"The option concurrency is a number from 1, not {value!r}.", hint="Such as 32.")
+    return value
+
+
+def cache_bytes(said: Mapping[str, Any], environment: Mapping[str, str]) -> int:
+    """How many bytes the read cache may take: the option of that name, else `RENKU_STORE_CACHE_BYTES`, else 10 GiB.
+
+    Raises `InvalidValueError` for what is no number from 0.
+    """
+    value = said.get("cache_bytes")
+    if value is None:
+        text = environment.get("RENKU_STORE_CACHE_BYTES") or str(bounds.CACHE_MAX_BYTES)
+        value = int(text) if text.isascii() and text.isdigit() else text
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidValueError(
+            f"The size of the read cache is a number of bytes from 0, not {value!r}.",
+            hint="Such as RENKU_STORE_CACHE_BYTES=10000000000; 0 keeps nothing.",
+        )
     return value
 
 

@@ -16,6 +16,19 @@ from renku_store.errors import StoreUnavailableError
 _CREDENTIALS_HINT: Final = (
     "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile, and that they belong to this server."
 )
+NO_CREDENTIALS: Final = "no credentials"
+INVALID_KEY: Final = "invalid key"
+_WITHOUT_ANSWER: Final = {
+    NO_CREDENTIALS: (
+        "no credentials were found",
+        "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile; anonymous=true goes without.",
+    ),
+    INVALID_KEY: (
+        "the key of an object there has an empty or dotted part, which obstore does not take",
+        "Remove what has such a key, or open the root as s3+fsspec://.",
+    ),
+}
+"""What a library says itself, and no server."""
 _CODES: Final = {
     "NoSuchBucket": ("there is no such bucket", "Check the bucket's name and the endpoint, or make the bucket."),
     "InvalidAccessKeyId": ("the server does not know these credentials", _CREDENTIALS_HINT),
@@ -78,6 +91,8 @@ class Refusal:
         return self.code in _SLOW or self.status in {429, 503}
 
     def _told(self) -> tuple[str, str]:
+        if self.code in _WITHOUT_ANSWER:
+            return _WITHOUT_ANSWER[self.code]
         if self.status is None:
             return f"{self.server} cannot be reached ({self.failure})", _UNREACHABLE_HINT
         answer = " ".join(filter(None, (str(self.status), self.code)))

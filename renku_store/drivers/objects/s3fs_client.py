@@ -34,7 +34,7 @@ from fsspec.asyn import sync
 from renku_store import bounds
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectHead, UncertainError
 from renku_store.drivers.objects.options import S3Place
-from renku_store.drivers.objects.replies import Refusal
+from renku_store.drivers.objects.replies import NO_CREDENTIALS, Refusal
 from renku_store.errors import StoreUnavailableError, UnsafeDriverError
 
 _MARK: Final = "renku-mark"
@@ -302,6 +302,8 @@ class S3fsClient:
         answered = _answer(error)
         if answered is not None:
             return Refusal(self._server, *answered)
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return Refusal(self._server, code=NO_CREDENTIALS, lasting=True)
         return Refusal(self._server, failure=" ".join((str(error) or type(error).__name__).split()).rstrip("."))
 
     def _url(self, key: str) -> str:

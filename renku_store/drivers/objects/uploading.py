@@ -95,7 +95,7 @@ class Uploader:
             if self._arrived(upload, tag, sent):
                 return
             found = self._client.head(upload.key)
-            if found is not None and found.etag == tag:
+            if found is not None and tag in {None, found.etag}:
                 self._client.delete([upload.key])
         raise BlobCorruptError(
             f"{upload.url} did not hold what was sent, {_SENT_MAX} times.",

@@ -20,11 +20,18 @@ _HEADER_BYTES = 100
 
 
 def is_blank(path: Path) -> bool:
-    """Whether there is no database yet: no file, or one without a byte in it."""
+    """Whether there is no database yet: no file, or one without a byte in it.
+
+    Raises `StoreUnavailableError` where its folder cannot be looked into.
+    """
     try:
         return path.stat().st_size == 0
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"Cannot look at {path}: {error.strerror}.", hint="Check the rights of its folder."
+        ) from error
 
 
 def is_newer(path: Path) -> bool:

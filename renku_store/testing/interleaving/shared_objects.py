@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from renku_store.drivers.base import Guarantees, ObjectStat, StagedFile
+from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.local import LocalDriver
 from renku_store.errors import BlobMissingError
 from renku_store.testing.interleaving.storage import Storage
@@ -79,12 +80,14 @@ class SharedObjects:
         step: Step = lambda _what, _name: None,
         lock: Locking | None = None,
         prefix: str = "",
+        cache: ObjectCache | None = None,
     ) -> None:
         self._storage = storage
         self._workspace = workspace
         self._step = step
         self._lock = lock
         self._prefix = prefix
+        self._cache = cache
 
     @property
     def guarantees(self) -> Guarantees:
@@ -213,6 +216,10 @@ class SharedObjects:
         """No object is a file."""
         return
 
+    def cache(self) -> ObjectCache | None:
+        """That of this machine, if it was given one."""
+        return self._cache
+
     def free_bytes(self) -> None:
         """Nobody knows."""
         return
@@ -236,7 +243,7 @@ class SharedObjects:
     def sub(self, prefix: str) -> SharedObjects:
         """The same storage seen from a folder."""
         below, folder = f"{self._prefix}{prefix}/", self._workspace / prefix
-        return SharedObjects(self._storage, folder, step=self._step, lock=self._lock, prefix=below)
+        return SharedObjects(self._storage, folder, step=self._step, lock=self._lock, prefix=below, cache=self._cache)
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -230,6 +230,9 @@ class SimulatedDriver:
         """No object is a file."""
         return
 
+    def cache(self) -> None:
+        """There is none."""
+
     def free_bytes(self) -> None:
         """There is no end of it."""
         return

@@ -1,0 +1,1 @@
+"""Copies of immutable objects on this machine, for roots that are far away; see `cache`."""
