@@ -14,9 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from renku_store import bounds
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
+from renku_store.drivers.base import Driver
 from renku_store.errors import (
     BlobMissingError,
     DamageError,
@@ -28,13 +30,15 @@ from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.indexing import Indexer, names_run
 from renku_store.manifests import ManifestStore, encode_manifest, named_blobs
-from renku_store.metadata.base import Intent, MetadataStore, Writer
+from renku_store.metadata.base import Intent, MetadataStore, Reader, Writer
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArchiveRef, Manifest
 from renku_store.records.run import LeaseToken
 
+PUBLISH_LOCK: Final = "publish"
+"""Shared by those who create a manifest, from the look at their intent on; held alone to withdraw an intent."""
 _ALL: Final = 2**62
 
 
@@ -52,6 +56,7 @@ class Committer:
 
     def __init__(
         self,
+        driver: Driver,
         metadata: MetadataStore,
         blobs: BlobStore,
         events: EventLog,
@@ -59,6 +64,7 @@ class Committer:
         archives: ArchiveStore,
         clock: Clock,
     ) -> None:
+        self._driver = driver
         self._metadata = metadata
         self._blobs = blobs
         self._events = events
@@ -76,11 +82,13 @@ class Committer:
         taken = [event for event in self._events.pending() if (event.seq or 0) <= edits_through]
         own = self._events.stream(run=run)
         data = self._archives.encode(run, (event for part in (taken, own) for event in part))
+        self._withdraw(run, token)
         # Under the write lock, so that nobody takes the run over, and publishes, between the look and the replacing.
         with self._metadata.write() as transaction:
             self._check_run(transaction, run, token, None)
             self._check_unnamed(transaction, run)
-            self._withdraw(transaction, run)
+            if _intent_of(run, transaction):
+                raise LeaseLostError(f"The run {run} is being published.", hint="`renku-store status` shows by whom.")
             return self._archives.save(run, data)
 
     def _check_unnamed(self, transaction: Writer, run: str) -> None:
@@ -109,13 +117,24 @@ class Committer:
         self._archives.write(run, [*events, step])
         return run
 
-    def _withdraw(self, transaction: Writer, run: str) -> None:
-        """Drop what a run had meant to publish: that names the archive which is about to be replaced."""
-        for intent in transaction.revisions.intents():
-            if intent.run == run:
-                if self._manifests.raw(intent.number) == intent.manifest:
-                    raise _published_already(run, revision_name(intent.number))
-                transaction.revisions.drop_intent(run)
+    def _withdraw(self, run: str, token: LeaseToken | None) -> None:
+        """Drop what a run had meant to publish: that names the archive which is about to be replaced.
+
+        Whoever is about to create that manifest, and was held up, has done so before this looks, or sees that it is
+        withdrawn.
+        """
+        with self._metadata.read() as reader:
+            if _intent_of(run, reader) is None:
+                return
+        with (
+            self._driver.lock(PUBLISH_LOCK, wait_seconds=bounds.BUSY_MAX_SECONDS),
+            self._metadata.write() as transaction,
+        ):
+            self._check_run(transaction, run, token, None)
+            intent = _intent_of(run, transaction)
+            if intent is not None and self._manifests.raw(intent.number) == intent.manifest:
+                raise _published_already(run, revision_name(intent.number))
+            transaction.revisions.drop_intent(run)
 
     def publish(self, manifest: Manifest, *, token: LeaseToken | None = None) -> PublishedRevision:
         """Publish a manifest whose blobs and archive are durable, as the revision after its base.
@@ -139,7 +158,7 @@ class Committer:
     def finish(self, run: str) -> PublishedRevision | None:
         """Publish exactly what a run had meant to publish when it died; None if it had not come that far."""
         with self._metadata.read() as reader:
-            intent = next((intent for intent in reader.revisions.intents() if intent.run == run), None)
+            intent = _intent_of(run, reader)
         return self._carry_out(intent) if intent else None
 
     def repair(self) -> None:
@@ -182,23 +201,36 @@ class Committer:
             )
 
     def _carry_out(self, intent: Intent) -> PublishedRevision:
-        revision = revision_name(intent.number)
-        if not self._manifests.create(intent.number, intent.manifest):
-            present = self._manifests.raw(intent.number) or b""
-            if present != intent.manifest:
-                self._drop_intent(intent.run)
-                actual = hash_bytes(present)
-                raise ManifestConflictError(
-                    f"{revision} was published by someone else as {actual}; ours is {intent.hash}.",
-                    expected=intent.hash,
-                    actual=actual,
-                    hint="Run again: it plans on the new revision, and nothing is made twice.",
-                )
+        self._create(intent)
         self._advance(intent.number, intent.hash)
         # Whoever published the base may have died before it was booked.
         self._index.catch_up(intent.number - 1)
         self._index.book(*self._manifests.load(intent.number, intent.hash))
-        return PublishedRevision(revision, intent.hash, intent.run)
+        return PublishedRevision(revision_name(intent.number), intent.hash, intent.run)
+
+    def _create(self, intent: Intent) -> None:
+        """The commit: create the manifest if it is absent, as long as it is meant."""
+        with self._driver.lock(PUBLISH_LOCK, shared=True, wait_seconds=bounds.BUSY_MAX_SECONDS):
+            with self._metadata.read() as reader:
+                meant = _intent_of(intent.run, reader) == intent
+            if meant and self._manifests.create(intent.number, intent.manifest):
+                return
+        present = self._manifests.raw(intent.number)
+        if present == intent.manifest:
+            return
+        if present is None:
+            raise LeaseLostError(
+                f"What the run {intent.run} was about to publish was withdrawn.",
+                hint="Somebody gave it up meanwhile: `renku-store status`. What it made stays reusable.",
+            )
+        self._drop_intent(intent.run)
+        actual = hash_bytes(present)
+        raise ManifestConflictError(
+            f"{revision_name(intent.number)} was published by someone else as {actual}; ours is {intent.hash}.",
+            expected=intent.hash,
+            actual=actual,
+            hint="Run again: it plans on the new revision, and nothing is made twice.",
+        )
 
     def _point(self, number: int) -> None:
         """Let the pointer name the newest revision that is booked: then its bytes were seen to be right."""
@@ -226,6 +258,10 @@ class Committer:
         record = transaction.runs.get(run)
         if record is not None and record.revision is not None and record.revision != revision:
             raise _published_already(run, record.revision)
+
+
+def _intent_of(run: str, reader: Reader) -> Intent | None:
+    return next((intent for intent in reader.revisions.intents() if intent.run == run), None)
 
 
 def _published_already(run: str, revision: str) -> RevisionExistsError:

@@ -269,7 +269,7 @@ class Store:
             metadata, blobs.put, blobs.read, blobs.revive, self._clock, os.urandom, read_archive=archives.in_order
         )
         manifests = ManifestStore(driver, blobs.read)
-        committer = Committer(metadata, blobs, events, manifests, archives, self._clock)
+        committer = Committer(driver, metadata, blobs, events, manifests, archives, self._clock)
         tags = TagStore(driver)
         return Movie(
             id=movie,

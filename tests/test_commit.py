@@ -23,7 +23,8 @@ from renku_store import (
     set_inputs,
 )
 from renku_store.archives import archive_path
-from renku_store.commit import PublishedRevision
+from renku_store.commit import Committer, PublishedRevision
+from renku_store.metadata.base import Intent
 from renku_store.records._base import Json
 from tests import children
 from tests.authoring import (
@@ -206,6 +207,28 @@ def test_archiving_a_run_again_withdraws_what_it_had_meant_to_publish(movie: Mov
     movie.driver.create("manifests/rev-0002.json", intend(movie, ours).manifest)
     with pytest.raises(RevisionExistsError, match="rev-0002"):
         movie.committer.archive(ours.run, 10**9)
+
+
+def test_a_publisher_that_was_given_up_meanwhile_publishes_nothing(
+    movie: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held up between what it meant to publish and the manifest, while others took it for dead and archived it anew."""
+    publish(movie, {"a": "one"})
+    carry_out = Committer._carry_out
+
+    def held_up(committer: Committer, intent: Intent) -> PublishedRevision:
+        with opened(Path(movie.root)) as other:
+            other.committer.archive(intent.run, 0)
+        return carry_out(committer, intent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "_carry_out", held_up)
+        with pytest.raises(LeaseLostError, match="was withdrawn"):
+            publish(movie, {"a": "two"})
+    assert texts(movie)["a"] == "one"
+    published = publish(movie, {"a": "three"})
+    assert texts(movie, published.revision)["a"] == "three"
+    check_whole(movie)
 
 
 def test_a_run_that_published_before_it_died_cannot_be_abandoned(film: Movie, studio: Studio) -> None:

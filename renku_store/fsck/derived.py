@@ -46,7 +46,8 @@ class Spans:
 
     def __init__(self, exam: Examination) -> None:
         self._exam = exam
-        self._booked, (self._firsts, self._lasts) = exam.ask(_spans, (0, ({}, {})))
+        nothing: tuple[int, tuple[dict[int, int], dict[int, int]]] = (0, ({}, {}))
+        self._booked, (self._firsts, self._lasts) = exam.ask(_spans, nothing)
         self._above: int | None = None
         self._parts: Mapping[str, frozenset[bytes]] = {}
         self._names: Counter[bytes] = Counter()
