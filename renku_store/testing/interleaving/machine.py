@@ -12,7 +12,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 from unittest import mock
 
 from renku_store.errors import StoreError
-from renku_store.leases import Heartbeat, RunLeases, this_process
+from renku_store.leases import _LET_GO, Heartbeat, RunLeases, this_process  # pyright: ignore[reportPrivateUsage]
 from renku_store.movie import Movie
 from renku_store.records.run import Holder, LeaseToken
 from renku_store.store import Store
@@ -94,6 +94,7 @@ class Machine:
         self.timeline.reset()
         self.timeline.pass_until(snapshot.elapsed if snapshot else 0.0)
         self.promises.clear()
+        _LET_GO.clear()
         self.storage.watchers.clear()
         self.storage.held.clear()
         self.storage.objects = dict(snapshot.objects) if snapshot else {}
