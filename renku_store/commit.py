@@ -12,15 +12,18 @@ can be repaired from the objects, and is, when the movie is opened for writing).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from renku_store import bounds
 from renku_store.announcing import Announcer
 from renku_store.archives import ArchiveStore
+from renku_store.archiving import PUBLISH_LOCK, check_run, intent_of
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
+from renku_store.drivers.base import Driver
 from renku_store.errors import (
     BlobMissingError,
     DamageError,
@@ -32,18 +35,14 @@ from renku_store.errors import (
 )
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
-from renku_store.indexing import Indexer, names_run
+from renku_store.indexing import Indexer
 from renku_store.manifests import EncodedManifest, ManifestStore, encode_manifest, named_blobs
-from renku_store.metadata.base import Intent, MetadataStore, Writer
-from renku_store.records._base import Json
-from renku_store.records.events import ArtefactEvent, RunEvent
+from renku_store.metadata.base import Intent, MetadataStore
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import ArchiveRef, Manifest, ManifestStub
+from renku_store.records.manifest import Manifest, ManifestStub
 from renku_store.records.run import LeaseToken
 
 T = TypeVar("T")
-
-_ALL: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,7 @@ class Committer:
 
     def __init__(
         self,
+        driver: Driver,
         metadata: MetadataStore,
         blobs: BlobStore,
         events: EventLog,
@@ -68,6 +68,7 @@ class Committer:
         clock: Clock,
         announcer: Announcer,
     ) -> None:
+        self._driver = driver
         self._metadata = metadata
         self._blobs = blobs
         self._events = events
@@ -76,56 +77,6 @@ class Committer:
         self._clock = clock
         self._announcer = announcer
         self._index = Indexer(metadata, blobs, manifests, archives, events.new_id, apart=announcer.needed)
-
-    def archive(self, run: str, edits_through: int, *, token: LeaseToken | None = None) -> ArchiveRef:
-        """Archive a run: its own events, and the movie-wide edits up to `edits_through` that no revision has taken.
-
-        Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` for a run that has published:
-        its archive is named by a manifest.
-        """
-        taken = [event for event in self._events.pending() if (event.seq or 0) <= edits_through]
-        own = self._events.stream(run=run)
-        data = self._archives.encode(run, (event for part in (taken, own) for event in part))
-        # Under the write lock, so that nobody takes the run over, and publishes, between the look and the replacing.
-        with self._metadata.write() as transaction:
-            self._check_run(transaction, run, token, None)
-            self._check_unnamed(transaction, run)
-            self._withdraw(transaction, run)
-            return self._archives.save(run, data)
-
-    def _check_unnamed(self, transaction: Writer, run: str) -> None:
-        """Refuse to replace an archive that a manifest names, be it damaged or of a revision that is not booked."""
-        if not self._archives.exists(run):
-            return
-        booked = {row.number: row.run for row in transaction.revisions.list(limit=_ALL)}
-        for number in range(1, self._manifests.newest() + 1):
-            named = booked[number] == run if number in booked else names_run(self._manifests.raw(number) or b"", run)
-            if named:
-                raise _published_already(run, revision_name(number))
-
-    def keep_late(self, events: Sequence[ArtefactEvent]) -> str:
-        """Archive results that came after their run was another's, which may have archived it by then; gives the id.
-
-        The archive is that of a run of its own, abandoned from the start, so that the results can be found again from
-        the objects alone.
-        """
-        run, now = self._events.new_id(), timestamp(self._clock.now())
-        late: list[Json] = [*sorted({event.run for event in events if event.run})]
-        step = RunEvent(id=self._events.new_id(), run=run, kind="abandoned", data={"late": late}, created_at=now)
-        with self._metadata.write() as transaction:
-            transaction.runs.create(run, base_revision=None, edits_through=0, created_at=now)
-            transaction.runs.update(run, status="abandoned", ended_at=now)
-            transaction.events.append([step])
-        self._archives.write(run, [*events, step])
-        return run
-
-    def _withdraw(self, transaction: Writer, run: str) -> None:
-        """Drop what a run had meant to publish: that names the archive which is about to be replaced."""
-        for intent in transaction.revisions.intents():
-            if intent.run == run:
-                if self._manifests.raw(intent.number) == intent.manifest:
-                    raise _published_already(run, revision_name(intent.number))
-                transaction.revisions.drop_intent(run)
 
     def publish(self, manifest: Manifest, *, token: LeaseToken | None = None) -> PublishedRevision:
         """Publish a manifest whose blobs and archive are durable, as the revision after its base.
@@ -164,7 +115,7 @@ class Committer:
     ) -> Intent:
         """Record what is about to be published, with every blob seen in the same transaction."""
         with self._metadata.write() as transaction:
-            self._check_run(transaction, manifest.run, token, manifest.revision)
+            check_run(transaction, manifest.run, token, manifest.revision)
             self._check_archive(manifest)
             self._blobs.revive(transaction, named)
             number = revision_number(manifest.revision)
@@ -182,7 +133,8 @@ class Committer:
         intent = Intent(run=run, number=number, hash=hash_bytes(data), manifest=data)
         self._check_base(published, number)
         if isinstance(published, ManifestStub):
-            self._create(intent)  # it needs nothing
+            if not self._manifests.create(number, data):  # it needs nothing, so that no intent has to tell of it
+                self._check_ours(intent, self._manifests.raw(number) or b"")
             return
         self._announce(run, fresh)
         with self._metadata.write() as transaction:
@@ -193,36 +145,13 @@ class Committer:
         self._announcer.withdraw([run])
         self._drop_intent(run)
 
-    def adopt_archive(self, run: str, data: bytes, events: Collection[str]) -> bool:
-        """Take over the archive that a run has in another root, which lists these events.
-
-        False, and nothing is changed, where the one here lists others, or where somebody works on the run here.
-        """
-        with self._metadata.write() as transaction:
-            if self._archives.exists(run):
-                if self._archives.digest(run) == hash_bytes(data):
-                    self._archives.settle(run)
-                    return True
-                record = transaction.runs.get(run)
-                if (record is not None and record.alive) or not self._lists_no_other(run, events):
-                    return False
-                self._check_unnamed(transaction, run)
-                self._withdraw(transaction, run)
-            self._archives.save(run, data)
-        return True
-
-    def _lists_no_other(self, run: str, events: Collection[str]) -> bool:
-        with suppress(DamageError):
-            return {event.id for event in self._archives.read(run)} <= {*events}
-        return True
-
     def finish(self, run: str) -> PublishedRevision | None:
         """Publish exactly what a run had meant to publish when it died; None if it had not come that far.
 
         None, too, where it has been dead for so long that another machine has removed what it needs.
         """
         with self._metadata.read() as reader:
-            intent = next((intent for intent in reader.revisions.intents() if intent.run == run), None)
+            intent = intent_of(run, reader)
         return self._carry_out(intent) if intent and self._still_there(intent) else None
 
     def _announce(self, run: str, blobs: Collection[str]) -> None:
@@ -338,20 +267,31 @@ class Committer:
         return PublishedRevision(revision_name(intent.number), intent.hash, intent.run)
 
     def _create(self, intent: Intent) -> None:
-        """The commit: create the manifest if it is absent; `ManifestConflictError` where it has other bytes."""
-        revision = revision_name(intent.number)
-        self._announcer.check_said(intent.run)
-        if not self._manifests.create(intent.number, intent.manifest):
-            present = self._manifests.raw(intent.number) or b""
-            if present != intent.manifest:
-                self._drop_intent(intent.run)
-                actual = hash_bytes(present)
-                raise ManifestConflictError(
-                    f"{revision} was published by someone else as {actual}; ours is {intent.hash}.",
-                    expected=intent.hash,
-                    actual=actual,
-                    hint="Run again: it plans on the new revision, and nothing is made twice.",
-                )
+        """The commit: create the manifest if it is absent, as long as it is meant."""
+        with self._driver.lock(PUBLISH_LOCK, shared=True, wait_seconds=bounds.BUSY_MAX_SECONDS):
+            with self._metadata.read() as reader:
+                meant = intent_of(intent.run, reader) == intent
+            self._announcer.check_said(intent.run)
+            if meant and self._manifests.create(intent.number, intent.manifest):
+                return
+        present = self._manifests.raw(intent.number)
+        if present is None:
+            raise LeaseLostError(
+                f"What the run {intent.run} was about to publish was withdrawn.",
+                hint="Somebody gave it up meanwhile: `renku-store status`. What it made stays reusable.",
+            )
+        self._check_ours(intent, present)
+
+    def _check_ours(self, intent: Intent, present: bytes) -> None:
+        if present != intent.manifest:
+            self._drop_intent(intent.run)
+            actual = hash_bytes(present)
+            raise ManifestConflictError(
+                f"{revision_name(intent.number)} was published by someone else as {actual}; ours is {intent.hash}.",
+                expected=intent.hash,
+                actual=actual,
+                hint="Run again: it plans on the new revision, and nothing is made twice.",
+            )
 
     def _point(self, number: int) -> None:
         """Let the pointer name the newest revision that is booked: then its bytes were seen to be right."""
@@ -371,17 +311,3 @@ class Committer:
     def _drop_intent(self, run: str) -> None:
         with self._metadata.write() as transaction:
             transaction.revisions.drop_intent(run)
-
-    def _check_run(self, transaction: Writer, run: str, token: LeaseToken | None, revision: str | None) -> None:
-        """Refuse a run that others hold by now, or that has published another revision than this."""
-        if token is not None and not transaction.runs.holds(token):
-            raise LeaseLostError(f"The run {token.run} was taken over.", hint="`renku-store status` shows by whom.")
-        record = transaction.runs.get(run)
-        if record is not None and record.revision is not None and record.revision != revision:
-            raise _published_already(run, record.revision)
-
-
-def _published_already(run: str, revision: str) -> RevisionExistsError:
-    return RevisionExistsError(
-        f"The run {run} has published {revision} already.", hint="What comes after it is another run's."
-    )

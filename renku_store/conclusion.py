@@ -66,7 +66,7 @@ def conclude(
         outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
         end_run(movie, token, outcome, plan.edits_through, _unfinished(result))
         return _report(executions, outcome, plan.base_revision)
-    archive = movie.committer.archive(result.run, plan.edits_through, token=token)
+    archive = movie.archiver.archive(result.run, plan.edits_through, token=token)
     manifest = manifest.model_copy(update={"archive": archive})
     published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
     return _report(executions, "partial" if partial else "published", published.revision)
@@ -157,7 +157,7 @@ def end_run(movie: Movie, token: LeaseToken, kind: RunEventKind, edits_through: 
     """Note how a run ended without a revision, archive it, and let its lease go. Only its holder may say so."""
     movie.leases.check(token)
     note_step(movie, token.run, kind, data)
-    movie.committer.archive(token.run, edits_through, token=token)
+    movie.archiver.archive(token.run, edits_through, token=token)
     final = kind in {"abandoned", "unchanged"}
     with movie.metadata.write() as transaction:
         # A late holder must not end the run of the present one, nor tell other machines that it has ended.

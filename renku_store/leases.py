@@ -31,6 +31,8 @@ from renku_store.records.run import Holder, LeaseToken, RunRecord
 _COMMAND_MAX_CHARS: Final = 200
 _ENDED: Final = frozenset({"published", "abandoned"})
 _DEAD_STATES: Final = frozenset({"Z", "X", "x"})
+_LET_GO: Final[dict[str, LeaseToken]] = {}
+"""By run, the lease that this process has let go of and could not release: nobody in it has to wait for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +154,13 @@ class RunLeases:
         """Runs neither published nor abandoned, oldest first; `alive` says whether a process may be working on one."""
         with self._metadata.read() as reader:
             records = reader.runs.list(unfinished=True)
-            holders = {record.run: reader.runs.holder(record.run) for record in records if record.alive}
-        gone = {run for run, holder in holders.items() if holder is not None and not process_alive(holder)}
+            gone = {record.run for record in records if record.alive and self._gone(reader, record.run)}
         return [record.model_copy(update={"alive": False}) if record.run in gone else record for record in records]
 
     def record(self, run: str) -> RunRecord:
         """One run; `alive` says whether a process may be working on it. `NotFoundError` for one that is not there."""
         with self._metadata.read() as reader:
-            record, holder = _known(reader, run), reader.runs.holder(run)
-        gone = holder is not None and not process_alive(holder)
+            record, gone = _known(reader, run), self._gone(reader, run)
         return record.model_copy(update={"alive": False}) if gone else record
 
     def check(self, token: LeaseToken) -> None:
@@ -181,9 +181,16 @@ class RunLeases:
             yield
 
     def release(self, token: LeaseToken) -> None:
-        """Give a lease and its claims up; no error if it is lost already."""
-        with self._metadata.write() as writer:
-            writer.runs.release(token)
+        """Give a lease and its claims up; no error if it is lost already.
+
+        Where that cannot be written, this process may take it again at once; for others it ends by itself.
+        """
+        try:
+            with self._metadata.write() as writer:
+                writer.runs.release(token)
+        except StoreError:
+            _LET_GO[token.run] = token
+            raise
 
     def cancel(self, run: str) -> None:
         """Ask the process that holds a run to stop; it hears so within `CANCEL_POLL_SECONDS`.
@@ -192,8 +199,7 @@ class RunLeases:
         """
         with self._metadata.write() as writer:
             record = _known(writer, run)
-            holder = writer.runs.holder(run)
-            if holder is None or not process_alive(holder) or not writer.runs.cancel(run):
+            if self._gone(writer, run) or not writer.runs.cancel(run):
                 raise _not_running(record)
 
     @contextmanager
@@ -232,8 +238,7 @@ class RunLeases:
                 return AlreadyMade(trace)
             run = writer.runs.claim(signature, token, job)
             if run is not None:
-                holder = writer.runs.holder(run)
-                if holder is None or process_alive(holder):
+                if not self._gone(writer, run):
                     return HeldBy(run)
                 writer.runs.claim(signature, token, job, steal=True)
             # Under a lease that is overdue, as after a pause of the machine, whoever asks next would take the claim.
@@ -253,10 +258,7 @@ class RunLeases:
             raise LeaseLostError(
                 f"The run {run} is another machine's.", hint="Start another run: what that one has made is reused."
             )
-        holder = writer.runs.holder(run)
-        token = writer.runs.acquire(
-            run, self._holder, self._lease_seconds, steal=holder is not None and not process_alive(holder)
-        )
+        token = writer.runs.acquire(run, self._holder, self._lease_seconds, steal=self._gone(writer, run))
         if token is None:
             raise LeaseLostError(
                 f"The run {run} is held by {record.holder}.",
@@ -264,6 +266,15 @@ class RunLeases:
             )
         writer.runs.update(run, status="running", base_revision=base_revision, edits_through=edits_through)
         return token
+
+    def _gone(self, reader: Reader, run: str) -> bool:
+        """Whether the holder of a run's lease is known to work on it no more; False where nobody holds it."""
+        holder, let_go = reader.runs.holder(run), _LET_GO.get(run)
+        if holder is None:
+            return False
+        if let_go is not None and holder == self._holder and reader.runs.holds(let_go):
+            return True
+        return not process_alive(holder)
 
     def _beat(self, heartbeat: Heartbeat, done: threading.Event, on_lost: Callable[[], None] | None) -> None:
         pause = min(self._heartbeat_seconds, bounds.CANCEL_POLL_SECONDS)

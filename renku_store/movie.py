@@ -10,6 +10,7 @@ from typing import BinaryIO, Self
 
 from renku_store.announcing import Announcer
 from renku_store.archives import ArchiveStore
+from renku_store.archiving import RunArchiver
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.commit import Committer, PublishedRevision
@@ -55,6 +56,7 @@ class ManifestService:
         metadata: MetadataStore,
         events: EventLog,
         manifests: ManifestStore,
+        archiver: RunArchiver,
         committer: Committer,
         clock: Clock,
         tags: TagStore,
@@ -63,6 +65,7 @@ class ManifestService:
         self._metadata = metadata
         self._events = events
         self._manifests = manifests
+        self._archiver = archiver
         self._committer = committer
         self._clock = clock
         self._tags = tags
@@ -207,7 +210,7 @@ class ManifestService:
             )
         self._check_sound(manifest)
         if manifest.archive is None:
-            archive = self._committer.archive(manifest.run, self._edits_through(manifest), token=token)
+            archive = self._archiver.archive(manifest.run, self._edits_through(manifest), token=token)
             manifest = manifest.model_copy(update={"archive": archive})
         return self._committer.publish(manifest, token=token)
 
@@ -281,6 +284,7 @@ class Movie:
     plans: PlanStore
     archives: ArchiveStore
     leases: RunLeases
+    archiver: RunArchiver
     committer: Committer
     tags: TagStore
     announcer: Announcer

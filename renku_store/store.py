@@ -1,4 +1,4 @@
-"""Opening stores and movies: wiring only."""
+"""Opening stores and movies: which database belongs to them, and whether it has to be filled first."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from typing import Any, Self
 import orjson
 
 from renku_store import bounds
-from renku_store.announcing import Announcer
-from renku_store.archives import ArchiveStore
+from renku_store.assembly import assemble
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, SystemClock
-from renku_store.commit import Committer
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import on_this_machine
 from renku_store.drivers.memory.driver import forget_objects
@@ -35,9 +33,7 @@ from renku_store.errors import (
     StoreUnavailableError,
     UnsupportedFormatError,
 )
-from renku_store.events import EventLog
 from renku_store.hashing import canonical_json
-from renku_store.leases import RunLeases
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
 from renku_store.metadata.deferred import DeferredMetadata
@@ -49,8 +45,7 @@ from renku_store.metadata.sqlite import (
     forget_databases,
     open_sqlite,
 )
-from renku_store.movie import ManifestService, Movie
-from renku_store.plans import PlanStore
+from renku_store.movie import Movie
 from renku_store.rebuild import (
     OPEN_LOCK,
     RebuildProgress,
@@ -63,7 +58,6 @@ from renku_store.rebuild import (
     rebuild_database,
 )
 from renku_store.records.ids import check_movie_id
-from renku_store.tags import TagStore
 
 _FORMAT = "format.json"
 _DATABASE = "metadata.db"
@@ -150,8 +144,8 @@ class Store:
             if movie in self._movies:
                 raise StoreUnavailableError(f"The movie {movie} is open in this store.", hint="Close it first.")
             with alone(driver, movie, bounds.OPEN_LOCK_WAIT_SECONDS):
-                assemble = partial(self._assembled, movie, driver)
-                return rebuild_database(_database(driver), driver, self._clock, assemble, on_progress)
+                around = partial(assemble, movie, self.root, driver, self._clock)
+                return rebuild_database(_database(driver), driver, self._clock, around, on_progress)
 
     def close(self) -> None:
         """Close every movie that was opened here, and let go of connections."""
@@ -180,7 +174,7 @@ class Store:
             stack.enter_context(driver.lock(OPEN_LOCK, shared=True, wait_seconds=bounds.BUSY_MAX_SECONDS))
             metadata, problem = _examine_metadata(_database(driver), driver)
             stack.callback(metadata.close)
-            found = self._assembled(movie, driver, metadata, cache=cached)
+            found = assemble(movie, self.root, driver, self._clock, metadata, cache=cached)
             return replace(found, read_only=True, problem=problem, closing=stack.pop_all().close)
 
     def _is_movie(self, name: str) -> bool:
@@ -254,59 +248,19 @@ class Store:
             # Manifests and blobs can be read without an index; who asks for more waits until there is one in memory.
             index = DeferredMetadata(partial(self._index_in_memory, movie, driver))
             stack.callback(index.close)
-            return self._assembled(movie, driver, index, thin=_nothing())
+            return assemble(movie, self.root, driver, self._clock, index, thin=_nothing())
         metadata = _open_metadata(database, driver, self._clock)
         stack.callback(metadata.close)
-        opened = self._assembled(movie, driver, metadata)
+        opened = assemble(movie, self.root, driver, self._clock, metadata)
         if not driver.read_only:
             opened.committer.repair()
         return opened
 
     def _index_in_memory(self, movie: str, driver: Driver) -> MetadataStore:
         metadata = open_sqlite(Path(MEMORY))
-        fill_index(self._assembled(movie, driver, metadata))
+        fill_index(assemble(movie, self.root, driver, self._clock, metadata))
         metadata.read_only = True
         return metadata
-
-    def _assembled(
-        self, movie: str, driver: Driver, metadata: MetadataStore, thin: MetadataStore | None = None, cache: bool = True
-    ) -> Movie:
-        """The stores of a movie around its database; `thin`, if given, serves those that need no index."""
-        little = thin or metadata
-        announcer = Announcer(driver, self._clock)
-        blobs = BlobStore(driver, little, announcer=announcer, cache=driver.cache() if cache else None)
-        archives = ArchiveStore(driver, movie)
-        events = EventLog(
-            metadata,
-            blobs.put,
-            blobs.read,
-            blobs.revive,
-            self._clock,
-            os.urandom,
-            read_archive=archives.in_order,
-            announcer=announcer,
-        )
-        manifests = ManifestStore(driver, blobs.read)
-        committer = Committer(metadata, blobs, events, manifests, archives, self._clock, announcer)
-        tags = TagStore(driver)
-        return Movie(
-            id=movie,
-            root=self.root,
-            driver=driver,
-            metadata=metadata,
-            blobs=blobs,
-            events=events,
-            manifests=ManifestService(movie, little, events, manifests, committer, self._clock, tags),
-            plans=PlanStore(driver, events.new_id),
-            archives=archives,
-            leases=RunLeases(metadata, self._clock, announcer=announcer),
-            committer=committer,
-            tags=tags,
-            announcer=announcer,
-            clock=self._clock,
-            read_only=driver.read_only,
-            closing=metadata.close,
-        )
 
     def _close(self, movie: str, close: Callable[[], None]) -> None:
         self._movies.pop(movie, None)

@@ -76,7 +76,7 @@ def next_one(movie: Movie, text: str) -> tuple[Manifest, str]:
     """A second revision, built and archived but not published, and the hash of the first."""
     movie.events.append_artefact(artefact_event(movie, "a", text))
     manifest = movie.manifests.build_from_events("rev-0002")
-    archive = movie.committer.archive(manifest.run, 10**9)
+    archive = movie.archiver.archive(manifest.run, 10**9)
     return manifest.model_copy(update={"archive": archive}), movie.manifests.load_current()[1]
 
 

@@ -22,7 +22,8 @@ from renku_store import (
     set_inputs,
 )
 from renku_store.archives import archive_path
-from renku_store.commit import PublishedRevision
+from renku_store.commit import Committer, PublishedRevision
+from renku_store.metadata.base import Intent
 from renku_store.records._base import Json
 from tests import children
 from tests.authoring import (
@@ -168,7 +169,7 @@ def test_a_run_publishes_once_and_its_archive_is_never_replaced(movie: Movie) ->
     first = movie.manifests.load("rev-0001")
     before = movie.driver.read(archive_path(first.run))
     with pytest.raises(RevisionExistsError, match="rev-0001"):
-        movie.committer.archive(first.run, 10**9)
+        movie.archiver.archive(first.run, 10**9)
     ours, base = next_one(movie, "ours")
     with pytest.raises(RevisionExistsError, match="rev-0001"):
         movie.manifests.save_manifest(
@@ -185,11 +186,11 @@ def test_a_run_that_was_taken_over_archives_and_publishes_nothing(movie: Movie) 
     late = movie.leases.start(run, base_revision="rev-0001", edits_through=0)
     movie.leases.release(late)
     present = movie.leases.take_over(run)
-    archive = movie.committer.archive(run, 10**9, token=present)
+    archive = movie.archiver.archive(run, 10**9, token=present)
     ours = ours.model_copy(update={"run": run, "archive": archive})
     before = movie.driver.read(archive_path(run))
     with pytest.raises(LeaseLostError):
-        movie.committer.archive(run, 0, token=late)
+        movie.archiver.archive(run, 0, token=late)
     with pytest.raises(LeaseLostError):
         movie.manifests.save_manifest(ours, previous_hash=base, token=late)
     assert movie.driver.read(archive_path(run)) == before
@@ -200,12 +201,34 @@ def test_archiving_a_run_again_withdraws_what_it_had_meant_to_publish(movie: Mov
     """That would name an archive which is no more; where it is published already, archiving is refused."""
     ours, _ = next_one(movie, "ours")
     intend(movie, ours)
-    archive = movie.committer.archive(ours.run, 0)
+    archive = movie.archiver.archive(ours.run, 0)
     assert intents(movie) == []
     ours = ours.model_copy(update={"archive": archive})
     movie.driver.create("manifests/rev-0002.json", intend(movie, ours).manifest)
     with pytest.raises(RevisionExistsError, match="rev-0002"):
-        movie.committer.archive(ours.run, 10**9)
+        movie.archiver.archive(ours.run, 10**9)
+
+
+def test_a_publisher_that_was_given_up_meanwhile_publishes_nothing(
+    movie: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held up between what it meant to publish and the manifest, while others took it for dead and archived it anew."""
+    publish(movie, {"a": "one"})
+    carry_out = Committer._carry_out
+
+    def held_up(committer: Committer, intent: Intent) -> PublishedRevision:
+        with opened(movie.root) as other:
+            other.archiver.archive(intent.run, 0)
+        return carry_out(committer, intent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "_carry_out", held_up)
+        with pytest.raises(LeaseLostError, match="was withdrawn"):
+            publish(movie, {"a": "two"})
+    assert texts(movie)["a"] == "one"
+    published = publish(movie, {"a": "three"})
+    assert texts(movie, published.revision)["a"] == "three"
+    check_whole(movie)
 
 
 def test_a_run_that_published_before_it_died_cannot_be_abandoned(film: Movie, studio: Studio) -> None:

@@ -222,7 +222,7 @@ def test_after_a_collection_every_root_is_read_and_nothing_else_is_there(
                     token = movie.leases.start(run, base_revision=None, edits_through=0)
                     movie.events.append_input("own", text, run=run)
                     movie.events.append_artefact(artefact_event(movie, "x", text, run=run))
-                    movie.committer.archive(run, 0)
+                    movie.archiver.archive(run, 0)
                     movie.leases.release(token)
                     runs.append(run)
                 case "abandon":

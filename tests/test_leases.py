@@ -7,14 +7,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from renku_store.clock import SystemClock
-from renku_store.errors import LeaseLostError, NotFoundError
+from renku_store.errors import LeaseLostError, NotFoundError, StoreUnavailableError
 from renku_store.leases import AlreadyMade, Claimed, HeldBy, RunLeases, process_alive, this_process
+from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
 from renku_store.records.run import Holder, LeaseToken
 from tests.metadata.samples import digest, made, value
@@ -27,6 +29,7 @@ import sys
 from pathlib import Path
 from renku_store.clock import SystemClock
 from renku_store.leases import RunLeases
+from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import open_sqlite
 leases = RunLeases(open_sqlite(Path(sys.argv[1])), SystemClock())
 token = leases.start("dead", base_revision=None, edits_through=0)
@@ -41,6 +44,7 @@ from pathlib import Path
 from renku_store.clock import SystemClock
 from renku_store.drivers.local import LocalDriver
 from renku_store.leases import RunLeases
+from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import open_sqlite
 path, run = Path(sys.argv[1]), sys.argv[2]
 lock = partial(LocalDriver(path.parent).lock, "write", wait_seconds=30)
@@ -217,6 +221,35 @@ def test_losing_a_lease_is_noticed(metadata: SqliteMetadata, far: RunLeases) -> 
         _until(lambda: calls == ["lost"])
     far.check(stolen)
     assert calls == ["lost"]
+
+
+def test_a_lease_that_could_not_be_released_keeps_nobody_in_its_process_waiting(
+    metadata: SqliteMetadata, leases: RunLeases, far: RunLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full when a run ends: whoever tries again, once there is room, goes on where it was."""
+    token = _start(leases, "r")
+    other = _start(leases, "other")
+
+    @contextmanager
+    def full() -> Iterator[Writer]:
+        raise StoreUnavailableError("No space left on device.")
+        yield
+
+    with leases.held(token):
+        assert isinstance(leases.claim(SIGNATURE, token, "n"), Claimed)
+        monkeypatch.setattr(metadata, "write", full)
+    monkeypatch.undo()
+    assert isinstance(leases.claim(SIGNATURE, other, "n"), Claimed)
+    assert [record.run for record in leases.unfinished() if record.alive] == ["other"]
+    with pytest.raises(NotFoundError, match="not running"):
+        leases.cancel("r")
+    again = leases.take_over("r")
+    leases.check(again)
+    # Taken again, it is a lease like any other.
+    with pytest.raises(LeaseLostError, match="is held by"):
+        far.take_over("r")
+    with pytest.raises(LeaseLostError, match="is held by"):
+        leases.take_over("r")
 
 
 def test_a_store_that_is_closed_under_a_heartbeat_ends_nothing_loudly(path: Path) -> None:

@@ -126,7 +126,7 @@ def test_an_archive_that_a_damaged_manifest_names_is_not_replaced(tmp_path: Path
     with opened(tmp_path) as again:
         assert again.events.pending() == []
         with pytest.raises(RevisionExistsError, match="rev-0002"):
-            again.committer.archive(run, 10**9)
+            again.archiver.archive(run, 10**9)
     assert (tmp_path / "film" / archive_path(run)).read_bytes() == before
 
 
@@ -218,7 +218,7 @@ def test_the_archive_of_a_late_result_stays_while_it_can_be_reused(tmp_path: Pat
         abandon(movie, run)
         late = artefact_event(movie, "b.out", "late", run=run).model_copy(update={"status": "kept"})
         movie.events.append_many([late])
-        kept = movie.committer.keep_late([late])
+        kept = movie.archiver.keep_late([late])
         old_enough(movie)
         collect(movie, keep_runs_seconds=0)
         assert kept in movie.archives.runs()

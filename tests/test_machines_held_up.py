@@ -24,6 +24,7 @@ from renku_store import (
     tag_revision,
 )
 from renku_store.announcing import Announcer
+from renku_store.archiving import RunArchiver
 from renku_store.commit import Committer
 from renku_store.conclusion import end_run
 from renku_store.hashing import hash_bytes
@@ -245,15 +246,15 @@ def test_a_late_holder_does_not_end_the_run_of_the_present_one(machines: Machine
     run = here.events.new_id()
     token = here.leases.start(run, base_revision="rev-0001", edits_through=0)
     other = machines.open("here")
-    archive = Committer.archive
+    archive = RunArchiver.archive
 
-    def overtaken(self: Committer, *arguments: object, **options: object) -> ArchiveRef:
+    def overtaken(self: RunArchiver, *arguments: object, **options: object) -> ArchiveRef:
         reference = archive(self, *arguments, **options)  # type: ignore[arg-type]
         other.leases.release(token)
         other.leases.take_over(run)
         return reference
 
-    with mock.patch.object(Committer, "archive", overtaken), pytest.raises(LeaseLostError):
+    with mock.patch.object(RunArchiver, "archive", overtaken), pytest.raises(LeaseLostError):
         end_run(here, token, "abandoned", 0, {})
     assert objects(machines, "intents") == [f"intents/{run}.json"]
     assert other.leases.record(run).status == "running"

@@ -608,7 +608,7 @@ def test_an_abandoned_run_retires_only_when_its_results_are_gone(movie: Movie) -
     run = movie.events.new_id()
     token = movie.leases.start(run, base_revision="rev-0005", edits_through=0)
     movie.events.append_artefact(artefact_event(movie, "own", "given up " + LONG, run=run))
-    movie.committer.archive(run, 0)
+    movie.archiver.archive(run, 0)
     with movie.metadata.write() as writer:
         writer.runs.update(run, status="abandoned", ended_at="2020-01-01T00:00:00.000Z")
         writer.runs.release(token)
@@ -640,7 +640,7 @@ def test_an_archive_stays_while_a_result_in_it_can_be_reused(movie: Movie) -> No
     run = movie.events.new_id()
     token = movie.leases.start(run, base_revision="rev-0005", edits_through=0)
     event = movie.events.append_artefact(artefact_event(movie, "own", "short", run=run))
-    movie.committer.archive(run, 0)
+    movie.archiver.archive(run, 0)
     with movie.metadata.write() as writer:
         writer.runs.update(run, status="abandoned", ended_at="2020-01-01T00:00:00.000Z")
         writer.runs.release(token)
@@ -663,7 +663,7 @@ def test_rows_that_no_archive_lists_never_leave(movie: Movie) -> None:
         writer.runs.release(token)
     assert swept(movie, keep_runs_seconds=0).runs == 0
     assert len(list(movie.events.stream(run=run))) == 1
-    movie.committer.archive(run, 0)
+    movie.archiver.archive(run, 0)
     movie.events.append_input("private", 2, run=run)
     assert swept(movie, keep_runs_seconds=0).runs == 0
     assert len(list(movie.events.stream(run=run))) == 2

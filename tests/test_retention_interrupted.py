@@ -25,7 +25,7 @@ def prepare(root: Path) -> None:
         run = movie.events.new_id()
         token = movie.leases.start(run, base_revision=None, edits_through=0)
         movie.events.append_artefact(artefact_event(movie, "own", "given up " + LONG, run=run))
-        movie.committer.archive(run, 0)
+        movie.archiver.archive(run, 0)
         with movie.metadata.write() as writer:
             writer.runs.update(run, status="abandoned", ended_at="2020-01-01T00:00:00.000Z")
             writer.runs.release(token)

@@ -151,7 +151,7 @@ class Copier:
         self._transfer.rest_on(blobs - lost.keys())
 
     def _put_archive(self, archive: RunArchive) -> bool:
-        done = self._into is None or self._into.committer.adopt_archive(archive.run, archive.data, archive.events)
+        done = self._into is None or self._into.archiver.adopt(archive.run, archive.data, archive.events)
         self._copied.archives += done
         return done
 

@@ -223,7 +223,7 @@ class _Repair:
             replace(self._movie.driver, path, self._movie.archives.encode(record.run, events), self._now_ms)
         else:
             keep_copy(self._movie.driver, path, self._now_ms)
-            self._movie.committer.archive(record.run, record.edits_through)
+            self._movie.archiver.archive(record.run, record.edits_through)
         self.done += [f"{path}: moved to quarantine", f"{path}: made anew from the index"]
 
     def _mend_graphs(self, digests: list[str]) -> None:

@@ -35,7 +35,7 @@ def archive_late(movie: Movie, now_ms: int) -> int:
     except (DamageError, UnsupportedFormatError):  # it may list them: that is for `fsck` to tell
         return 0
     if kept:
-        movie.committer.keep_late([kept[key] for key in sorted(kept)])
+        movie.archiver.keep_late([kept[key] for key in sorted(kept)])
     return len(kept)
 
 

@@ -103,7 +103,7 @@ class RunSession:
         self._selection: Selection | None = None
         self._under_way: dict[str, asyncio.Future[JobResult]] = {}
         self._writer = ResultWriter(
-            movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late
+            movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late
         )
         self._caller = Caller(
             movie, token, self._writer, self.activity, selection=self.selection, logger=logger, tell=self.tell

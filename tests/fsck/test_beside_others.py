@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from renku_store import CheckProgress, CheckReport, Movie, RetentionPolicy, check_movie, open_store, prune
+from renku_store.fsck.derived import Spans
+from renku_store.fsck.examination import Examination
+from renku_store.indexing import Indexer
 from renku_store.metadata.base import Intent
 from tests import children
 from tests.authoring import LONG, opened, publish
@@ -140,6 +143,27 @@ def test_who_is_killed_leaves_nothing_that_counts_as_a_problem(film: Film, scrip
 def _reap(child: subprocess.Popen[str]) -> None:
     with child:
         child.communicate(timeout=60)
+
+
+def test_a_revision_that_is_booked_while_the_check_goes_on_is_no_problem(
+    film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest was there when the check began, its rows came after the counts of all rows."""
+    with film.open() as movie, monkeypatch.context() as patch:
+        patch.setattr(Indexer, "book", lambda *_: None)
+        publish(movie, {"more": LONG})
+    count = Spans.__init__
+
+    def then_booked(spans: Spans, exam: Examination) -> None:
+        count(spans, exam)
+        with opened(film.root):  # whoever opens a movie books what is published
+            pass
+
+    monkeypatch.setattr(Spans, "__init__", then_booked)
+    report = film.check()
+    assert report.problems == []
+    monkeypatch.undo()
+    assert film.check().ok
 
 
 def test_a_deletion_under_way_is_no_leftover(film: Film) -> None:

@@ -233,7 +233,7 @@ def a_damaged_archive_of_an_unpublished_run(film: Film) -> Broken:
     with film.open() as movie:
         run = movie.events.new_id()
         movie.leases.release(movie.leases.start(run, base_revision=None, edits_through=0))
-        movie.committer.archive(run, 0)
+        movie.archiver.archive(run, 0)
     (film.folder / f"events/{run}.jsonl.zst").write_bytes(b"(")
     return Broken(4, f"events/{run}.jsonl.zst", REPAIR)
 

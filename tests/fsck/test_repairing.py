@@ -268,7 +268,7 @@ def test_a_damaged_archive_of_late_results_is_made_anew_with_them(tmp_path: Path
         abandon(movie, begun)
         late = artefact_event(movie, "late.out", "late", run=begun).model_copy(update={"status": "kept"})
         movie.events.append_many([late])
-        archived = movie.committer.keep_late([late])
+        archived = movie.archiver.keep_late([late])
         before = [event.id for event in movie.archives.read(archived)]
         assert early.id in {event.id for event in movie.archives.read(begun)}
         flip(root / f"film/events/{archived}.jsonl.zst")

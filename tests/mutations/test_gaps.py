@@ -98,7 +98,7 @@ def test_nobody_takes_a_run_over_while_it_is_being_archived(movie: Movie) -> Non
                 taken.append(not taking[0].is_alive())
 
         with listening(take_over):
-            movie.committer.archive(run, 0, token=token)
+            movie.archiver.archive(run, 0, token=token)
             taking[0].join()
         assert taken == [False]
         assert other.leases.record(run).alive

@@ -260,7 +260,7 @@ def test_callers_with_a_scheduler_of_their_own_expand_as_they_go(movie: Movie, w
             result = runner.result(plan)
             assert result.succeeded
             manifest = result.build_manifest()
-        archive = movie.committer.archive(result.run, 10**9)
+        archive = movie.archiver.archive(result.run, 10**9)
         movie.manifests.save_manifest(manifest.model_copy(update={"archive": archive}), previous_hash=None)
         return plan
 

@@ -145,7 +145,7 @@ def store_result(movie: Movie, token: LeaseToken, job: str, text: str) -> Stored
 
 
 def writer_of(movie: Movie, token: LeaseToken) -> ResultWriter:
-    return ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late)
+    return ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late)
 
 
 def statuses(movie: Movie, artefact: str) -> list[str]:

@@ -316,7 +316,7 @@ def test_a_late_holder_and_its_heir_pay_once(polled: Movie, server: JobServer) -
     report = run(polled, server, produce=Overtaken(server.url))
     assert (report.status, in_flight(polled)[0].request_id) == ("published", "job-1")
     writer = ResultWriter(
-        polled.metadata, polled.blobs, polled.events.new_id, polled.clock, tokens[0], polled.committer.keep_late
+        polled.metadata, polled.blobs, polled.events.new_id, polled.clock, tokens[0], polled.archiver.keep_late
     )
     heirs = Outcome(
         node, signature, {"video": b"heir"}, {"video": "text/plain"}, cost=0.5, request_id="job-1", over="job-1"

@@ -247,7 +247,7 @@ def reuse(movie: Movie) -> None:
     while True:
         try:
             manifest, previous = next_manifest(movie, run)
-            movie.committer.archive(run, 0, token=token)
+            movie.archiver.archive(run, 0, token=token)
             movie.manifests.save_manifest(manifest, previous_hash=previous, token=token)
         except (ManifestConflictError, RevisionExistsError):
             movie.committer.repair()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from renku_store import (
     BlobMissingError,
@@ -170,9 +171,15 @@ def race_to_publish(machine: Machine) -> Ends:
 # Leases
 
 
+def unless_busy(work: Callable[[], None]) -> None:
+    """Work, unless somebody holds a lock for too long."""
+    with suppress(StoreUnavailableError):
+        work()
+
+
 def take_over_a_run(machine: Machine) -> Ends:
-    """A holder that may be slow, dead or seen to be gone; another one that waits for its lease, and publishes too."""
-    elsewhere = machine.random.random() < 0.5
+    """A holder that may be slow, dead or seen to be gone; another waits for its lease, and publishes or gives up."""
+    elsewhere, gives_up, held_up = (machine.random.random() < share for share in (0.5, 0.4, 0.5))
     first, second = machine.open("first", elsewhere=elsewhere), machine.open("second")
     run = first.events.new_id()
     revisions: list[PublishedRevision] = []
@@ -183,8 +190,10 @@ def take_over_a_run(machine: Machine) -> Ends:
         try:
             told(machine, movie, "b", by.encode(), run=run)
             late = late or (bool(taken) and by == "first")
-            movie.committer.archive(run, 10**9, token=token)
+            movie.archiver.archive(run, 10**9, token=token)
             assert not late, "a late holder has archived"
+            if gives_up and by == "second":
+                return
             manifest, previous = next_manifest(movie, run)
             late = late or (bool(taken) and by == "first")
             revision = movie.manifests.save_manifest(manifest, previous_hash=previous, token=token)
@@ -203,10 +212,10 @@ def take_over_a_run(machine: Machine) -> Ends:
             machine.sleep(0.001 * 2**tries)
             try:
                 token = second.leases.take_over(run)
-            except (LeaseLostError, NotFoundError):
+            except (LeaseLostError, NotFoundError, StoreUnavailableError):
                 continue
             taken.append(token)
-            finished = second.committer.finish(run)
+            finished = None if gives_up else second.committer.finish(run)
             if finished is not None:
                 revisions.append(finished)
             else:
@@ -214,7 +223,10 @@ def take_over_a_run(machine: Machine) -> Ends:
             return
 
     machine.scheduler.spawn("first", begin)
-    machine.scheduler.spawn("second", take_over)
+    # Whoever stands still may do so with a lock in hand.
+    machine.scheduler.spawn("second", partial(unless_busy, take_over) if held_up else take_over)
+    if held_up:
+        machine.scheduler.disturb(lambda: machine.scheduler.hold_up("first", 1.5 * LEASE))
 
     def end() -> None:
         movie = settled(machine)
@@ -240,11 +252,11 @@ NODE = GraphNode(
 def store(movie: Movie, token: LeaseToken, outcome: Outcome) -> Stored:
     """What the runner does with one outcome; `LeaseLostError` where it may not."""
     writer = ResultWriter(
-        movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.committer.keep_late
+        movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late
     )
     answers, late = writer._commit([outcome])
     if late:
-        movie.committer.keep_late(late)
+        movie.archiver.keep_late(late)
     if isinstance(answers[0], LeaseLostError):
         raise answers[0]
     return answers[0]
@@ -457,7 +469,7 @@ def reuse(movie: Movie) -> None:
     while True:
         try:
             manifest, previous = next_manifest(movie, run)
-            movie.committer.archive(run, 0, token=token)
+            movie.archiver.archive(run, 0, token=token)
             movie.manifests.save_manifest(manifest, previous_hash=previous, token=token)
         except (ManifestConflictError, RevisionExistsError):
             continue

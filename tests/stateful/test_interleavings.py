@@ -14,6 +14,7 @@ import pytest
 from renku_store.blobs.intake import Intake
 from renku_store.blobs.removal import finish_deleting
 from renku_store.blobs.store import BlobStore
+from renku_store.commit import PUBLISH_LOCK
 from renku_store.gc.collection import SharedCollection
 from renku_store.gc.survey import Moment, Survey
 from renku_store.leases import ClaimAnswer, RunLeases
@@ -186,12 +187,21 @@ def create_that_replaces(patch: pytest.MonkeyPatch) -> None:
 
 def expire_without_the_lock(patch: pytest.MonkeyPatch) -> None:
     """Nobody waits while manifests become stubs."""
+    _without_lock(patch, RETENTION_LOCK)
+
+
+def withdraw_without_the_lock(patch: pytest.MonkeyPatch) -> None:
+    """Who gives a run up does not wait for whoever has seen that its manifest is meant."""
+    _without_lock(patch, PUBLISH_LOCK)
+
+
+def _without_lock(patch: pytest.MonkeyPatch, missing: str) -> None:
     lock = SimulatedDriver.lock
 
     def unlocked(
         self: SimulatedDriver, name: str, *, shared: bool = False, wait_seconds: float
     ) -> AbstractContextManager[None]:
-        return nullcontext() if name == RETENTION_LOCK else lock(self, name, shared=shared, wait_seconds=wait_seconds)
+        return nullcontext() if name == missing else lock(self, name, shared=shared, wait_seconds=wait_seconds)
 
     patch.setattr(SimulatedDriver, "lock", unlocked)
 
@@ -208,6 +218,7 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], Scenario] = {
     claim_under_a_lease_that_is_overdue: protocols.SINGLE_FLIGHT,
     store_without_the_claim: protocols.SINGLE_FLIGHT,
     publish_without_the_lease: protocols.TAKE_OVER,
+    withdraw_without_the_lock: protocols.TAKE_OVER,
     pointer_that_goes_back: protocols.PUBLISH,
     create_that_replaces: protocols.PUBLISH,
     expire_without_the_lock: expiring.EXPIRE,

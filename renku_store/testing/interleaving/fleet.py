@@ -13,9 +13,9 @@ from typing import Final, Self
 from unittest import mock
 
 from renku_store import bounds
+from renku_store.assembly import assemble
 from renku_store.errors import StoreUnavailableError
 from renku_store.movie import Movie
-from renku_store.store import Store
 from renku_store.testing.interleaving.database import EMPTY, Database, Rows
 from renku_store.testing.interleaving.machine import MOVIE, Leases, Machine, Snapshot
 from renku_store.testing.interleaving.scheduler import Scheduler
@@ -106,7 +106,7 @@ class Fleet(Machine):
         )
         metadata = self.databases[machine].store(number, driver, self.scheduler)
         clock = self._clocks[machine]
-        movie = Store("shared", driver, clock)._assembled(MOVIE, driver, metadata)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        movie = assemble(MOVIE, "shared", driver, clock, metadata)
         holder = self._holder(number, elsewhere=False)
         return replace(movie, leases=Leases(metadata, clock, holder=holder, announcer=movie.announcer))
 

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Final, ParamSpec, Self, TypeVar
 from unittest import mock
 
+from renku_store.assembly import assemble
 from renku_store.errors import StoreError
-from renku_store.leases import Heartbeat, RunLeases, this_process
+from renku_store.leases import _LET_GO, Heartbeat, RunLeases, this_process  # pyright: ignore[reportPrivateUsage]
 from renku_store.movie import Movie
 from renku_store.records.run import Holder, LeaseToken
-from renku_store.store import Store
 from renku_store.testing.interleaving.database import EMPTY, Database, Rows
 from renku_store.testing.interleaving.scheduler import Scheduler
 from renku_store.testing.interleaving.storage import SimulatedDriver, Storage
@@ -94,6 +94,7 @@ class Machine:
         self.timeline.reset()
         self.timeline.pass_until(snapshot.elapsed if snapshot else 0.0)
         self.promises.clear()
+        _LET_GO.clear()
         self.storage.watchers.clear()
         self.storage.held.clear()
         self.storage.objects = dict(snapshot.objects) if snapshot else {}
@@ -134,8 +135,7 @@ class Machine:
         number = len(self._processes)
         driver = SimulatedDriver(self.storage, self.scheduler)
         metadata = self.database.store(number, driver, self.scheduler)
-        store = Store("simulated", driver, self.timeline)
-        movie = store._assembled(MOVIE, driver, metadata)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        movie = assemble(MOVIE, "simulated", driver, self.timeline, metadata)
         return replace(movie, leases=Leases(metadata, self.timeline, holder=self._holder(number, elsewhere)))
 
     def _holder(self, number: int, elsewhere: bool) -> Holder:

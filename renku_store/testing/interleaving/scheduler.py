@@ -118,6 +118,12 @@ class Scheduler:
                 self._switch(actor, actor.error)
         return struck
 
+    def hold_up(self, process: str, seconds: float) -> None:
+        """Let a process stand still for some time, as SIGSTOP, a laptop that is closed, or a disk that hangs would."""
+        for actor in self.actors:
+            if actor.process == process and actor.ready is None:
+                actor.ready, actor.until = _never, self.timeline.elapsed + seconds
+
     def running(self, process: str) -> bool:
         """Whether a process is still there."""
         return any(actor.process == process and not actor.run.dead for actor in self.actors)
