@@ -497,9 +497,8 @@ def test_archives_that_cannot_be_read_are_named(film: Root) -> None:
 
 HOLD = """
     import sys, time
-    from pathlib import Path
     from tests.authoring import opened
-    with opened(Path(sys.argv[1])) as movie:
+    with opened(sys.argv[1]) as movie:
         print("open", flush=True)
         time.sleep(float(sys.argv[2]))
 """

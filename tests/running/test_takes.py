@@ -273,6 +273,7 @@ def test_a_chosen_take_is_not_collected(painted: Movie, painter: Painter) -> Non
     assert painted.blobs.has(chosen.hash)
 
 
+@pytest.mark.damages
 def test_a_damaged_take_is_refused(painted: Movie) -> None:
     """Before anything is written: every byte is read."""
     take = list_takes(painted, ART)[1]
