@@ -110,7 +110,7 @@ def race(
         while not middle.exists() and all(racer.poll() is None for racer in racers):
             time.sleep(0.01)
         in_the_middle()
-        ended = [children.finish(racer, timeout_seconds=60 + 10 * publishes) for racer in racers]
+        ended = [children.finish(racer, timeout_seconds=300 + 30 * publishes) for racer in racers]
         assert [one.code for one in ended] == [0, 0], "\n".join(one.err for one in ended)
         movie.committer.repair()
         check_invariants(movie)

@@ -40,6 +40,8 @@ from tests.authoring import lose_database
 from tests.roots import Root
 from tests.running.conftest import Studio
 
+pytestmark = pytest.mark.long_away
+
 
 @pytest.fixture
 def store(any_root: Root) -> Iterator[Store]:
