@@ -114,6 +114,7 @@ def race(
         assert [one.code for one in ended] == [0, 0], "\n".join(one.err for one in ended)
         movie.committer.repair()
         check_invariants(movie)
+    raced = [(int(lost), int(unanswered)) for lost, unanswered in (one.out.split() for one in ended)]
     monkeypatch.setenv("RENKU_STORE_CACHE", str(folder / "a third machine"))
     with open_store(url) as store:
         movie = store.movie("film")
@@ -126,8 +127,10 @@ def race(
             movie.blobs.read(artefact.hash)
         check_invariants(movie)
         assert collect(movie).removed == 0
-        assert [found.name for prefix in ("intents/", "gc/") for found in movie.driver.list(prefix)] == []
-    return [(int(lost), int(unanswered)) for lost, unanswered in (one.out.split() for one in ended)]
+        assert [found.name for found in movie.driver.list("gc/")] == []
+        # Who got no answer may have announced what it did not publish then: that stays for its time.
+        assert len([*movie.driver.list("intents/")]) <= sum(unanswered for _, unanswered in raced)
+    return raced
 
 
 def test_of_racing_publishes_on_two_machines_none_is_lost(
