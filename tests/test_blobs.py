@@ -31,6 +31,7 @@ from renku_store.metadata.sqlite.store import SqliteMetadata
 from renku_store.records.blob import BlobRef, blob_path
 from tests.roots import Root
 
+pytestmark = pytest.mark.long_away
 HELD = bounds.BLOB_HOLD_MAX_BYTES
 
 
@@ -81,7 +82,6 @@ def test_any_contents_are_read_back_in_order(tmp_path_factory: pytest.TempPathFa
     metadata.close()
 
 
-@pytest.mark.long_away
 @pytest.mark.parametrize("size", [0, 1, 4096, 4097, 65_536, 65_537, HELD - 1, HELD, HELD + 1, 2 * HELD + 12_345])
 @pytest.mark.parametrize("kind", ["random", "text"])
 def test_every_way_in_gives_the_same_blob(
@@ -103,7 +103,6 @@ def test_every_way_in_gives_the_same_blob(
     assert blobs.stat(expected).encoding == ("zstd" if kind == "text" and size > 4096 else "raw")
 
 
-@pytest.mark.long_away
 @pytest.mark.parametrize("size", [HELD + 1, 2 * HELD])
 @pytest.mark.parametrize("kind", ["random", "text"])
 def test_every_way_in_of_large_content_works_first(

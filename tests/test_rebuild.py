@@ -53,6 +53,7 @@ from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, Studio
 from tests.test_gc import age
 
+pytestmark = pytest.mark.long_away
 SEGMENTS: list[Json] = [{"text": text, "title": text.upper()} for text in ("one", "two", "three")]
 
 
