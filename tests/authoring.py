@@ -114,10 +114,11 @@ def texts(movie: Movie, revision: str = "latest") -> dict[str, str]:
 
 def read_by_another_hand(root: str | os.PathLike[str], movie: str = "film") -> dict[str, str]:
     """Every artefact of the current revision as text, read without this project."""
-    return _read_by_another_hand(open_driver(os.fspath(root)).sub(movie))
+    return read_objects_by_another_hand(open_driver(os.fspath(root)).sub(movie))
 
 
-def _read_by_another_hand(driver: Driver) -> dict[str, str]:
+def read_objects_by_another_hand(driver: Driver) -> dict[str, str]:
+    """The same, by the driver of the movie."""
     with ExitStack() as stack:
         folder = driver.workspace()
         if folder is None or not driver.guarantees.links:  # that reader knows folders: give it one
@@ -158,7 +159,7 @@ def check_whole(movie: Movie) -> None:
     if history:
         pointer = json.loads(movie.driver.read("current.json"))
         assert (pointer["revision"], pointer["hash"]) == before
-        assert _read_by_another_hand(movie.driver) == texts(movie)
+        assert read_objects_by_another_hand(movie.driver) == texts(movie)
 
 
 def connection_of(movie: Movie) -> Any:

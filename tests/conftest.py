@@ -9,12 +9,21 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from renku_store.drivers.objects.opening import workspace_of
 from tests import roots
 
 pytest_plugins = ["tests.drivers.servers"]
 
 _NO_SKIPS = os.environ.get("CI", "").lower() == "true"
-_FOREIGN = ("RENKU_STORE_ROOT", "RENKU_STORE_MOVIE", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+_FOREIGN = (
+    "RENKU_STORE_ROOT",
+    "RENKU_STORE_MOVIE",
+    "RENKU_STORE_CACHE_BYTES",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "COLUMNS",
+    "LINES",
+)
 
 settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), max_examples=100, print_blob=True)
@@ -24,17 +33,24 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if _NO_SKIPS
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """The settings of whoever runs the tests must not decide how they end."""
+    """The settings of whoever runs the tests must not decide how they end, nor may the tests write to their cache."""
+    from tests.drivers.servers import BUCKET  # a plugin: pytest rewrites its assertions before anybody imports it
+
+    users = workspace_of("s3://any", None, os.environ).parent
+    ours = f"{BUCKET}-{os.getpid():x}-*"  # the prefixes of `Server.place`
+    before = set(users.glob(ours))
     with pytest.MonkeyPatch.context() as patch:
         for name in _FOREIGN:
             patch.delenv(name, raising=False)
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("RENKU_STORE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+    assert set(users.glob(ours)) <= before, f"Tests have written to the user's cache: {users}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marks of tests that not every kind of root can have."""
-    for mark, meaning in roots.MARKS.items():
+    """The marks of tests that not every kind of root can have, or not in the same manner."""
+    for mark, meaning in (roots.MARKS | roots.MANNERS).items():
         config.addinivalue_line("markers", f"{mark}: {meaning}")
 
 

@@ -31,6 +31,7 @@ from renku_store.metadata.sqlite.store import SqliteMetadata
 from renku_store.records.blob import BlobRef, blob_path
 from tests.roots import Root
 
+pytestmark = pytest.mark.long_away
 HELD = bounds.BLOB_HOLD_MAX_BYTES
 
 

@@ -138,6 +138,7 @@ def test_a_run_that_died_with_an_intent_publishes_exactly_those_bytes(root: Root
         check_whole(again)
 
 
+@pytest.mark.damages
 def test_a_missing_blob_is_named_before_the_intent(movie: Movie) -> None:
     """Nothing can be published that could not be read."""
     ours, base = next_one(movie, LONG + "more")
@@ -283,6 +284,7 @@ def test_two_processes_that_publish_at_once_make_one_chain(root: Root, store: St
 
 
 @pytest.mark.processes
+@pytest.mark.long_away
 def test_ten_publishers_with_retry_make_one_contiguous_chain(root: Root, store: Store) -> None:
     """Thirty revisions, each with another's work kept."""
     store.create_movie("film")

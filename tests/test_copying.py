@@ -47,6 +47,7 @@ from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, SEGMENTS, Studio
 from tests.test_two_machines import Machines
 
+pytestmark = pytest.mark.long_away
 INPUTS: dict[str, Json] = {"@blueprint": BLUEPRINT, "segments": [{**segment} for segment in SEGMENTS]}
 PUBLISHED = ("manifests/", "blobs/", "tags/", "events/")
 

@@ -26,6 +26,7 @@ from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact,
 from tests import children
 from tests.roots import Root
 
+pytestmark = pytest.mark.long_away
 NOW = "2026-03-04T05:06:07.890Z"
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
 

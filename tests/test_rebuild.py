@@ -53,6 +53,7 @@ from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, Studio
 from tests.test_gc import age
 
+pytestmark = pytest.mark.long_away
 SEGMENTS: list[Json] = [{"text": text, "title": text.upper()} for text in ("one", "two", "three")]
 
 
@@ -497,9 +498,8 @@ def test_archives_that_cannot_be_read_are_named(film: Root) -> None:
 
 HOLD = """
     import sys, time
-    from pathlib import Path
     from tests.authoring import opened
-    with opened(Path(sys.argv[1])) as movie:
+    with opened(sys.argv[1]) as movie:
         print("open", flush=True)
         time.sleep(float(sys.argv[2]))
 """

@@ -673,10 +673,9 @@ def test_rows_that_no_archive_lists_never_leave(movie: Movie) -> None:
 
 PRUNE = """
     import sys
-    from pathlib import Path
     from renku_store import RetentionPolicy, prune
     from tests.authoring import opened
-    with opened(Path(sys.argv[1])) as movie:
+    with opened(sys.argv[1]) as movie:
         print("ready", flush=True)
         for _ in range(int(sys.argv[2])):
             prune(movie, RetentionPolicy(keep_last=1))
@@ -708,7 +707,7 @@ def test_bringing_back_and_collecting_at_once_is_whole_or_refused(movie: Movie, 
         from pathlib import Path
         from renku_store import NotFoundError, collect, restore_expired
         from tests.authoring import opened
-        with opened(Path(sys.argv[1])) as movie:
+        with opened(sys.argv[1]) as movie:
             print("ready", flush=True)
             while not Path(sys.argv[3]).exists():
                 time.sleep(0.001)

@@ -45,6 +45,9 @@ from tests.running.conftest import BLUEPRINT, Studio
 SEGMENTS: list[Json] = [{"text": text, "title": text.upper()} for text in ("one", "two", "three")]
 
 
+pytestmark = pytest.mark.long_away
+
+
 @pytest.fixture
 def movie(any_root: Root) -> Iterator[Movie]:
     """Three revisions: the second changes an artefact and an input, the third takes one away and adds one of each."""

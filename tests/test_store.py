@@ -192,10 +192,9 @@ def test_opening_and_closing_leaves_nothing_open(root: Root) -> None:
 
 FORK = """
     import os, sys
-    from pathlib import Path
     from renku_store import StoreUnavailableError, open_store
     from tests.authoring import check_whole, opened, publish
-    root = Path(sys.argv[1])
+    root = sys.argv[1]
     with open_store(root) as store:
         movie = store.movie("film")
         child = os.fork()
@@ -215,7 +214,7 @@ FORK = """
 """
 
 
-@pytest.mark.processes
+@pytest.mark.forks
 def test_a_forked_child_opens_its_own_store(root: Root) -> None:
     """What the parent opened is refused by name, and the parent goes on unharmed."""
     ended = children.run(FORK, root)

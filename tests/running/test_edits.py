@@ -39,6 +39,8 @@ from tests.authoring import lose_database
 from tests.roots import Root
 from tests.running.conftest import SEGMENTS, Studio
 
+pytestmark = pytest.mark.long_away
+
 
 @pytest.fixture
 def store(any_root: Root) -> Iterator[Store]:

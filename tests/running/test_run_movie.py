@@ -260,6 +260,7 @@ def test_a_deleted_blob_is_made_again(movie: Movie, studio: Studio) -> None:
     assert movie.read(entry) == movie.blobs.read(entry.hash)
 
 
+@pytest.mark.damages
 def test_a_damaged_input_is_set_aside_and_made_again(movie: Movie, studio: Studio) -> None:
     """One flipped bit: the job that reads it fails by name; the next run makes the damaged artefact anew."""
     set_inputs(movie, {"segments": [{**SEGMENTS[0], "text": "x" * 9000}, *SEGMENTS[1:]]})

@@ -40,6 +40,8 @@ from tests.authoring import lose_database
 from tests.roots import Root
 from tests.running.conftest import Studio
 
+pytestmark = pytest.mark.long_away
+
 
 @pytest.fixture
 def store(any_root: Root) -> Iterator[Store]:
@@ -273,6 +275,7 @@ def test_a_chosen_take_is_not_collected(painted: Movie, painter: Painter) -> Non
     assert painted.blobs.has(chosen.hash)
 
 
+@pytest.mark.damages
 def test_a_damaged_take_is_refused(painted: Movie) -> None:
     """Before anything is written: every byte is read."""
     take = list_takes(painted, ART)[1]

@@ -1,4 +1,4 @@
-"""A movie under random use, against a model of dicts: put, append, plan, run, publish, reopen."""
+"""A movie under random use, against a model of dicts: put, append, plan, run, publish, reopen; on all kinds of root."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import asyncio
 import itertools
 import json
 import shutil
+import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
+from typing import ClassVar
 from uuid import uuid4
 
+import pytest
 from blake3 import blake3
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,8 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from renku_store import (
     Job,
     JobContext,
+    ManifestConflictError,
     Produced,
     ProducerError,
+    Store,
     forget_memory,
     open_store,
     plan_movie,
@@ -27,7 +33,8 @@ from renku_store import (
     set_inputs,
 )
 from tests.authoring import lose_database as remove_database
-from tests.authoring import read_by_another_hand
+from tests.authoring import read_objects_by_another_hand
+from tests.drivers.servers import Server
 from tests.running.conftest import words
 
 READS = {"p": ("a",), "q": ("b", "p"), "r": ("c", "q"), "s": ("p", "r")}
@@ -56,8 +63,11 @@ def expected(inputs: dict[str, int]) -> dict[str, str]:
 class MovieMachine(RuleBasedStateMachine):
     """Random use of two movies of one store: `made` by the runner, `manual` through the stores alone.
 
-    A subclass says where: in an empty root of its kind.
+    A subclass says where: in an empty root of its kind. `looks_always`: everything that was ever published or put is
+    read back after every step; else after those that published, put or opened something, and once more in the end.
     """
+
+    looks_always: ClassVar[bool] = True
 
     def new_root(self) -> str:
         """Make an empty root."""
@@ -66,6 +76,15 @@ class MovieMachine(RuleBasedStateMachine):
     def drop_root(self) -> None:
         """Remove the root again."""
         raise NotImplementedError
+
+    def opened(self) -> Store:
+        """Open the root."""
+        return open_store(self.root)
+
+    def lose_index(self) -> None:
+        """Lose what only the database knows, while the movies are closed."""
+        for movie in ("made", "manual"):
+            remove_database(self.root, movie)
 
     @initialize(a=st.integers(0, 2), b=st.integers(0, 2), c=st.integers(0, 2))
     def create(self, a: int, b: int, c: int) -> None:
@@ -79,6 +98,8 @@ class MovieMachine(RuleBasedStateMachine):
         self.blobs: set[bytes] = set()
         self.notes: list[dict[str, int]] = []
         self.pending_notes: dict[str, int] = {}
+        self.openings = 0
+        self.looked: dict[str, tuple[int, ...]] = {}
         self.open()
         self.store.create_movie("made")
         self.store.create_movie("manual")
@@ -86,7 +107,16 @@ class MovieMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         """Open what is there."""
-        self.store = open_store(self.root)
+        self.store = self.opened()
+        self.openings += 1
+
+    def due(self, look: str) -> bool:
+        """Whether there is anything to look at that has not been looked at."""
+        if not hasattr(self, "store"):
+            return False
+        there = (len(self.revisions), len(self.notes), len(self.blobs), self.openings)
+        before, self.looked[look] = self.looked.get(look), there
+        return self.looks_always or before != there
 
     @property
     def made(self):  # type: ignore[no-untyped-def]
@@ -159,23 +189,30 @@ class MovieMachine(RuleBasedStateMachine):
         assert latest.value == value
 
     @precondition(lambda self: self.pending_notes)
-    @rule()
-    def publish(self) -> None:
-        """Folding the pending events over the base and saving it gives the next revision."""
+    @rule(rivals=st.integers(0, 1))
+    def publish(self, rivals: int) -> None:
+        """Folding the pending events over the base and saving it gives the next revision.
+
+        Of those who have built it at the same time one publishes it; others are told so, and change nothing.
+        """
         target = f"rev-{len(self.notes) + 1:04d}"
-        manifest = self.manual.manifests.build_from_events(target)
-        previous = self.manual.manifests.current()
-        self.manual.manifests.save_manifest(manifest, previous_hash=previous[1] if previous else None)
+        manifests = self.manual.manifests
+        ours, *others = [manifests.build_from_events(target) for _ in range(1 + rivals)]
+        previous = manifests.current()
+        published = manifests.save_manifest(ours, previous_hash=previous[1] if previous else None)
         self.notes.append({**(self.notes[-1] if self.notes else {}), **self.pending_notes})
         self.pending_notes = {}
+        for other in others:
+            with pytest.raises(ManifestConflictError) as caught:
+                manifests.save_manifest(other, previous_hash=previous[1] if previous else None)
+            assert caught.value.actual == published.hash
 
     @rule(lose_database=st.booleans())
     def reopen(self, lose_database: bool) -> None:
         """Everything published survives closing; it survives the loss of the database, too."""
         self.store.close()
         if lose_database and not self.pending_notes and (not self.published or self.published[-1] == self.inputs):
-            for movie in ("made", "manual"):
-                remove_database(self.root, movie)
+            self.lose_index()
             if not self.published:
                 self.open()
                 set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
@@ -185,7 +222,7 @@ class MovieMachine(RuleBasedStateMachine):
     @invariant()
     def every_revision_is_what_the_model_says(self) -> None:
         """Each revision, read back through the store, holds the artefacts of its inputs, on one chain."""
-        if not hasattr(self, "store"):
+        if not self.due("history"):
             return
         history = list(self.made.manifests.revisions())
         assert len(history) == len(self.revisions)
@@ -202,22 +239,29 @@ class MovieMachine(RuleBasedStateMachine):
     @invariant()
     def another_reader_sees_the_same(self) -> None:
         """From current.json alone, without this project."""
-        if self.__dict__.get("revisions"):
-            assert read_by_another_hand(self.root, "made") == self.revisions[-1]
+        if self.due("reader") and self.revisions:
+            assert read_objects_by_another_hand(self.made.driver) == self.revisions[-1]
             pointer = json.loads(self.made.driver.read("current.json"))
             assert pointer["revision"] == f"rev-{len(self.revisions):04d}"
 
     @invariant()
     def no_blob_is_lost(self) -> None:
         """Every blob that was put is there, whole."""
-        for data in self.__dict__.get("blobs", ()):
+        for data in self.blobs if self.due("blobs") else ():
             assert self.manual.blobs.read(blake3(data).hexdigest()) == data
 
+    def look_at_the_end(self) -> None:
+        """Look at everything once more, where that has not been done after each step."""
+
     def teardown(self) -> None:
-        """Remove the root."""
+        """Remove the root; what has gone wrong already is not covered up by a last look."""
         if hasattr(self, "store"):
-            self.store.close()
-            self.drop_root()
+            try:
+                if sys.exc_info()[0] is None:
+                    self.look_at_the_end()
+            finally:
+                self.store.close()
+                self.drop_root()
 
 
 class LocalMovieMachine(MovieMachine):
@@ -241,9 +285,49 @@ class MemoryMovieMachine(MovieMachine):
         forget_memory(self.root)
 
 
+class S3MovieMachine(MovieMachine):
+    """On a real server. A lost database is another machine that goes on; in the end one that has nothing looks."""
+
+    server: ClassVar[Server]
+    looks_always = False
+
+    def new_root(self) -> str:
+        self.caches = [tempfile.mkdtemp(prefix="machine-")]
+        return self.server.place().url
+
+    def drop_root(self) -> None:
+        for cache in self.caches:
+            shutil.rmtree(cache)
+
+    def opened(self) -> Store:
+        return open_store(self.root, cache=self.caches[-1])
+
+    def lose_index(self) -> None:
+        self.caches.append(tempfile.mkdtemp(prefix="machine-"))
+
+    def look_at_the_end(self) -> None:
+        self.store.close()
+        self.lose_index()
+        self.open()
+        self.every_revision_is_what_the_model_says()
+        self.another_reader_sees_the_same()
+        self.no_blob_is_lost()
+
+
+@pytest.fixture
+def _s3_machine(seaweed: Server, s3_environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server for all examples, each of which has a prefix of its own."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", seaweed.endpoint)
+    monkeypatch.setenv("AWS_REGION", seaweed.environment["AWS_REGION"])
+    monkeypatch.setattr(S3MovieMachine, "server", seaweed, raising=False)
+
+
 SETTINGS = settings(max_examples=25, stateful_step_count=20, deadline=None)
+S3_SETTINGS = settings(max_examples=50, stateful_step_count=30, deadline=None)
 
 TestLocalMovieMachine = LocalMovieMachine.TestCase
 TestLocalMovieMachine.settings = SETTINGS
 TestMemoryMovieMachine = MemoryMovieMachine.TestCase
 TestMemoryMovieMachine.settings = SETTINGS
+TestS3MovieMachine = pytest.mark.usefixtures("_s3_machine")(S3MovieMachine.TestCase)
+TestS3MovieMachine.settings = S3_SETTINGS

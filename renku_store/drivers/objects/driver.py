@@ -133,12 +133,12 @@ class ObjectDriver:
                 yield ObjectStat(name, head.size, head.modified)
 
     def children(self, prefix: str) -> Iterator[str]:
-        """The names directly below the folder `prefix` but the temporary one; folders end in `/`."""
+        """The names directly below the folder `prefix`; folders end in `/`."""
         folder = self._keys.folder(prefix)
         for found in self._client.folders(folder):
             end = "/" if isinstance(found, str) else ""
             name = self._keys.name(found.removesuffix("/") if isinstance(found, str) else found.key)
-            if name is not None and f"{name}{end}" != f"{TEMPORARY}/" and name.startswith(prefix):
+            if name is not None and name.startswith(prefix):
                 yield f"{name[len(prefix) :]}{end}"
 
     # Writing

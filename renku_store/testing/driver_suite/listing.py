@@ -35,6 +35,14 @@ class ListingClaims:
             driver.scratch()
             assert list(driver.list("")) == []
 
+    def test_a_folder_may_be_called_like_those_of_temporary_and_lock_files(self, driver: Driver) -> None:
+        """It is shown beside others, and seen from within it holds its objects: any folder may be a movie."""
+        for name in ("tmp", "locks"):
+            assert driver.sub(name).create("format.json", b"{}")
+            assert f"{name}/" in set(driver.children(""))
+            assert driver.sub(name).read("format.json") == driver.read(f"{name}/format.json") == b"{}"
+            assert [found.name for found in driver.sub(name).list("")] == ["format.json"]
+
     def test_names_may_lie_deep(self, driver: Driver) -> None:
         """Every level lists the next one; a name that only begins like a folder is not in it."""
         folder = "".join(f"level-{number}/" for number in range(_DEEP))
