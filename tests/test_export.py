@@ -402,9 +402,9 @@ def test_collisions_and_reserved_names(ids: dict[str, str], names: dict[str, str
 def test_what_no_path_can_be_is_no_target(movie: Movie, tmp_path: Path) -> None:
     """A NUL character ends every path of the system."""
     before = sorted(tmp_path.iterdir())
-    for write in (export_revision, lambda movie, _, folder: update_view(movie, folder)):
+    for write in (lambda path: export_revision(movie, "latest", path), lambda path: update_view(movie, path)):
         with pytest.raises(InvalidValueError, match=r"a\\x00b' cannot be the name of a file or folder"):
-            write(movie, "latest", tmp_path / "a\0b")
+            write(tmp_path / "a\0b")
     assert sorted(tmp_path.iterdir()) == before
 
 

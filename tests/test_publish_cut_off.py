@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,8 @@ def booked(movie: Movie) -> set[int]:
 
 def swapping(monkeypatch: pytest.MonkeyPatch, swap: Callable[[Swap, Driver, str, bytes | None, bytes], bool]) -> None:
     """Let the pointer be swapped in another way; `swap` is handed the real one."""
-    for kind in (LocalDriver, MemoryDriver):
+    kinds: tuple[Any, ...] = (LocalDriver, MemoryDriver)
+    for kind in kinds:
         real: Swap = kind.compare_and_swap
 
         def other(self: Driver, name: str, expected: bytes | None, data: bytes, real: Swap = real) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
 def test_a_root_that_no_path_can_be_is_refused(root: str, tmp_path: Path) -> None:
     """A NUL character ends every path of the system: in a folder's name, a URL, and that of the cache."""
     cache = {"cache": f"{tmp_path}/a\0b"} if root.startswith("s3:") else {}
-    for use in (open_store, probe_root):
+    uses: tuple[Callable[..., object], ...] = (open_store, probe_root)
+    for use in uses:
         with pytest.raises(InvalidValueError, match="NUL"):
             use(root, **cache)
 

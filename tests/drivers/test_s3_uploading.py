@@ -62,9 +62,9 @@ class Storage:
     """A root through a careless client."""
 
     def __init__(self, place: S3Place, folder: Path, **careless: object) -> None:
-        client = Careless(place, credentials=credentials)
-        client.__dict__ |= careless
-        self.driver = ObjectDriver(client, url=place.url, prefix=place.prefix, workspace=folder)
+        self.client = Careless(place, credentials=credentials)
+        self.client.__dict__ |= careless
+        self.driver = ObjectDriver(self.client, url=place.url, prefix=place.prefix, workspace=folder)
 
     def write(self, **objects: bytes) -> frozenset[str]:
         """Write a batch of objects, those of others left alone."""
@@ -81,9 +81,9 @@ def test_a_damaged_object_whose_reply_was_lost_is_sent_again(seaweed: Server, tm
     """It has the size of what was sent, so that only its bytes tell; also where tags are no digests (encryption)."""
     storage = Storage(seaweed.place(), tmp_path, tags=tags)
     if not tags:
-        storage.driver._client.losses = 0  # type: ignore[attr-defined]
+        storage.client.losses = 0
         storage.write(before=b"by this the driver learns what tags are worth here")
-        storage.driver._client.losses = 1  # type: ignore[attr-defined]
+        storage.client.losses = 1
     assert storage.write(x=b"the film") == frozenset()
     assert storage.driver.read("x") == b"the film"
 
