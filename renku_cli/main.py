@@ -14,6 +14,7 @@ from click.shell_completion import shell_complete
 
 from renku_cli.failures import BROKEN_PIPE, failure_of, write_failure
 from renku_cli.grammar import PROGRAM, CommandTable, GlobalOptions
+from renku_cli.misuse import Misuse
 from renku_store import __version__
 
 _COMPLETE_VARIABLE: Final = "_RENKU_STORE_COMPLETE"
@@ -49,6 +50,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _call(arguments: list[str], options: GlobalOptions) -> int:
     """Parse and run. A command returns its exit code, or None for 0."""
+    for argument in arguments:
+        if "\0" in argument:  # from a caller in Python: the system hands none over
+            raise Misuse(
+                f"{argument!a} cannot be an argument: it holds a NUL character.", hint="Name something without it."
+            )
     try:
         with cli.make_context(PROGRAM, arguments, obj=options) as ctx:
             code = cli.invoke(ctx)

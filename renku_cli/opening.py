@@ -17,6 +17,8 @@ def root_of(options: GlobalOptions) -> str:
     root = setting("root", options.root).value or ""
     if not root:
         raise Misuse("The build root may not be empty.", hint="--root takes a folder, such as --root builds.")
+    if "\0" in root:
+        raise Misuse(f"{root!a} cannot be a build root: it holds a NUL character.", hint="Correct the path.")
     return os.path.expanduser(root) if root.startswith("~") else root  # noqa: PTH111 - may be a URL
 
 

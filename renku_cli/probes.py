@@ -80,7 +80,9 @@ def check_report(report: ProbeReport) -> Iterator[Check]:
     """What the probe of a root without a folder has found."""
     yield Check("root", "ok", report.url + (f", through {report.via}" if report.via else ""))
     guarantees = report.guarantees
-    if report.missing:
+    if report.denied is not None:
+        yield Check("writable", "warning", f"Read-only here: {report.denied} What is published can be read.")
+    elif report.missing:
         yield Check("safe", "failed", f"No movie can be written there: {'; '.join(report.missing)}.")
     else:
         tried = "tried out just now" if report.write_seconds is not None else "by the nature of its driver"

@@ -6,16 +6,18 @@ Where each machine has an index of its own, others hear of it before the intent:
 and sweeps that may not have heard are waited for; then each blob is seen, and from then on nobody removes one.
 
 Keeps invariants 3 (an archive names durable events), 5 and 6 (create if absent, on the hash of the one before), 7
-(pointer forward, repaired), 9 (every blob live and touched before the intent) and 11 (everything behind the manifest
-can be repaired from the objects, and is, when the movie is opened for writing).
+(pointer forward; repaired on open, whatever kept it from being moved behind the manifest), 9 (every blob live and
+touched before the intent) and 11 (everything behind the manifest can be repaired from the objects, and is, when the
+movie is opened for writing; so no failure behind it says that nothing was published).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
@@ -43,6 +45,8 @@ from renku_store.records.manifest import Manifest, ManifestStub
 from renku_store.records.run import LeaseToken
 
 T = TypeVar("T")
+
+_logger: Final = logging.getLogger("renku_store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +182,12 @@ class Committer:
         with self._metadata.write() as transaction:
             self._blobs.revive(transaction, named)
 
-    def repair(self) -> None:
+    def repair(self, *, lenient: bool = False) -> None:
         """Bring pointer and index up to the newest manifest, drop intents that have ended (invariants 7, 11).
 
-        Where each machine has an index of its own, it also takes in what others have done since, published or not.
+        `lenient`: a pointer that cannot be written is left to whoever can, as with credentials that may only read:
+        nobody needs it who finds the newest manifest by its number. Where each machine has an index of its own, it also
+        takes in what others have done since, published or not.
         """
         newest = self._manifests.newest()
         with self._metadata.read() as reader:
@@ -189,7 +195,8 @@ class Committer:
         self._index.restore_lost(newest)
         self._index.catch_up(newest)
         self._index.keep_newest()
-        self._point(newest)
+        with suppress(StoreUnavailableError, UnsafeDriverError) if lenient else nullcontext():
+            self._point(newest)
         for intent in intents:
             if intent.number <= newest:
                 self._drop_intent(intent.run)
@@ -204,7 +211,7 @@ class Committer:
     def catch_up(self) -> None:
         """`repair` where other machines may have published since; nothing where all share an index."""
         if self._announcer.needed:
-            self.repair()
+            self.repair(lenient=True)
 
     def withdraw(self, run: str) -> None:
         """Tell other machines that a run has come to its end, and is archived."""
@@ -258,13 +265,26 @@ class Committer:
             )
 
     def _carry_out(self, intent: Intent) -> PublishedRevision:
+        """Commit, and do what comes behind; where that cannot be done now, whoever opens the movie next does it.
+
+        An error there would say of a revision that it was not published, and be answered by publishing it again.
+        """
         self._create(intent)
-        self._advance(intent.number, intent.hash)
-        # Whoever published the base may have died before it was booked.
-        self._index.catch_up(intent.number - 1)
-        self._index.book(*self._manifests.load(intent.number, intent.hash))
-        self._tidy()
-        return PublishedRevision(revision_name(intent.number), intent.hash, intent.run)
+        published = PublishedRevision(revision_name(intent.number), intent.hash, intent.run)
+        try:
+            self._advance(intent.number, intent.hash)
+            # Whoever published the base may have died before it was booked.
+            self._index.catch_up(intent.number - 1)
+            self._index.book(*self._manifests.load(intent.number, intent.hash))
+        except StoreUnavailableError as error:
+            _logger.warning(
+                "%s is published; current.json, or the index, follows when the movie is opened again: %s",
+                published.revision,
+                error,
+            )
+        else:
+            self._tidy()
+        return published
 
     def _create(self, intent: Intent) -> None:
         """The commit: create the manifest if it is absent, as long as it is meant."""

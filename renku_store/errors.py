@@ -181,10 +181,13 @@ class UnusableError(StoreError):
 class StoreUnavailableError(UnusableError):
     """Not reachable, not writable, full, or locked for too long.
 
-    `reason` says which where it may pass by itself: `busy` (somebody else holds a lock) or `full` (the disk).
+    `reason` says which where it may pass by itself: `busy` (somebody else holds a lock) or `full` (the disk); and
+    `denied` where the storage does not allow it with these credentials.
     """
 
-    def __init__(self, message: str, *, hint: str = "", reason: Literal["busy", "full", "other"] = "other") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", reason: Literal["busy", "full", "denied", "other"] = "other"
+    ) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
 

@@ -22,6 +22,7 @@ from renku_store.errors import (
     DamageError,
     InvalidIdError,
     NotFoundError,
+    StoreUnavailableError,
     UnsupportedFormatError,
 )
 from renku_store.hashing import (
@@ -327,8 +328,8 @@ class ManifestStore:
     def advance(self, number: int, digest: str, now: str) -> bool:
         """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed.
 
-        `digest` is the hash that its manifest is known to have: a pointer that says another one is put right. Raises
-        `DamageError` where a folder has its place.
+        `digest` is the hash that its manifest is known to have: a pointer that says another one is put right. What the
+        storage may have carried out without a reply is read back. Raises `DamageError` where a folder has its place.
         """
         revision = revision_name(number)
         pointer = Pointer(revision=revision, manifest=manifest_path(revision), hash=digest, updated_at=now)
@@ -345,11 +346,21 @@ class ManifestStore:
             named = self.pointer() if present is not None else None
             if named is not None and self._is_ahead(named, number, digest):
                 return False
-            if not self._driver.guarantees.compare_and_swap:
-                self._driver.replace(POINTER, data)  # of two at once the older may win, until somebody opens the movie
+            try:
+                if self._move_pointer(present, data):
+                    return True
+            except StoreUnavailableError:
+                # Ours may have been carried out, and somebody else may have gone on from it since.
+                named = self.pointer()
+                if named is None or not self._is_ahead(named, number, digest):
+                    raise
                 return True
-            if self._driver.compare_and_swap(POINTER, present, data):
-                return True
+
+    def _move_pointer(self, present: bytes | None, data: bytes) -> bool:
+        if self._driver.guarantees.compare_and_swap:
+            return self._driver.compare_and_swap(POINTER, present, data)
+        self._driver.replace(POINTER, data)  # of two at once the older may win, until somebody opens the movie
+        return True
 
     def _is_ahead(self, named: Pointer, number: int, digest: str) -> bool:
         named_number = revision_number(named.revision)

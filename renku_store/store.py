@@ -253,7 +253,7 @@ class Store:
         stack.callback(metadata.close)
         opened = assemble(movie, self.root, driver, self._clock, metadata)
         if not driver.read_only:
-            opened.committer.repair()
+            opened.committer.repair(lenient=True)
         return opened
 
     def _index_in_memory(self, movie: str, driver: Driver) -> MetadataStore:

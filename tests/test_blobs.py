@@ -175,6 +175,8 @@ def test_files_that_are_none_are_named(blobs: BlobStore, tmp_path: Path) -> None
     for path in (tmp_path / "missing", tmp_path / "file" / "below"):
         with pytest.raises(NotFoundError, match=path.name):
             blobs.put_file(path)
+    with pytest.raises(InvalidValueError, match="NUL"):
+        blobs.put_file(tmp_path / "a\0b")
     for path in (tmp_path, Path("/dev/zero"), tmp_path / "fifo"):
         with pytest.raises(InvalidValueError, match="not a regular file"):
             blobs.put_file(path)

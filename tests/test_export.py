@@ -399,6 +399,15 @@ def test_collisions_and_reserved_names(ids: dict[str, str], names: dict[str, str
         assert ("~" in start) == ("~" in found[key])
 
 
+def test_what_no_path_can_be_is_no_target(movie: Movie, tmp_path: Path) -> None:
+    """A NUL character ends every path of the system."""
+    before = sorted(tmp_path.iterdir())
+    for write in (lambda path: export_revision(movie, "latest", path), lambda path: update_view(movie, path)):
+        with pytest.raises(InvalidValueError, match=r"a\\x00b' cannot be the name of a file or folder"):
+            write(tmp_path / "a\0b")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_url_is_no_target(movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would make folders of that name here, though it looks as if it had gone elsewhere."""
     monkeypatch.chdir(tmp_path)

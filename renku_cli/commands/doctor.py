@@ -76,6 +76,7 @@ def _told(report: ProbeReport) -> dict[str, object]:
         "url": report.url,
         "via": report.via,
         "safe": report.safe,
+        "denied": report.denied,
         "missing": report.missing,
         "weaker": report.weaker,
         "guarantees": {

@@ -23,6 +23,7 @@ from blake3 import blake3
 from renku_store import bounds
 from renku_store.drivers.base import Batch, StagedFile
 from renku_store.drivers.posix import shown, unavailable
+from renku_store.drivers.urls import checked_path
 from renku_store.errors import InvalidValueError, NotFoundError
 
 _CHUNKS_AHEAD: Final = 4
@@ -77,10 +78,10 @@ class _Digester:
 def take_file(batch: Batch, path: str | os.PathLike[str]) -> bytes | Staged:
     """The content of a regular file: in memory if small, else staged, by reflink where the file system can.
 
-    `NotFoundError` where there is no such file, `InvalidValueError` for a folder or device.
+    `NotFoundError` where there is no such file, `InvalidValueError` for a folder, a device, or what no path can be.
     """
     try:
-        source = io.FileIO(os.fspath(path), opener=_open_without_waiting)
+        source = io.FileIO(checked_path(os.fspath(path)), opener=_open_without_waiting)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"There is no file {shown(path)}.", hint="Check the path.") from error
     except IsADirectoryError as error:

@@ -22,6 +22,7 @@ from renku_store import bounds
 from renku_store.clock import Clock, SystemClock
 from renku_store.drivers.base import Batch, Driver, Guarantees, ObjectStat
 from renku_store.drivers.caching.cache import ObjectCache
+from renku_store.drivers.forking import anew_after_fork
 from renku_store.drivers.probe import PROBE_VERSION, ProbeReport, probe
 
 KEPT: Final = "probe.json"
@@ -37,9 +38,14 @@ class Gate:
         self.via = via
         self._storage = storage
         self._clock = clock or SystemClock()
-        self._asking = threading.Lock()
+        self.begin_anew()
+        anew_after_fork(self)
         self._report: ProbeReport | None = None
         self._open = False
+
+    def begin_anew(self) -> None:
+        """After a fork: nobody is asking here."""
+        self._asking = threading.Lock()
 
     def pass_through(self) -> None:
         """Return where the root is safe; else raise `UnsafeDriverError`, which names what is missing."""
@@ -70,7 +76,7 @@ class Gate:
         return report
 
     def _keep(self, report: ProbeReport) -> None:
-        if report.workspace is None:
+        if report.workspace is None or report.url == str(report.workspace):  # it would lie among the movies
             return
         document = {
             "version": PROBE_VERSION,

@@ -1,7 +1,8 @@
 """Finds the driver of a root by the scheme of its URL: those that come along, then those that installed packages offer.
 
 A package offers a driver by an entry point in the group `renku_store.drivers`: its name is the scheme, its object a
-function of the URL and the options, which gives the driver. The code of a driver is imported when its first root is
+function of the URL and the options, which gives the driver. What such a driver declares is tried out before the first
+write, as with every storage that was not made here. The code of a driver is imported when its first root is
 opened, because most programs need one, and the libraries for object storage take long to import.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from renku_store.drivers.base import Driver
+from renku_store.drivers.guarding import GuardedDriver, guarded
 from renku_store.drivers.local import LocalDriver
-from renku_store.drivers.urls import DriverFactory, refuse_unknown_options, scheme_of, without_secrets
+from renku_store.drivers.urls import DriverFactory, checked_path, refuse_unknown_options, scheme_of, without_secrets
 from renku_store.errors import InvalidValueError, StoreError, StoreUnavailableError
 
 ENTRY_POINT_GROUP: Final = "renku_store.drivers"
@@ -42,12 +44,12 @@ def open_driver(root: str, options: Mapping[str, Any] | None = None) -> Driver:
     given = dict(options or {})
     if scheme is None:
         refuse_unknown_options(root, given)
-        return LocalDriver(root)
+        return LocalDriver(checked_path(root))
     if scheme in SCHEMES:
         return _load(scheme, SCHEMES[scheme])(root, given)
-    offered = _offered(scheme)
-    if offered is not None:
-        return offered(root, given)
+    point = _offered(scheme)
+    if point is not None:
+        return _open_offered(scheme, point, root, given)
     if scheme not in import_module("fsspec.registry").available_protocols():
         raise StoreUnavailableError(
             f"There is no driver for {scheme}:// roots.",
@@ -65,7 +67,7 @@ def open_folder(url: str, options: Mapping[str, Any]) -> LocalDriver:
             f"{without_secrets(url)} does not name a folder of this machine.",
             hint="Write file:///absolute/path, or the path alone.",
         )
-    return LocalDriver(unquote(parts.path, errors="surrogateescape"))
+    return LocalDriver(checked_path(unquote(parts.path, errors="surrogateescape")))
 
 
 def _load(scheme: str, place: str) -> DriverFactory:
@@ -80,17 +82,23 @@ def _load(scheme: str, place: str) -> DriverFactory:
     return factory
 
 
-def _offered(scheme: str) -> DriverFactory | None:
-    """The factory that an installed package offers for a scheme."""
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=scheme):
-        try:
-            factory: DriverFactory = point.load()
-        except StoreError:
-            raise
-        except Exception as error:  # the code of another package
-            raise StoreUnavailableError(
-                f"The driver for {scheme}:// cannot be loaded: {type(error).__name__}: {error}",
-                hint=f"It is offered by the entry point {point.value!r}.",
-            ) from error
-        return factory
-    return None
+def _offered(scheme: str) -> EntryPoint | None:
+    """Where an installed package offers a factory for a scheme."""
+    return next(iter(entry_points(group=ENTRY_POINT_GROUP, name=scheme)), None)
+
+
+def _open_offered(scheme: str, point: EntryPoint, root: str, options: Mapping[str, Any]) -> GuardedDriver:
+    """The driver that a package offers, behind a probe: its word that it creates atomically is not enough."""
+    try:
+        factory: DriverFactory = point.load()
+    except StoreError:
+        raise
+    except Exception as error:  # the code of another package
+        raise StoreUnavailableError(
+            f"The driver for {scheme}:// cannot be loaded: {type(error).__name__}: {error}",
+            hint=f"It is offered by the entry point {point.value!r}.",
+        ) from error
+    driver = factory(root, options)
+    if isinstance(driver, GuardedDriver):
+        return driver
+    return guarded(driver, f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value)

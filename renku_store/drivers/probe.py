@@ -40,7 +40,8 @@ class ProbeReport:
     `weaker` says what it lacks and the store can do without. `write_seconds` and `read_seconds` are the medians of a
     small write and read, None where they were not tried: a driver that says itself that it is not safe is believed.
     `via` names the library between, and its version; `workspace` is this machine's folder for the root, `cache` the
-    one for blobs of all roots that are far away, which takes `cache_used_bytes` of `cache_max_bytes`.
+    one for blobs of all roots that are far away, which takes `cache_used_bytes` of `cache_max_bytes`. `denied` says why
+    nothing may be written there with these credentials, None where it may: then nothing was tried, and reading works.
     """
 
     url: str
@@ -56,11 +57,12 @@ class ProbeReport:
     cache: Path | None = None
     cache_used_bytes: int = 0
     cache_max_bytes: int = 0
+    denied: str | None = None
 
     @property
     def safe(self) -> bool:
         """Whether movies may be written there."""
-        return not self.missing
+        return not self.missing and self.denied is None
 
     def raise_unsafe(self) -> None:
         """Raise `UnsafeDriverError` with what is missing, and what would help."""

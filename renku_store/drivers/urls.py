@@ -39,6 +39,15 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, place, parts.path, "", ""))
 
 
+def checked_path(path: str) -> str:
+    """The path of a file or folder of this machine; `InvalidValueError` for one with a NUL, which no path can hold."""
+    if "\0" in path:
+        raise InvalidValueError(
+            f"{path!a} cannot be the name of a file or folder: it holds a NUL character.", hint="Correct the path."
+        )
+    return path
+
+
 def refuse_unknown_options(url: str, options: Collection[str], known: Collection[str] = ()) -> None:
     """Raise `InvalidValueError` for the first option that the driver of a root does not know."""
     for option in sorted(set(options) - set(known)):

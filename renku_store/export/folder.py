@@ -26,7 +26,7 @@ import orjson
 
 from renku_store import bounds
 from renku_store.drivers.locks import hold
-from renku_store.drivers.urls import without_secrets
+from renku_store.drivers.urls import checked_path, without_secrets
 from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
 from renku_store.export.index import Index, Known, is_untouched, look, read_index
 from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
@@ -81,14 +81,17 @@ def export_revision(
 
 
 def local_folder(directory: str | os.PathLike[str]) -> Path:
-    """A folder of this machine; `InvalidValueError` for a URL, of which a path would make folders such as `s3:`."""
+    """A folder of this machine; `InvalidValueError` for what cannot be the name of one.
+
+    Such as a URL, of which a path would make folders such as `s3:`.
+    """
     text = os.fspath(directory)
     if "://" in text:
         raise InvalidValueError(
             f"{without_secrets(text)} is no folder of this machine.",
             hint="Name a folder here; what is in it can be copied anywhere.",
         )
-    return Path(text)
+    return Path(checked_path(text))
 
 
 def export_into(

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Call
-from tests.drivers.servers import ACCESS_KEY, BUCKET, SECRET_KEY, Server, free_ports, started
+from tests.drivers.servers import (
+    ACCESS_KEY,
+    BUCKET,
+    READER_KEY,
+    READER_SECRET,
+    SECRET_KEY,
+    Server,
+    free_ports,
+    started,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +76,29 @@ def test_a_remote_root_is_tried_out(call: Call, moto: Server, scheme: str, place
     assert "it holds 0 movies" in shown.out
     assert "ms to write 4 KiB" in shown.out
     assert SECRET_KEY not in shown.out + shown.err + done.out + done.err
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3+fsspec"])
+def test_credentials_that_may_only_read_are_a_warning(
+    call: Call, seaweed: Server, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code 0: what is published can be read. Those that the server does not know are a failure."""
+    root = _root(seaweed, scheme)
+    assert call("init", "film", "--root", root).code == 0
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)
+    done = call("doctor", "--root", root, "--json")
+    assert (done.code, done.json["ok"]) == (0, True), done.out
+    checks = {check["name"]: check for check in done.json["checks"]}
+    assert checks["writable"]["status"] == "warning"
+    assert checks["writable"]["detail"].startswith("Read-only here: ")
+    assert "safe" not in checks
+    assert "1 movie" in checks["store"]["detail"]
+    assert done.json["probe"]["safe"] is False
+    assert "AccessDenied" in done.json["probe"]["denied"]
+    assert READER_SECRET not in done.out + done.err
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")
+    assert call("doctor", "--root", root, "--json").code == 5
 
 
 def test_a_server_that_ignores_conditions_is_unsafe(call: Call, rclone: Server) -> None:

@@ -132,3 +132,45 @@ def test_a_full_disk_behind_standard_output_is_an_error(place: Path) -> None:
 
 def _executable() -> str:
     return str(Path(sys.executable).parent / "renku-store")
+
+
+def test_a_root_of_the_settings_that_no_path_can_be_is_refused(call: Call, place: Path) -> None:
+    """A config file can hold what an argument cannot."""
+    config = place / "xdg" / "renku-store" / "config.toml"
+    config.parent.mkdir(parents=True)
+    for root in ("a\\u0000b", "file:///a%00b"):
+        config.write_text(f'root = "{root}"\n')
+        for command in ("movies", "doctor"):
+            done = call("--json", command)
+            assert done.code in {2, 5}
+            assert "NUL" in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--root", "a\0b", "movies"),
+        ("--root", "a\0b", "doctor"),
+        ("init", "film", "--blueprint", "a\0b"),
+        ("init", "film", "--graph", "a\0b"),
+        ("set", "greeting", "@a\0b"),
+        ("set", "--file", "a\0b"),
+        ("edit", "book.text", "@a\0b"),
+        ("run", "--blueprint", "a\0b"),
+        ("run", "--graph", "a\0b"),
+        ("run", "--inputs", "a\0b"),
+        ("run", "--events", "a\0b"),
+        ("export", "latest", "a\0b"),
+        ("copy", "builds", "a\0b"),
+        ("copy", "a\0b", "builds"),
+        ("timeline", "--output", "a\0b"),
+        ("demo", "a\0b"),
+    ],
+)
+@pytest.mark.usefixtures("built")
+def test_what_no_path_can_be_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
+    """A NUL character ends every path of the system: bad use, with the path, wherever a path is taken."""
+    refused = call("--json", *arguments)
+    assert refused.code == 2
+    assert "x00" in refused.error["message"]
+    assert "Traceback" not in refused.err

@@ -21,7 +21,8 @@ Kind = Literal["drop", "reset", "reset after", "delay", "late", "truncate", "ans
 server has seen it; `reset after`: after it has carried it out. `delay`: the reply comes after `release` was called, or
 never. `late`: the client is left without a reply, and the server sees the request only after `release`. `truncate`: the
 body of the reply ends after `keep` bytes. `answer`: the server does not see it, the reply is an error of `status` and
-`code`; `answer after`: it has carried it out nevertheless. `corrupt`: the server sees another last byte of the body.
+`code`, or has the `body` that is said; `answer after`: it has carried it out nevertheless. `corrupt`: the server sees
+another last byte of the body.
 """
 
 
@@ -51,6 +52,7 @@ class Fault:
     keep: int = 0
     status: int = 503
     code: str = "SlowDown"
+    body: bytes | None = None
     met: int = 0
     struck: list[Request] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
@@ -253,7 +255,8 @@ def _chunks(reader: BinaryIO) -> Iterator[bytes]:
 
 
 def _refusal(fault: Fault) -> bytes:
-    body = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>As asked for.</Message></Error>".encode()
+    refusal = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>As asked for.</Message></Error>"
+    body = refusal.encode() if fault.body is None else fault.body
     return b"HTTP/1.1 %d Told So\r\ncontent-type: application/xml\r\ncontent-length: %d\r\n\r\n%s" % (
         fault.status,
         len(body),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from renku_store import InvalidValueError, StoreUnavailableError, open_store
+from renku_store import InvalidValueError, StoreUnavailableError, UnsafeDriverError, open_store, probe_root
+from renku_store.drivers.guarding import GuardedDriver
 from renku_store.drivers.opening import SCHEMES, open_driver
 from tests import children
 from tests.authoring import publish, texts
@@ -42,9 +45,46 @@ def test_a_driver_of_another_package_is_found_by_its_scheme(tmp_path: Path, monk
     offer(tmp_path, monkeypatch, SHELVES)
     with open_store("shelf://top/left", below=str(tmp_path)) as store:
         publish(store.create_movie("film"), {"a": "one"})
-        assert type(store.driver).asked == [("shelf://top/left", {"below": str(tmp_path)})]  # type: ignore[attr-defined]
+        assert isinstance(store.driver, GuardedDriver)
+        shelf: Any = type(store.driver.gate.driver)
+        assert shelf.asked == [("shelf://top/left", {"below": str(tmp_path)})]
+    assert not (tmp_path / "top/left/probe.json").exists()
     with open_store(tmp_path / "top/left") as store:
         assert texts(store.movie("film")) == {"a": "one"}
+
+
+CLAIMING = """
+from renku_store.drivers.local import LocalDriver
+
+class Shelf(LocalDriver):
+    def create(self, name, data):
+        self.replace(name, data)
+        return True
+
+    def sub(self, prefix):
+        return Shelf(f"{self.url}/{prefix.rstrip('/')}")
+
+def open_shelf(url, options):
+    return Shelf(url.partition("://")[2])
+"""
+
+
+def test_a_driver_of_another_package_that_claims_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it creates atomically, and lets every creator win: it is tried out before the first write."""
+    offer(tmp_path, monkeypatch, CLAIMING)
+    root = tmp_path / "root"
+    with open_store(root) as store:
+        publish(store.create_movie("film"), {"a": "one"})
+    before = {path for path in root.rglob("*") if path.is_file()}
+    with open_store(f"shelf://{root}") as store:
+        assert store.ids() == ["film"]
+        with pytest.raises(UnsafeDriverError, match="16 of 16 that created one name"):
+            store.create_movie("another")
+    report = probe_root(f"shelf://{root}")
+    assert (report.safe, report.via) == (False, "shelves 1.0")
+    assert {path for path in root.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("source", ["import nowhere_to_be_found", "raise OSError(2, 'gone')", "open_other = 1"])
@@ -101,6 +141,16 @@ def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
     """Only a scheme at its beginning makes a URL."""
     for name in ("a:b", "a::b", "deep/x:/y"):
         assert open_driver(str(tmp_path / name)).url == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("root", ["a\0b", "file:///tmp/a%00b", "s3://bucket/videos"])
+def test_a_root_that_no_path_can_be_is_refused(root: str, tmp_path: Path) -> None:
+    """A NUL character ends every path of the system: in a folder's name, a URL, and that of the cache."""
+    cache = {"cache": f"{tmp_path}/a\0b"} if root.startswith("s3:") else {}
+    uses: tuple[Callable[..., object], ...] = (open_store, probe_root)
+    for use in uses:
+        with pytest.raises(InvalidValueError, match="NUL"):
+            use(root, **cache)
 
 
 def test_a_store_of_a_url_names_it_as_its_root(any_root: Root) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,8 +31,9 @@ _OPERATIONS: dict[str, Callable[[ObjectDriver], object]] = {
     "swap": lambda driver: driver.compare_and_swap("a", None, b"x"),
     "batch": lambda driver: _batch(driver),
     "delete": lambda driver: driver.delete("a"),
+    "delete many": lambda driver: driver.delete_many(["a", "b"]),
 }
-_CHANGES = ("create", "replace", "swap", "batch", "delete")
+_CHANGES = ("create", "replace", "swap", "batch", "delete", "delete many")
 
 
 def _batch(driver: ObjectDriver) -> None:
@@ -76,11 +78,15 @@ def refused(driver: ObjectDriver, operation: str, said: str) -> StoreUnavailable
     return error
 
 
+@pytest.mark.parametrize("kind", [ObstoreClient, S3fsClient])
 @pytest.mark.parametrize("operation", _OPERATIONS)
-def test_a_missing_bucket_is_named(seaweed: Server, tmp_path: Path, operation: str) -> None:
-    """By reads as well as writes: it must not look like an empty root."""
-    place = replace(seaweed.place(), bucket="nobody-made-this")
-    refused(usual(place, tmp_path), operation, "there is no such bucket")
+def test_a_missing_bucket_is_named(
+    kind: type[ObstoreClient | S3fsClient], seaweed_place: S3Place, tmp_path: Path, operation: str
+) -> None:
+    """By reads as well as writes, through each client: it must not look like an empty root."""
+    place = replace(seaweed_place, bucket="nobody-made-this")
+    with closing(ObjectDriver(kind(place), url=place.url, prefix=place.prefix, workspace=tmp_path)) as driver:
+        refused(driver, operation, "there is no such bucket")
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS)

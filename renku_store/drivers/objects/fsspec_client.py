@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -39,6 +40,7 @@ class FsspecClient:
         self._base = self._files._strip_protocol(base).strip("/")  # noqa: SLF001 - what every file system implements
         self._root = self._files.root_marker
         self._url = url.rstrip("/")
+        self._process = os.getpid()
         self.exclusive = creates_exclusively(files)
 
     def head(self, key: str) -> ObjectHead | None:
@@ -149,7 +151,7 @@ class FsspecClient:
         return path.strip("/").removeprefix(self._base).lstrip("/")
 
     def _head(self, info: Mapping[str, Any]) -> ObjectHead | None:
-        if info.get("type") != "file":
+        if info.get("type") != "file" or info["name"].endswith("/"):  # or a mark by which others tell of a folder
             return None
         modified = _modified(info)
         tag = next((info[name] for name in _TAGS if isinstance(info.get(name), str)), None)
@@ -170,6 +172,12 @@ class FsspecClient:
 
     @contextlib.contextmanager
     def _named_errors(self, doing: str, key: str) -> Iterator[None]:
+        if self._process != os.getpid():
+            # Its threads are not here, and its connections are the parent's.
+            raise StoreUnavailableError(
+                f"Cannot {doing} {self._url}/{key}: its file system was opened before this process was forked.",
+                hint="Open the store anew in each process, or start them by spawning (multiprocessing: 'spawn').",
+            )
         try:
             yield
         except (StoreError, ConditionFailedError, UncertainError):
@@ -179,10 +187,10 @@ class FsspecClient:
 
     def _unavailable(self, error: Exception, doing: str, key: str) -> StoreUnavailableError:
         said = " ".join(str(error).split()).rstrip(".")
-        return StoreUnavailableError(
-            f"Cannot {doing} {self._url}/{key}: {said or type(error).__name__}.",
-            hint="Check the permissions." if isinstance(error, PermissionError) else "Check that it can be reached.",
-        )
+        message = f"Cannot {doing} {self._url}/{key}: {said or type(error).__name__}."
+        if isinstance(error, PermissionError):
+            return StoreUnavailableError(message, hint="Check the permissions.", reason="denied")
+        return StoreUnavailableError(message, hint="Check that it can be reached.")
 
 
 def creates_exclusively(files: AbstractFileSystem) -> bool:

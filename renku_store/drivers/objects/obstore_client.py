@@ -174,13 +174,29 @@ class ObstoreClient:
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; no error for those that are not there."""
         if keys:
-            self._ask("delete", keys[0], lambda: obstore.delete(self._store, [*keys]))
+            try:
+                self._ask("delete", keys[0], lambda: self._delete(keys))
+            except FileNotFoundError:
+                # The server takes it for an error that one is not there, and the library tells of one alone.
+                for key in keys if len(keys) > 1 else ():
+                    self.delete([key])
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        try:
+            obstore.delete(self._store, [*keys])
+        except BaseError as error:
+            if self._refusal(error).code == "NoSuchKey":
+                raise FileNotFoundError from error
+            raise
 
     def list(self, prefix: str) -> Iterator[ObjectHead]:
         """Every object whose key begins with `prefix`, page by page; it goes on where a reply broke off."""
         pages = _Pages(self._store, prefix)
         while page := self._ask("list", prefix, pages.next):
-            yield from map(_head, page)
+            for meta in page:
+                # The library drops the slash at the end of `a/b/`, an empty object by which others mark a folder.
+                if meta["size"] or self.head(meta["path"]) is not None:
+                    yield _head(meta)
 
     def folders(self, prefix: str) -> Iterator[ObjectHead | str]:
         """What is directly below `prefix`: objects, and the full prefixes of folders."""

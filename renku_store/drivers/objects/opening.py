@@ -23,7 +23,7 @@ from renku_store.drivers.guarding import GuardedDriver, guarded
 from renku_store.drivers.objects.credentials import from_files
 from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.drivers.objects.options import S3Place, cache_bytes, parse_s3
-from renku_store.drivers.urls import scheme_of, without_secrets
+from renku_store.drivers.urls import checked_path, scheme_of, without_secrets
 from renku_store.errors import InvalidValueError, StoreUnavailableError
 
 _SLUG_MAX_CHARACTERS: Final = 60
@@ -95,7 +95,7 @@ def workspace_of(identity: str, cache: str | os.PathLike[str] | None, environmen
 
 def _cache_folder(cache: str | os.PathLike[str] | None, environment: Mapping[str, str]) -> Path:
     kept = cache or environment.get("RENKU_STORE_CACHE") or environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.abspath(os.path.expanduser(kept)), "renku-store")
+    return Path(os.path.abspath(os.path.expanduser(checked_path(os.fspath(kept)))), "renku-store")
 
 
 def _cache(cache: str | os.PathLike[str] | None, max_bytes: int) -> ObjectCache | None:

@@ -83,8 +83,12 @@ class Refusal:
     def error(self, doing: str, url: str) -> StoreUnavailableError:
         """The named error for a refusal met while `doing` ("read", "write") the object at `url`."""
         reason, hint = self._told()
-        passing: Literal["busy", "full", "other"] = "full" if self.code in _FULL else "busy" if self._slow else "other"
-        return StoreUnavailableError(f"Cannot {doing} {url}: {reason}.", hint=hint, reason=passing)
+        return StoreUnavailableError(f"Cannot {doing} {url}: {reason}.", hint=hint, reason=self._reason())
+
+    def _reason(self) -> Literal["busy", "full", "denied", "other"]:
+        if self.code in _FULL:
+            return "full"
+        return "busy" if self._slow else "denied" if self.status in {401, 403} else "other"
 
     @property
     def _slow(self) -> bool:

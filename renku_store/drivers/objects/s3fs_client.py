@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -32,18 +33,26 @@ from botocore.handlers import add_expect_header
 from fsspec.asyn import sync
 
 from renku_store import bounds
+from renku_store.drivers.forking import anew_after_fork
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectHead, UncertainError
 from renku_store.drivers.objects.options import S3Place
-from renku_store.drivers.objects.replies import NO_CREDENTIALS, Refusal
-from renku_store.errors import StoreUnavailableError, UnsafeDriverError
+from renku_store.drivers.objects.replies import NO_CREDENTIALS, Refusal, pauses
+from renku_store.drivers.objects.s3fs_replies import (
+    MARK,
+    NO_BUCKET,
+    answer_of,
+    head_of,
+    listed,
+    raise_if_no_bucket,
+    refused_deletions,
+    tag_of,
+)
+from renku_store.errors import UnsafeDriverError
 
-_MARK: Final = "renku-mark"
-"""The user metadata that holds a writer's mark."""
 _DELETE_MAX_KEYS: Final = 1_000
 """Keys that one request may delete, by the protocol."""
 _FileSystem: Final[Any] = s3fs.S3FileSystem  # without types, and what is guessed of them is wrong
 _sync: Final[Any] = sync
-_NO_BUCKET: Final = frozenset({"NoSuchBucket"})
 _FAILURES: Final = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, HTTPException)
 _NOT_SENT: Final = (
     EndpointConnectionError,
@@ -63,17 +72,30 @@ class S3fsClient:
         self._place = place
         self._read_seconds = read_seconds
         self._files: dict[tuple[int, int], Any] = {}
-        self._making = threading.Lock()
         self._conditions_known = False
+        self._bucket_seen = False
+        self.begin_anew()
+        anew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """After a fork: no thread is making a file system here. Those there are stay, as they belong to the parent."""
+        self._making = threading.Lock()
 
     def head(self, key: str) -> ObjectHead | None:
         """Size, time and tag, or None where there is no such object."""
         with self._named_errors("look at", key):
             try:
-                return _head(key, self._call("head_object", Key=key))
+                return head_of(key, self._call("head_object", Key=key))
             except FileNotFoundError as error:
-                _raise_if_no_bucket(error)
+                raise_if_no_bucket(error)
+                self._look_for_bucket(key)
                 return None
+
+    def _look_for_bucket(self, key: str) -> None:
+        """Raise where there is no bucket: the reply to a HEAD does not tell it from a missing object."""
+        if not self._bucket_seen:
+            self._call("list_objects_v2", Prefix=key, MaxKeys=1)
+            self._bucket_seen = True
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> tuple[bytes, ObjectHead] | None:
         """The bytes from `start`, at most `length`, and the head; None where there is no such object."""
@@ -84,10 +106,10 @@ class S3fsClient:
                 files = self._repeating
                 found: tuple[bytes, ObjectHead] = _sync(files.loop, self._get, files, key, start, length)
             except FileNotFoundError as error:
-                _raise_if_no_bucket(error)
+                raise_if_no_bucket(error)
                 return None
             except OSError as error:
-                answered = _answer(error)
+                answered = answer_of(error)
                 if answered is None or answered[0] != 416:
                     raise
                 return self._nothing_of(key)
@@ -115,8 +137,8 @@ class S3fsClient:
                     raise
                 await asyncio.sleep(bounds.OBJECT_FIRST_PAUSE_SECONDS)
         if wanted and "ContentRange" not in answer:  # the server ignores ranges
-            return data[start:][:length], _head(key, answer)
-        return data, _head(key, answer)
+            return data[start:][:length], head_of(key, answer)
+        return data, head_of(key, answer)
 
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
@@ -124,22 +146,22 @@ class S3fsClient:
         """Write an object in one request; gives its tag. Conditions are sent once."""
         parameters: dict[str, Any] = {"Key": key, "Body": bytes(data)}
         if mark is not None:
-            parameters["Metadata"] = {_MARK: mark}
+            parameters["Metadata"] = {MARK: mark}
         if not if_absent and if_match is None:
             with self._named_errors("write", key):
-                return _tag(self._call("put_object", **parameters))
+                return tag_of(self._call("put_object", **parameters))
         parameters |= {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_match}
         with self._named_errors("write", key):
             self._check_conditions()
             try:
-                return _tag(self._call("put_object", once=True, **parameters))
+                return tag_of(self._call("put_object", once=True, **parameters))
             except _FAILURES as error:
                 self._raise_conditional(error, key)
 
     def _raise_conditional(self, error: Exception, key: str) -> NoReturn:
         """Say what a failure of a conditional write means; where it was refused, or never sent, that is certain."""
         refusal = self._refusal(error)
-        if refusal.status in {404, 409, 412} and refusal.code not in _NO_BUCKET:
+        if refusal.status in {404, 409, 412} and refusal.code not in NO_BUCKET:
             raise ConditionFailedError(refusal.code) from error
         unavailable = refusal.error("write", self._url(key))
         if refusal.uncertain and not isinstance(error, _NOT_SENT):
@@ -168,7 +190,7 @@ class S3fsClient:
             with contextlib.suppress(*_FAILURES):
                 await self._request(files, "abort_multipart_upload", Key=key, UploadId=upload)
             raise
-        return _tag(done)
+        return tag_of(done)
 
     async def _put_part(
         self, files: Any, key: str, upload: str, file: BinaryIO, number: int, part_bytes: int
@@ -183,40 +205,53 @@ class S3fsClient:
             try:
                 self._call("copy_object", Key=target, CopySource={"Bucket": self._bucket, "Key": source})
             except FileNotFoundError as error:
-                _raise_if_no_bucket(error)
+                raise_if_no_bucket(error)
                 return False
         return True
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; no error for those that are not there."""
         for first in range(0, len(keys), _DELETE_MAX_KEYS):
-            some = keys[first : first + _DELETE_MAX_KEYS]
-            with self._named_errors("delete", some[0]), contextlib.suppress(FileNotFoundError):
-                if len(some) == 1:
-                    self._call("delete_object", Key=some[0])
-                    continue
-                wanted = {"Objects": [{"Key": key} for key in some], "Quiet": True}
-                refused = self._call("delete_objects", Delete=wanted).get("Errors", [])
-                if refused and refused[0].get("Code") not in {"NoSuchKey", None}:
-                    raise self._refused_deletion(refused[0])
+            self._delete_some(keys[first : first + _DELETE_MAX_KEYS])
 
-    def _refused_deletion(self, refused: dict[str, str]) -> StoreUnavailableError:
-        code = refused.get("Code", "")
-        status = {"AccessDenied": 403, "SlowDown": 503, "InternalError": 500}.get(code, 400)
-        return Refusal(self._server, status, code).error("delete", self._url(refused.get("Key", "")))
+    def _delete_some(self, keys: Sequence[str]) -> None:
+        """Remove as many as one request may name; again those that the server was too busy for."""
+        waits = pauses()
+        while refused := self._still_there(keys):
+            lasting = {key: refusal for key, refusal in refused.items() if key not in keys or not refusal.passing}
+            pause = next(waits, None)
+            if lasting or pause is None:
+                key, refusal = next(iter((lasting or refused).items()))
+                raise refusal.error("delete", self._url(key))
+            keys = [*refused]
+            time.sleep(pause)
+
+    def _still_there(self, keys: Sequence[str]) -> dict[str, Refusal]:
+        """Ask for objects to be removed; gives those that the reply, which is 200 all the same, says are not."""
+        with self._named_errors("delete", keys[0]):
+            try:
+                if len(keys) == 1:
+                    self._call("delete_object", Key=keys[0])
+                    return {}
+                wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+                answer = self._call("delete_objects", Delete=wanted)
+            except FileNotFoundError as error:
+                raise_if_no_bucket(error)
+                return {}
+        return refused_deletions(answer.get("Errors", ()), self._server)
 
     def list(self, prefix: str) -> Iterator[ObjectHead]:
         """Every object whose key begins with `prefix`, in the order of keys, page by page."""
         for page in self._pages(prefix):
             for found in page.get("Contents", ()):
-                yield _listed(found)
+                yield listed(found)
 
     def folders(self, prefix: str) -> Iterator[ObjectHead | str]:
         """What is directly below `prefix` (ends in `/`, or empty): objects, and the full prefixes of folders."""
         for page in self._pages(prefix, Delimiter="/"):
             for found in page.get("Contents", ()):
                 if found["Key"] != prefix:
-                    yield _listed(found)
+                    yield listed(found)
             for folder in page.get("CommonPrefixes", ()):
                 yield folder["Prefix"]
 
@@ -299,7 +334,7 @@ class S3fsClient:
             raise self._refusal(error).error(doing, self._url(key)) from error
 
     def _refusal(self, error: BaseException) -> Refusal:
-        answered = _answer(error)
+        answered = answer_of(error)
         if answered is not None:
             return Refusal(self._server, *answered)
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -344,35 +379,3 @@ def _steps(size: int, part_bytes: int, at_once: int) -> Iterator[range]:
     count = max(1, -(-size // part_bytes))
     for first in range(1, count + 1, at_once):
         yield range(first, min(first + at_once, count + 1))
-
-
-def _answer(error: BaseException) -> tuple[int, str] | None:
-    """Status and code of what the server answered; None where it did not answer."""
-    found = error if isinstance(error, ClientError) else error.__cause__
-    if not isinstance(found, ClientError):
-        return None
-    status = found.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return (status or 500), str(found.response.get("Error", {}).get("Code", ""))
-
-
-def _raise_if_no_bucket(error: OSError) -> None:
-    """A missing object is an answer, a missing bucket is a failure."""
-    answered = _answer(error)
-    if answered is None or answered[1] in _NO_BUCKET:
-        raise error
-
-
-def _head(key: str, answer: dict[str, Any]) -> ObjectHead:
-    whole = answer.get("ContentRange", "").rpartition("/")[2]
-    size = int(whole) if whole.isdigit() else int(answer["ContentLength"])
-    mark = answer.get("Metadata", {}).get(_MARK)
-    return ObjectHead(key, size, answer["LastModified"].timestamp(), _tag(answer), mark)
-
-
-def _listed(found: dict[str, Any]) -> ObjectHead:
-    return ObjectHead(found["Key"], int(found["Size"]), found["LastModified"].timestamp(), _tag(found))
-
-
-def _tag(answer: dict[str, Any]) -> str | None:
-    tag: str | None = answer.get("ETag")
-    return tag

@@ -7,6 +7,7 @@ constant: small objects wait for their share of it, large ones go in parts.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ class Upload:
 
 class _TakenError(Exception):
     """The name exists; what is there is left alone."""
+
+
+class _DamagedError(Exception):
+    """The name holds what was sent from here, and not as it was."""
 
 
 class Uploader:
@@ -91,8 +96,12 @@ class Uploader:
 
     def _put_verified(self, upload: Upload, sent: T, put: Callable[[Upload, T], str | None]) -> None:
         for _ in range(_SENT_MAX):
-            tag = put(upload, sent)
-            if self._arrived(upload, tag, sent):
+            try:
+                tag = put(upload, sent)
+            except _DamagedError:
+                self._client.delete([upload.key])
+                continue
+            if self._verifier.arrived(upload.key, upload.url, tag, sent):
                 return
             found = self._client.head(upload.key)
             if found is not None and tag in {None, found.etag}:
@@ -105,22 +114,43 @@ class Uploader:
     def _put_at_once(self, upload: Upload, sent: SentBytes, data: bytes) -> str | None:
         if not self._conditional:
             return self._client.put(upload.key, data)
+        mark = secrets.token_hex(16)
         lost: UncertainError | None = None
         for pause in (*pauses(), None):
             try:
-                return self._client.put(upload.key, data, if_absent=True)
+                return self._client.put(upload.key, data, if_absent=True, mark=mark)
             except ConditionFailedError:
                 pass
             except UncertainError as error:
                 lost = error
             found = self._client.head(upload.key)
-            if found is not None:
-                if lost is not None and self._arrived(upload, found.etag, sent):
-                    return found.etag
+            if found is not None and lost is None:
                 raise _TakenError
+            if found is not None and self._is_ours(upload, sent, mark, lost):
+                return found.etag
             if pause is not None:
                 time.sleep(pause)
         raise unsettled(upload.url, lost)
+
+    def _is_ours(self, upload: Upload, sent: SentBytes, mark: str, lost: UncertainError | None) -> bool:
+        """Whether the object is the one whose reply was lost, and whole; False where it is gone by now.
+
+        Raises `_TakenError` where it is another's, `_DamagedError` where it is ours and does not hold what was sent.
+        """
+        found = self._client.get(upload.key, length=1)  # a look does not tell the mark
+        if found is None:
+            return False
+        head = found[1]
+        if head.mark not in {None, mark}:
+            raise _TakenError
+        if self._verifier.arrived(upload.key, upload.url, head.etag, sent, doubtful=True):
+            return True
+        if head.mark == mark:
+            raise _DamagedError
+        raise StoreUnavailableError(
+            f"Nobody knows whose {upload.url} is: no reply came when it was written, and it is not what was sent.",
+            hint="Look at the object: remove it if it is damaged, then try again.",
+        ) from lost
 
     def _put_in_parts(self, upload: Upload, sent: SentFile) -> str | None:
         for last in (False, True):
@@ -129,14 +159,13 @@ class Uploader:
             except StoreUnavailableError:
                 # The reply to the last request may have been lost, which completes the object.
                 found = self._client.head(upload.key)
-                if found is not None and self._arrived(upload, found.etag, sent):
+                if found is not None and self._verifier.arrived(
+                    upload.key, upload.url, found.etag, sent, doubtful=True
+                ):
                     return found.etag
                 if last:
                     raise
         raise AssertionError("The last attempt returns or raises.")
-
-    def _arrived(self, upload: Upload, tag: str | None, sent: SentBytes | SentFile) -> bool:
-        return self._verifier.arrived(upload.key, upload.url, tag, sent)
 
 
 class ObjectBatch:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
+
+from renku_store.drivers.forking import anew_after_fork
 
 T = TypeVar("T")
 
@@ -19,7 +20,12 @@ class Workers:
         self._count = count
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
+        anew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """After a fork: the pool is here, and none of its threads."""
+        self._lock = threading.Lock()
+        self._pool = None
 
     def map(self, action: Callable[[T], None], items: Iterable[T]) -> None:
         """Do something for every item, side by side; the first error keeps what has not begun from beginning."""
@@ -42,14 +48,12 @@ class Workers:
         """Let the threads go when they have nothing to do; the next use makes new ones."""
         with self._lock:
             pool, self._pool = self._pool, None
-        if pool is not None and self._process == os.getpid():
+        if pool is not None:
             pool.shutdown(wait=False)
 
     def _get(self) -> ThreadPoolExecutor:
         with self._lock:
-            if self._pool is None or self._process != os.getpid():
-                # A forked process has the pool, and none of its threads.
-                self._process = os.getpid()
+            if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="renku-store-objects")
             return self._pool
 
@@ -65,7 +69,12 @@ class Share:
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._free = total
+        self.begin_anew()
+        anew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """Nobody has anything of it."""
+        self._free = self._total
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
