@@ -100,6 +100,8 @@ def take_in(
     new_id: Callable[[], str],
 ) -> None:
     """Index archives of other machines' runs; `readable` gives their events in groups, `new_id` ids of events."""
+    if len(changed) > 1:  # all are asked for at once, and then known where each archive asks
+        blobs.notice({digest for run in changed for events in readable(run) for digest in blobs_of(events)})
     for run, found in changed.items():
         told = take_in_events(metadata, blobs, run, readable, new_id)
         with metadata.write() as writer:

@@ -20,9 +20,9 @@ from renku_store.blobs.reading import check, unpack
 from renku_store.drivers.base import ObjectStat
 from renku_store.errors import BlobCorruptError, InvalidIdError
 from renku_store.indexing.booking import Booker, Tell, Telling, groups, names_run, sound
-from renku_store.indexing.elsewhere import Told, changed_archives, take_in, take_in_events, told_by
+from renku_store.indexing.elsewhere import Told, blobs_of, changed_archives, take_in, take_in_events, told_by
 from renku_store.indexing.fetching import Fetched
-from renku_store.manifests import POINTER, manifest_path
+from renku_store.manifests import POINTER, manifest_path, named_blobs
 from renku_store.metadata.base import Writer
 from renku_store.records.blob import SUFFIX, Encoding, blob_path
 from renku_store.records.events import RunEvent
@@ -48,7 +48,21 @@ class Indexer(Booker):
             numbers = range(start, min(start + bounds.INDEX_FETCH_REVISIONS, newest + 1))
             with Fetched(self._driver) as fetched:
                 self._fetch_revisions(fetched, numbers, newest)
-                self._from(fetched).book_each(numbers)
+                ahead = self._from(fetched)
+                if self._apart and len(numbers) > 1:
+                    ahead.notice_all(numbers)
+                ahead.book_each(numbers)
+
+    def notice_all(self, numbers: Iterable[int]) -> None:
+        """Give rows to the blobs of revisions and of their runs, asking for all at once and not for each revision's."""
+        named: set[str] = set()
+        for number in numbers:
+            entry, _ = sound(self._manifests, number)
+            if isinstance(entry, Manifest):
+                named |= named_blobs(entry, (page.hash for page in entry.pages or ()))
+                for events in self.readable(entry.run):
+                    named |= blobs_of(events)
+        self._blobs.notice(named)
 
     def book_each(self, numbers: Iterable[int]) -> None:
         """Book these revisions, in rising order, from what has been fetched."""
