@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from shutil import copytree
 from unittest import mock
 
 import pytest
@@ -264,3 +265,36 @@ def test_what_a_dead_machine_had_on_its_way_in_the_storage_is_removed(machines: 
     assert collect(here).temporary == 1
     assert objects(machines, "tmp") == []
     check_invariants(here)
+
+
+def test_a_grace_time_of_less_than_the_age_of_what_is_young_is_remarked_upon(machines: Watched, here: Movie) -> None:
+    """What was put again is made young from twelve hours on only: the report says so, as does one of a dry run."""
+    publish(here, {"a": LONG})
+    for report in (collect(here, grace_seconds=3_600.0), collect(here, grace_seconds=3_600.0, dry_run=True)):
+        assert report.grace_seconds == 3_600.0
+        assert any("below 12 hours" in note for note in report.to_json()["notes"])
+    assert collect(here).notes == []
+    here.leases.start(here.events.new_id(), base_revision="rev-0001", edits_through=0)
+    report = collect(here, grace_seconds=3_600.0)
+    assert report.grace_seconds > bounds.YOUNG_SECONDS
+    assert any("on some machine" in note for note in report.notes)
+
+
+def test_a_copy_of_a_machine_takes_its_marker_for_another_machines(machines: Watched, here: Movie) -> None:
+    """The folder says the same on both; a collection of the one must not end what keeps others waiting for the other."""
+    publish(here, {"a": LONG})
+    here.close()
+    copytree(machines.folder / "here", machines.folder / "copy")
+    names = ["a" * 64]
+    original, copied = machines.open("here"), machines.open("copy")
+    assert original.announcer.sweep().machine == copied.announcer.sweep().machine, "as long as it is one machine"
+    sweep = original.announcer.sweep()
+    with pytest.raises(KeyboardInterrupt), sweep.over(names):
+        machines.timeline.pass_by(bounds.SWEEP_OWN_SECONDS + 1.0)
+        with mock.patch("renku_store.announcing.socket.gethostname", return_value="another"):
+            copied.announcer.sweep()
+        sweep.check()
+        original.announcer.sweep()
+        with pytest.raises(StoreUnavailableError, match="held up"):
+            sweep.check()
+        raise KeyboardInterrupt
