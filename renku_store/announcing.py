@@ -304,7 +304,7 @@ class Announcer:
             yield sweep.check
 
     def _machine(self) -> str:
-        """The name of this machine while it is up, as long as its workspace is there; who has a copy of that is another.
+        """The name of this machine while it is up, as long as its workspace is there; a copy of that has another.
 
         Only for as long as it is up: to take one's own marker for another's costs some minutes, the reverse a blob.
         """

@@ -276,25 +276,24 @@ def test_a_grace_time_of_less_than_the_age_of_what_is_young_is_remarked_upon(mac
     assert collect(here).notes == []
     here.leases.start(here.events.new_id(), base_revision="rev-0001", edits_through=0)
     report = collect(here, grace_seconds=3_600.0)
-    assert report.grace_seconds > bounds.YOUNG_SECONDS
+    assert report.grace_seconds >= bounds.YOUNG_SECONDS
     assert any("on some machine" in note for note in report.notes)
 
 
 def test_a_copy_of_a_machine_takes_its_marker_for_another_machines(machines: Watched, here: Movie) -> None:
-    """The folder says the same on both; a collection of the one must not end what keeps others waiting for the other."""
+    """The folder says the same on both; a collection of one must not end what keeps others waiting for the other."""
     publish(here, {"a": LONG})
+    here.announcer.sweep()
     here.close()
     copytree(machines.folder / "here", machines.folder / "copy")
-    names = ["a" * 64]
-    original, copied = machines.open("here"), machines.open("copy")
-    assert original.announcer.sweep().machine == copied.announcer.sweep().machine, "as long as it is one machine"
-    sweep = original.announcer.sweep()
-    with pytest.raises(KeyboardInterrupt), sweep.over(names):
+    original, copied = machines.open("here").announcer, machines.open("copy").announcer
+    assert original.sweep().machine == copied.sweep().machine, "as long as it is one machine"
+    sweep = original.sweep()
+    with sweep.over(["a" * 64]):
         machines.timeline.pass_by(bounds.SWEEP_OWN_SECONDS + 1.0)
         with mock.patch("renku_store.announcing.socket.gethostname", return_value="another"):
-            copied.announcer.sweep()
+            copied.sweep()
         sweep.check()
-        original.announcer.sweep()
+        original.sweep()
         with pytest.raises(StoreUnavailableError, match="held up"):
             sweep.check()
-        raise KeyboardInterrupt
