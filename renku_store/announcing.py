@@ -13,10 +13,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
@@ -26,7 +28,7 @@ from renku_store.clock import Clock
 from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.drivers.local import on_this_machine
 from renku_store.errors import BlobCorruptError, BlobMissingError, StoreUnavailableError
-from renku_store.hashing import canonical_document
+from renku_store.hashing import canonical_document, hash_bytes
 from renku_store.records.announcement import Announcement, SweepMarker
 from renku_store.records.ids import check_run_id
 
@@ -302,11 +304,14 @@ class Announcer:
             yield sweep.check
 
     def _machine(self) -> str:
-        """The name of this machine, as long as its workspace is there."""
+        """The name of this machine while it is up, as long as its workspace is there; a copy of that has another.
+
+        Only for as long as it is up: to take one's own marker for another's costs some minutes, the reverse a blob.
+        """
         here = on_this_machine(self._driver)
         if here.stat(_MACHINE) is None:
             here.create(_MACHINE, os.urandom(16).hex().encode())
-        return here.read(_MACHINE).decode()
+        return hash_bytes(here.read(_MACHINE) + _this_boot())[:32]
 
 
 class Sweep:
@@ -368,6 +373,14 @@ def _written(driver: Driver, name: str) -> ObjectStat:
             reason="busy",
         )
     return found
+
+
+def _this_boot() -> bytes:
+    """What no two machines have in common that are up, be one a copy of the other: the host's name and its boot."""
+    boot = b""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    return b"/".join((b"", socket.gethostname().encode(), boot))
 
 
 def _nobody_waits() -> None:

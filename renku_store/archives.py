@@ -41,6 +41,13 @@ class ArchiveStore:
     def __init__(self, driver: Driver, movie: str) -> None:
         self._driver = driver
         self._movie = movie
+        self._fetched: Callable[[str], bytes] | None = None
+
+    def fetched(self, read: Callable[[str], bytes]) -> ArchiveStore:
+        """The same archives for one who has fetched some ahead: `read` gives the bytes of one by its path."""
+        other = ArchiveStore(self._driver, self._movie)
+        other._fetched = read
+        return other
 
     def write(self, run: str, events: Iterable[Event]) -> ArchiveRef:
         """Archive a run's events, durably; a run that is resumed replaces its archive by one that holds more."""
@@ -119,7 +126,7 @@ class ArchiveStore:
     def _verified(self, run: str, expected: str | None) -> Iterator[bytes]:
         """The lines of an archive after its header, which is checked, as is the hash of the whole."""
         name = archive_path(run)
-        data = self._driver.read(name)
+        data = (self._fetched or self._driver.read)(name)
         if expected is not None and hash_bytes(data) != expected:
             raise BlobCorruptError(
                 f"The archive {name} is damaged.",

@@ -183,6 +183,14 @@ EXPORT_WAIT_SECONDS: Final = 600.0
 # Object storages
 OBJECT_CONCURRENCY: Final = 32
 """Requests that one root has under way at once: where small objects over a network stop getting faster."""
+INDEX_FETCH_MAX_BYTES: Final = 32 * 1_048_576
+"""Manifests and archives that are asked for at once while an index is filled: what they take in memory together."""
+INDEX_FETCH_MAX_OBJECTS: Final = 1_000
+"""How many of them: enough that a storage far away is always busy."""
+INDEX_FETCH_GUESS_BYTES: Final = 262_144
+"""What an object is taken to have whose size nobody has asked for: a manifest of a thousand artefacts has as much."""
+INDEX_FETCH_REVISIONS: Final = 256
+"""Revisions that are fetched ahead while an index catches up."""
 OBJECT_PART_BYTES: Final = 8 * 1_048_576
 """One part of a large object: 10,000 of them, the most there may be, make 78 GiB; larger objects have larger parts."""
 OBJECT_PARTS_MAX: Final = 10_000

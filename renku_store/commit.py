@@ -32,6 +32,7 @@ from renku_store.errors import (
     LeaseLostError,
     ManifestConflictError,
     RevisionExistsError,
+    StoreError,
     StoreUnavailableError,
     UnsafeDriverError,
 )
@@ -80,7 +81,7 @@ class Committer:
         self._archives = archives
         self._clock = clock
         self._announcer = announcer
-        self._index = Indexer(metadata, blobs, manifests, archives, events.new_id, apart=announcer.needed)
+        self._index = Indexer(driver, metadata, blobs, manifests, archives, events.new_id, apart=announcer.needed)
 
     def publish(self, manifest: Manifest, *, token: LeaseToken | None = None) -> PublishedRevision:
         """Publish a manifest whose blobs and archive are durable, as the revision after its base.
@@ -118,10 +119,11 @@ class Committer:
         self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None, named: Collection[str]
     ) -> Intent:
         """Record what is about to be published, with every blob seen in the same transaction."""
+        seen = self._blobs.look(named)
         with self._metadata.write() as transaction:
             check_run(transaction, manifest.run, token, manifest.revision)
             self._check_archive(manifest)
-            self._blobs.revive(transaction, named)
+            self._blobs.revive(transaction, named, seen)
             number = revision_number(manifest.revision)
             intent = Intent(run=manifest.run, number=number, hash=encoded.hash, manifest=encoded.data)
             transaction.revisions.put_intent(intent)
@@ -140,14 +142,28 @@ class Committer:
             if not self._manifests.create(number, data):  # it needs nothing, so that no intent has to tell of it
                 self._check_ours(intent, self._manifests.raw(number) or b"")
             return
-        self._announce(run, fresh)
-        with self._metadata.write() as transaction:
-            self._check_archive(published)
-            self._blobs.revive(transaction, fresh)
-            transaction.revisions.put_intent(intent)
-        self._create(intent)
+        try:
+            self._announce(run, fresh)
+            seen = self._blobs.look(fresh)
+            with self._metadata.write() as transaction:
+                self._check_archive(published)
+                self._blobs.revive(transaction, fresh, seen)
+                transaction.revisions.put_intent(intent)
+        except StoreError:
+            self._take_back(run)
+            raise
+        try:
+            self._create(intent)
+        except (ManifestConflictError, LeaseLostError):  # where the storage gave no answer, it may yet be created
+            self._take_back(run)
+            raise
         self._announcer.withdraw([run])
         self._drop_intent(run)
+
+    def _take_back(self, run: str) -> None:
+        """Withdraw what was announced and came to nothing, as far as it can be: what stays ends by its age."""
+        with suppress(StoreError):
+            self._announcer.withdraw([run])
 
     def finish(self, run: str) -> PublishedRevision | None:
         """Publish exactly what a run had meant to publish when it died; None if it had not come that far.
@@ -179,8 +195,9 @@ class Committer:
         return True
 
     def _revive(self, named: Collection[str]) -> None:
+        seen = self._blobs.look(named)
         with self._metadata.write() as transaction:
-            self._blobs.revive(transaction, named)
+            self._blobs.revive(transaction, named, seen)
 
     def repair(self, *, lenient: bool = False) -> None:
         """Bring pointer and index up to the newest manifest, drop intents that have ended (invariants 7, 11).

@@ -15,7 +15,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from renku_store import bounds
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -150,20 +150,31 @@ class ManifestStore:
     def __init__(self, driver: Driver, read_blob: Callable[[str], bytes]) -> None:
         self._driver = driver
         self._read_blob = read_blob
+        self._fetched: Callable[[str], bytes] | None = None
         self._remembered: dict[str, dict[str, ManifestArtefact]] | None = None
 
     def remembering(self) -> ManifestStore:
         """The same manifests for one who reads many: a page that the last one read had, too, is not read again."""
         other = ManifestStore(self._driver, self._read_blob)
+        other._fetched = self._fetched
         other._remembered = {}
+        return other
+
+    def fetched(self, read: Callable[[str], bytes], read_blob: Callable[[str], bytes]) -> ManifestStore:
+        """The same manifests for one who has fetched some ahead: `read` gives bytes by path, `read_blob` a page."""
+        other = ManifestStore(self._driver, read_blob)
+        other._fetched = read
         return other
 
     def raw(self, number: int) -> bytes | None:
         """The bytes of a manifest as they are, or None where there is none."""
         try:
-            return self._driver.read(manifest_path(revision_name(number)))
+            return self._read(manifest_path(revision_name(number)))
         except BlobMissingError:
             return None
+
+    def _read(self, name: str) -> bytes:
+        return (self._fetched or self._driver.read)(name)
 
     def exists(self, number: int) -> bool:
         """Whether a revision is published."""
@@ -291,7 +302,7 @@ class ManifestStore:
     def pointer(self) -> Pointer | None:
         """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""
         try:
-            pointer = Pointer.model_validate_json(self._driver.read(POINTER))
+            pointer = Pointer.model_validate_json(self._read(POINTER))
             revision_number(pointer.revision)
         except (BlobMissingError, ValidationError, InvalidIdError):
             return None
@@ -324,6 +335,13 @@ class ManifestStore:
             match = _MANIFEST_NAME.fullmatch(name.replace(".expired.json", ".json")) if ".expired." in name else None
             if match and int(match[1]):
                 yield int(match[1])
+
+    def marked_as_listed(self) -> dict[int, ObjectStat]:
+        """By number of revisions that have a mark what a listing tells of their manifests, be they stubs by now."""
+        listed = {found.name.removeprefix("manifests/"): found for found in self._driver.list("manifests/")}
+        marks = {name.removesuffix(".expired.json") for name in listed if name.endswith(".expired.json")}
+        named = {name: match for name in marks if (match := _MANIFEST_NAME.fullmatch(f"{name}.json"))}
+        return {int(match[1]): listed[f"{name}.json"] for name, match in named.items() if f"{name}.json" in listed}
 
     def advance(self, number: int, digest: str, now: str) -> bool:
         """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed.

@@ -104,13 +104,37 @@ def look_again(
     running. `abandon` gives it up.
     """
     for record in resumable(movie, given, choices):
+        private = private_edits(movie, record.run)
         try:
             followed = choices_of(movie, record.run)
-            outlook = look(movie, private_edits(movie, record.run), given=given, choices=followed)
+            outlook = look(movie, private, given=given, choices=followed)
             return outlook.of(movie.id, record.run), record
         except BadInputError:
             continue
+        except DamageError as error:
+            lost = _lost_input(movie, private)
+            if lost is None:
+                raise
+            if not given:  # else all of its inputs are at hand once more, and another run is begun with them
+                raise _input_lost(record.run, lost, error) from error
     return look(movie, given=given, choices=choices), None
+
+
+def _lost_input(movie: Movie, private: Sequence[InputEvent]) -> str | None:
+    """The first of a run's own inputs whose value is not there any more."""
+    for event in private:
+        try:
+            movie.events.read_value(event)
+        except DamageError:
+            return event.input
+    return None
+
+
+def _input_lost(run: str, lost: str, error: DamageError) -> DamageError:
+    return type(error)(
+        f"The unfinished run {run} cannot be taken up: the value of its input {lost} is gone. {error.message}",
+        hint=f"Give its inputs again (`renku-store run --inputs FILE`), or give it up: `renku-store abandon {run}`.",
+    )
 
 
 def resumable(movie: Movie, given: Mapping[str, Json], choices: Choices | None = None) -> Iterator[RunRecord]:

@@ -44,10 +44,11 @@ _MODULES: Final = ("espeakng_loader", "imageio_ffmpeg", "PIL")
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(file_okay=False))
 @click.pass_obj
 def demo(options: GlobalOptions, directory: str | None) -> int:
-    """Makes a short film about the water cycle in the build root DIR (demo-build unless given).
+    """Makes a short film about the water cycle in the build root DIR (or --root; else demo-build).
 
     Speech, slides, subtitles, a timeline and a video, without a network; DIR/out/ gets everything as plain files (of a
-    DIR that is a URL, demo-build/out/). Run it again, and nothing is made anew.
+    DIR that is a URL, demo-build/out/). Run it again, and nothing is made anew. RENKU_STORE_ROOT and the config file do
+    not count here: a sample does not go among your own movies.
     """
     root = directory or options.root or FOLDER
     _check_extra()

@@ -7,6 +7,7 @@ machine has rows of its own, another one may have compressed the content anew: t
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -16,11 +17,14 @@ import zstandard
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, frame_size
 from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.errors import BlobCorruptError, BlobMissingError
-from renku_store.records.blob import BlobRow, Encoding, blob_path
+from renku_store.records.blob import SUFFIX, BlobRow, Encoding, blob_path
 
 _BLOCK_HEADER_BYTES: Final = 3
 _CHECKSUM_BYTES: Final = 4
 _RUN_LENGTH: Final = 1
+_FRAME_HELD_BYTES: Final = 32_768
+"""Smaller compressed objects are read whole, many at once, where their frame has to be looked through."""
+_FRAMES_HELD: Final = 1_000
 _RESERVED: Final = 3
 
 
@@ -65,13 +69,28 @@ def see_all(driver: Driver, sizes: Mapping[str, int | None], rows: Mapping[str, 
     left = dict(sizes)
     for place in range(2):
         names = {blob_path(digest, _encodings(rows.get(digest))[place]): digest for digest in left}
-        for name, status in driver.stat_many(names).items():
+        there = driver.stat_many(names)
+        frames = _small_frames(driver, there, {name: rows.get(digest) for name, digest in names.items()})
+        for name, status in there.items():
             digest, encoding = names[name], _encodings(rows.get(names[name]))[place]
-            presence = _judged(driver, digest, encoding, status, sizes[digest], rows.get(digest))
+            presence = _judged(driver, digest, encoding, status, sizes[digest], rows.get(digest), frames.get(name))
             if presence is not None and (not presence.damaged or digest not in found):
                 found[digest] = presence
         left = {digest: size for digest, size in left.items() if digest not in found or found[digest].damaged}
     return found
+
+
+def _small_frames(
+    driver: Driver, there: Mapping[str, ObjectStat], rows: Mapping[str, BlobRow | None]
+) -> dict[str, bytes]:
+    """The bytes of small compressed objects that no row tells of, asked for side by side; as many as may be held."""
+    wanted: list[str] = []
+    for name, status in there.items():
+        row = rows[name]
+        told = row is not None and row.encoding == "zstd" and row.stored_size == status.size
+        if name.endswith(SUFFIX["zstd"]) and not told and status.size <= _FRAME_HELD_BYTES:
+            wanted.append(name)
+    return driver.read_many(wanted[:_FRAMES_HELD]) if wanted else {}
 
 
 def _encodings(row: BlobRow | None) -> tuple[Encoding, Encoding]:
@@ -80,9 +99,15 @@ def _encodings(row: BlobRow | None) -> tuple[Encoding, Encoding]:
 
 
 def _judged(
-    driver: Driver, digest: str, encoding: Encoding, status: ObjectStat, size: int | None, row: BlobRow | None
+    driver: Driver,
+    digest: str,
+    encoding: Encoding,
+    status: ObjectStat,
+    size: int | None,
+    row: BlobRow | None,
+    frame: bytes | None = None,
 ) -> Presence | None:
-    """What an object is by its size and its frame; None where it has gone since."""
+    """What an object is by its size and its frame, of which the bytes may be at hand; None where it has gone since."""
     if size is None and row is not None:
         size = row.size
     if encoding == "raw":
@@ -93,7 +118,10 @@ def _judged(
         if not differs or shares_index(driver):
             return Presence(encoding, status.size, size, differs, status.modified)
     try:
-        stated = look_through(driver, digest, status.size, size)
+        if frame is not None:
+            stated = _look_through(io.BytesIO(frame), digest, len(frame), size)
+        else:
+            stated = look_through(driver, digest, status.size, size)
     except BlobMissingError:
         return None
     return Presence(encoding, status.size, size if stated is None else stated, stated is None, status.modified)
@@ -106,12 +134,16 @@ def look_through(driver: Driver, digest: str, stored_size: int, size: int | None
     the frame has to state (None: anything). Raises `BlobMissingError`.
     """
     with driver.open(blob_path(digest, "zstd")) as stream:
-        header = stream.read(FRAME_HEADER_MAX_BYTES)
-        try:
-            stated = frame_size(digest, header, size)
-        except BlobCorruptError:
-            return None
-        return stated if _frame_end(stream, header, stored_size) == stored_size else None
+        return _look_through(stream, digest, stored_size, size)
+
+
+def _look_through(stream: BinaryIO, digest: str, stored_size: int, size: int | None) -> int | None:
+    header = stream.read(FRAME_HEADER_MAX_BYTES)
+    try:
+        stated = frame_size(digest, header, size)
+    except BlobCorruptError:
+        return None
+    return stated if _frame_end(stream, header, stored_size) == stored_size else None
 
 
 def _frame_end(stream: BinaryIO, header: bytes, stored_size: int) -> int | None:

@@ -6,7 +6,6 @@ Keeps invariants 1, 2, 8 and 9: `intake` on the way in, `reading` on the way out
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ from renku_store.blobs.apart import put_all, taking
 from renku_store.blobs.carrying import carry_all
 from renku_store.blobs.intake import Row, Source
 from renku_store.blobs.keeping import kept_young
-from renku_store.blobs.presence import see, see_all
+from renku_store.blobs.listing import present
+from renku_store.blobs.presence import Presence, see, see_all
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, check, check_file, corrupt, frame_size, unpack
 from renku_store.blobs.through import ReadThrough
 from renku_store.blobs.verifying import damage, move_wrong, stored, wrong_objects
 from renku_store.clock import SystemClock
-from renku_store.drivers.base import Driver, ObjectStat
+from renku_store.drivers.base import Driver, shares_index
 from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.posix import shown, unavailable
 from renku_store.errors import (
@@ -36,10 +36,9 @@ from renku_store.errors import (
     StoreUnavailableError,
 )
 from renku_store.metadata.base import MetadataStore, Writer
-from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_path
+from renku_store.records.blob import BlobRef, BlobRow, Encoding, blob_path
 from renku_store.records.ids import check_hash
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _GONE_HINT = "The next run makes it anew, if a job can; or restore the file from a copy."
 
 
@@ -163,17 +162,29 @@ class BlobStore:
             with self._writable().write() as writer:
                 writer.blobs.make_live(rows)
 
-    def revive(self, writer: Writer, hashes: Iterable[str]) -> None:
+    def look(self, hashes: Iterable[str]) -> dict[str, Presence]:
+        """Before a write transaction that revives blobs: see them, where their storage is far away; else nothing.
+
+        What keeps an object there is what was announced, or its age, and not the write lock: so nobody has to wait for
+        that while so many are asked for.
+        """
+        if shares_index(self._driver):
+            return {}
+        wanted: dict[str, int | None] = {check_hash(digest): None for digest in hashes}
+        return see_all(self._driver, wanted, self._known(wanted))
+
+    def revive(self, writer: Writer, hashes: Iterable[str], seen: Mapping[str, Presence] | None = None) -> None:
         """Inside a write transaction: see each object, make its row live and touched (invariant 9).
 
-        `BlobMissingError` names the first object that is not there (or is being deleted), `BlobCorruptError` one of a
-        wrong size.
+        `seen` are those that `look` has seen since they were protected. `BlobMissingError` names the first object that
+        is not there (or is being deleted), `BlobCorruptError` one of a wrong size.
         """
         wanted = sorted({check_hash(digest) for digest in hashes})
         rows = writer.blobs.get(wanted)
         touched: list[str] = []
         revived: list[Row] = []
-        seen = see_all(self._driver, dict.fromkeys(wanted), rows)
+        before = seen or {}
+        seen = {**see_all(self._driver, {d: None for d in wanted if d not in before}, rows), **before}
         for digest in wanted:
             row = rows.get(digest)
             found = seen.get(digest)
@@ -316,19 +327,7 @@ class BlobStore:
 
     def present(self) -> Iterator[Row]:
         """What `make_live` takes of every stored blob whose size can be right, in no order; reads no content."""
-        for folder in self._driver.children("blobs/"):
-            found: dict[str, list[ObjectStat]] = {}
-            for entry in self._driver.list(f"blobs/{folder}") if folder.endswith("/") else ():
-                digest = entry.name.rpartition("/")[2].removesuffix(SUFFIX["zstd"])
-                if _DIGEST.fullmatch(digest) and entry.name in {blob_path(digest), blob_path(digest, "zstd")}:
-                    found.setdefault(digest, []).append(entry)
-            for digest, entries in found.items():
-                if len(entries) == 1 and entries[0].name == blob_path(digest):
-                    yield digest, entries[0].size, entries[0].size, "raw"
-                    continue
-                seen = see(self._driver, digest, None)
-                if seen is not None and seen.size is not None and not seen.damaged:
-                    yield digest, seen.size, seen.stored_size, seen.encoding
+        return present(self._driver)
 
     def damaged(self, blobs: Mapping[str, int]) -> set[str]:
         """Of blobs given as hash and size in bytes, those whose object is missing or, by a look at sizes, wrong."""

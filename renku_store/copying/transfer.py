@@ -64,9 +64,10 @@ class Transfer:
         if self._into is None or not older:
             return
         self._into.blobs.keep_young(older)
+        seen = self._into.blobs.look(older)
         try:
             with self._into.metadata.write() as writer:
-                self._into.blobs.revive(writer, older)
+                self._into.blobs.revive(writer, older, seen)
         except DamageError:
             self.fetch_again(older)
 

@@ -123,6 +123,13 @@ class Driver(Protocol):
         """The bytes, at most the first `limit`; raises `BlobMissingError` where there is no such object."""
         ...
 
+    def read_many(self, names: Iterable[str], limit: int | None = None) -> dict[str, bytes]:
+        """`read` of many names, as fast as the storage allows; those that are not there are left out.
+
+        All of them are in memory then: who asks for much asks for a part of it at a time.
+        """
+        ...
+
     def open(self, name: str) -> BinaryIO:
         """A stream of the bytes; raises `BlobMissingError` where there is no such object."""
         ...

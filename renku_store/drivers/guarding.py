@@ -145,6 +145,10 @@ class GuardedDriver:
         """The bytes, at most the first `limit`."""
         return self._driver.read(name, limit)
 
+    def read_many(self, names: Iterable[str], limit: int | None = None) -> dict[str, bytes]:
+        """`read` of many names."""
+        return self._driver.read_many(names, limit)
+
     def open(self, name: str) -> BinaryIO:
         """A stream of the bytes."""
         return self._driver.open(name)

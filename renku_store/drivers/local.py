@@ -104,6 +104,14 @@ class LocalDriver:
         except OSError as error:
             raise posix.unavailable(error, "read", path) from error
 
+    def read_many(self, names: Iterable[str], limit: int | None = None) -> dict[str, bytes]:
+        """`read` of many names; those that are not there are left out."""
+        found: dict[str, bytes] = {}
+        for name in names:
+            with contextlib.suppress(BlobMissingError):
+                found[name] = self.read(name, limit)
+        return found
+
     def open(self, name: str) -> BinaryIO:
         """A stream of the bytes; `BlobMissingError` where there is no such object."""
         path = self._tree.path(name)

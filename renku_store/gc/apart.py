@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from renku_store import bounds
 from renku_store.announcing import Sweep
 from renku_store.gc.collection import SharedCollection, brake, groups
 from renku_store.gc.expiring import due
@@ -64,7 +65,7 @@ class CollectionApart(SharedCollection):
             self._take(sweep, group, found.strays, when)
         self._movie.announcer.bury(sweep)
         here = self._movie.clock.now().timestamp() - when.grace_seconds
-        temporary = self._sweep_temporary(replace(when, files_before=here))
+        temporary = self._sweep_temporary(replace(when, files_before=here)) + self._sweep_aside(when)
         traces = self._drop_traces()
         self._say("late results", archive_late(self._movie, when.now_ms))
         retired = retire(self._movie, self._times.runs, when.now_ms)
@@ -93,6 +94,16 @@ class CollectionApart(SharedCollection):
             writer.blobs.forget(going)
         self._removed.update({digest: sizes[digest] for digest in going})
         self._say("deleted", len(self._removed))
+
+    def _sweep_aside(self, when: Moment) -> int:
+        """Remove copies that their machine had on the way in the storage when it died; gives how many.
+
+        Of those of the last day one may be somebody's who has not died, whatever the grace time.
+        """
+        before = self._now - max(when.grace_seconds, bounds.GC_GRACE_SECONDS)
+        left = [found.name for found in self._movie.driver.list("tmp/") if found.modified < before]
+        self._movie.driver.delete_many(left)
+        return len(left)
 
     def _still_old(self, group: Iterable[str], when: Moment) -> list[str]:
         """Those that nobody has made young since, be it by their other encoding."""

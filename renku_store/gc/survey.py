@@ -90,6 +90,12 @@ def moment_apart(movie: Movie, grace_seconds: float, now: float) -> Moment:
     if age > grace_seconds:
         notes.append(f"A run has been going on, on some machine: nothing of the last {age:.0f} seconds is collected.")
         grace_seconds = age
+    elif grace_seconds < bounds.YOUNG_SECONDS:
+        hours = bounds.YOUNG_SECONDS / 3600
+        notes.append(
+            f"A grace time below {hours:g} hours goes by when objects were written: what was put again since may go,"
+            " unless a run, a pending edit or a revision names it."
+        )
     return Moment(round(now * 1000), round((now - grace_seconds) * 1000), now - grace_seconds, grace_seconds, notes)
 
 

@@ -7,7 +7,7 @@ with what is new: one listing says which archives are, or have been written anew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeGuard
@@ -15,6 +15,7 @@ from typing import TypeGuard
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
 from renku_store.clock import timestamp
+from renku_store.drivers.base import ObjectStat
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 from renku_store.versions import DECISIONS
@@ -77,25 +78,31 @@ def blobs_of(events: Iterable[Event]) -> set[str]:
     return {digest for digest in named if digest is not None}
 
 
-def take_in(
-    metadata: MetadataStore,
-    blobs: BlobStore,
-    archives: ArchiveStore,
-    readable: Callable[[str], Iterator[list[Event]]],
-    new_id: Callable[[], str],
-) -> None:
-    """Index the archives of other machines' runs that are new, or have changed; `readable` gives events in groups.
-
-    `new_id` gives ids of events.
-    """
+def changed_archives(metadata: MetadataStore, archives: ArchiveStore) -> dict[str, ObjectStat]:
+    """By run the archives of other machines' runs that are new, or have changed, as a listing tells of them."""
     with metadata.read() as reader:
         known = reader.runs.seen_archives()
         runs = {record.run: record for record in reader.runs.list()}
+    changed: dict[str, ObjectStat] = {}
     for run, found in sorted(archives.present().items()):
         record = runs.get(run)
         ours = record is not None and (not record.elsewhere or record.status == "published")
-        if ours or known.get(run) == (found.size, found.modified):
-            continue
+        if not ours and known.get(run) != (found.size, found.modified):
+            changed[run] = found
+    return changed
+
+
+def take_in(
+    metadata: MetadataStore,
+    blobs: BlobStore,
+    changed: Mapping[str, ObjectStat],
+    readable: Callable[[str], Iterator[list[Event]]],
+    new_id: Callable[[], str],
+) -> None:
+    """Index archives of other machines' runs; `readable` gives their events in groups, `new_id` ids of events."""
+    if len(changed) > 1:  # all are asked for at once, and then known where each archive asks
+        blobs.notice({digest for run in changed for events in readable(run) for digest in blobs_of(events)})
+    for run, found in changed.items():
         told = take_in_events(metadata, blobs, run, readable, new_id)
         with metadata.write() as writer:
             told.note(writer, elsewhere=True)

@@ -2,96 +2,39 @@
 
 Keeps invariant 11: a revision whose publisher died before the bookkeeping, and a whole index that was lost, come back
 by the very code that books a revision when it is published. Of invariant 8: rows are made of blobs seen just now.
+What is read of a storage far away is fetched ahead, many at a time, before the database is locked.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
-from typing import Final, TypeVar
+from typing import Any, Final
 
-from renku_store.archives import ArchiveStore, archive_path
-from renku_store.blobs import BlobStore
-from renku_store.errors import DamageError, NotFoundError
-from renku_store.hashing import hash_bytes
-from renku_store.indexing.elsewhere import Told, blobs_of, take_in, take_in_events, told_by
-from renku_store.manifests import ManifestStore, named_blobs
-from renku_store.metadata.base import MetadataStore, RevisionRow, Writer
-from renku_store.metadata.derived import KeptManifest
-from renku_store.records.events import Event, RunEvent
-from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput, ManifestStub
+import orjson
 
-T = TypeVar("T")
+from renku_store import bounds
+from renku_store.archives import archive_path
+from renku_store.blobs.reading import check, unpack
+from renku_store.drivers.base import ObjectStat
+from renku_store.errors import BlobCorruptError, InvalidIdError
+from renku_store.indexing.booking import Booker, Tell, Telling, groups, names_run, sound
+from renku_store.indexing.elsewhere import Told, blobs_of, changed_archives, take_in, take_in_events, told_by
+from renku_store.indexing.fetching import Fetched
+from renku_store.manifests import POINTER, manifest_path, named_blobs
+from renku_store.metadata.base import Writer
+from renku_store.records.blob import SUFFIX, Encoding, blob_path
+from renku_store.records.events import RunEvent
+from renku_store.records.ids import check_hash, check_run_id, revision_name
+from renku_store.records.manifest import Manifest
 
-Tell = Callable[[str, int], None]
-"""Called with a kind of thing (`blobs`, `events`, `revisions`) and how many of them have been indexed by now."""
-
-_GROUP: Final = 1_000
-"""Events or blobs that are held at a time."""
 _ENDS: Final = frozenset({"failed", "interrupted", "abandoned", "unchanged"})
 """The last steps of runs that have come to an end without a revision, for now or for good."""
 
 
-class Indexer:
-    """Books revisions of one movie, and fills an empty index. `new_id` gives ids of events.
-
-    `apart`: other machines have indexes of their own; then what this one does not know may be theirs.
-    """
-
-    def __init__(
-        self,
-        metadata: MetadataStore,
-        blobs: BlobStore,
-        manifests: ManifestStore,
-        archives: ArchiveStore,
-        new_id: Callable[[], str],
-        *,
-        apart: bool = False,
-    ) -> None:
-        self._metadata = metadata
-        self._apart = apart
-        self._blobs = blobs
-        self._manifests = manifests
-        self._archives = archives
-        self._new_id = new_id
-        self.unreadable: set[str] = set()
-        """The archives (paths) of which something was wanted that could not be read."""
-
-    # One revision
-
-    def book(self, manifest: Manifest, digest: str) -> None:
-        """Index a published revision, in a transaction; again is no harm."""
-        base = self._base(manifest)
-        told = _Told(None)
-        with self._metadata.write() as writer:
-            self._book(writer, manifest, digest, base, told)
-            self._keep_bytes(writer)
-        if self._apart:
-            self._blobs.notice(told.blobs | named_blobs(manifest, (page.hash for page in manifest.pages or ())))
-
-    def keep_newest(self) -> None:
-        """See that the index has the exact bytes of the newest revision that it knows: a lost manifest comes back."""
-        with self._metadata.read() as reader:
-            booked, kept = reader.revisions.newest(), reader.checks.newest_manifest()
-        if booked is None:
-            return
-        right = kept is not None and (kept.number, kept.hash, hash_bytes(kept.data)) == (
-            booked.number,
-            booked.hash,
-            booked.hash,
-        )
-        if not right:
-            with self._metadata.write() as writer:
-                self._keep_bytes(writer)
-
-    def _keep_bytes(self, writer: Writer) -> None:
-        booked = writer.revisions.newest()
-        data = self._manifests.raw(booked.number) if booked is not None else None
-        if booked is not None and data is not None and hash_bytes(data) == booked.hash:
-            writer.checks.keep_newest_manifest(KeptManifest(booked.number, booked.hash, data))
+class Indexer(Booker):
+    """Books revisions of one movie, and fills an empty index."""
 
     def catch_up(self, newest: int) -> None:
         """Book, in rising order, every revision up to `newest` that comes after those in the index.
@@ -100,97 +43,93 @@ class Indexer:
         """
         with self._metadata.read() as reader:
             booked = reader.revisions.newest()
-        for number in range((booked.number if booked else 0) + 1, newest + 1):
+        first = (booked.number if booked else 0) + 1
+        for start in range(first, newest + 1, bounds.INDEX_FETCH_REVISIONS):
+            numbers = range(start, min(start + bounds.INDEX_FETCH_REVISIONS, newest + 1))
+            with Fetched(self._driver) as fetched:
+                self._fetch_revisions(fetched, numbers, newest)
+                ahead = self._from(fetched)
+                if self._apart and len(numbers) > 1:
+                    ahead.notice_all(numbers)
+                ahead.book_each(numbers)
+
+    def notice_all(self, numbers: Iterable[int]) -> None:
+        """Give rows to the blobs of revisions and of their runs, asking for all at once and not for each revision's."""
+        named: set[str] = set()
+        for number in numbers:
+            entry, _ = sound(self._manifests, number)
+            if isinstance(entry, Manifest):
+                named |= named_blobs(entry, (page.hash for page in entry.pages or ()))
+                for events in self.readable(entry.run):
+                    named |= blobs_of(events)
+        self._blobs.notice(named)
+
+    def book_each(self, numbers: Iterable[int]) -> None:
+        """Book these revisions, in rising order, from what has been fetched."""
+        for number in numbers:
             # Its creator may have died before its name was durable; a row would promise what a power cut can take back.
             self._manifests.settle(number)
-            entry, digest = _sound(self._manifests, number)
+            entry, digest = sound(self._manifests, number)
             if isinstance(entry, Manifest):
                 self.book(entry, digest)
             elif entry is not None:
                 with self._metadata.write() as writer:
-                    self._book_expired(writer, entry, _Told(None))
+                    self._book_expired(writer, entry, Telling(None))
             else:
                 self._end_named(number)
 
-    def _book(self, writer: Writer, manifest: Manifest, digest: str, base: Manifest | None, told: _Told) -> None:
-        number = revision_number(manifest.revision)
-        booked = writer.revisions.get(number) is not None
-        # Rows of a revision that is booked may have left by compaction: appended again, they would count as new.
-        taken = [] if booked else self._append_archived(writer, manifest, told)
-        if not booked:
-            writer.events.append([self._published_event(manifest)])
-        writer.revisions.book(
-            _row(manifest, digest),
-            blobs=named_blobs(manifest, (page.hash for page in manifest.pages or ())),
-            inputs=_changed(base.inputs if base else {}, manifest.inputs),
-            artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
-            taken=taken,
+    # What is fetched ahead
+
+    def _from(self, fetched: Fetched) -> Indexer:
+        """The same for what has been fetched ahead."""
+
+        def page(digest: str) -> bytes:
+            for encoding in SUFFIX:
+                name = blob_path(digest, encoding)
+                with suppress(BlobCorruptError):
+                    if name in fetched:
+                        return _content(digest, encoding, fetched.read(name))
+            return self._blobs.read(digest)
+
+        other = Indexer(
+            self._driver,
+            self._metadata,
+            self._blobs,
+            self._manifests.fetched(fetched.read, page),
+            self._archives.fetched(fetched.read),
+            self._new_id,
+            apart=self._apart,
         )
-        _close_run(writer, manifest, elsewhere=self._apart)
-        for intent in writer.revisions.intents():
-            if intent.number <= number:
-                writer.revisions.drop_intent(intent.run)
+        other.unreadable = self.unreadable
+        return other
 
-    def _book_expired(self, writer: Writer, stub: ManifestStub, told: _Told) -> None:
-        """Index an expired revision: its place in the chain, and the edits that it took."""
-        taken = self._append_archived(writer, stub, told)
-        writer.revisions.book(_row(stub, stub.hash), blobs=(), inputs={}, artefacts={}, taken=taken)
-        writer.revisions.expire(revision_number(stub.revision))
-        _close_run(writer, stub, elsewhere=self._apart)
+    def _fetch_revisions(self, fetched: Fetched, numbers: range, newest: int) -> None:
+        """Fetch manifests, those on either side by which they are verified, and the archives that they name."""
+        if not self._apart:
+            return
+        around = range(max(numbers.start - 1, 1), min(numbers.stop, newest) + 1)
+        names = {number: manifest_path(revision_name(number)) for number in around}
+        fetched.fetch(dict.fromkeys([POINTER, *names.values()], bounds.INDEX_FETCH_GUESS_BYTES))
+        runs = self._fetch_pages(fetched, names.values())
+        archives = [archive_path(runs[names[number]]) for number in numbers if names[number] in runs]
+        fetched.fetch(dict.fromkeys(archives, bounds.INDEX_FETCH_GUESS_BYTES))
 
-    def _base(self, manifest: Manifest) -> Manifest | None:
-        """The revision before; None where there is none that can be read: then everything counts as changed."""
-        number = revision_number(manifest.revision)
-        with suppress(DamageError, NotFoundError):
-            return self._manifests.load(number - 1, manifest.base_hash)[0] if number > 1 else None
-        return None
-
-    def _append_archived(self, writer: Writer, published: Manifest | ManifestStub, told: _Told) -> list[str]:
-        """See that the index has a run's archived events; gives the ids of the movie-wide edits that it took.
-
-        Of a damaged archive it gets what can be read. Those edits were taken, too: pending again, the next run would
-        publish old values over what came after them.
-        """
-        taken: list[str] = []
-        if published.archive is None:
-            return taken
-        try:
-            for events in _groups(self._archives.read(published.run, published.archive.hash)):
-                writer.events.append(events)
-                told.add("events", len(events))
-                told.blobs |= blobs_of(events) if self._apart else set()
-                taken += [event.id for event in events if event.run is None]
-        except DamageError:
-            if isinstance(published, Manifest) or self._archives.exists(published.run):
-                self.unreadable.add(published.archive.name)
-            for events in self._readable(published.run):
-                writer.events.append(events)
-                taken += [event.id for event in events if event.run is None]
-        return taken
-
-    def _readable(self, run: str) -> Iterator[list[Event]]:
-        """The events of an archive, in groups, up to where it is damaged."""
-        remaining, group = self._archives.read(run), list[Event]()
-        try:
-            for event in remaining:
-                group.append(event)
-                if len(group) == _GROUP:
-                    yield group
-                    group = []
-        except DamageError:
-            if self._archives.exists(run):
-                self.unreadable.add(archive_path(run))
-        if group:
-            yield group
-
-    def _published_event(self, manifest: Manifest) -> RunEvent:
-        return RunEvent(
-            id=self._new_id(),
-            run=manifest.run,
-            kind="published",
-            data={"revision": manifest.revision},
-            created_at=manifest.created_at,
-        )
+    def _fetch_pages(self, fetched: Fetched, manifests: Iterable[str]) -> dict[str, str]:
+        """Fetch the pages of manifests that were fetched, each once; gives by manifest the run that it archived."""
+        pages: dict[str, None] = {}
+        runs: dict[str, str] = {}
+        for name in manifests:
+            said = _parsed(fetched.read(name)) if name in fetched else {}
+            for page in said.get("pages") or ():
+                pages[page["hash"]] = None
+            if said.get("archive") is not None:
+                runs[name] = said["run"]
+        with self._metadata.read() as reader:
+            rows = reader.blobs.get(pages)
+        both: list[Encoding] = ["raw", "zstd"]
+        asked = [blob_path(p, e) for p in pages for e in ([rows[p].encoding] if p in rows else both)]
+        fetched.fetch(dict.fromkeys(asked, bounds.INDEX_FETCH_GUESS_BYTES))
+        return runs
 
     # All of them
 
@@ -208,21 +147,41 @@ class Indexer:
         between them the runs that ended without one, by the time of their end. A damaged revision is left out, and so
         is what cannot be read of a damaged archive: what is left is better than a movie that cannot be opened.
         """
-        told = _Told(tell)
+        told = Telling(tell)
+        if not self._apart:
+            self.restore_all(told, {})
+            return
+        # Rows of blobs promise nothing here, so that they need not come in one transaction with what names them.
+        for rows in groups(self._blobs.present()):
+            with self._metadata.write() as writer:
+                writer.blobs.make_live(rows)
+            told.add("blobs", len(rows))
+        with Fetched(self._driver) as fetched:
+            archives = self._archives.present()
+            listed = {found.name: found.size for found in self._driver.list("manifests/")}
+            fetched.fetch({**listed, POINTER: 0})
+            self._fetch_pages(fetched, listed)
+            fetched.fetch({found.name: found.size for found in archives.values()})
+            self._from(fetched).restore_all(told, archives)
+
+    def restore_all(self, told: Telling, archives: Mapping[str, ObjectStat]) -> None:
+        """All of it in one transaction; `archives` are those of other machines, as they were listed."""
         manifests = self._manifests.remembering()
         newest = manifests.newest()
-        archives = self._archives.present() if self._apart else {}
         unpublished = self._unknown_runs()
         if newest:
             self._manifests.settle(newest)
+        ordered = [*self._in_order(newest, unpublished)]
         with self._metadata.write() as writer:
-            for rows in _groups(self._blobs.present()):
+            if self._apart and writer.revisions.newest() is not None:
+                return  # another process has filled it meanwhile
+            for rows in groups(self._blobs.present()) if not self._apart else ():
                 writer.blobs.make_live(rows)
                 told.add("blobs", len(rows))
             before: Manifest | None = None
             unreadable, left = list[int](), list[Told]()
-            for number, run in self._in_order(newest, unpublished):
-                entry, digest = _sound(manifests, number)
+            for number, run in ordered:
+                entry, digest = sound(manifests, number)
                 if isinstance(entry, Manifest):
                     # Look-ups by revision go back to the last one that says something, be it the base or not.
                     self._book(writer, entry, digest, before, told)
@@ -259,14 +218,14 @@ class Indexer:
     def _ended(self, run: str) -> str:
         """When the last event of a run happened, as far as its archive can be read."""
         last = ""
-        for events in self._readable(run):
+        for events in self.readable(run):
             last = max([event.created_at for event in events if event.run is not None], default=last)
         return last
 
-    def _restore_run(self, writer: Writer, run: str, told: _Told) -> Told:
+    def _restore_run(self, writer: Writer, run: str, told: Telling) -> Told:
         """The events of a run that is not published, and its row, as they tell it."""
         steps: list[RunEvent] = []
-        for events in self._readable(run):
+        for events in self.readable(run):
             writer.events.append(events)
             told.add("events", len(events))
             steps += [event for event in events if isinstance(event, RunEvent)]
@@ -277,20 +236,36 @@ class Indexer:
 
     def catch_up_elsewhere(self) -> None:
         """Take in what other machines have done since: runs that ended without a revision, revisions that expired."""
-        take_in(self._metadata, self._blobs, self._archives, self._readable, self._new_id)
-        marked = list(self._manifests.marked())
+        changed = changed_archives(self._metadata, self._archives)
+        with Fetched(self._driver) as fetched:
+            fetched.fetch({found.name: found.size for found in changed.values()})
+            take_in(self._metadata, self._blobs, changed, self._from(fetched).readable, self._new_id)
+        self._take_in_expired()
+
+    def _take_in_expired(self) -> None:
+        """Learn which revisions of the trash have gone for good: of each it is read once that it has not."""
+        marked = self._manifests.marked_as_listed()
         with self._metadata.read() as reader:
-            rows = [row for number in marked if (row := reader.revisions.get(number)) and not row.expired]
-        gone = [row.number for row in rows if self._manifests.glance(row.number).get("expired") is True]
-        if gone:
-            with self._metadata.write() as writer:
-                for number in gone:
+            seen = reader.runs.seen_archives()
+            rows = {number: row for number in marked if (row := reader.revisions.get(number)) and not row.expired}
+        changed = {n: marked[n] for n in rows if seen.get(revision_name(n)) != (marked[n].size, marked[n].modified)}
+        if not changed:
+            return
+        with Fetched(self._driver) as fetched:
+            fetched.fetch({found.name: found.size for found in changed.values()})
+            manifests = self._manifests.fetched(fetched.read, self._blobs.read)
+            gone = {number for number in changed if manifests.glance(number).get("expired") is True}
+        with self._metadata.write() as writer:
+            for number, found in changed.items():
+                if number in gone:
                     writer.revisions.expire(number)
+                else:
+                    writer.runs.saw_archive(revision_name(number), found.size, found.modified)
 
     def take_in_runs(self, runs: Iterable[str]) -> None:
         """Take in the archives of runs that came from another root, unless they have published by now."""
         for run in runs:
-            told = take_in_events(self._metadata, self._blobs, run, self._readable, self._new_id)
+            told = take_in_events(self._metadata, self._blobs, run, self.readable, self._new_id)
             with self._metadata.write() as writer:
                 told.note(writer, elsewhere=self._apart)
 
@@ -315,13 +290,6 @@ class Indexer:
                 for run in named:
                     self._end(writer, run)
 
-    def _end(self, writer: Writer, run: str) -> None:
-        """Let a run be over, and its edits taken. It has no time of its end: what it left is never retired."""
-        for events in self._readable(run):
-            writer.revisions.take(event.id for event in events if event.run is None)
-        if writer.runs.get(run) is not None:
-            writer.runs.update(run, status="abandoned")
-
 
 def _may_have_published(left: Told, number: int) -> bool:
     """Whether the archive can be that of a revision: made on the one before, and with no other end."""
@@ -329,69 +297,15 @@ def _may_have_published(left: Told, number: int) -> bool:
     return left.last is None or (left.last not in _ENDS and left.base_revision == base)
 
 
-class _Told:
-    """How much has been indexed by now, and whom to tell."""
-
-    def __init__(self, tell: Tell | None) -> None:
-        self._tell = tell
-        self._counts: dict[str, int] = {}
-        self.blobs: set[str] = set()
-        """What the events named that one machine has of another's run."""
-
-    def add(self, kind: str, count: int) -> None:
-        """So many more of a kind."""
-        self._counts[kind] = self._counts.get(kind, 0) + count
-        if self._tell is not None:
-            self._tell(kind, self._counts[kind])
+def _content(digest: str, encoding: Encoding, data: bytes) -> bytes:
+    return check(digest, data, None) if encoding == "raw" else unpack(digest, data, None)
 
 
-def names_run(data: bytes, run: str) -> bool:
-    """Whether the bytes of a manifest, damaged or not, name a run as the one that published it."""
-    return f'"{archive_path(run)}"'.encode() in data or f'"run":"{run}"'.encode() in data
-
-
-def _sound(manifests: ManifestStore, number: int) -> tuple[Manifest | ManifestStub | None, str]:
-    """What stands for a revision, and its hash; None where it is damaged, or where there is none."""
-    if number:
-        with suppress(DamageError, NotFoundError):
-            return manifests.entry(number, manifests.expected(number))
-    return None, ""
-
-
-def _close_run(writer: Writer, published: Manifest | ManifestStub, *, elsewhere: bool) -> None:
-    if writer.runs.get(published.run) is None:
-        base, created = published.base_revision, published.created_at
-        writer.runs.create(published.run, base_revision=base, edits_through=0, created_at=created, elsewhere=elsewhere)
-    writer.runs.update(published.run, status="published", revision=published.revision, ended_at=published.created_at)
-
-
-def _row(published: Manifest | ManifestStub, digest: str) -> RevisionRow:
-    return RevisionRow(
-        number=revision_number(published.revision),
-        hash=digest,
-        base_hash=published.base_hash,
-        run=published.run,
-        created_at=published.created_at,
-        made=published.metrics.made,
-        reused=published.metrics.reused,
-        cost=published.metrics.cost,
-        saved=published.metrics.saved or 0.0,
-    )
-
-
-def _changed(
-    base: Mapping[str, ManifestInput | ManifestArtefact], present: Mapping[str, ManifestInput | ManifestArtefact]
-) -> dict[str, str | None]:
-    """The ids whose hash is another than in the base, with the new hash; None for those that are no more."""
-    changed: dict[str, str | None] = dict.fromkeys(base.keys() - present.keys())
-    changed.update(
-        {key: value.hash for key, value in present.items() if key not in base or base[key].hash != value.hash}
-    )
-    return changed
-
-
-def _groups(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists, in order, of which one is held at a time."""
-    remaining = iter(items)
-    while group := list(islice(remaining, _GROUP)):
-        yield group
+def _parsed(data: bytes) -> dict[str, Any]:
+    """What a manifest says, as far as that can be told before it is verified."""
+    try:
+        document = orjson.loads(data)
+        pages = [{"hash": check_hash(page["hash"])} for page in document.get("pages") or ()]
+        return {"pages": pages, "archive": document.get("archive"), "run": check_run_id(document["run"])}
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, InvalidIdError):
+        return {}

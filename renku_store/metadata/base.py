@@ -118,7 +118,10 @@ class RunReads(Protocol):
         ...
 
     def seen_archives(self) -> dict[str, tuple[int, float]]:
-        """By run the archives of other machines that were read, as they were: their bytes, and Unix seconds."""
+        """What was read of other machines, as it was: bytes, and Unix seconds.
+
+        Archives by run, manifests of revisions in the trash by revision.
+        """
         ...
 
 
@@ -132,7 +135,7 @@ class RunWrites(RunReads, Protocol):
         ...
 
     def saw_archive(self, run: str, size: int, modified: float) -> None:
-        """Note that an archive of another machine was read, as it was."""
+        """Note that an archive, or a manifest in the trash, was read, as it was; `run`: its name in `seen_archives`."""
         ...
 
     def update(

@@ -189,7 +189,9 @@ def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | No
     steps: dict[str, RebuildStep] = {"blobs": "blobs", "events": "events", "revisions": "revisions"}
     manifests = ManifestStore(movie.driver, movie.blobs.read)
     apart = movie.announcer.needed
-    indexer = Indexer(movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id, apart=apart)
+    indexer = Indexer(
+        movie.driver, movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id, apart=apart
+    )
     indexer.restore(lambda kind, count: tell(RebuildProgress(steps[kind], count)))
     return indexer.unreadable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -83,3 +84,13 @@ def test_a_missing_extra_is_named(call: Call, place: Path, monkeypatch: pytest.M
     assert "a_module_that_nobody_has" in done.error["message"]
     assert "renku-store[demo]" in done.error["hint"]
     assert list(place.iterdir()) == []
+
+
+def test_a_sample_does_not_go_among_your_own_movies(built: Built) -> None:
+    """The root of the environment is left alone; `--root` and DIR say where the sample goes."""
+    folder, _ = built
+    done = program("demo", "--json", cwd=folder, env={**os.environ, "RENKU_STORE_ROOT": "own"})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["video"] == "demo-build/out/movie.video.mp4"
+    assert not (folder / "own").exists()
+    assert "RENKU_STORE_ROOT" in program("demo", "--help").stdout

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -55,6 +55,14 @@ class MemoryDriver:
         if data is None:
             raise BlobMissingError(f"There is no object {self.url}/{name}.", hint="It was removed, or never made.")
         return data if limit is None else data[:limit]
+
+    def read_many(self, names: Iterable[str], limit: int | None = None) -> dict[str, bytes]:
+        """`read` of many names; those that are not there are left out."""
+        found: dict[str, bytes] = {}
+        for name in names:
+            with suppress(BlobMissingError):
+                found[name] = self.read(name, limit)
+        return found
 
     def open(self, name: str) -> BinaryIO:
         """A stream of the bytes as they are now; `BlobMissingError` where there is no such object."""

@@ -21,7 +21,7 @@ from renku_store.drivers.tree import Tree
 
 
 class Copier:
-    """Copies below one root; `aside` is the prefix of keys that are in no listing. For many threads."""
+    """Copies below one root; `aside` is the prefix of keys that are in no listing but their own. For many threads."""
 
     def __init__(self, client: ObjectClient, tree: Tree, aside: str, *, conditional: bool) -> None:
         self._client = client
@@ -40,7 +40,10 @@ class Copier:
         return True
 
     def renew(self, key: str, url: str) -> None:
-        """Write an object again with its bytes, so that it is young; nothing where it is not there."""
+        """Write an object again with its bytes, so that it is young; nothing where it is not there.
+
+        Killed in between, it leaves a copy aside, which a collection removes.
+        """
         head = self._client.head(key)
         if head is None:
             return

@@ -103,6 +103,17 @@ class ObjectDriver:
             raise self._missing(name)
         return found[0]
 
+    def read_many(self, names: Iterable[str], limit: int | None = None) -> dict[str, bytes]:
+        """`read` of many names, side by side."""
+        found: dict[str, bytes] = {}
+
+        def fetch(name: str) -> None:
+            with contextlib.suppress(BlobMissingError):
+                found[name] = self.read(name, limit)
+
+        self._workers.map(fetch, dict.fromkeys(names))
+        return found
+
     def open(self, name: str) -> BinaryIO:
         """A seekable stream in constant memory; `BlobMissingError` where there is no such object."""
         stream = ObjectStream(self._client, self._keys.key(name), self._at(name), lambda: self._missing(name))
@@ -126,10 +137,11 @@ class ObjectDriver:
         return found
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """Every object below the folder `prefix` but temporary ones, page by page."""
+        """Every object below the folder `prefix`, page by page; temporary ones only if these are asked for."""
+        shown = prefix.startswith(f"{TEMPORARY}/")
         for head in self._client.list(self._keys.folder(prefix)):
             name = self._keys.name(head.key)
-            if name is not None and name.startswith(prefix) and not name.startswith(f"{TEMPORARY}/"):
+            if name is not None and name.startswith(prefix) and (shown or not name.startswith(f"{TEMPORARY}/")):
                 yield ObjectStat(name, head.size, head.modified)
 
     def children(self, prefix: str) -> Iterator[str]:

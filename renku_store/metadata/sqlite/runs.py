@@ -80,11 +80,14 @@ class RunTables:
         return None if row is None else Holder(*row)
 
     def seen_archives(self) -> dict[str, tuple[int, float]]:
-        """By run the archives of other machines that were read, as they were: their bytes, and Unix seconds."""
+        """What was read of other machines, as it was: bytes, and Unix seconds.
+
+        Archives by run, manifests of revisions in the trash by revision.
+        """
         return {row[0]: (row[1], row[2]) for row in all_rows(self._db.execute(SEEN_ARCHIVES))}
 
     def saw_archive(self, run: str, size: int, modified: float) -> None:
-        """Note that an archive of another machine was read, as it was."""
+        """Note that an archive, or a manifest in the trash, was read, as it was; `run`: its name in `seen_archives`."""
         self._db.execute(SAW_ARCHIVE, (run, size, modified))
 
     def create(

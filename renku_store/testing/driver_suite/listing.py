@@ -93,6 +93,10 @@ class ListingClaims:
         found = driver.stat_many(name for name in [*names, "nothing", "many", *names[:3]])
         assert {name: stat.size for name, stat in found.items()} == {name: n % 5 for n, name in enumerate(names)}
         assert found[names[0]] == driver.stat(names[0])
+        read = driver.read_many(name for name in [*names, "nothing", "many", *names[:3]])
+        assert read == {name: b"x" * (number % 5) for number, name in enumerate(names)}
+        assert driver.read_many([names[4], "nothing"], limit=2) == {names[4]: b"xx"}
+        assert driver.read_many([]) == {}
         driver.delete_many(name for name in ["nothing", *names[1:], names[1]])
         assert [stat.name for stat in driver.list("")] == names[:1]
         assert driver.stat_many([]) == {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -122,6 +122,14 @@ class SimulatedDriver:
         if found is None:
             raise BlobMissingError(f"There is no object {name}.")
         return found[0] if limit is None else found[0][:limit]
+
+    def read_many(self, names: Iterable[str], limit: int | None = None) -> dict[str, bytes]:
+        """One after the other."""
+        found: dict[str, bytes] = {}
+        for name in names:
+            with suppress(BlobMissingError):
+                found[name] = self.read(name, limit)
+        return found
 
     def open(self, name: str) -> BinaryIO:
         """A stream of the bytes as they are now."""
