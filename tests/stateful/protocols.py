@@ -48,10 +48,10 @@ def settled(machine: Machine) -> Movie:
 
 
 def put(machine: Machine, movie: Movie, data: bytes) -> BlobRef:
-    """Put bytes: from then on they stay for the grace time, by whatever clock."""
-    before = machine.timeline.unix_seconds()
+    """Put bytes: from then on they stay for the grace time, by whatever clock: it may be set twice meanwhile."""
+    before, count = machine.timeline.unix_seconds(), len(machine.told)
     blob = movie.blobs.put(data)
-    machine.promise(blob.hash, min(before, machine.timeline.unix_seconds()) + GRACE)
+    machine.promise(blob.hash, min(before, machine.timeline.unix_seconds(), *machine.told[count:]) + GRACE)
     return blob
 
 

@@ -69,6 +69,7 @@ class Machine:
         self._ids = Random(0)  # noqa: S311 (the random part of ids)
         self.scheduler = Scheduler(self.timeline, self.random, 1)
         self.promises: dict[str, float] = {}
+        self.told: list[float] = []
         self._patches = ExitStack()
         self._processes: list[str] = []
         self._here = this_process()
@@ -94,6 +95,7 @@ class Machine:
         self.timeline.reset()
         self.timeline.pass_until(snapshot.elapsed if snapshot else 0.0)
         self.promises.clear()
+        self.told.clear()
         _LET_GO.clear()
         self.storage.watchers.clear()
         self.storage.held.clear()
@@ -118,8 +120,13 @@ class Machine:
         self.promises[digest] = until
 
     def jump(self, seconds: float) -> None:
-        """Set the clock; what was promised until a moment that it has seen is promised no more, wherever it goes."""
+        """Set the clock; what was promised until a moment that it has seen is promised no more, wherever it goes.
+
+        `told` keeps what it said whenever it was set, before and after, Unix seconds: whoever is in the middle of
+        something may have read either.
+        """
         for moment in (self.timeline.unix_seconds(), self.timeline.unix_seconds() + seconds):
+            self.told.append(moment)
             self.promises = {digest: until for digest, until in self.promises.items() if until > moment}
         self.timeline.jump(seconds)
 
