@@ -26,6 +26,7 @@ from renku_store.archiving import PUBLISH_LOCK, check_run, intent_of
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.drivers.base import Driver
+from renku_store.encoding import EncodedManifest, encode_manifest, named_blobs
 from renku_store.errors import (
     BlobMissingError,
     DamageError,
@@ -39,7 +40,7 @@ from renku_store.errors import (
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.indexing import Indexer
-from renku_store.manifests import EncodedManifest, ManifestStore, encode_manifest, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import Intent, MetadataStore
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestStub

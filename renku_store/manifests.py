@@ -7,8 +7,7 @@ forward).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
+from renku_store.encoding import contradiction, expiry_path, manifest_path
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -29,119 +29,16 @@ from renku_store.hashing import (
     canonical_document,
     exact_numbers,
     hash_bytes,
-    hash_value,
-    manifest_content_hash,
     parse_json,
 )
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, PageRef, Pointer
+from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer
 
 POINTER = "current.json"
-_MANIFEST_NAME = re.compile(r"rev-(\d{4,12})\.json")
+_REVISION = re.compile(r"rev-(\d{4,12})")
 _PAGE = TypeAdapter(dict[str, ManifestArtefact])
 _STUB_SEEN_WITHIN_BYTES = 1_024
 """By then a stub has said that it is one: large manifests are not parsed for that."""
-_ALWAYS_WRITTEN = ("baseRevision", "baseHash", "archive", "graph", "timeline")
-
-
-def manifest_path(revision: str) -> str:
-    """The path of a manifest relative to its movie: `manifests/rev-0003.json`."""
-    return f"manifests/{revision}.json"
-
-
-def expiry_path(revision: str) -> str:
-    """The path of the mark that says a revision has expired: `manifests/rev-0003.expired.json`."""
-    return f"manifests/{revision}.expired.json"
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedManifest:
-    """A manifest's exact bytes, their hash, and the pages (blobs, by hash) that it names."""
-
-    data: bytes
-    hash: str
-    pages: dict[str, bytes]
-
-
-def encode_manifest(manifest: Manifest) -> EncodedManifest:
-    """The canonical bytes of a manifest; artefacts go into pages where there are more than 1,024."""
-    document = manifest.to_json()
-    for key in _ALWAYS_WRITTEN:
-        document.setdefault(key, None)
-    document.pop("pages", None)
-    pages: dict[str, bytes] = {}
-    if len(manifest.artefacts) > bounds.MANIFEST_PAGE_MIN_ARTEFACTS:
-        references: list[dict[str, Any]] = []
-        for page in cut_pages(document.pop("artefacts")):
-            data = canonical_document(page)
-            digest = hash_bytes(data)
-            pages[digest] = data
-            references.append(PageRef(first=next(iter(page)), hash=digest).to_json())
-        document["pages"] = references
-    data = canonical_document(document)
-    return EncodedManifest(data, hash_bytes(data), pages)
-
-
-def encode_stub(manifest: Manifest, digest: str) -> bytes:
-    """The bytes that stand in the place of an expired manifest, whose own had the hash `digest`."""
-    stub = ManifestStub(
-        format=manifest.format,
-        movie=manifest.movie,
-        revision=manifest.revision,
-        hash=digest,
-        base_revision=manifest.base_revision,
-        base_hash=manifest.base_hash,
-        run=manifest.run,
-        archive=manifest.archive,
-        created_at=manifest.created_at,
-        metrics=manifest.metrics,
-    )
-    return canonical_document(stub.to_json())
-
-
-def cut_pages(artefacts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Cut a map, sorted by id (code points), before each id whose BLAKE3 begins with a zero byte: one in 256.
-
-    The cut depends on ids alone, so an edit changes one page and an insertion moves at most one cut.
-    Source: content-defined chunking, applied to keys.
-    """
-    page: dict[str, Any] = {}
-    for key in sorted(artefacts):
-        if page and hash_bytes(key.encode()).startswith("00"):
-            yield page
-            page = {}
-        page[key] = artefacts[key]
-    if page:
-        yield page
-
-
-def named_blobs(manifest: Manifest, pages: Iterable[str]) -> set[str]:
-    """The hash of every blob that a manifest needs: graph, large inputs, pages, artefacts, what lies under edits."""
-    blobs = {value.blob for value in manifest.inputs.values() if value.blob}
-    for held in manifest.artefacts.values():
-        if held.blob:
-            blobs.add(held.blob)
-        if held.made is not None and held.made.blob:
-            blobs.add(held.made.blob)
-    blobs.update(pages)
-    if manifest.graph:
-        blobs.add(manifest.graph)
-    return blobs
-
-
-def contradiction(manifest: Manifest) -> str | None:
-    """The first thing that a manifest says twice, and not the same both times; None where it agrees with itself."""
-    if manifest.content_hash != manifest_content_hash(manifest):
-        return "contentHash"
-    for key, given in manifest.inputs.items():
-        if (given.blob or hash_value(given.value)) != given.hash:
-            return f"inputs.{key}"
-    for key, held in manifest.artefacts.items():
-        for value in (held, held.made):
-            if value and (value.blob if value.inline is None else hash_bytes(value.inline.encode())) != value.hash:
-                return f"artefacts.{key}"
-    named = manifest.archive.name if manifest.archive else None
-    return "archive" if named not in {None, f"events/{manifest.run}.jsonl.zst"} else None
 
 
 class ManifestStore:
@@ -324,24 +221,19 @@ class ManifestStore:
 
     def numbers(self) -> Iterator[int]:
         """Every published revision's number, in no order."""
-        for name in self._driver.children("manifests/"):
-            match = _MANIFEST_NAME.fullmatch(name)
-            if match and int(match[1]) and manifest_path(revision_name(int(match[1]))) == f"manifests/{name}":
-                yield int(match[1])
+        yield from _numbers(self._driver.children("manifests/"), ".json")
 
     def marked(self) -> Iterator[int]:
         """The numbers of the revisions that have a mark: those in the trash, and those that have expired for good."""
-        for name in self._driver.children("manifests/"):
-            match = _MANIFEST_NAME.fullmatch(name.replace(".expired.json", ".json")) if ".expired." in name else None
-            if match and int(match[1]):
-                yield int(match[1])
+        yield from _numbers(self._driver.children("manifests/"), ".expired.json")
 
     def marked_as_listed(self) -> dict[int, ObjectStat]:
         """By number of revisions that have a mark what a listing tells of their manifests, be they stubs by now."""
         listed = {found.name.removeprefix("manifests/"): found for found in self._driver.list("manifests/")}
-        marks = {name.removesuffix(".expired.json") for name in listed if name.endswith(".expired.json")}
-        named = {name: match for name in marks if (match := _MANIFEST_NAME.fullmatch(f"{name}.json"))}
-        return {int(match[1]): listed[f"{name}.json"] for name, match in named.items() if f"{name}.json" in listed}
+        manifests = {
+            number: listed.get(f"{revision_name(number)}.json") for number in _numbers(listed, ".expired.json")
+        }
+        return {number: found for number, found in manifests.items() if found is not None}
 
     def advance(self, number: int, digest: str, now: str) -> bool:
         """Let `current.json` name this revision unless it names a later one (invariant 7); whether it was changed.
@@ -383,6 +275,14 @@ class ManifestStore:
     def _is_ahead(self, named: Pointer, number: int, digest: str) -> bool:
         named_number = revision_number(named.revision)
         return (named_number, named.hash) == (number, digest) or (named_number > number and self.exists(named_number))
+
+
+def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
+    """The numbers of revisions that some names of objects, all but the suffix, are the names of."""
+    for name in names:
+        match = _REVISION.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
+        if match and int(match[1]) and f"{revision_name(int(match[1]))}{suffix}" == name:
+            yield int(match[1])
 
 
 def _stub(revision: str, data: bytes) -> ManifestStub | None:

@@ -15,6 +15,7 @@ from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.commit import Committer, PublishedRevision
 from renku_store.drivers.base import Driver
+from renku_store.encoding import contradiction
 from renku_store.errors import (
     BlobMissingError,
     InvalidIdError,
@@ -27,7 +28,7 @@ from renku_store.errors import (
 from renku_store.events import EventLog
 from renku_store.hashing import exact_numbers, parse_json
 from renku_store.leases import RunLeases
-from renku_store.manifests import ManifestStore, contradiction
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
 from renku_store.plans import PlanStore
 from renku_store.projection import edits_reflected, fold_artefacts, fold_inputs, next_manifest

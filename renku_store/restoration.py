@@ -13,8 +13,8 @@ from typing import Final
 
 from renku_store.clock import timestamp
 from renku_store.commit import PublishedRevision
+from renku_store.encoding import named_blobs
 from renku_store.errors import BlobMissingError, ManifestConflictError
-from renku_store.manifests import named_blobs
 from renku_store.movie import Movie
 from renku_store.projection import next_manifest
 from renku_store.records._base import Json

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from renku_store.clock import timestamp
 from renku_store.drivers.base import Driver
+from renku_store.encoding import expiry_path
 from renku_store.errors import BlobMissingError
 from renku_store.hashing import canonical_document
-from renku_store.manifests import expiry_path
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import Expiry
 

@@ -18,9 +18,9 @@ from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
 from renku_store.drivers.memory.driver import MemoryDriver
 from renku_store.drivers.opening import open_driver
+from renku_store.encoding import encode_manifest
 from renku_store.errors import StoreUnavailableError
 from renku_store.hashing import hash_bytes
-from renku_store.manifests import encode_manifest
 from renku_store.metadata.base import Intent
 from renku_store.metadata.sqlite import forget_databases
 from renku_store.records.events import ArtefactEvent

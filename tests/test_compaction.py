@@ -34,7 +34,7 @@ from renku_store import (
 )
 from renku_store.archives import archive_path
 from renku_store.durability import listening
-from renku_store.manifests import encode_stub
+from renku_store.encoding import encode_stub
 from renku_store.records._base import Json
 from tests.authoring import LONG, artefact_event, check_whole, lose_database, opened, publish, texts
 from tests.running.conftest import BLUEPRINT, Studio

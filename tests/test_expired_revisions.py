@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from renku_store import BlobCorruptError, Manifest, NotFoundError, collect, open_store
+from renku_store.encoding import encode_stub
 from renku_store.hashing import canonical_document
-from renku_store.manifests import encode_stub
 from renku_store.records.manifest import ManifestStub
 from tests.authoring import LONG, lose_database, opened, publish, read_by_another_hand, texts
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from renku_store import bounds
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
+from renku_store.encoding import cut_pages, encode_manifest, named_blobs
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -21,7 +22,7 @@ from renku_store.errors import (
     UnsupportedFormatError,
 )
 from renku_store.hashing import canonical_document, content_hash, hash_bytes, hash_value
-from renku_store.manifests import ManifestStore, cut_pages, encode_manifest, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput
 from tests import children
 from tests.roots import Root

@@ -32,7 +32,7 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
-from renku_store.manifests import encode_stub, expiry_path, manifest_path
+from renku_store.encoding import encode_stub, expiry_path, manifest_path
 from renku_store.metadata.sqlite import open_sqlite
 from renku_store.records._base import Json
 from renku_store.records.manifest import Expiry, Tag

@@ -25,7 +25,7 @@ from renku_store import (
     set_inputs,
 )
 from renku_store.durability import listening
-from renku_store.manifests import encode_stub
+from renku_store.encoding import encode_stub
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, InputEvent, RunEvent
 from tests.authoring import (

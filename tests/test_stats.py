@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renku_store import Movie, abandon, collect, compact, movie_stats, open_store, run_movie, set_inputs
-from renku_store.manifests import ManifestStore, encode_stub
+from renku_store.encoding import encode_stub
+from renku_store.manifests import ManifestStore
 from renku_store.records._base import Json
 from tests import children
 from tests.authoring import LONG, artefact_event, lose_database, opened, publish

@@ -19,8 +19,9 @@ from renku_store.copying.reports import MovieCopy
 from renku_store.copying.runs import RunArchive, read_archive, read_plan
 from renku_store.copying.transfer import Tell, Transfer
 from renku_store.drivers.base import Driver
+from renku_store.encoding import manifest_path, named_blobs
 from renku_store.errors import BlobMissingError, DamageError
-from renku_store.manifests import ManifestStore, manifest_path, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.movie import Movie
 from renku_store.plans import plan_path
 from renku_store.records.ids import revision_name

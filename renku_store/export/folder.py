@@ -27,11 +27,11 @@ import orjson
 from renku_store import bounds
 from renku_store.drivers.locks import hold
 from renku_store.drivers.urls import checked_path, without_secrets
+from renku_store.encoding import manifest_path
 from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
 from renku_store.export.index import Index, Known, is_untouched, look, read_index
 from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
 from renku_store.hashing import hash_bytes
-from renku_store.manifests import manifest_path
 from renku_store.media_types import is_json
 from renku_store.movie import Movie
 from renku_store.records.blob import BlobRef

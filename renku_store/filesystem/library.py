@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, Final
 
 from renku_store.blobs import BlobStore
 from renku_store.drivers.base import Driver, ObjectStat
+from renku_store.encoding import expiry_path, manifest_path
 from renku_store.errors import BlobCorruptError, DamageError, InvalidIdError, NotFoundError, StoreUnavailableError
 from renku_store.filesystem.content import ArtefactFile, Content
-from renku_store.manifests import expiry_path, manifest_path
 from renku_store.records.blob import BlobRef
 from renku_store.records.ids import check_movie_id, revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestStub

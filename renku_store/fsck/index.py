@@ -12,11 +12,11 @@ from renku_store import bounds
 from renku_store.archives import archive_path
 from renku_store.blobs.removal import COLLECT_LOCK
 from renku_store.drivers.local import on_this_machine
+from renku_store.encoding import named_blobs
 from renku_store.errors import DamageError, InvalidIdError, NotFoundError, StoreUnavailableError
 from renku_store.fsck.examination import DATABASE, Examination
 from renku_store.fsck.reports import REBUILD, UPGRADE
 from renku_store.leases import process_alive
-from renku_store.manifests import named_blobs
 from renku_store.metadata.base import Intent, Reader
 from renku_store.metadata.sqlite.replacing import is_newer
 from renku_store.plans import plan_path

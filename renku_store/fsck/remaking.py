@@ -15,10 +15,10 @@ from typing import Final, Literal, TypeVar
 
 from renku_store import bounds
 from renku_store.archives import archive_path
+from renku_store.encoding import encode_manifest
 from renku_store.errors import DamageError, StoreError
 from renku_store.fsck.examination import Examination
 from renku_store.hashing import content_hash
-from renku_store.manifests import encode_manifest
 from renku_store.metadata.base import RevisionRow
 from renku_store.metadata.derived import Held
 from renku_store.projection import fold_artefacts, fold_inputs

@@ -15,6 +15,7 @@ from renku_store import bounds
 from renku_store.blobs.removal import COLLECT_LOCK, take_marks_back
 from renku_store.clock import timestamp
 from renku_store.drivers.base import Driver
+from renku_store.encoding import expiry_path, manifest_path
 from renku_store.errors import DamageError, InvalidIdError, NotFoundError, StoreUnavailableError
 from renku_store.fsck.archives import late_events, reencoded
 from renku_store.fsck.blobs import foreign
@@ -27,7 +28,7 @@ from renku_store.fsck.remaking import remade
 from renku_store.fsck.reports import CheckProgress, CheckReport, Problem
 from renku_store.fsck.revisions import check_revisions, read_mark
 from renku_store.hashing import canonical_document, graph_bytes, hash_bytes
-from renku_store.manifests import POINTER, expiry_path, manifest_path
+from renku_store.manifests import POINTER
 from renku_store.movie import Movie
 from renku_store.records.blob import blob_path
 from renku_store.records.ids import revision_number

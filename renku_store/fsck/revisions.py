@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from pydantic import TypeAdapter, ValidationError
 
+from renku_store.encoding import expiry_path, manifest_path, named_blobs
 from renku_store.errors import BlobMissingError, DamageError, InvalidIdError, NotFoundError, StoreError
 from renku_store.fsck.derived import Spans
 from renku_store.fsck.examination import Examination, Published
@@ -20,7 +21,7 @@ from renku_store.fsck.naming import Named, named_in, packed
 from renku_store.fsck.remaking import remade
 from renku_store.fsck.reports import REBUILD, REPAIR, REPAIR_FROM
 from renku_store.hashing import hash_bytes
-from renku_store.manifests import POINTER, ManifestStore, expiry_path, manifest_path, named_blobs
+from renku_store.manifests import POINTER, ManifestStore
 from renku_store.metadata.base import RevisionRow
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer

@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Final
 
 from renku_store import bounds
+from renku_store.encoding import encode_stub, manifest_path
 from renku_store.errors import BlobCorruptError, BlobMissingError
-from renku_store.manifests import ManifestStore, encode_stub, manifest_path
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import RevisionRow
 from renku_store.movie import Movie
 from renku_store.records.ids import revision_name

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from renku_store import bounds
+from renku_store.encoding import named_blobs
 from renku_store.errors import BlobCorruptError, BlobMissingError, NotFoundError
 from renku_store.hashing import hash_bytes
-from renku_store.manifests import ManifestStore, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import Reader
 from renku_store.movie import Movie
 from renku_store.records.events import ArtefactEvent, InputEvent

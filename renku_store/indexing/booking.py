@@ -14,10 +14,11 @@ from typing import Final, TypeVar
 from renku_store.archives import ArchiveStore, archive_path
 from renku_store.blobs import BlobStore
 from renku_store.drivers.base import Driver
+from renku_store.encoding import named_blobs
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.hashing import hash_bytes
 from renku_store.indexing.elsewhere import blobs_of
-from renku_store.manifests import ManifestStore, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore, RevisionRow, Writer
 from renku_store.metadata.derived import KeptManifest
 from renku_store.records.events import Event, RunEvent

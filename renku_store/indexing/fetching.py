@@ -59,7 +59,7 @@ class Fetched:
         folder = self._driver.scratch()
         try:
             if self._file is None:
-                self._file = SpooledTemporaryFile(bounds.INDEX_FETCH_MAX_BYTES, dir=folder)  # noqa: SIM115 (for long)
+                self._file = SpooledTemporaryFile(bounds.INDEX_FETCH_MAX_BYTES, dir=str(folder))  # noqa: SIM115 (for long)
             self._places[name] = self._file.seek(0, os.SEEK_END), len(data)
             self._file.write(data)
         except OSError as error:

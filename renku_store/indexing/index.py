@@ -18,11 +18,12 @@ from renku_store import bounds
 from renku_store.archives import archive_path
 from renku_store.blobs.reading import check, unpack
 from renku_store.drivers.base import ObjectStat
+from renku_store.encoding import manifest_path, named_blobs
 from renku_store.errors import BlobCorruptError, InvalidIdError
 from renku_store.indexing.booking import Booker, Tell, Telling, groups, names_run, sound
 from renku_store.indexing.elsewhere import Told, blobs_of, changed_archives, take_in, take_in_events, told_by
 from renku_store.indexing.fetching import Fetched
-from renku_store.manifests import POINTER, manifest_path, named_blobs
+from renku_store.manifests import POINTER
 from renku_store.metadata.base import Writer
 from renku_store.records.blob import SUFFIX, Encoding, blob_path
 from renku_store.records.events import RunEvent

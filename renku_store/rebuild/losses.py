@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from renku_store.archives import ArchiveStore, archive_path
 from renku_store.drivers.base import Driver
+from renku_store.encoding import manifest_path
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.hashing import hash_bytes
-from renku_store.manifests import ManifestStore, manifest_path
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore, Reader
 from renku_store.records.ids import revision_name, revision_number
 

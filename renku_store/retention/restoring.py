@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from renku_store import bounds
+from renku_store.encoding import named_blobs
 from renku_store.errors import NotFoundError, StoreError
-from renku_store.manifests import ManifestStore, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.movie import Movie
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import Manifest, ManifestStub

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from renku_store import bounds
 from renku_store.archives import archive_path
+from renku_store.encoding import expiry_path, manifest_path
 from renku_store.errors import BlobCorruptError, BlobMissingError
 from renku_store.hashing import canonical_document, hash_bytes
-from renku_store.manifests import ManifestStore, expiry_path, manifest_path
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import RevisionRow
 from renku_store.movie import Movie
 from renku_store.records.ids import revision_name

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from renku_store import bounds
+from renku_store.encoding import contradiction, named_blobs
 from renku_store.errors import StoreError
 from renku_store.fsck import check_movie
-from renku_store.manifests import ManifestStore, contradiction, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.movie import Movie
 from renku_store.records.blob import SUFFIX, blob_path
 from renku_store.records.ids import revision_name, revision_number
