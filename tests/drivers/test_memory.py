@@ -207,7 +207,7 @@ EVERYTHING = """
         movie = store.create_movie("by-runs")
         set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": SEGMENTS})
         assert asyncio.run(run_movie(movie, produce=Studio())).status == "published"
-        edit_artefact(movie, "say[0].audio", b"by hand")
+        edit_artefact(movie, "say[0].audio", b"RIFF\\x0c\\0\\0\\0WAVEby hand")
         assert asyncio.run(run_movie(movie, produce=Studio())).status == "published"
         check_invariants(movie)
         files = [len(found) for _, _, found in os.walk(sys.argv[1])]
