@@ -36,6 +36,8 @@ from renku_store import (
     set_inputs,
 )
 from renku_store.blobs.removal import finish_deleting
+from renku_store.drivers.memory.batch import MemoryBatch
+from renku_store.drivers.memory.driver import MemoryDriver
 from renku_store.drivers.staging import LocalBatch
 from renku_store.metadata.sqlite.blobs import BlobTable
 from renku_store.records.blob import BlobRow, BlobState
@@ -297,16 +299,17 @@ def test_what_is_between_its_object_and_its_row_is_nobodys_orphan(
     publish(movie, {"a": LONG})
     monkeypatch.setattr(bounds, "GC_WAIT_SECONDS", 0.05)
     reports = list[CollectionReport]()
-    commit = LocalBatch.commit
+    kind = MemoryBatch if isinstance(movie.driver, MemoryDriver) else LocalBatch
+    commit = kind.commit
 
-    def held_up(batch: LocalBatch) -> frozenset[str]:
-        existing = commit(batch)
+    def held_up(batch: LocalBatch | MemoryBatch) -> frozenset[str]:
+        existing = commit(batch)  # type: ignore[arg-type]
         age(movie)
         reports.append(swept(movie))
         return existing
 
-    with opened(Path(movie.root)) as other, monkeypatch.context() as patch:
-        patch.setattr(LocalBatch, "commit", held_up)
+    with opened(movie.root) as other, monkeypatch.context() as patch:
+        patch.setattr(kind, "commit", held_up)
         blob = other.blobs.put(LONG[1:].encode())
     assert [report.removed for report in reports] == [0]
     assert "Objects that nobody names stay for now (1)" in reports[0].notes[-1]

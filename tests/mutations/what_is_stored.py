@@ -164,8 +164,8 @@ MUTANTS = (
         "a revision is published without touching its blobs",
         (5, 9),
         f"{_STORE}/commit.py",
-        "            self._blobs.revive(transaction, named, seen)\n            number = revision_number(manifest.revision)\n",
-        "            number = revision_number(manifest.revision)\n",
+        "            self._blobs.revive(transaction, named, seen)\n            number = ",
+        "            number = ",
         (f"{_COMMIT}::test_a_missing_blob_is_named_before_the_intent",),
     ),
 )
