@@ -198,4 +198,6 @@ def test_a_benchmark_runs_and_has_a_question_and_a_result(bench: Path, tmp_path:
     assert kept["machine"].keys() == document["machine"].keys()
     assert not kept["quick"]
     assert len(kept["results"]) == len(document["results"])
-    assert all(result["ours"]["min"] <= result["ours"]["median"] <= result["ours"]["max"] for result in kept["results"])
+    for result in kept["results"]:
+        for seconds in result["seconds"].values() if "seconds" in result else [result["ours"], result["limit"]]:
+            assert 0 < seconds["min"] <= seconds["median"] <= seconds["max"]

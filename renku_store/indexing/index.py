@@ -25,7 +25,7 @@ from renku_store.indexing.elsewhere import Told, blobs_of, changed_archives, tak
 from renku_store.indexing.fetching import Fetched
 from renku_store.manifests import POINTER
 from renku_store.metadata.base import Writer
-from renku_store.records.blob import SUFFIX, Encoding, blob_path
+from renku_store.records.blob import SUFFIX, BlobRow, Encoding, blob_path
 from renku_store.records.events import RunEvent
 from renku_store.records.ids import check_hash, check_run_id, revision_name
 from renku_store.records.manifest import Manifest
@@ -127,8 +127,7 @@ class Indexer(Booker):
                 runs[name] = said["run"]
         with self._metadata.read() as reader:
             rows = reader.blobs.get(pages)
-        both: list[Encoding] = ["raw", "zstd"]
-        asked = [blob_path(p, e) for p in pages for e in ([rows[p].encoding] if p in rows else both)]
+        asked = [blob_path(page, encoding) for page in pages for encoding in _encodings(rows.get(page))]
         fetched.fetch(dict.fromkeys(asked, bounds.INDEX_FETCH_GUESS_BYTES))
         return runs
 
@@ -300,6 +299,11 @@ def _may_have_published(left: Told, number: int) -> bool:
 
 def _content(digest: str, encoding: Encoding, data: bytes) -> bytes:
     return check(digest, data, None) if encoding == "raw" else unpack(digest, data, None)
+
+
+def _encodings(row: BlobRow | None) -> tuple[Encoding, ...]:
+    """How a blob may be stored."""
+    return ("raw", "zstd") if row is None else (row.encoding,)
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
