@@ -342,7 +342,7 @@ def test_a_large_object_is_renewed_by_the_server(driver: ObjectDriver, proxy: Pr
     assert sum(len(seen.request.raw) for seen in proxy.requests[before:]) < 20_000
     assert driver.read("film") == _LARGE
     assert [found.name for found in driver.list("")] == ["film"]
-    assert list(driver.children("")) == ["film"]
+    assert list(driver.list("tmp/")) == []  # some servers list the folder that has become empty
 
 
 def test_renewing_does_not_bring_back_what_is_removed_meanwhile(driver: ObjectDriver, proxy: Proxy) -> None:
