@@ -723,6 +723,9 @@ def test_the_epoch_grows_even_where_the_old_database_cannot_tell(root: Root) -> 
     check_epochs(root, "garbage")
 
 
+_RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
 def check_epochs(root: Root, lost: str) -> None:
     now = datetime(2026, 5, 1, tzinfo=UTC)
     epochs, tokens = [], []
@@ -736,7 +739,7 @@ def check_epochs(root: Root, lost: str) -> None:
             with movie.metadata.read() as reader:
                 assert not any(reader.runs.holds(token) for token in tokens)
             epochs.append(movie.metadata.epoch)
-            tokens.append(movie.leases.start("run", base_revision=None, edits_through=0))
+            tokens.append(movie.leases.start(_RUN, base_revision=None, edits_through=0))
         if lost == "garbage":
             (root / "film/metadata.db").write_bytes(b"garbage" * 99)
         if lost == "removed":
