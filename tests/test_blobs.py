@@ -152,6 +152,7 @@ def test_a_stream_that_fails_leaves_nothing(blobs: BlobStore, driver: Driver) ->
                 raise ConnectionResetError
             return bytes(bounds.CHUNK_BYTES)
 
+    assert [*driver.list("")] == []  # a connection stays open, where there is one
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(ConnectionResetError):
         blobs.put(Broken())  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from renku_store import Movie, StoreUnavailableError, open_store
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
 from renku_store.drivers.memory.driver import MemoryDriver
+from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.testing.invariants import check_invariants
 from tests.authoring import publish, texts
 from tests.roots import Root
@@ -36,7 +37,7 @@ def booked(movie: Movie) -> set[int]:
 
 def swapping(monkeypatch: pytest.MonkeyPatch, swap: Callable[[Swap, Driver, str, bytes | None, bytes], bool]) -> None:
     """Let the pointer be swapped in another way; `swap` is handed the real one."""
-    kinds: tuple[Any, ...] = (LocalDriver, MemoryDriver)
+    kinds: tuple[Any, ...] = (LocalDriver, MemoryDriver, ObjectDriver)
     for kind in kinds:
         real: Swap = kind.compare_and_swap
 
