@@ -157,6 +157,10 @@ def test_an_edit_on_a_full_disk_is_set_or_not_set(place: Path, edited: Path, led
     assert 5 in {code for _, code, *_ in answers}
 
 
+BEHIND_THE_COMMIT = [("flock:error=EIO", "locks/swap/current.json")]
+"""What is published stays so, and is said to be: opening the movie again does the rest."""
+
+
 @pytest.mark.parametrize(
     ("struck", "at"),
     [
@@ -165,7 +169,7 @@ def test_an_edit_on_a_full_disk_is_set_or_not_set(place: Path, edited: Path, led
         ("fsync:error=EIO", "events"),
         ("link:error=ENOSPC", "manifests/rev-0002.json"),
         ("fsync:error=EIO", "manifests"),
-        ("flock:error=EIO", "locks/swap/current.json"),
+        *BEHIND_THE_COMMIT,
         ("fsync:error=EIO", "."),
     ],
 )
@@ -178,10 +182,15 @@ def test_the_writes_around_a_publication_can_fail_one_by_one(
     prefix += ["-P", os.path.normpath(shown / at)] if at else []
     ended = children.run("import sys; from renku_cli.main import run; sys.exit(run())", "run", "--json", prefix=prefix)
     assert "(INJECTED)" in (place / "trace").read_text()
-    assert ended.code == 5, ended
-    error = json.loads(ended.err.splitlines()[-1])["error"]
-    assert error["kind"] == "StoreUnavailableError"
-    assert any(word in error["message"] for word in ("full", "input/output", "failed"))
+    if (struck, at) in BEHIND_THE_COMMIT:
+        assert (ended.code, json.loads(ended.out)["status"]) == (0, "published"), ended
+        assert "rev-0002 is published; current.json, or the index, follows" in ended.err
+        assert "input/output" in ended.err
+    else:
+        assert ended.code == 5, ended
+        error = json.loads(ended.err.splitlines()[-1])["error"]
+        assert error["kind"] == "StoreUnavailableError"
+        assert any(word in error["message"] for word in ("full", "input/output", "failed"))
     assert call("log").code == 0
     called = call("run", "--json")
     assert called.code == 0
