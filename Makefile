@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check check-long bench docs fmt reference schemas
+.PHONY: help demo check check-long bench docs fmt picture reference schemas
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -18,6 +18,7 @@ help:
 	@echo "make bench       the measurements in benchmarks/, quickly"
 	@echo "make docs        build the documentation as a site into ./site, and check every link in it"
 	@echo "make fmt         format the code"
+	@echo "make picture     record the picture of README.md anew, from a real run"
 	@echo "make reference   write the pages of docs/reference/ that are made from the code"
 	@echo "make schemas     write schema/json/ anew from the records"
 
@@ -48,6 +49,9 @@ docs: .venv/.with-docs
 fmt: .venv/.with-dev
 	@"$(BIN)/ruff" check --fix-only --quiet .
 	@"$(BIN)/ruff" format .
+
+picture: .venv/.with-demo
+	@"$(BIN)/python" docs/building/demo_picture.py
 
 reference: .venv/.with-dev
 	@"$(BIN)/python" docs/building/reference_pages.py

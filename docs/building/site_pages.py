@@ -21,7 +21,6 @@ _CODE: Final = re.compile(r"`[^`\n]+`")
 
 _SECTION: Final = re.compile(r"^## ([^:\n]+).*?\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _ITEM: Final = re.compile(r"\[([^\]]+)\]\(([^)#\s]+)\)")
-_PROJECT: Final = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 
 Draw = Callable[[str], str]
 """A Mermaid text to an SVG text."""
@@ -131,5 +130,4 @@ def navigation(index: str) -> list[Any]:
                 told.add(path)
                 pages.append({name: path})
         sections.append({title: pages})
-    project = [{name.removesuffix(".md").capitalize(): name} for name in _PROJECT if (TOP / name).exists()]
-    return [*sections, {"Project": project}]
+    return sections

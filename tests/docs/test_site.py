@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import runpy
 import subprocess
 import sys
@@ -95,6 +97,17 @@ def test_a_broken_link_ends_the_build(site_pages: Any, tmp_path: Path, monkeypat
     monkeypatch.setitem(site_pages.write_pages.__globals__, "TOP", top)
     with pytest.raises(site_pages.BrokenLinkError, match=r"README\.md links to docs/gone\.md, which is not there"):
         site_pages.write_pages(tmp_path / "pages", str)
+
+
+def test_the_picture_shows_a_real_run_and_fetches_nothing() -> None:
+    """README's picture has the commands and their outputs as text, and needs no font of another server."""
+    svg = (_TOP / "docs/pictures/demo.svg").read_text(encoding="utf-8")
+    words = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(svg)).split())
+    assert "docs/pictures/demo.svg" in (_TOP / "README.md").read_text(encoding="utf-8")
+    for shown in ("renku-store set", "renku-store plan", "4 jobs to run, 16 clean", "published rev-0002: made 4"):
+        assert shown in re.sub(r"(?<=published) {2,}", " ", words), shown
+    assert "@font-face" not in svg
+    assert set(re.findall(r"https?://[^\s\"'<]+", svg)) <= {"http://www.w3.org/2000/svg", "https://www.textualize.io"}
 
 
 @pytest.mark.long
