@@ -136,7 +136,7 @@ class Movie:
         revision, expected, found = pointer["revision"], pointer["hash"], []
         while revision is not None:
             found.append(self.manifest(revision, expected))
-            revision, expected = found[-1]["baseRevision"], found[-1]["baseHash"]
+            revision, expected = found[-1].get("baseRevision"), found[-1].get("baseHash")
         return found
 
     def events(self, archive: dict[str, str], run: str) -> list[dict[str, Any]]:

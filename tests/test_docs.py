@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -117,6 +118,15 @@ def test_the_error_reference_has_every_kind_with_its_group_and_exit_code() -> No
         )
         for error in _errors()
     }
+
+
+def test_the_error_reference_says_what_each_kind_carries() -> None:
+    """What an error takes beyond its sentence and hint stands in the last column of its row."""
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", _ERRORS, re.MULTILINE))
+    for error in _errors():
+        own = vars(error).get("__init__")
+        carried = set(inspect.signature(own).parameters) - {"self", "message", "hint"} if own else set()
+        assert {f"`{name}`" for name in carried} <= set(re.findall(r"`\w+`", rows[error.__name__])), error.__name__
 
 
 def test_there_is_a_remedy_for_every_kind_of_error_that_is_raised() -> None:

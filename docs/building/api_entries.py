@@ -147,7 +147,7 @@ def _members(cls: type) -> Iterator[str]:
             answer = inspect.formatannotation(_annotation(inspect.signature(member.fget or str).return_annotation))
             yield f"#### `{full}`\n\n{_block(f'{name}: {answer}')}\n{_text(full, member.__doc__)}"
         elif isinstance(member, classmethod | staticmethod) or inspect.isfunction(member):
-            function = getattr(member, "__func__", member)
+            function: Any = getattr(member, "__func__", member)
             mark = "" if function is member else f"@{type(member).__name__}\n"
             wrapped = inspect.unwrap(function)
             mark += "@contextmanager\n" if wrapped is not function and inspect.isgeneratorfunction(wrapped) else ""

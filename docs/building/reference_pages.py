@@ -10,6 +10,7 @@ test compares them with the code.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +78,7 @@ def _description(command: click.Command) -> str:
     return "\n\n".join(part for part in paragraphs if part) + "\n"
 
 
-def _table(options: list[click.Option], ctx: click.Context) -> str:
+def _table(options: Sequence[click.Option], ctx: click.Context) -> str:
     rows = [f"| {_names(option, ctx)} | {_default(option)} | {_meaning(option)} |" for option in options]
     return "\n".join(["| option | default | means |", "|---|---|---|", *rows, ""])
 

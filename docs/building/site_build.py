@@ -45,7 +45,8 @@ def build(target: Path) -> list[str]:
             return [str(error)]
         config = work / "zensical.toml"
         config.write_text(_settings(), encoding="utf-8")
-        given = [Path(sys.executable).with_name("zensical"), "build", "--clean", "--strict", "-f", config]
+        program = str(Path(sys.executable).with_name("zensical"))
+        given = [program, "build", "--clean", "--strict", "-f", str(config)]
         ended = subprocess.run(given, cwd=work, capture_output=True, text=True, check=False)  # noqa: S603
         if ended.returncode:
             return [ended.stdout + ended.stderr]
