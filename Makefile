@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check check-long bench fmt schemas
+.PHONY: help demo check check-long bench docs fmt picture reference schemas
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -16,7 +16,10 @@ help:
 	@echo "make check       linters, types and tests, as .ci/run does"
 	@echo "make check-long  the runs that take long"
 	@echo "make bench       the measurements in benchmarks/, quickly"
+	@echo "make docs        build the documentation as a site into ./site, and check every link in it"
 	@echo "make fmt         format the code"
+	@echo "make picture     record the picture of README.md anew, from a real run"
+	@echo "make reference   write the pages of docs/reference/ that are made from the code"
 	@echo "make schemas     write schema/json/ anew from the records"
 
 demo: .venv/.with-demo
@@ -31,7 +34,7 @@ check: .venv/.with-dev
 		&& tail -n 2 .import_linter_cache.log || { cat .import_linter_cache.log; exit 1; }
 	@echo "pytest" && "$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile
 
-check-long: .venv/.with-dev .venv/.with-spin
+check-long: .venv/.with-dev .venv/.with-docs .venv/.with-spin
 	@HYPOTHESIS_PROFILE=long "$(BIN)/python" -m pytest -q -n $(WORKERS) -m "long or not long"
 
 bench: .venv/.with-dev
@@ -40,9 +43,18 @@ bench: .venv/.with-dev
 		echo "$$bench"; "$(BIN)/python" "$$bench" --quick || exit 1; \
 	done
 
+docs: .venv/.with-docs
+	@"$(BIN)/python" docs/building/site_build.py site && echo "Open site/index.html"
+
 fmt: .venv/.with-dev
 	@"$(BIN)/ruff" check --fix-only --quiet .
 	@"$(BIN)/ruff" format .
+
+picture: .venv/.with-demo
+	@"$(BIN)/python" docs/building/demo_picture.py
+
+reference: .venv/.with-dev
+	@"$(BIN)/python" docs/building/reference_pages.py
 
 schemas: .venv/.with-dev
 	@"$(BIN)/python" schema/generate.py
@@ -56,6 +68,11 @@ schemas: .venv/.with-dev
 	@echo "Installing what the checks need into .venv (the first time only) ..."
 	@$(PIP) --editable '.[demo,dev]'
 	@touch .venv/.with-demo "$@"
+
+.venv/.with-docs: $(DEFINITION) | .venv/.made
+	@echo "Installing what the site needs into .venv (the first time only) ..."
+	@$(PIP) --editable '.[docs]'
+	@touch "$@"
 
 # The model checker that tests/models runs: the system's, or Debian's package unpacked beside everything else.
 .venv/.with-spin: | .venv/.made

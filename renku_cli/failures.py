@@ -25,6 +25,7 @@ BAD_USE: Final = 2
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 """What a shell reports for a program that a closed pipe ended (128 + SIGPIPE); nothing is printed."""
+_MEMORY_HINT: Final = "Something that is read whole is too large: a page, a graph, a JSON artefact."
 INTERNAL: Final = 70
 """EX_SOFTWARE of sysexits.h: a fault of this program, which the contract's codes do not cover."""
 
@@ -56,6 +57,8 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, OSError):
         place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return Failure("StoreUnavailableError", f"{place}{error.strerror or error}.", "", 5)
+    if isinstance(error, MemoryError):
+        return Failure("StoreUnavailableError", "There is not enough memory for this.", _MEMORY_HINT, 5)
     return Failure(
         "InternalError",
         f"A fault of renku-store itself: {type(error).__name__}: {error}",

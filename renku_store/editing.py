@@ -17,12 +17,13 @@ from renku_store.answers import is_mime_type
 from renku_store.clock import timestamp
 from renku_store.contents import contradiction
 from renku_store.errors import InvalidValueError, NotFoundError
+from renku_store.expansion import recorded_graph
 from renku_store.hashing import hash_bytes, parse_json
 from renku_store.media_types import is_json, is_text
 from renku_store.movie import Movie
 from renku_store.outlook import present_graph
 from renku_store.records.events import ArtefactEvent
-from renku_store.records.graph import GraphNode, GraphOutput, ProducerGraph
+from renku_store.records.graph import GraphNode, GraphOutput
 from renku_store.records.ids import check_id
 from renku_store.records.manifest import ArtefactValue, ManifestArtefact
 from renku_store.versions import standing
@@ -115,7 +116,7 @@ def _nodes(movie: Movie) -> list[GraphNode]:
     nodes = [node for node in graph.nodes if node.awaits is None]
     base, _ = movie.manifests.current() or (None, None)
     if len(nodes) < len(graph.nodes) and base is not None and base.graph is not None:
-        nodes += ProducerGraph.model_validate_json(movie.blobs.read(base.graph)).nodes
+        nodes += recorded_graph(movie, base.graph).nodes
     return nodes
 
 

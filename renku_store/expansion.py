@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import orjson
+from pydantic import ValidationError
 
 from renku_store.blueprint import (
     Blueprint,
@@ -20,7 +21,7 @@ from renku_store.blueprint import (
     parse_blueprint,
     parse_graph,
 )
-from renku_store.errors import BadInputError, DamageError, InvalidValueError, NotFoundError
+from renku_store.errors import BadInputError, BlobCorruptError, DamageError, InvalidValueError, NotFoundError
 from renku_store.hashing import parse_json
 from renku_store.media_types import is_json
 from renku_store.movie import Movie
@@ -76,10 +77,17 @@ def base_graph(
     if base is None or base.graph is None:
         return None, None
     try:
-        graph = ProducerGraph.model_validate_json(movie.blobs.read(base.graph))
-        return graph, source_of(movie.id, before).values
+        return recorded_graph(movie, base.graph), source_of(movie.id, before).values
     except (DamageError, BadInputError):
         return None, None
+
+
+def recorded_graph(movie: Movie, digest: str) -> ProducerGraph:
+    """The graph that a revision was made from; `DamageError` where its blob is missing, damaged or no graph."""
+    try:
+        return ProducerGraph.model_validate_json(movie.blobs.read(digest))
+    except ValidationError as error:
+        raise BlobCorruptError(f"The blob {digest} is not the graph of a movie.") from error
 
 
 def read_documents(movie: Movie, held: Iterable[tuple[str, ArtefactValue]], needed: set[str]) -> dict[str, Json]:

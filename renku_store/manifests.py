@@ -31,7 +31,7 @@ from renku_store.hashing import (
     hash_bytes,
     parse_json,
 )
-from renku_store.records.ids import revision_name, revision_number
+from renku_store.records.ids import check_run_id, revision_name, revision_number
 from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer
 
 POINTER = "current.json"
@@ -179,6 +179,7 @@ class ManifestStore:
             )
         try:
             manifest = Manifest.model_validate(document)
+            _check_paths(revision, manifest)
             # Only the values of inputs hold numbers of any size.
             inputs = {
                 key: entry.model_copy(update={"value": exact_numbers(entry.value)})
@@ -299,6 +300,16 @@ def _stub(revision: str, data: bytes) -> ManifestStub | None:
         return ManifestStub.model_validate(document)
     except ValidationError as error:
         raise _corrupt(revision, "its stub cannot be read") from error
+
+
+def _check_paths(revision: str, manifest: Manifest) -> None:
+    """What of a manifest becomes a path must be an id: nobody is led to a file outside the movie."""
+    try:
+        check_run_id(manifest.run)
+    except InvalidIdError as error:
+        raise _corrupt(revision, "its run has no id of a run") from error
+    if manifest.archive is not None and manifest.archive.name != f"events/{manifest.run}.jsonl.zst":
+        raise _corrupt(revision, "its archive is not that of its run")
 
 
 def _corrupt(revision: str, why: str) -> BlobCorruptError:

@@ -33,6 +33,7 @@ from renku_store.metadata.base import MetadataStore
 from renku_store.plans import PlanStore
 from renku_store.projection import edits_reflected, fold_artefacts, fold_inputs, next_manifest
 from renku_store.records._base import Json
+from renku_store.records.blob import BlobRef
 from renku_store.records.ids import check_id, revision_name, revision_number
 from renku_store.records.manifest import (
     ArtefactValue,
@@ -311,11 +312,11 @@ class Movie:
 
     def read(self, artefact: ArtefactValue) -> bytes:
         """The exact bytes of an artefact, verified."""
-        return artefact.inline.encode() if artefact.inline is not None else self.blobs.read(artefact.hash)
+        return artefact.inline.encode() if artefact.inline is not None else self.blobs.read(_ref(artefact))
 
     def open(self, artefact: ArtefactValue) -> BinaryIO:
         """A verified stream of an artefact that is a blob; use `read` for inline ones."""
-        return self.blobs.open(artefact.hash)
+        return self.blobs.open(_ref(artefact))
 
     def value(self, entry: ManifestInput) -> Json:
         """The JSON value of an input."""
@@ -330,3 +331,8 @@ class Movie:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _ref(artefact: ArtefactValue) -> BlobRef:
+    """The blob of an artefact with the size that was promised: a frame that states another one is not unpacked."""
+    return BlobRef(artefact.blob or artefact.hash, artefact.size)

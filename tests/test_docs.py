@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 import subprocess
@@ -17,6 +19,9 @@ import renku_store
 from renku_cli.failures import failure_of
 from renku_store.records.events import ArtefactEvent, ArtefactStatus, InputEvent, RunEvent, RunEventKind
 from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput, Pointer
+from renku_store.records.run import ProgressKind, RunProgress
+from renku_store.running.limit_rules import _RETRY_KEYS as RETRY_ENTRIES
+from renku_store.running.limit_rules import _RULE_KEYS as LIMIT_ENTRIES
 
 _TOP = Path(__file__).resolve().parents[1]
 _DOCS = _TOP / "docs"
@@ -115,6 +120,15 @@ def test_the_error_reference_has_every_kind_with_its_group_and_exit_code() -> No
     }
 
 
+def test_the_error_reference_says_what_each_kind_carries() -> None:
+    """What an error takes beyond its sentence and hint stands in the last column of its row."""
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\|([^|]*)\|$", _ERRORS, re.MULTILINE))
+    for error in _errors():
+        own = vars(error).get("__init__")
+        carried = set(inspect.signature(own).parameters) - {"self", "message", "hint"} if own else set()
+        assert {f"`{name}`" for name in carried} <= set(re.findall(r"`\w+`", rows[error.__name__])), error.__name__
+
+
 def test_there_is_a_remedy_for_every_kind_of_error_that_is_raised() -> None:
     """Groups and kinds that nothing raises yet are left out; `DamageError` is both, a group and raised."""
     told = _first_column((_DOCS / "how-to/when-things-go-wrong.md").read_text(encoding="utf-8"))
@@ -154,6 +168,83 @@ def test_the_format_reference_has_every_kind_of_event() -> None:
     """Whoever reads archives knows every word that may stand in them."""
     told = set(re.findall(r"`([a-z-]+)`", (_DOCS / "reference/format.md").read_text(encoding="utf-8")))
     assert {*get_args(ArtefactStatus), *get_args(RunEventKind)} <= told
+
+
+def test_the_events_page_has_every_kind_and_status() -> None:
+    """Whoever listens knows every word that may come, and every field."""
+    page = _DOCS / "reference/events.md"
+    assert _first_column(_section(page, "## What happened", "\n## ")) == list(get_args(ArtefactStatus))
+    assert _first_column(_section(page, "## Steps of a run", "\n## ")) == list(get_args(RunEventKind))
+    told = _first_column(_section(page, "## While a run goes", "\x00"))
+    kinds = get_args(ProgressKind)
+    assert set(told) == _fields(RunProgress) | set(kinds)
+
+
+def _data_keys(kind: str) -> set[str]:
+    """The keys of `data` that stand in the code where an event of this kind is made, as far as they stand there."""
+    found: set[str] = set()
+    for path in (_TOP / "renku_store").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and any(
+                isinstance(one, ast.Constant) and one.value == kind
+                for one in [*node.args, *(keyword.value for keyword in node.keywords)]
+            ):
+                given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                keys = (key for one in given if isinstance(one, ast.Dict) for key in one.keys)
+                found |= {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+    return found
+
+
+def test_the_events_page_has_the_data_of_each_kind() -> None:
+    """A key that the code writes stands in the row of its kind."""
+    text = (_DOCS / "reference/events.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*)$", text, re.MULTILINE))
+    kinds = [*get_args(ProgressKind), *get_args(RunEventKind)]
+    known = {kind: keys for kind in kinds if (keys := _data_keys(kind))}
+    assert {"job-waiting", "job-remembered", "job-attempt-failed", "run-stopping", "published"} <= known.keys()
+    for kind, keys in known.items():
+        assert {f"`{key}`" for key in keys} <= set(re.findall(r"`\w+`", rows[kind])), kind
+
+
+def test_the_configuration_page_has_every_variable_and_entry() -> None:
+    """What the code reads of the environment, and of the sections of the config file, stands on the page."""
+    page = _DOCS / "reference/configuration.md"
+    text = page.read_text(encoding="utf-8")
+    source = "".join(
+        path.read_text(encoding="utf-8") for top in ("renku_store", "renku_cli") for path in (_TOP / top).rglob("*.py")
+    )
+    named = set(re.findall(r"\b_?RENKU_STORE_[A-Z]+(?:_[A-Z]+)*\b", source)) - {"RENKU_STORE_"}
+    assert named == set(re.findall(r"\b_?RENKU_STORE_[A-Z]+(?:_[A-Z]+)*\b", text))
+    cells = re.findall(r"^\| (`.*?`) \|", _section(page, "### Limits", "\n##"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", "".join(cells))) == set(LIMIT_ENTRIES)
+    assert set(_first_column(_section(page, "### Retries", "\n## "))) == set(RETRY_ENTRIES)
+
+
+def test_the_performance_page_has_the_figures_of_the_result_files() -> None:
+    """Medians, rounded, and ratios: a measurement that is done anew is told anew."""
+    told = re.findall(
+        r"^\| .*? ?\| ([^|]+) \| ([\d.]+) s \| ([\d.]+) s \| ([\d.]+) \|$",
+        (_DOCS / "explanation/performance.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    measured = []
+    for name in ("add-blobs", "nothing-changed"):
+        (*_, newest) = sorted((_TOP / "benchmarks" / name / "results").glob("*.json"))
+        for result in json.loads(newest.read_text(encoding="utf-8"))["results"]:
+            ours, limit = (f"{result[key]['median']:.2f}" for key in ("ours", "limit"))
+            measured.append((result["task"], ours, limit, f"{result['ratio']:.2f}"))
+    assert told == measured
+
+
+def test_the_architecture_page_names_modules_that_are_there() -> None:
+    """`running.session` on the page is `renku_store/running/session.py`."""
+    text = (_DOCS / "explanation/architecture.md").read_text(encoding="utf-8")
+    rooms = {path.stem for path in (_TOP / "renku_store").iterdir()}
+    named = [name for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", text) if name.partition(".")[0] in rooms]
+    assert len(named) > 5
+    for name in named:
+        path = _TOP / "renku_store" / name.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file() or name.endswith((".put", ".db")), name
 
 
 def test_the_architecture_page_has_every_room() -> None:

@@ -12,7 +12,7 @@ from tests.docs.pages import Block, Reader, blocks, commands, missing_lines
 
 _TOP = Path(__file__).resolve().parents[2]
 _PAGES = [_TOP / "README.md", *sorted((_TOP / "docs").rglob("*.md"))]
-_SHOWN_ONLY = frozenset({"yaml", "json", "toml", "text", "mermaid", "sql", "typescript"})
+_SHOWN_ONLY = frozenset({"yaml", "json", "toml", "text", "mermaid", "sql", "typescript", "py"})
 _RUN = frozenset({"console", "python"})
 
 
