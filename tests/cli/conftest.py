@@ -89,7 +89,7 @@ def program(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [str(Path(sys.executable).parent / "renku-store"), *arguments],
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         **{"env": dict(os.environ), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
