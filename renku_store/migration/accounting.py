@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from renku_store import bounds
 from renku_store.errors import DamageError, MigrationError
-from renku_store.manifests import ManifestStore, named_blobs
+from renku_store.manifests import ManifestStore
 from renku_store.migration.described import Content, FileContent, OldMovie, OldProblem
 from renku_store.migration.folder import OldFolder
 from renku_store.migration.identity import published_runs, run_of
@@ -28,6 +28,7 @@ def count_published(old: OldMovie, movie: Movie, report: MovieMigration) -> None
     published = published_runs(ManifestStore(movie.driver, movie.blobs.read))
     blobs: set[str] = set()
     sizes: dict[str, int] = {}
+    inline: dict[str, int] = {}
     noted = {(item.revision, item.artefact) for item in [*report.missing, *report.refused]}
     for revision in old.revisions:
         name = published.get(run_of(old, revision))
@@ -38,10 +39,13 @@ def count_published(old: OldMovie, movie: Movie, report: MovieMigration) -> None
         manifest, _ = movie.manifests.entry(name)
         if isinstance(manifest, ManifestStub):
             continue
-        blobs |= named_blobs(manifest, (page.hash for page in manifest.pages or ()))
         for held in manifest.artefacts.values():
             report.bytes.named += held.size
             sizes[held.hash] = held.size
+            if held.blob is not None:
+                blobs.add(held.blob)
+            else:
+                inline[held.hash] = held.size
         report.artefacts += len(manifest.artefacts)
         for key, artefact in revision.artefacts.items():
             if key not in manifest.artefacts and (revision.name, key) not in noted:
@@ -49,7 +53,7 @@ def count_published(old: OldMovie, movie: Movie, report: MovieMigration) -> None
                 report.missing.append(UnmigratedItem(path, "It could not be read.", revision.name, key))
     report.bytes.folder = old.size
     report.bytes.content = sum(sizes.values())
-    report.bytes.stored = sum(_stored(movie, digest) for digest in blobs)
+    report.bytes.stored = sum(_stored(movie, digest) for digest in blobs) + sum(inline.values())
     report.paths = _paths(old, report.mapped)
 
 

@@ -71,7 +71,7 @@ class OldFolder:
         """A file of the folder, to be read. Raises `PathRefusedError` and `PathMissingError`."""
         with ExitStack() as stack:
             descriptor, _ = self._walk(path, stack)
-            return io.FileIO(os.dup(descriptor), closefd=True)  # type: ignore[return-value]
+            return io.FileIO(os.dup(descriptor), closefd=True)
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. Raises `PathRefusedError` and `PathMissingError`."""

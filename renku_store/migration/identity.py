@@ -12,6 +12,7 @@ from typing import Final
 from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.manifests import ManifestStore
 from renku_store.migration.described import OldMovie, OldRevision
+from renku_store.migration.reading import NO_TIME
 from renku_store.records._base import Json
 from renku_store.records.ids import revision_name, uuid7
 
@@ -25,12 +26,13 @@ def run_of(movie: OldMovie, revision: OldRevision) -> str:
 
 def run_after(movie: OldMovie) -> str | None:
     """The id of the run that stands for what happened after the newest revision; None where nothing did."""
-    later = [*movie.later_inputs, *movie.later_attempts]
-    if not later and not movie.later_jobs:
+    edits, attempts = movie.later_inputs, movie.later_attempts
+    if not edits and not attempts and not movie.later_jobs:
         return None
-    said: list[Json] = [f"{entry.created_at} {getattr(entry, 'id', '')}" for entry in later]
-    when = max((entry.created_at for entry in later), default="1970-01-01T00:00:00.000Z")
-    return _id(when, [_PURPOSE, movie.layout, movie.id, "later", said, list(movie.later_jobs)])
+    said: list[Json] = [f"{given.created_at} {given.id} {given.legacy_hash}" for given in edits]
+    said += [f"{tried.created_at} {tried.artefact}" for tried in attempts]
+    times = [*(given.created_at for given in edits), *(tried.created_at for tried in attempts)]
+    return _id(max(times, default=NO_TIME), [_PURPOSE, movie.layout, movie.id, "later", said, list(movie.later_jobs)])
 
 
 def edit_of(run: str, place: int, when: str) -> str:

@@ -26,7 +26,7 @@ from renku_store.movie import Movie
 from renku_store.planner import input_entry
 from renku_store.projection import next_manifest
 from renku_store.records._base import Json
-from renku_store.records.events import InputEvent, RunEvent
+from renku_store.records.events import Event, InputEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.inputs import BLUEPRINT
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput, Metrics
@@ -77,7 +77,7 @@ class MovieWriter:
         inputs = _inputs(revision, values)
         chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
         run = run_of(self._old, revision)
-        events = [
+        events: list[Event] = [
             *_given(self._movie.events.new_id, run, revision, inputs, base),
             *chronicle.attempts(run, revision, artefacts, base.artefacts if base else {}),
         ]
@@ -206,8 +206,8 @@ def _given(
         yield event
     for key, entry in inputs.items():
         if last.get(key) != entry.hash:
-            given = revision.inputs.get(key)
-            by, when = (given.edited_by, given.created_at) if given else (BY, revision.created_at)
+            source = revision.inputs.get(key)
+            by, when = (source.edited_by, source.created_at) if source else (BY, revision.created_at)
             yield InputEvent(
                 id=new_id(), run=run, input=key, hash=entry.hash, value=entry.value, blob=entry.blob,
                 edited_by=by, created_at=when,

@@ -56,6 +56,7 @@ class _Folder:
     made: dict[str, _Made] = field(default_factory=dict[str, _Made])
     active: str = "assets/rev0/"
     tick: int = 0
+    paths: dict[str, dict[str, str | None]] = field(default_factory=dict[str, dict[str, str | None]])
 
     # Small things
 
@@ -260,6 +261,7 @@ class _Folder:
                 "created_at": when,
             },
         )
+        self.paths[f"rev{rev}"] = {artefact: made.path for artefact, made in self.made.items()}
         values = {artefact: made.value for artefact, made in self.made.items()}
         self.movie.revisions.append(
             ExpectedRevision(f"rev{rev}", when.replace("Z", ".000Z"), dict(self.inputs), values, labels)
@@ -279,6 +281,7 @@ class _Folder:
         if "lineless" in self.odd and files:
             artefact = files.pop()
             self.lines = [line for line in self.lines if line["id"] != artefact]
+            self.name_clips(artefact)
         if "linked" in self.odd and files:
             for path in self.path.glob(f"assets/*/{self.files()[files.pop()]}"):
                 real = path.with_name(f"real-{path.name}")
@@ -303,6 +306,13 @@ class _Folder:
             for name in self.path.glob("dag/snapshots/*.json"):
                 self.forget_clips(name, artefact)
         self.lose(artefact, "refused")
+
+    def name_clips(self, artefact: str) -> None:
+        """Let clips lead to the file by its own path: the alias is that of the newest revision."""
+        for name in self.path.glob("dag/snapshots/*.json"):
+            text = name.read_text(encoding="utf-8")
+            real = self.paths[name.stem][artefact] or ""
+            name.write_text(text.replace(f"assets/current/{self.files()[artefact]}", real), encoding="utf-8")
 
     def forget_clips(self, name: Path, artefact: str) -> None:
         """Let no clip lead to the file: its line is all that there is."""
