@@ -40,7 +40,7 @@ def film(path: Path, seed: int = 1, **options: object) -> Path:
     return path
 
 
-@settings(max_examples=20)
+@settings(max_examples=max(8, settings.default.max_examples // 5))
 @given(revision_folders())
 def test_each_artefact_of_each_old_revision_has_the_same_bytes(options: dict[str, object]) -> None:
     """Whatever is odd about the folder; a second migration adds nothing, the source stays, every invariant holds."""
@@ -76,7 +76,7 @@ def test_each_artefact_of_each_old_revision_has_the_same_bytes(options: dict[str
         }
 
 
-@settings(max_examples=15)
+@settings(max_examples=max(8, settings.default.max_examples // 5))
 @given(manifest_logs())
 def test_a_movie_of_the_first_manifests_has_the_same_bytes(options: dict[str, object]) -> None:
     """Blobs have new names, the chain is a new one, people's versions stand; a second migration adds nothing."""
@@ -116,7 +116,7 @@ def test_a_source_that_cannot_be_written_is_read(tmp_path: Path) -> None:
 
 def test_partial_revisions_save_well_over_half(tmp_path: Path, store: Store) -> None:
     """Against complete revisions, storing each content once pays, and the report says so."""
-    film(tmp_path / "film", 5, segments=4, images=4, revisions=8)
+    film(tmp_path / "film", 5, segments=4, images=4, revisions=8, changes=0.1)
     (report,) = migrate(tmp_path / "film", store).movies
     assert report.bytes.saved > report.bytes.named / 2
 

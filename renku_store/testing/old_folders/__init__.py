@@ -7,7 +7,8 @@
 """
 
 from renku_store.testing.old_folders.expectations import ExpectedMovie, ExpectedRevision
+from renku_store.testing.old_folders.making import IRREGULARITIES
 from renku_store.testing.old_folders.manifest_logs import build_manifest_logs
-from renku_store.testing.old_folders.revision_folders import IRREGULARITIES, build_revision_folder
+from renku_store.testing.old_folders.revision_folders import build_revision_folder
 
 __all__ = ["IRREGULARITIES", "ExpectedMovie", "ExpectedRevision", "build_manifest_logs", "build_revision_folder"]

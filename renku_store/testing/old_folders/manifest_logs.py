@@ -43,19 +43,7 @@ def build_manifest_logs(
         if edited and number == revisions:
             _edit(path, "Artifact:Audio[0]", random.randbytes(500), name, when, artefacts, held, values)
         _write_plan(path, name, segments)
-        document = {
-            "revision": name,
-            "baseRevision": f"rev-{number - 1:04d}" if number > 1 else None,
-            "createdAt": when,
-            "inputs": {
-                "Input:Topic": {"hash": inputs[-1]["hash"], "payloadDigest": json.dumps(topic), "createdAt": when}
-            },
-            "artefacts": {key: {"status": "succeeded", "createdAt": when, **entry} for key, entry in held.items()},
-            "timeline": {"duration": number},
-        }
-        manifest = json.dumps(document, indent=2)
-        (path / "manifests").mkdir(exist_ok=True)
-        (path / "manifests" / f"{name}.json").write_text(manifest, encoding="utf-8")
+        manifest = _write_manifest(path, number, when, inputs[-1], held)
         labels = {key: entry["hash"] for key, entry in held.items()}
         expected: dict[str, Any] = {**values, "timeline": {"duration": number}}
         movie.revisions.append(ExpectedRevision(name, when, {"Input:Topic": topic}, expected, labels))
@@ -72,6 +60,23 @@ def build_manifest_logs(
     (path / "events" / "inputs.log").write_text("".join(json.dumps(line) + "\n" for line in inputs) + tail)
     (path / "events" / "artefacts.log").write_text("".join(json.dumps(line) + "\n" for line in artefacts))
     return movie
+
+
+def _write_manifest(path: Path, number: int, when: str, given: dict[str, Any], held: dict[str, Any]) -> str:
+    name = f"rev-{number:04d}"
+    entry = {"hash": given["hash"], "payloadDigest": json.dumps(given["payload"]), "createdAt": when}
+    document = {
+        "revision": name,
+        "baseRevision": f"rev-{number - 1:04d}" if number > 1 else None,
+        "createdAt": when,
+        "inputs": {given["id"]: entry},
+        "artefacts": {key: {"status": "succeeded", "createdAt": when, **entry} for key, entry in held.items()},
+        "timeline": {"duration": number},
+    }
+    text = json.dumps(document, indent=2)
+    (path / "manifests").mkdir(exist_ok=True)
+    (path / "manifests" / f"{name}.json").write_text(text, encoding="utf-8")
+    return text
 
 
 def _make(

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from renku_store.testing.old_folders.revision_folders import IRREGULARITIES
+from renku_store.testing.old_folders.making import IRREGULARITIES
 
 
 def revision_folders() -> st.SearchStrategy[Mapping[str, Any]]:
