@@ -62,15 +62,18 @@ class FolderInMaking:
     # Small things
 
     def now(self) -> str:
+        """A time, a minute after the last one."""
         self.tick += 1
         return f"2025-10-{1 + self.tick // 1440 % 28:02d}T{self.tick // 60 % 24:02d}:{self.tick % 60:02d}:00Z"
 
     def write(self, name: str, document: Any) -> None:
+        """Write a JSON document."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(document, indent=2), encoding="utf-8")
 
     def write_lines(self, name: str, lines: list[dict[str, Any]]) -> None:
+        """Write JSON lines, torn at the end where that was asked for."""
         text = "".join(json.dumps(line) + "\n" for line in lines)
         if "torn" in self.odd and lines:
             text += json.dumps(lines[-1])[: self.random.randrange(2, 40)]
@@ -78,6 +81,7 @@ class FolderInMaking:
         (self.path / name).write_text(text, encoding="utf-8")
 
     def label(self, value: Any) -> str:
+        """The opaque label of a content."""
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         return f"sha:{hashlib.sha256(data).hexdigest()[:8]}"
 
@@ -93,14 +97,17 @@ class FolderInMaking:
         return found
 
     def texts(self) -> list[str]:
+        """The artefacts that are text, or JSON."""
         return ["movie_summary", "movie_facts", *(f"segment_script_{segment}" for segment in range(self.segments))]
 
     def producer(self, artefact: str) -> str:
+        """Who makes an artefact."""
         kinds = {"narration": "audio_producer", "segment_image": "image_producer", "music": "music_producer"}
         kinds["timeline"] = "timeline_assembler"
         return next((name for kind, name in kinds.items() if artefact.startswith(kind)), "script_producer")
 
     def declared(self) -> dict[str, Any]:
+        """What `dag/producers.json` says."""
         files, texts = list(self.files()), self.texts()
         reads = {
             "script_producer": ["inquiry_prompt"],
@@ -129,6 +136,7 @@ class FolderInMaking:
     # What happens
 
     def edit(self, rev: int, name: str, value: Any) -> None:
+        """Give an input a value."""
         editor = self.random.choice(["user", "system", "ada"])
         self.inputs[name] = value
         line = {"id": name, "rev": rev, "content": value, "hash": self.label(value), "edited_by": editor}
@@ -136,6 +144,7 @@ class FolderInMaking:
         self.movie.history.append((name, value, editor))
 
     def make(self, rev: int, artefact: str) -> None:
+        """Make an artefact anew, or to the same bytes again."""
         place = self.files().get(artefact)
         before = self.made.get(artefact)
         if place is None:
@@ -153,16 +162,19 @@ class FolderInMaking:
         self.job(rev, artefact, "succeeded")
 
     def text(self, artefact: str) -> Any:
+        """The content of an artefact that is no file."""
         if artefact == "movie_facts":
             return {"facts": [self.random.randrange(100) for _ in range(3)], "of": "x" * self.random.choice([1, 2_500])}
         return "The war began. " * self.random.choice([0, 1, 200]) + str(self.random.randrange(10**6))
 
     def put(self, path: str, data: bytes) -> None:
+        """Write a file."""
         target = self.path / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
     def line(self, rev: int, artefact: str, *, content: Any = None, path: str | None = None) -> None:
+        """Append a line on an artefact as it is."""
         made = self.made[artefact]
         self.lines.append(
             {
@@ -180,6 +192,7 @@ class FolderInMaking:
         )
 
     def job(self, rev: int, artefact: str, status: str) -> None:
+        """Write the record of a job."""
         started = self.now()
         failed = status == "failed"
         self.write(
@@ -224,6 +237,8 @@ class FolderInMaking:
         self.active = f"assets/rev{rev}/"
 
     def timeline(self) -> dict[str, Any]:
+        """The timeline as a snapshot has it, its clips with paths."""
+
         def clip(artefact: str, key: str, stem: str) -> dict[str, Any]:
             made = self.made[artefact]
             path = made.path or ""
@@ -245,6 +260,7 @@ class FolderInMaking:
         return {"duration": 30, "tracks": tracks}
 
     def snapshot(self, rev: int, status: str) -> None:
+        """Write the snapshot of a revision, and remember what it has to give."""
         when = self.now()
         timeline = self.timeline()
         labels = {artefact: made.label for artefact, made in self.made.items()}

@@ -23,7 +23,8 @@ def build_revision_folder(
 ) -> ExpectedMovie:
     """Make a movie of so many segments, each with images, and revisions, and say what a migration has to give.
 
-    The first revision is a full one, the others make anew what a part of `changes` says. The same arguments make the same folder.
+    The first revision is a full one; the others make about as much of it anew as `changes` says, from 0 to 1. The same
+    arguments make the same folder.
     """
     folder = FolderInMaking(path, random, irregularities, segments, images, ExpectedMovie(path.name))
     path.mkdir(parents=True)
