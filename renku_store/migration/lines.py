@@ -115,10 +115,10 @@ class Lines(Generic[L]):
     ) -> Lines[L]:
         """The lines of a file; those that say too little are noted as torn."""
         lines: list[L] = []
-        for position, document in enumerate(read_lines(folder, path, findings)):
+        for position, (place, document) in enumerate(read_lines(folder, path, findings)):
             line = of(document, position)
             if line is None:
-                findings.add("torn", f"{path}:{position + 1}", "The line has no id, no revision or no value.")
+                findings.add("torn", place, "The line has no id, no revision or no value.")
             else:
                 lines.append(line)
         return Lines(lines)

@@ -128,10 +128,10 @@ class _Reader:
         )
         found: list[_Event] = []
         for name in [*rotated, *(name for name in _LOGS[kind] if name in names)]:
-            for place, document in enumerate(read_lines(self._folder, f"events/{name}", self._found), 1):
+            for place, document in read_lines(self._folder, f"events/{name}", self._found):
                 key, rev = text_of(document, *keys), revision_of(document.get("revision"))
                 if key is None or rev is None:
-                    self._found.add("torn", f"events/{name}:{place}", "The line has no id, or no revision.")
+                    self._found.add("torn", place, "The line has no id, or no revision.")
                 else:
                     found.append(_Event(key, rev, document))
         return sorted(found, key=lambda event: event.rev)

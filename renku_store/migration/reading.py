@@ -66,8 +66,11 @@ def read_object(folder: OldFolder, path: str, findings: Findings) -> dict[str, A
     return {}
 
 
-def read_lines(folder: OldFolder, path: str, findings: Findings) -> Iterator[dict[str, Any]]:
-    """The objects in a file of JSON lines, a line at a time; torn lines are noted, and what follows on them is kept."""
+def read_lines(folder: OldFolder, path: str, findings: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects in a file of JSON lines, each with its place: `dag/artifacts.jsonl:3`.
+
+    Torn lines are noted, and what somebody wrote on behind what was torn off is kept.
+    """
     try:
         file = folder.open(path)
     except PathMissingError as error:
@@ -80,8 +83,9 @@ def read_lines(folder: OldFolder, path: str, findings: Findings) -> Iterator[dic
     with file:
         try:
             for number, line in enumerate(_buffered(file), 1):
-                if line.strip():
-                    yield from _parsed(line.strip(), f"{path}:{number}", findings)
+                place = f"{path}:{number}"
+                for document in _parsed(line.strip(), place, findings) if line.strip() else ():
+                    yield place, document
         except OSError as error:
             findings.add("missing", path, f"It cannot be read to its end: {error.strerror}.")
 

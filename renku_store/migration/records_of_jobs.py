@@ -49,7 +49,7 @@ def read_jobs(folder: OldFolder, findings: Findings) -> list[OldJob]:
     for path in folder.below(_FOLDER):
         name = path.removeprefix(f"{_FOLDER}/")
         if path.endswith(".jsonl"):
-            found += [_job(record, name) for record in read_lines(folder, path, findings)]
+            found += [_job(record, name) for _, record in read_lines(folder, path, findings)]
         elif path.endswith(".json"):
             document = read_object(folder, path, findings)
             listed = document.get("jobs")

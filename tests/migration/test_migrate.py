@@ -22,7 +22,10 @@ from renku_store import (
     Store,
     StoreError,
     StoreUnavailableError,
+    compact,
+    forget_memory,
     migrate,
+    movie_status,
     open_store,
     plan_movie,
 )
@@ -343,3 +346,40 @@ def test_a_full_disk_ends_it_and_the_next_call_goes_on(tmp_path: Path) -> None:
     prefix = children.on_small_disk(tmp_path / "small", 300)
     ended = children.run(script, tmp_path / "film", tmp_path / "small" / "root", prefix=prefix)
     assert (ended.code, ended.out.strip()) == (0, "full"), ended.err
+
+
+def test_the_index_comes_back_from_the_objects(tmp_path: Path) -> None:
+    """A migrated movie whose database is lost, or compacted, is what it was; migrating again adds nothing."""
+    film(tmp_path / "film", 4, revisions=3, irregularities={"failed"})
+    with open_store(tmp_path / "root") as store:
+        migrate(tmp_path / "film", store)
+        movie = store.movie("film")
+        before = [(event.type, event.id) for event in movie.events.stream()]
+        hashes = [digest for _, digest in movie.manifests.history()]
+    for path in (tmp_path / "root" / "film").glob("metadata.db*"):
+        path.unlink()
+    with open_store(tmp_path / "root") as store:
+        movie = store.movie("film")
+        assert [digest for _, digest in movie.manifests.history()] == hashes
+        after = [(event.type, event.id) for event in movie.events.stream()]
+        assert {*before} - {*after} <= {pair for pair in before if pair[0] == "run"}
+        assert migrate(tmp_path / "film", store).movies[0].added == 0
+        check_invariants(movie)
+        compact(movie)
+        assert migrate(tmp_path / "film", store).movies[0].added == 0
+        assert movie_status(movie).runs == []
+        check_invariants(movie)
+
+
+def test_it_goes_to_any_kind_of_root(tmp_path: Path) -> None:
+    """A root in memory has the same manifests but for what is new in each migration."""
+    film(tmp_path / "film", revisions=2)
+    name = f"memory://{tmp_path.name}"
+    with open_store(name) as far, open_store(tmp_path / "root") as near:
+        contents = []
+        for store in (far, near):
+            assert migrate(tmp_path / "film", store).whole
+            check_invariants(store.movie("film"))
+            contents.append([manifest.content_hash for manifest, _ in store.movie("film").manifests.revisions()])
+        assert contents[0] == contents[1]
+    forget_memory(name)
