@@ -23,6 +23,7 @@ _STARTS_MAX: Final = 64
 _REVISION: Final = re.compile(r"rev[-_]?0*(\d{1,9})(?:_cons)?", re.IGNORECASE)
 _SUCCEEDED: Final = frozenset({"succeeded", "success", "completed", "complete", "done", "ok"})
 _FAILED: Final = frozenset({"failed", "failure", "error", "errored"})
+_LEADING: Final = re.compile(r"^[\s@]+")
 _UNSAFE: Final = re.compile(r"[/\\%]|\.\.")
 
 
@@ -211,7 +212,7 @@ def safe_id(text: str) -> str:
         pass
     shown = "".join(
         char if char.isprintable() and not _UNSAFE.search(char) else "".join(f"%{byte:02X}" for byte in _bytes(char))
-        for char in text.replace("..", ".%2E").lstrip("@").strip()
+        for char in _LEADING.sub("", text.replace("..", ".%2E")).strip()
     )
     kept = shown.encode()[:400].decode(errors="ignore") or "unnamed"
     return f"{kept}~{hash_bytes(_bytes(text))[:8]}"
