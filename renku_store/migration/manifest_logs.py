@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -86,6 +87,7 @@ class _Reader:
         self._found = Findings()
         self._inputs = self._events("inputs", "id")
         self._artefacts = self._events("artefacts", "artefactId", "artifactId", "id")
+        self._inputs_by_id, self._artefacts_by_id = _by_id(self._inputs), _by_id(self._artefacts)
         self._plans = PlannedJobs.read(folder, self._found)
         self._blobs: dict[str, dict[str, str]] = {}
         self._time = NO_TIME
@@ -173,7 +175,7 @@ class _Reader:
 
     def _input(self, key: str, entry: Mapping[str, Any], number: int, name: str) -> OldInput | None:
         label = text_of(entry, "hash")
-        events = [event for event in self._inputs if event.id == key and event.rev <= number]
+        events = _up_to(self._inputs_by_id.get(key, []), number)
         event = next((event for event in reversed(events) if event.document.get("hash") == label), None)
         if event is None and "payloadDigest" in entry:
             value, told = _payload(entry["payloadDigest"])
@@ -205,8 +207,8 @@ class _Reader:
         label = text_of(entry, "hash")
         source: Mapping[str, Any] = entry
         if not isinstance(entry.get("blob"), dict) and not isinstance(entry.get("inline"), str):
-            events = [event.document for event in self._artefacts if event.id == key and event.rev <= number]
-            good = [event for event in events if has_succeeded(event.get("status"))]
+            events = _up_to(self._artefacts_by_id.get(key, []), number)
+            good = [event.document for event in events if has_succeeded(event.document.get("status"))]
             source = _output(good[-1]) if good else {}
         made = self._value(source)
         if made is None:
@@ -285,7 +287,8 @@ class _Reader:
     # What happened
 
     def _between(self, events: Sequence[_Event], after: int, through: int | None) -> Iterator[_Event]:
-        return (event for event in events if event.rev > after and (through is None or event.rev <= through))
+        end = len(events) if through is None else bisect_right(events, through, key=_revision)
+        return iter(events[bisect_right(events, after, key=_revision) : end])
 
     def _history(self, after: int, through: int | None) -> Iterator[OldInput]:
         for event in self._between(self._inputs, after, through):
@@ -321,6 +324,22 @@ def _objects(value: object) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, entry in value.items() if isinstance(value, dict) else ():
         if key and isinstance(entry, dict):
             yield key, entry
+
+
+def _by_id(events: Iterable[_Event]) -> dict[str, list[_Event]]:
+    found: dict[str, list[_Event]] = {}
+    for event in events:
+        found.setdefault(event.id, []).append(event)
+    return found
+
+
+def _up_to(events: Sequence[_Event], number: int) -> Sequence[_Event]:
+    """Those of revisions up to a number."""
+    return events[: bisect_right(events, number, key=_revision)]
+
+
+def _revision(event: _Event) -> int:
+    return event.rev
 
 
 def _output(document: Mapping[str, Any]) -> Mapping[str, Any]:

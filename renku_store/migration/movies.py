@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from renku_store.blobs import BlobStore
@@ -171,13 +172,17 @@ def _write(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigratio
         if at_end:
             writer.take_later()
         note_problems([*old.problems, *found.problems()], report)
+        report.notes += found.notes
         count_published(old, into, report)
 
 
 def _opened(store: Store, movie: str) -> Movie:
     """The movie in the target, which is made where there is none."""
-    there = store.driver.stat(f"{movie}/format.json") is not None
-    return store.movie(movie) if there else store.create_movie(movie)
+    if store.driver.stat(f"{movie}/format.json") is None:
+        # Somebody else may make it in the same moment; whose it is, its revisions tell.
+        with suppress(RevisionExistsError):
+            return store.create_movie(movie)
+    return store.movie(movie)
 
 
 def _tell_nobody(_progress: MigrationProgress) -> None:

@@ -72,6 +72,8 @@ class MovieWriter:
         jobs = jobs_of(self._movie.id, revision.graph, values)
         if jobs is not None:
             values[BLUEPRINT] = revision.graph
+        elif revision.graph is not None:
+            self._found.notes.append(f"The producers of {revision.name} make no graph: give the movie a blueprint.")
         self._carry(revision, values, jobs)
         artefacts = self._artefacts(revision, values, jobs)
         inputs = _inputs(revision, values)

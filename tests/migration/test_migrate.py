@@ -189,8 +189,6 @@ def test_two_at_once_make_one_movie(tmp_path: Path) -> None:
             except StoreError as error:
                 ends.append(error)
 
-    with open_store(tmp_path / "root") as store:
-        store.create_movie("film")
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
