@@ -49,6 +49,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "compact": Entry("commands.upkeep:compact", "Drop rows of events that verified archives hold."),
     "fsck": Entry("commands.fsck:fsck", "Check every invariant; repair from copies, or by the next run."),
     "copy": Entry("commands.copying:copy", "Copy movies to another build root, as far as they are missing there."),
+    "migrate": Entry("commands.migrating:migrate_", "Bring movies over from an older layout, which is only read."),
     "rebuild": Entry("commands.rebuild:rebuild", "Make the database anew from the objects."),
     "config": Entry("commands.config:config", "Show or change settings."),
     "doctor": Entry("commands.doctor:doctor", "Check what this machine and the build root can do."),

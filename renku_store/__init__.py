@@ -41,6 +41,7 @@ _NAMES = {
     "gantt": "GanttBar RunGantt run_gantt",
     "gc": "CollectedBlob CollectionProgress CollectionReport collect",
     "hashing": "canonical_json hash_bytes hash_value",
+    "migration": ("MigratedBytes MigratedPath MigrationProgress MigrationReport MovieMigration UnmigratedItem migrate"),
     "movie": "ManifestService Movie",
     "outlook": "plan_movie",
     "planner": "Planner",

@@ -93,6 +93,13 @@ from renku_store.gc import collect as collect
 from renku_store.hashing import canonical_json as canonical_json
 from renku_store.hashing import hash_bytes as hash_bytes
 from renku_store.hashing import hash_value as hash_value
+from renku_store.migration import MigratedBytes as MigratedBytes
+from renku_store.migration import MigratedPath as MigratedPath
+from renku_store.migration import MigrationProgress as MigrationProgress
+from renku_store.migration import MigrationReport as MigrationReport
+from renku_store.migration import MovieMigration as MovieMigration
+from renku_store.migration import UnmigratedItem as UnmigratedItem
+from renku_store.migration import migrate as migrate
 from renku_store.movie import ManifestService as ManifestService
 from renku_store.movie import Movie as Movie
 from renku_store.outlook import plan_movie as plan_movie

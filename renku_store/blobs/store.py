@@ -93,8 +93,8 @@ class BlobStore:
         """Store the content of a file; durable on return. `NotFoundError` where there is none."""
         return self._put_one(os.fspath(path))
 
-    def put_many(self, items: Iterable[bytes | str | os.PathLike[str]], *, verify: bool = False) -> list[BlobRef]:
-        """Store bytes and files (given by path), in order, sharing syncs and transactions; durable on return.
+    def put_many(self, items: Iterable[Source], *, verify: bool = False) -> list[BlobRef]:
+        """Store bytes, streams and files (by path), in order, sharing syncs and transactions; durable on return.
 
         `verify`: look at the bytes of what is there already, as `put` does; without it only at sizes. After an error
         some of the items may be stored, each of them whole.

@@ -85,7 +85,7 @@ def _moment(now_ms: int, seconds: float) -> str:
 
 
 class _Retirement:
-    """Lets runs go; `under_way`: rollbacks that began after this moment may still be about to be published."""
+    """Lets runs go; `under_way`: rollbacks and migrations that began after it may still be about to publish."""
 
     def __init__(self, movie: Movie, done: Retired, under_way: str) -> None:
         self._movie = movie
@@ -143,11 +143,9 @@ class _Retirement:
         return events
 
     def _may_be_under_way(self, events: Sequence[Event]) -> bool:
-        """Whether this is a rollback that may come to its intent yet: until then it is an abandoned run."""
-        return any(
-            isinstance(event, RunEvent) and event.kind == "rollback" and event.created_at > self._under_way
-            for event in events
-        )
+        """Whether this rollback or migration may come to its intent yet: until then it is an abandoned run."""
+        steps = [event for event in events if isinstance(event, RunEvent) and event.kind in {"rollback", "migrated"}]
+        return any(step.created_at > self._under_way for step in steps)
 
     def _only_says_taken(self, run: str, edits: Sequence[str]) -> bool:
         """Whether a new index would take an edit for pending without this archive: one of another run lists it, too."""

@@ -22,8 +22,10 @@ from renku_store.versions import DECISIONS
 
 Decision = InputEvent | ArtefactEvent
 
-_OVER = frozenset({"abandoned", "unchanged", "rollback"})
+_OVER = frozenset({"abandoned", "unchanged", "rollback", "migrated"})
 """The last steps of runs that nobody goes on with."""
+_YET_TO_COME = frozenset({"rollback", "migrated"})
+"""The steps of runs that are about to publish, or have done so in a revision that cannot be read."""
 _LATEST_MS = 253_402_300_799_999
 """The end of the year 9999: an id may say anything."""
 
@@ -41,7 +43,7 @@ class Told:
     @property
     def ended_at(self) -> str | None:
         """When it ended for good. A rollback may be that of a revision that cannot be read, or is yet to come."""
-        return self.last_at if self.last in _OVER and self.last != "rollback" else None
+        return self.last_at if self.last in _OVER - _YET_TO_COME else None
 
     def note(self, writer: Writer, *, elsewhere: bool) -> None:
         """Let the index have the run as it is told, unless it has published. One that tells no step is not ours."""

@@ -21,6 +21,7 @@ RunEventKind = Literal[
     "rebased",
     "extended",
     "rollback",
+    "migrated",
     "published",
     "unchanged",
     "failed",

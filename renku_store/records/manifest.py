@@ -13,7 +13,7 @@ class ManifestInput(Record):
     """An input's value: inline where its canonical JSON is at most 2,048 bytes, else a blob of that JSON.
 
     `hash` is the BLAKE3 of the canonical JSON; a blob has the same name. `value` means something only without `blob`:
-    null is a value like any other.
+    null is a value like any other. `legacy_hash` is what an older layout called it, where it was migrated from there.
     """
 
     model_config = ConfigDict(json_schema_extra=exactly_one("value", "blob"))
@@ -21,10 +21,13 @@ class ManifestInput(Record):
     hash: Hash
     value: Json = None
     blob: Hash | None = None
+    legacy_hash: str | None = None
 
     @model_serializer
     def _written(self) -> dict[str, Any]:
-        return {"hash": self.hash, "value": self.value} if self.blob is None else {"hash": self.hash, "blob": self.blob}
+        held = {"value": self.value} if self.blob is None else {"blob": self.blob}
+        legacy = {} if self.legacy_hash is None else {"legacyHash": self.legacy_hash}
+        return {"hash": self.hash, **held, **legacy}
 
 
 class ArtefactValue(Record):
@@ -46,7 +49,7 @@ class ManifestArtefact(ArtefactValue):
     job made have neither. `edited_by` names the person whose version this is; `made` is then the producer's own, if
     there is one, and `signature` is that one's. `outdated` marks an older value that a run left as it was, though its
     inputs had changed: the next plan makes it anew. `source` is the fingerprint of the program files that made it,
-    where its producer has any.
+    where its producer has any. `legacy_hash` is what an older layout called it, where it was migrated from there.
     """
 
     produced_by: str | None = None
@@ -56,6 +59,7 @@ class ManifestArtefact(ArtefactValue):
     made: ArtefactValue | None = None
     source: Hash | None = None
     outdated: Literal[True] | None = None
+    legacy_hash: str | None = None
 
     def as_made(self) -> ManifestArtefact | None:
         """What its producer made: this, or what lies under a person's version (None: nothing yet)."""

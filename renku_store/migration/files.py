@@ -1,0 +1,119 @@
+"""The files of a revision folder, found by the paths that documents name: `assets/rev1/images/seg0.png`."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from renku_store.migration.described import FileContent
+from renku_store.migration.folder import OldFolder, PathMissingError, PathRefusedError
+from renku_store.migration.reading import revision_of, text_of
+from renku_store.migration.references import CURRENT, PREFIX
+
+_OF_REVISION: Final = re.compile(r"assets/(rev\d{1,9})(_cons)?/(.+)", re.DOTALL)
+_TYPES: Final = {
+    ".aac": "audio/aac",
+    ".flac": "audio/flac",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".m4a": "audio/mp4",
+    ".md": "text/markdown",
+    ".mov": "video/quicktime",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".ogg": "audio/ogg",
+    ".png": "image/png",
+    ".srt": "application/x-subrip",
+    ".txt": "text/plain",
+    ".vtt": "text/vtt",
+    ".wav": "audio/wav",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
+"""What the files of this trade are; the same on every machine."""
+UNKNOWN_TYPE: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file, and what its name says that it is."""
+
+    content: FileContent
+    mime_type: str
+
+
+def type_of(path: str) -> str:
+    """The MIME type that the name of a file tells."""
+    name = path.rpartition("/")[2].lower()
+    suffix = f".{name.rpartition('.')[2]}" if "." in name else ""
+    return _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}", strict=False)[0] or UNKNOWN_TYPE
+
+
+class AssetFiles:
+    """Looks paths up, each once. `refused` are those that lead out of the folder, with the reason."""
+
+    def __init__(self, folder: OldFolder, about: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._known: dict[str, Found | None] = {}
+        self.refused: dict[str, str] = {}
+        names = [name.rstrip("/") for name in folder.names("assets") if name.endswith("/")]
+        self._folders = sorted(
+            (number, name) for name in names if (number := revision_of(name)) is not None and name.startswith("rev")
+        )
+        newest = f"{PREFIX}{self._folders[-1][1]}/" if self._folders else ""
+        said = text_of(about, "active_assets_prefix", "activeAssetsPrefix") or newest
+        self._active = f"{said.removeprefix('./').rstrip('/')}/" if said else ""
+
+    def plain(self, path: str) -> str:
+        """A path without the alias of the active revision."""
+        path = path.removeprefix("./")
+        return f"{self._active}{path.removeprefix(CURRENT)}" if path.startswith(CURRENT) else path
+
+    def inner(self, path: str) -> str | None:
+        """What a path names within its revision; None where it is no path into one."""
+        path = path.removeprefix("./")
+        if path.startswith(CURRENT):
+            return path.removeprefix(CURRENT)
+        match = _OF_REVISION.fullmatch(path)
+        return match[3] if match else None
+
+    def find(self, path: str) -> Found | None:
+        """The file that a path names; None where there is none, or none that may be read."""
+        if path not in self._known:
+            self._known[path] = self._find(path)
+        return self._known[path]
+
+    def find_copy(self, path: str, number: int, following: int | None) -> Found | None:
+        """The file of the same name in a folder from revision `number` up to, and without, `following`."""
+        inner = self.inner(path)
+        if inner is None or path in self.refused:
+            return None
+        for revision, name in self._folders:
+            if revision >= number and (following is None or revision < following):
+                found = self.find(f"{PREFIX}{name}/{inner}")
+                if found is not None:
+                    return found
+        return None
+
+    def _find(self, path: str) -> Found | None:
+        plain = self.plain(path)
+        tried = [plain]
+        match = _OF_REVISION.fullmatch(plain)
+        if match is not None:
+            # A consolidation that died half-way has left its folder under the other name.
+            tried.append(f"{PREFIX}{match[1]}{'' if match[2] else '_cons'}/{match[3]}")
+        for candidate in tried:
+            try:
+                where, size = self._folder.resolve(candidate)
+            except PathRefusedError as error:
+                self.refused[path] = error.message
+                return None
+            except PathMissingError:
+                continue
+            return Found(FileContent(where, size), type_of(plain))
+        return None

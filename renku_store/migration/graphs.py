@@ -1,0 +1,213 @@
+"""The jobs of an older movie as a graph document: who made which artefact, from what. Pure.
+
+The older layout says which producer reads which inputs and producers, not which job reads which artefact. Numbers in
+ids tell them apart: `image_2_0` and `script_2` belong to segment 2, `music` to the whole. A job reads, of what its
+producer reads, the artefacts whose numbers agree with its own, as far as both have them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from renku_store.blueprint import parse_graph
+from renku_store.errors import GraphError
+from renku_store.graph import GraphIndex
+from renku_store.migration.reading import safe_id, text_of
+from renku_store.records._base import Json
+
+STAND_IN: Final = "imported"
+"""The producer of artefacts of which nothing says who made them."""
+NOBODY: Final = "unknown"
+"""The provider where none is named."""
+_LABEL: Final = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])|(?<=[A-Za-z])(?<!mp)(?<!gpt)(?<!\bv)\d+(?![A-Za-z0-9])")
+_INDEX: Final = re.compile(r"\[\d+\]")
+_JOINTS: Final = re.compile(r"[._\-:\[\]= ]+")
+_ONE: Final = frozenset({"1", "one", "single", "once", "movie", "per-movie", "1:1", "1:n", "one-to-many", "one-to-one"})
+
+
+@dataclass(frozen=True, slots=True)
+class OldProducer:
+    """A producer as it was declared: `reads` and `makes` are names of inputs, artefacts or producers.
+
+    `single`: one job makes all that it makes.
+    """
+
+    id: str
+    reads: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    provider: str = NOBODY
+    model: str = ""
+    single: bool = False
+    config: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An artefact of a revision, as far as the graph asks: its producer (None: nothing says), and its MIME type."""
+
+    producer: str | None
+    mime_type: str
+
+
+def producers_of(document: Mapping[str, Any]) -> dict[str, OldProducer]:
+    """The producers that `dag/producers.json` declares, by id; what an edge leads into is read."""
+    into: dict[str, list[str]] = {}
+    edges = document.get("edges")
+    for edge in edges if isinstance(edges, list) else ():
+        if isinstance(edge, dict) and (start := text_of(edge, "from")) and (end := text_of(edge, "to")):
+            into.setdefault(safe_id(end), []).append(safe_id(start))
+    found: dict[str, OldProducer] = {}
+    listed = document.get("producers")
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and (name := text_of(entry, "id", "name")):
+            found[safe_id(name)] = _producer(safe_id(name), entry, into)
+    return found
+
+
+def _producer(name: str, entry: Mapping[str, Any], into: Mapping[str, Sequence[str]]) -> OldProducer:
+    provider, _, model = (text_of(entry, "provider") or NOBODY).partition("/")
+    config = entry.get("config")
+    return OldProducer(
+        name,
+        tuple(dict.fromkeys([*_texts(entry.get("inputs")), *into.get(name, ())])),
+        tuple(_texts(entry.get("outputs"))),
+        provider or NOBODY,
+        text_of(entry, "providerModel", "provider_model", "model") or model,
+        _is_single(entry.get("cardinality")),
+        config if isinstance(config, dict) else {},
+    )
+
+
+def _texts(value: object) -> list[str]:
+    found = value if isinstance(value, list) else [value]
+    named = [text_of(item, "id", "name") if isinstance(item, dict) else item for item in found]
+    return [safe_id(item) for item in named if isinstance(item, str) and item]
+
+
+def _is_single(cardinality: object) -> bool:
+    said = cardinality.get("in") if isinstance(cardinality, dict) else cardinality
+    return str(said).strip().lower() in _ONE
+
+
+def labels_in(artefact: str) -> tuple[int, ...]:
+    """The numbers in an id that tell artefacts of one kind apart: `(2, 0)` for `image_2_0` and for `seg2.img0`."""
+    return tuple(int(digits) for digits in _LABEL.findall(artefact))
+
+
+def kind_of(artefact: str) -> str:
+    """An id without those numbers: `image` for `image_2_0`."""
+    bare = _LABEL.sub("", _INDEX.sub("", artefact))
+    return _JOINTS.sub(lambda joint: joint[0][0], bare).strip("._-:[]= ") or artefact
+
+
+def graph_document(
+    producers: Mapping[str, OldProducer],
+    made: Mapping[str, Made],
+    inputs: Collection[str],
+    upstream: Mapping[str, Iterable[str]],
+    timeline: str | None,
+) -> Json:
+    """The graph of all that is `made`, for `parse_graph`; None where nothing is.
+
+    `upstream` are the producers that artefacts were made from, where that was noted. Where what is read goes round in a
+    circle, no job reads artefacts.
+    """
+    if not made:
+        return None
+    document = _Document(producers, made, inputs, upstream)
+    whole: dict[str, Json] = {"nodes": document.nodes(artefacts=True), "timeline": timeline}
+    try:
+        GraphIndex(parse_graph(whole, inputs))
+    except GraphError:
+        whole["nodes"] = document.nodes(artefacts=False)
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+class _Document:
+    def __init__(
+        self,
+        producers: Mapping[str, OldProducer],
+        made: Mapping[str, Made],
+        inputs: Collection[str],
+        upstream: Mapping[str, Iterable[str]],
+    ) -> None:
+        self._producers = producers
+        self._made = made
+        self._inputs = inputs
+        self._upstream = upstream
+        self._of_producer: dict[str, list[str]] = {}
+        self._of_kind: dict[str, list[str]] = {}
+        self._labels = {artefact: labels_in(artefact) for artefact in made}
+        for artefact in sorted(made, key=lambda key: (self._labels[key], key)):
+            self._of_producer.setdefault(made[artefact].producer or STAND_IN, []).append(artefact)
+            self._of_kind.setdefault(kind_of(artefact), []).append(artefact)
+
+    def nodes(self, *, artefacts: bool) -> list[Json]:
+        """A node for each job, producer by producer."""
+        nodes: list[Json] = []
+        for producer, outputs in self._of_producer.items():
+            declared = self._producers.get(producer, OldProducer(producer))
+            read = self._read(declared, outputs)
+            jobs: dict[tuple[int, ...], list[str]] = {}
+            for artefact in outputs:
+                jobs.setdefault(() if declared.single else self._labels[artefact], []).append(artefact)
+            for labels, ids in jobs.items():
+                entries = self._entries(read, labels if len(jobs) > 1 else (), producer, artefacts=artefacts)
+                nodes.append(
+                    {
+                        "jobId": producer + "".join(f"[{label}]" for label in labels),
+                        "producer": producer,
+                        "provider": declared.provider,
+                        "providerModel": declared.model,
+                        "config": dict(declared.config),
+                        "inputs": entries,
+                        "produces": outputs_of(ids, self._made),
+                    }
+                )
+        return nodes
+
+    def _read(self, declared: OldProducer, outputs: Iterable[str]) -> list[str]:
+        """The names of all that a producer reads, each once."""
+        noted = [name for artefact in outputs for name in self._upstream.get(artefact, ())]
+        return [name for name in dict.fromkeys([*declared.reads, *noted]) if name != declared.id]
+
+    def _entries(self, read: Iterable[str], labels: tuple[int, ...], producer: str, *, artefacts: bool) -> list[Json]:
+        given: dict[str, list[Json]] = {}
+        wanted: dict[str, None] = {}
+        for name in read:
+            if name in self._inputs:
+                given.setdefault(name, []).append({"kind": "input", "id": name})
+            elif artefacts:
+                wanted.update(dict.fromkeys(self._artefacts(name)))
+        for artefact in wanted:
+            if (self._made[artefact].producer or STAND_IN) != producer and _agree(self._labels[artefact], labels):
+                given.setdefault(f"{kind_of(artefact)}*", []).append({"kind": "artefact", "id": artefact})
+        entries: list[Json] = []
+        for name, references in given.items():
+            one = len(references) == 1
+            entries.append({"name": name, "ref": references[0]} if one else {"name": name, "refs": references})
+        return entries
+
+    def _artefacts(self, name: str) -> list[str]:
+        """What a name stands for: an artefact, all that a producer made, or all of a kind."""
+        if name in self._made:
+            return [name]
+        return self._of_producer.get(name) or self._of_kind.get(name) or []
+
+
+def outputs_of(ids: Sequence[str], made: Mapping[str, Made]) -> list[Json]:
+    """What a job produces, by names that do not depend on which one of its producer's jobs it is."""
+    kinds = [kind_of(artefact) for artefact in ids]
+    uses = Counter(kinds)
+    return [
+        {"id": artefact, "name": kind if uses[kind] == 1 else artefact, "mimeType": made[artefact].mime_type}
+        for artefact, kind in zip(ids, kinds, strict=True)
+    ]
+
+
+def _agree(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    return all(first == second for first, second in zip(one, two, strict=False))

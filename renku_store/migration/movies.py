@@ -1,0 +1,189 @@
+"""`migrate`: movies from an older layout into a build root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from renku_store.blobs import BlobStore
+from renku_store.clock import Clock, SystemClock
+from renku_store.errors import (
+    BadInputError,
+    ConflictError,
+    DamageError,
+    InvalidValueError,
+    MigrationError,
+    RevisionExistsError,
+    StoreUnavailableError,
+    UnsupportedFormatError,
+)
+from renku_store.manifests import ManifestStore
+from renku_store.migration.accounting import count_planned, count_published, note_problems
+from renku_store.migration.described import OldMovie, OldRevision
+from renku_store.migration.folder import OldFolder
+from renku_store.migration.identity import published_runs, run_of
+from renku_store.migration.layouts import OldPlace, places_in
+from renku_store.migration.reading import Findings
+from renku_store.migration.reports import MigrationProgress, MigrationReport, MovieMigration
+from renku_store.migration.writing import MovieWriter, alone
+from renku_store.movie import Movie
+from renku_store.records.ids import check_movie_id, revision_name
+from renku_store.store import Store
+
+Tell = Callable[[MigrationProgress], None]
+
+
+def migrate(
+    source: str | os.PathLike[str],
+    store: Store,
+    *,
+    movie: str | None = None,
+    every: bool = False,
+    dry_run: bool = False,
+    on_progress: Tell | None = None,
+    clock: Clock | None = None,
+) -> MigrationReport:
+    """Bring a movie over from an older layout: its revisions, their files, history, job records, producers, timelines.
+
+    `source` is the folder of a movie, or one of such folders: then `movie` names one of them, or `every` takes all. For
+    the folder of a movie, `movie` is the id that it gets (its own one otherwise). The source is only read, and never
+    left. What is there already is not written again: called again, it goes on where it was. What is missing or refused
+    is in the report, as is the `problem` of a movie that cannot be migrated to its end: others follow all the same.
+
+    Raises `NotFoundError` and `MigrationError` for a folder that holds no such movie, `InvalidValueError` where source
+    and target are the same, `StoreUnavailableError` where the store fails, or somebody else migrates the movie.
+    """
+    itself, places = places_in(Path(source))
+    if every and movie is not None:
+        raise InvalidValueError("All movies cannot have one id.", hint="Name one movie, or take all of them.")
+    if not every and not itself and (movie is not None or len(places) > 1):
+        places, movie = [_named(Path(source), places, movie)], None
+    if store.driver.read_only:
+        raise StoreUnavailableError(
+            f"Nothing can be migrated to {store.root}: it is read-only here.", hint="Choose another root."
+        )
+    # Movies that the caller has open in his store stay open.
+    own = Store(store.root, store.driver, clock or SystemClock())
+    tell = on_progress or _tell_nobody
+    return MigrationReport([_migrated(place, own, movie, tell, dry_run=dry_run) for place in places], dry_run, every)
+
+
+def _named(source: Path, places: list[OldPlace], movie: str | None) -> OldPlace:
+    names = ", ".join(place.path.name for place in places[:10]) + (", ..." if len(places) > 10 else "")
+    if movie is None:
+        raise MigrationError(
+            f"{source} holds {len(places)} movies, and none is named: {names}.", hint="Take all, or name one."
+        )
+    found = next((place for place in places if place.path.name == movie), None)
+    if found is None:
+        raise MigrationError(f"{source} holds no movie {movie}.", hint=f"It holds {names}.")
+    return found
+
+
+def _migrated(place: OldPlace, store: Store, movie: str | None, tell: Tell, *, dry_run: bool) -> MovieMigration:
+    report = MovieMigration(movie or place.path.name, os.fspath(place.path))
+    try:
+        with OldFolder(place.path) as folder:
+            old = place.read(folder)
+            report.id = check_movie_id(movie or old.id)
+            report.layout = old.layout
+            report.notes += old.notes
+            _check_apart(store, report.id, folder)
+            if dry_run:
+                _plan(folder, old, store, report)
+            else:
+                _write(folder, old, store, report, tell)
+    except (BadInputError, ConflictError, DamageError, UnsupportedFormatError) as error:
+        report.problem = error
+    return report
+
+
+def _check_apart(store: Store, movie: str, folder: OldFolder) -> None:
+    """Refuse to write into what is read."""
+    root = store.driver.workspace()
+    if root is None or store.driver.url != str(root):
+        return
+    target, source = (root / movie).resolve(), folder.path.resolve()
+    if target.is_relative_to(source) or source.is_relative_to(target):
+        raise InvalidValueError(
+            f"{folder.path} would be migrated into itself: {store.root} is where it lies.",
+            hint="Name another build root (--root), or another id (--movie).",
+        )
+
+
+def _left(store: Store, movie: str, old: OldMovie) -> tuple[list[OldRevision], bool]:
+    """The old revisions that are not there yet, and whether the newest one that is there is an old one.
+
+    Raises `RevisionExistsError` where the rest cannot follow on what is there.
+    """
+    driver = store.driver.sub(movie)
+    manifests = ManifestStore(driver, BlobStore(driver, None).read)
+    published = published_runs(manifests)
+    runs = [run_of(old, revision) for revision in old.revisions]
+    newest = manifests.newest()
+    at_end = not newest or any(published.get(run) == revision_name(newest) for run in runs)
+    there = [run in published for run in runs]
+    left = [revision for revision, is_there in zip(old.revisions, there, strict=True) if not is_there]
+    if left and not (at_end and there == sorted(there, reverse=True)):
+        raise RevisionExistsError(
+            f"The movie {movie} in {store.root} has other revisions than {old.id} in the older layout: "
+            f"{left[0].name} cannot follow on {revision_name(newest)}.",
+            hint="Give it another id with --movie; what is there stays as it is.",
+        )
+    return left, at_end
+
+
+def _plan(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration) -> None:
+    left, _ = _left(store, report.id, old)
+    note_problems(old.problems, report)
+    driver = store.driver.sub(report.id)
+    newest = ManifestStore(driver, BlobStore(driver, None).read).newest()
+    published = published_runs(ManifestStore(driver, BlobStore(driver, None).read))
+    for revision in old.revisions:
+        there = published.get(run_of(old, revision))
+        newest += there is None
+        report.mapped[revision.name] = there or revision_name(newest)
+    report.added = len(left)
+    count_planned(folder, old, report)
+
+
+def _write(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration, tell: Tell) -> None:
+    files, size = 0, 0
+    done = 0
+
+    def took(length: int) -> None:
+        nonlocal files, size
+        files, size = files + 1, size + length
+        tell(MigrationProgress(report.id, done, len(old.revisions), files, size))
+
+    _left(store, report.id, old)  # before anything is created
+    found = Findings()
+    with _opened(store, report.id) as into, alone(into):
+        left, at_end = _left(store, report.id, old)
+        writer = MovieWriter(folder, old, into, found, took=took)
+        done = len(old.revisions) - len(left)
+        for revision in left:
+            writer.publish(revision)
+            report.added += 1
+            done += 1
+            tell(MigrationProgress(report.id, done, len(old.revisions), files, size))
+        if at_end:
+            writer.take_later()
+        note_problems([*old.problems, *found.problems()], report)
+        report.notes += found.notes
+        count_published(old, into, report)
+
+
+def _opened(store: Store, movie: str) -> Movie:
+    """The movie in the target, which is made where there is none."""
+    if store.driver.stat(f"{movie}/format.json") is None:
+        # Somebody else may make it in the same moment; whose it is, its revisions tell.
+        with suppress(RevisionExistsError):
+            return store.create_movie(movie)
+    return store.movie(movie)
+
+
+def _tell_nobody(_progress: MigrationProgress) -> None:
+    return

@@ -1,0 +1,101 @@
+"""The job records of a revision folder: what each took, and which attempt at an artefact it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from renku_store.migration.folder import OldFolder
+from renku_store.migration.reading import (
+    NO_TIME,
+    Findings,
+    error_text,
+    has_succeeded,
+    number_of,
+    read_lines,
+    read_object,
+    revision_of,
+    revision_within,
+    safe_id,
+    seconds_between,
+    text_of,
+    time_of,
+)
+from renku_store.records._base import Json
+
+_FOLDER = "dag/jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class OldJob:
+    """A job record; `revision` is the one that it names itself, or its file does. `ended` is when, as far as told."""
+
+    id: str
+    producer: str | None
+    succeeded: bool | None
+    outputs: tuple[str, ...]
+    cost: float | None
+    seconds: float | None
+    error: str | None
+    ended: str
+    revision: int | None
+    record: Mapping[str, Json]
+
+
+def read_jobs(folder: OldFolder, findings: Findings) -> list[OldJob]:
+    """Every job record below `dag/jobs`, oldest first: a file each, lists of them, or lines."""
+    found: list[OldJob] = []
+    for path in folder.below(_FOLDER):
+        name = path.removeprefix(f"{_FOLDER}/")
+        if path.endswith(".jsonl"):
+            found += [_job(record, name) for _, record in read_lines(folder, path, findings)]
+        elif path.endswith(".json"):
+            document = read_object(folder, path, findings)
+            listed = document.get("jobs")
+            records = listed if isinstance(listed, list) else [document] if document else []
+            found += [_job(record, name) for record in records if isinstance(record, dict)]
+    return sorted(found, key=lambda job: (job.ended, job.id))
+
+
+def _job(record: Mapping[str, Any], name: str) -> OldJob:
+    started, ended = time_of(record, "started_at", "startedAt"), time_of(record, "completed_at", "completedAt")
+    producer = text_of(record, "producer", "produced_by")
+    revision = revision_of(record.get("rev"))
+    if revision is None:
+        revision = revision_of(record.get("revision"))
+    outputs = record.get("outputs")
+    return OldJob(
+        text_of(record, "jobId", "job_id", "id") or name,
+        safe_id(producer) if producer else None,
+        has_succeeded(record.get("status")),
+        tuple(_output_ids(outputs if isinstance(outputs, list) else [])),
+        number_of(record, "cost", "costUsd", "cost_usd"),
+        seconds_between(started, ended),
+        error_text(record.get("error")),
+        ended or started or NO_TIME,
+        revision if revision is not None else revision_within(name),
+        record,
+    )
+
+
+def _output_ids(outputs: Iterable[Any]) -> Iterable[str]:
+    for output in outputs:
+        name = text_of(output, "id", "artefact", "artifact") if isinstance(output, dict) else output
+        if isinstance(name, str) and name:
+            yield safe_id(name)
+
+
+def by_revision(jobs: Iterable[OldJob], revisions: Sequence[tuple[int, str]]) -> dict[int | None, list[OldJob]]:
+    """The jobs of each revision, which come as numbers with times; None: those after the newest one.
+
+    A job that names none, and no file of which does, belongs to the first that was made after it had ended.
+    """
+    found: dict[int | None, list[OldJob]] = {}
+    for job in jobs:
+        if job.revision is not None:
+            number = next((number for number, _ in revisions if number >= job.revision), None)
+        else:
+            number = next((number for number, made in revisions if made >= job.ended), None)
+        found.setdefault(number, []).append(job)
+    return found

@@ -1,0 +1,123 @@
+"""Reads the layout of revision folders: `dag/` says what happened, `assets/revN/` holds the files.
+
+    snapshot        names inputs and artefacts of a revision
+    newest line     of each with a `rev` not above the snapshot's: its content, or the path of its file
+    timeline        leads to files of artefacts that no line describes
+
+Labels of content are opaque: two that are equal mean the same content, and nothing more is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from renku_store.migration.described import OldAttempt, OldInput, OldMovie, OldRevision
+from renku_store.migration.folder import OldFolder
+from renku_store.migration.history import History
+from renku_store.migration.reading import NO_TIME, Findings, read_object, revision_of, safe_id, text_of, time_of
+from renku_store.migration.records_of_jobs import OldJob, by_revision, read_jobs
+from renku_store.migration.snapshots import SnapshotReader
+
+LAYOUT: Final = "revision-folders"
+_SNAPSHOTS: Final = "dag/snapshots"
+
+
+def is_revision_folders(folder: OldFolder) -> bool:
+    """Whether a folder is a movie in this layout."""
+    return "dag/" in folder.names() or {"metadata.json", "assets/"} <= set(folder.names())
+
+
+def read_revision_folders(folder: OldFolder) -> OldMovie:
+    """The movie in a folder; what cannot be read is among its problems."""
+    found = Findings()
+    about = read_object(folder, "metadata.json", found)
+    history = History(folder, about, found)
+    snapshots = _snapshots(folder, found)
+    times = [(number, time_of(snapshot, "created_at", "createdAt") or history.time) for number, snapshot in snapshots]
+    jobs = by_revision(read_jobs(folder, found), times)
+    revisions: list[OldRevision] = []
+    before = -1
+    for (number, snapshot), (_, when) in zip(snapshots, times, strict=True):
+        reader = SnapshotReader(history, number, snapshot)
+        beside: dict[str, Any] = {}
+        if number == times[-1][0]:
+            beside = {"configuration": read_object(folder, "configuration.json", found), "metadata": about}
+        own = jobs.get(number, [])
+        revisions.append(
+            reader.revision(when, _values(history, before, number), _tries(history, before, number, own), own, beside)
+        )
+        before = number
+    later = jobs.get(None, [])
+    return OldMovie(
+        id=text_of(about, "movie_id", "movieId", "video_id", "id") or folder.name,
+        layout=LAYOUT,
+        revisions=tuple(revisions),
+        size=folder.size(),
+        later_inputs=tuple(_values(history, before, None)),
+        later_attempts=tuple(_tries(history, before, None, later)),
+        later_jobs=tuple(dict(job.record) for job in later),
+        problems=found.problems(),
+        notes=tuple(found.notes),
+    )
+
+
+def _snapshots(folder: OldFolder, found: Findings) -> list[tuple[int, dict[str, Any]]]:
+    """The snapshots by number; of a consolidated one that was not renamed yet the other one counts."""
+    paths: dict[int, str] = {}
+    for name in folder.names(_SNAPSHOTS):
+        number = revision_of(name.removesuffix(".json")) if name.endswith(".json") else None
+        if number is not None and (number not in paths or "_cons" in paths[number]):
+            paths[number] = f"{_SNAPSHOTS}/{name}"
+    read = ((number, read_object(folder, path, found)) for number, path in sorted(paths.items()))
+    return [(number, snapshot) for number, snapshot in read if snapshot]
+
+
+def _values(history: History, after: int, through: int | None) -> Iterator[OldInput]:
+    """The values that inputs were given after a revision, up to another one (None: all)."""
+    for line in history.inputs.between(after, through):
+        value = history.input_value(line, line.label, history.anywhere)
+        if value is not None:
+            yield value
+
+
+def _tries(history: History, after: int, through: int | None, jobs: Sequence[OldJob]) -> Iterator[OldAttempt]:
+    """The tries to make artefacts after a revision, up to another one, with what the job records say of them."""
+    told: set[str] = set()
+    by_output = {artefact: job for job in jobs for artefact in job.outputs}
+    for line in history.lines.between(after, through):
+        if line.succeeded is None:
+            continue
+        job = by_output.get(safe_id(line.id))
+        if job is not None and job.succeeded is not None and job.succeeded != line.succeeded:
+            job = None
+        first = job is not None and job.id not in told
+        if job is not None:
+            told.add(job.id)
+        yield OldAttempt(
+            artefact=safe_id(line.id),
+            succeeded=line.succeeded,
+            created_at=line.created_at or history.time,
+            value=history.artefact_value(line, None, history.anywhere) if line.succeeded else None,
+            producer=history.maker(line.id, line),
+            error=None if line.succeeded else (job.error if job else None) or "It failed.",
+            cost=job.cost if job is not None and first else None,
+            seconds=job.seconds if job is not None and first else None,
+        )
+    for job in jobs:
+        if job.id not in told and job.succeeded is False:
+            yield from _failures(history, job)
+
+
+def _failures(history: History, job: OldJob) -> Iterator[OldAttempt]:
+    """What a failed job says of itself that no line says."""
+    for place, artefact in enumerate(job.outputs or (job.producer or safe_id(job.id),)):
+        yield OldAttempt(
+            artefact=artefact,
+            succeeded=False,
+            created_at=job.ended if job.ended != NO_TIME else history.time,
+            producer=job.producer,
+            error=job.error or "It failed.",
+            cost=job.cost if place == 0 else None,
+            seconds=job.seconds,
+        )

@@ -1,0 +1,224 @@
+"""Writes a movie that was read from an older layout, by the same steps as everybody who publishes.
+
+    for each revision, oldest first:  blobs -> run and events -> archive -> intent -> manifest -> pointer -> rows
+
+Keeps invariant 11: until its manifest exists, the run of an old revision is an abandoned one; done again, it goes on.
+Its id follows from the old revision, so that a manifest tells whether that revision is there (`identity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Final
+
+from renku_store import bounds
+from renku_store.clock import timestamp
+from renku_store.hashing import canonical_json, hash_bytes
+from renku_store.migration.chronicle import Chronicle
+from renku_store.migration.contents import ContentCarrier
+from renku_store.migration.described import Content, FileContent, HeldContent, OldInput, OldMovie, OldRevision
+from renku_store.migration.folder import OldFolder
+from renku_store.migration.identity import edit_of, run_after, run_of
+from renku_store.migration.reading import Findings
+from renku_store.migration.signing import Jobs, jobs_of, signatures
+from renku_store.movie import Movie
+from renku_store.planner import input_entry
+from renku_store.projection import next_manifest
+from renku_store.records._base import Json
+from renku_store.records.events import Event, InputEvent, RunEvent
+from renku_store.records.ids import revision_name, revision_number
+from renku_store.records.inputs import BLUEPRINT
+from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput, Metrics
+
+_BLOB: Final = "application/octet-stream"
+_LOCK: Final = "migrate"
+"""Held by whoever migrates into a movie: two at once would make the same runs."""
+BY: Final = "migrate"
+"""Who gave the graph of a migrated revision, which stands in no older document."""
+
+
+def alone(movie: Movie) -> AbstractContextManager[None]:
+    """Keep other migrations into a movie waiting, for some seconds; then they say who is at it."""
+    return movie.driver.lock(_LOCK, wait_seconds=bounds.OPEN_LOCK_WAIT_SECONDS)
+
+
+class MovieWriter:
+    """Writes one old movie into one new one. `found` takes what turns out to be unreadable on the way."""
+
+    def __init__(
+        self,
+        folder: OldFolder,
+        old: OldMovie,
+        movie: Movie,
+        found: Findings,
+        *,
+        took: Callable[[int], None],
+    ) -> None:
+        self._old = old
+        self._movie = movie
+        self._found = found
+        self._lost: dict[FileContent, str] = {}
+        self._carrier = ContentCarrier(folder, movie.blobs, self._lost.__setitem__, took)
+
+    def publish(self, revision: OldRevision) -> str:
+        """Publish an old revision as the newest one, and give its name.
+
+        Raises `ManifestConflictError` if somebody else publishes meanwhile.
+        """
+        current = self._movie.manifests.current()
+        base, base_hash = current or (None, None)
+        values = {key: given.value for key, given in revision.inputs.items()}
+        jobs = jobs_of(self._movie.id, revision.graph, values)
+        if jobs is not None:
+            values[BLUEPRINT] = revision.graph
+        elif revision.graph is not None:
+            self._found.notes.append(f"The producers of {revision.name} make no graph: give the movie a blueprint.")
+        self._carry(revision, values, jobs)
+        artefacts = self._artefacts(revision, values, jobs)
+        inputs = _inputs(revision, values)
+        chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
+        run = run_of(self._old, revision)
+        events: list[Event] = [
+            *_given(self._movie.events.new_id, run, revision, inputs, base),
+            *chronicle.attempts(run, revision, artefacts, base.artefacts if base else {}),
+        ]
+        self._begin(run, revision.name, revision.created_at, revision.about, base)
+        if not any(event.type != "run" for event in self._movie.events.stream(run=run)):
+            self._movie.events.append_many(events)
+        manifest = next_manifest(
+            base,
+            base_hash,
+            movie=self._movie.id,
+            revision=revision_name(revision_number(base.revision) + 1 if base else 1),
+            run=run,
+            created_at=revision.created_at,
+            graph=hash_bytes(jobs.data) if jobs else None,
+            timeline=revision.timeline,
+            inputs=inputs,
+            artefacts=artefacts,
+            metrics=Metrics(made=chronicle.made, cost=round(chronicle.cost, 6)),
+        )
+        return self._movie.manifests.save_manifest(manifest, previous_hash=base_hash).revision
+
+    def _carry(self, revision: OldRevision, values: Mapping[str, Json], jobs: Jobs | None) -> None:
+        """Put every content that the revision, or its history, names."""
+        contents: list[tuple[Content, str]] = [(HeldContent(jobs.data), _BLOB)] if jobs else []
+        for value in [*values.values(), *(given.value for given in revision.history)]:
+            data = canonical_json(value)
+            if len(data) > bounds.INLINE_MAX_BYTES:
+                contents.append((HeldContent(data), _BLOB))
+        made = [attempt.value for attempt in revision.attempts if attempt.value is not None]
+        for artefact in [*revision.artefacts.values(), *made]:
+            contents.append((artefact.content, artefact.mime_type))
+            if artefact.made is not None:
+                contents.append((artefact.made, artefact.mime_type))
+        self._carrier.carry(contents)
+
+    def _artefacts(
+        self, revision: OldRevision, values: Mapping[str, Json], jobs: Jobs | None
+    ) -> dict[str, ManifestArtefact]:
+        """The artefacts of the manifest; one whose file cannot be read is noted as missing."""
+        found: dict[str, ArtefactValue] = {}
+        for key, artefact in revision.artefacts.items():
+            value = self._carrier.value(artefact.content, artefact.mime_type)
+            if value is not None:
+                found[key] = value
+            elif isinstance(artefact.content, FileContent):
+                why = self._lost[artefact.content]
+                self._found.add("missing", artefact.content.path, why, revision=revision.name, artefact=key)
+        signed = signatures(jobs, values, found, revision.artefacts) if jobs else {}
+        stale = {jobs.makers[key].job_id for key in revision.stale if jobs and key in jobs.makers}
+        entries: dict[str, ManifestArtefact] = {}
+        for key, value in found.items():
+            artefact, node = revision.artefacts[key], jobs.makers.get(key) if jobs else None
+            made = self._carrier.value(artefact.made, artefact.mime_type) if artefact.made is not None else None
+            entries[key] = ManifestArtefact(
+                **dict(value),
+                produced_by=node.producer if node else artefact.producer,
+                job=node.job_id if node else None,
+                signature=signed[node.job_id] if node and node.job_id not in stale else None,
+                edited_by=artefact.edited_by,
+                made=made,
+                legacy_hash=artefact.legacy_hash,
+            )
+        return entries
+
+    def _begin(self, run: str, name: str, when: str, about: Mapping[str, Json], base: Manifest | None) -> None:
+        """Note the run, over from the start, with its first step: a collection forgets one that has left nothing."""
+        now = timestamp(self._movie.clock.now())
+        revision = base.revision if base else None
+        data: dict[str, Json] = {"base": revision, "movie": self._old.id, "layout": self._old.layout, "from": name}
+        step = RunEvent(
+            id=self._movie.events.new_id(), run=run, kind="migrated", data={**data, **about}, created_at=now
+        )
+        with self._movie.metadata.write() as writer:
+            if writer.runs.get(run) is None:
+                writer.runs.create(run, base_revision=revision, edits_through=0, created_at=when)
+                writer.runs.update(run, status="abandoned", ended_at=now)
+                writer.events.append([step])
+
+    def take_later(self) -> None:
+        """Take what happened after the newest old revision: edits become pending, attempts an abandoned run.
+
+        Done again, it changes nothing.
+        """
+        run = run_after(self._old)
+        if run is None or self._movie.archives.exists(run):
+            return
+        current = self._movie.manifests.current()
+        base = current[0] if current else None
+        last = self._old.revisions[-1] if self._old.revisions else None
+        values = {key: given.value for key, given in last.inputs.items()} if last else {}
+        jobs = jobs_of(self._movie.id, last.graph, values) if last else None
+        seen = OldRevision("later", 0, "", {}, {}, history=self._old.later_inputs, attempts=self._old.later_attempts)
+        self._carry(seen, {}, None)
+        self._begin(run, "later", timestamp(self._movie.clock.now()), {"jobs": list(self._old.later_jobs)}, base)
+        if not any(event.type != "run" for event in self._movie.events.stream(run=run)):
+            chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
+            self._movie.events.append_many(list(chronicle.attempts(run, seen, {}, {})))
+        edits = enumerate(self._old.later_inputs)
+        self._movie.events.append_many(
+            [_event(given.id, given.value, edit_of(run, at, given.created_at), None, given) for at, given in edits]
+        )
+        self._movie.archiver.archive(run, 0)
+
+
+def _inputs(revision: OldRevision, values: Mapping[str, Json]) -> dict[str, ManifestInput]:
+    entries: dict[str, ManifestInput] = {}
+    for key, value in values.items():
+        given = revision.inputs.get(key)
+        legacy = given.legacy_hash if given is not None else None
+        entries[key] = input_entry(value).model_copy(update={"legacy_hash": legacy})
+    return entries
+
+
+def _given(
+    new_id: Callable[[], str],
+    run: str,
+    revision: OldRevision,
+    inputs: Mapping[str, ManifestInput],
+    base: Manifest | None,
+) -> Iterator[InputEvent]:
+    """Every value that was given since the revision before, and what the revision holds where that says otherwise."""
+    last = {key: entry.hash for key, entry in base.inputs.items()} if base else {}
+    for given in revision.history:
+        event = _event(given.id, given.value, new_id(), run, given)
+        last[given.id] = event.hash
+        yield event
+    for key, entry in inputs.items():
+        if last.get(key) != entry.hash:
+            source = revision.inputs.get(key)
+            by, when = (source.edited_by, source.created_at) if source else (BY, revision.created_at)
+            yield InputEvent(
+                id=new_id(), run=run, input=key, hash=entry.hash, value=entry.value, blob=entry.blob,
+                edited_by=by, created_at=when,
+            )  # fmt: skip
+
+
+def _event(key: str, value: Json, event_id: str, run: str | None, given: OldInput) -> InputEvent:
+    entry = input_entry(value)
+    return InputEvent(
+        id=event_id, run=run, input=key, hash=entry.hash, value=entry.value, blob=entry.blob,
+        edited_by=given.edited_by, created_at=given.created_at,
+    )  # fmt: skip
