@@ -55,7 +55,7 @@ SWEEP = """
 
 def swept(place: Path, name: str, first: int, stride: int) -> Counter[str]:
     """At which points it was killed, and how often."""
-    ended = children.run(SWEEP, name, place, first, stride)
+    ended = children.run(SWEEP, name, place, first, stride, timeout_seconds=1800)
     assert ended.code == 0, ended.err
     met = Counter(json.loads(ended.out))
     assert met.pop("") == 1, "the last one came to its end"
