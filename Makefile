@@ -6,7 +6,7 @@ SHELL := /bin/sh
 .PHONY: help demo check check-long bench docs fmt picture reference schemas
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 DEFINITION := pyproject.toml renku_store/_version.py
