@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from typing import Final
 
 import click
 
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.output import note, print_json, print_line, print_table
+from renku_cli.remarks import now_and_again
 from renku_cli.text import count, size
 from renku_store import CopyProgress, CopyReport, MovieCopy, copy_movies, open_store
 
-_QUIET_SECONDS: Final = 2.0
-"""A copy that ends sooner tells nothing on its way, and a longer one no more often than this."""
 _SHOWN_LOST: Final = 20
 
 
@@ -37,7 +34,7 @@ def copy(options: GlobalOptions, source: str, target: str, dry_run: bool) -> Non
     """
     movies = None if options.movie is None else [options.movie]
     with open_store(_expanded(source)) as from_store, open_store(_expanded(target)) as to_store:
-        report = copy_movies(from_store, to_store, movies, dry_run=dry_run, on_progress=_slow_progress())
+        report = copy_movies(from_store, to_store, movies, dry_run=dry_run, on_progress=now_and_again(_in_words))
     if options.as_json:
         print_json(report.to_json())
     else:
@@ -75,15 +72,6 @@ def _row(movie: MovieCopy) -> tuple[str, ...]:
     return movie.id, newest, f"{movie.revisions:,}", f"{movie.blobs:,}", size(movie.bytes), f"{movie.skipped:,}"
 
 
-def _slow_progress() -> Callable[[CopyProgress], None]:
-    """Remarks on standard error, for copies that take their time."""
-    last = time.monotonic()
-
-    def told(progress: CopyProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _QUIET_SECONDS:
-            last = time.monotonic()
-            done = f"{count(progress.blobs, 'blob')}, {size(progress.bytes)} copied"
-            note(f"{progress.movie}: revision {progress.revisions:,} of {progress.of:,}; {done}")
-
-    return told
+def _in_words(progress: CopyProgress) -> str:
+    done = f"{count(progress.blobs, 'blob')}, {size(progress.bytes)} copied"
+    return f"{progress.movie}: revision {progress.revisions:,} of {progress.of:,}; {done}"

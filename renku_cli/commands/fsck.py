@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
-from collections.abc import Callable
 from typing import Final
 
 import click
@@ -15,6 +13,7 @@ from renku_cli.misuse import Misuse
 from renku_cli.opening import movie_of, open_root
 from renku_cli.output import note, print_json, print_line, print_table, styled
 from renku_cli.quantities import seconds_of
+from renku_cli.remarks import now_and_again
 from renku_cli.settings import setting
 from renku_cli.text import count, size
 from renku_store import (
@@ -35,8 +34,6 @@ PROBLEMS: Final = 4
 _FORMAT: Final = "format.json"
 _ANY_COPY: Final = "--from PATH"
 _PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
-_QUIET_SECONDS: Final = 2.0
-"""A check that ends sooner tells nothing on its way, and a longer one no more often than this."""
 
 
 @command(
@@ -78,7 +75,7 @@ def fsck(
                 seed=seed,
                 max_age_seconds=None if max_age is None else seconds_of(max_age),
                 budget_seconds=None if budget is None else seconds_of(budget),
-                on_progress=_slow_progress(),
+                on_progress=now_and_again(_in_words),
             )
         if repair:
             report = _repaired(store, movie, report, source)
@@ -120,7 +117,7 @@ def _repair(store: Store, movie: str, report: CheckReport, copy: Store | None) -
     except DamageError as error:
         return report.model_copy(update={"notes": [*report.notes, error.message], "repaired": []})
     with opened:
-        return repair_movie(opened, report, source=driver, on_progress=_slow_progress())
+        return repair_movie(opened, report, source=driver, on_progress=now_and_again(_in_words))
 
 
 def _addressed(problem: Problem, options: GlobalOptions) -> Problem:
@@ -163,14 +160,5 @@ def _named(names: list[str]) -> str:
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "-"
 
 
-def _slow_progress() -> Callable[[CheckProgress], None]:
-    """Remarks on standard error, for checks that take their time."""
-    last = time.monotonic()
-
-    def told(progress: CheckProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _QUIET_SECONDS:
-            last = time.monotonic()
-            note(f"{progress.step}: {progress.done:,}, {size(progress.bytes)} read")
-
-    return told
+def _in_words(progress: CheckProgress) -> str:
+    return f"{progress.step}: {progress.done:,}, {size(progress.bytes)} read"

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Final
-
 import click
 
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.opening import open_movie
 from renku_cli.output import Cell, note, print_json, print_line, print_table
 from renku_cli.quantities import seconds_of as seconds_of
+from renku_cli.remarks import now_and_again
 from renku_cli.text import cost, count, size
 from renku_store import CollectedBlob, CollectionProgress, CollectionReport, collect
-
-_QUIET_SECONDS: Final = 2.0
-"""A collection that ends sooner tells nothing on its way, and a longer one no more often than this."""
 
 
 @command("gc", "renku-store gc --dry-run", "renku-store gc --grace 7d", "renku-store gc --force --json")
@@ -41,7 +35,7 @@ def gc(options: GlobalOptions, dry_run: bool, grace: str, trash: str, keep_runs:
         "keep_runs_seconds": seconds_of(keep_runs),
     }
     with open_movie(options) as movie:
-        report = collect(movie, dry_run=dry_run, force=force, on_progress=_slow_progress(), **times)
+        report = collect(movie, dry_run=dry_run, force=force, on_progress=now_and_again(_in_words), **times)
     if options.as_json:
         print_json(report.to_json())
         return
@@ -69,14 +63,5 @@ def _told(report: CollectionReport, *, dry_run: bool) -> str:
     return f"{done} {count(report.removed, 'blob')}, {size(report.removed_bytes)}; {kept} stay.{expired}{others}"
 
 
-def _slow_progress() -> Callable[[CollectionProgress], None]:
-    """Remarks on standard error, for collections that take their time."""
-    last = time.monotonic()
-
-    def told(progress: CollectionProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _QUIET_SECONDS:
-            last = time.monotonic()
-            note(f"{progress.step}: {progress.count:,}")
-
-    return told
+def _in_words(progress: CollectionProgress) -> str:
+    return f"{progress.step}: {progress.count:,}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +13,12 @@ from renku_cli.grammar import GlobalOptions, command
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_root
 from renku_cli.output import note, print_json, print_line, print_table
+from renku_cli.remarks import now_and_again
 from renku_cli.text import count, size
 from renku_store import MigrationProgress, MigrationReport, MovieMigration, UnmigratedItem, migrate
 
 INCOMPLETE: Final = 4
 """The exit code where something is missing or was refused, as for every damage."""
-_QUIET_SECONDS: Final = 2.0
-"""A migration that ends sooner tells nothing on its way, and a longer one no more often than this."""
 _SHOWN: Final = 20
 
 
@@ -46,7 +43,9 @@ def migrate_(options: GlobalOptions, source: str, every: bool, dry_run: bool, re
         raise Misuse("--all takes every movie, --movie one.", hint="Give one of them.")
     folder = os.path.expanduser(source) if source.startswith("~") else source  # noqa: PTH111 - stays as it was given
     with open_root(options) as store:
-        done = migrate(folder, store, movie=options.movie, every=every, dry_run=dry_run, on_progress=_slow_progress())
+        done = migrate(
+            folder, store, movie=options.movie, every=every, dry_run=dry_run, on_progress=now_and_again(_in_words)
+        )
     if report is not None:
         Path(report).write_bytes(orjson.dumps(done.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     if options.as_json:
@@ -97,15 +96,6 @@ def _told(item: UnmigratedItem) -> str:
     return f"{item.path}{f' ({needed})' if needed else ''}: {item.why}"
 
 
-def _slow_progress() -> Callable[[MigrationProgress], None]:
-    """Remarks on standard error, for migrations that take their time."""
-    last = time.monotonic()
-
-    def told(progress: MigrationProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _QUIET_SECONDS:
-            last = time.monotonic()
-            read = f"{count(progress.files, 'file')}, {size(progress.bytes)} read"
-            note(f"{progress.movie}: revision {progress.revisions:,} of {progress.of:,}; {read}")
-
-    return told
+def _in_words(progress: MigrationProgress) -> str:
+    read = f"{count(progress.files, 'file')}, {size(progress.bytes)} read"
+    return f"{progress.movie}: revision {progress.revisions:,} of {progress.of:,}; {read}"

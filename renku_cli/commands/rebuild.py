@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Final
 
 import click
@@ -11,11 +9,10 @@ import click
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.opening import movie_of, open_root
 from renku_cli.output import note, print_json, print_line
+from renku_cli.remarks import now_and_again
 from renku_cli.text import count
 from renku_store import RebuildProgress, RebuildReport
 
-_QUIET_SECONDS: Final = 2.0
-"""A rebuild that ends sooner tells nothing on its way, and a longer one no more often than this."""
 _TOLD: Final = {
     "blobs": "blobs indexed",
     "events": "archived events indexed",
@@ -30,7 +27,7 @@ def rebuild(options: GlobalOptions) -> None:
     """Whatever lies in its place: a damaged one moves to quarantine/, and what only it knew is carried over."""
     with open_root(options) as store:
         movie = movie_of(options, store)
-        report = store.rebuild(movie, on_progress=_slow_progress())
+        report = store.rebuild(movie, on_progress=now_and_again(_in_words))
     if options.as_json:
         print_json({"movie": movie, **report.to_json()})
         return
@@ -60,14 +57,5 @@ def _told(movie: str, report: RebuildReport) -> list[str]:
     return lines
 
 
-def _slow_progress() -> Callable[[RebuildProgress], None]:
-    """Remarks on standard error, for a rebuild that takes its time."""
-    last = time.monotonic()
-
-    def told(progress: RebuildProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _QUIET_SECONDS:
-            last = time.monotonic()
-            note(f"{progress.count:,} {_TOLD[progress.step]}")
-
-    return told
+def _in_words(progress: RebuildProgress) -> str:
+    return f"{progress.count:,} {_TOLD[progress.step]}"

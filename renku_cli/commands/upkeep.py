@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Final
 
 import click
@@ -11,12 +9,11 @@ import click
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table
+from renku_cli.remarks import now_and_again
 from renku_cli.text import cost, count, size
 from renku_store import CompactionProgress, CompactionReport, DamageError, MovieStats, RevisionGrowth, movie_stats
 from renku_store import compact as compact_movie
 
-_QUIET_SECONDS: Final = 2.0
-"""A compaction that ends sooner tells nothing on its way, and a longer one no more often than this."""
 _SHOWN: Final = 20
 """Revisions that the table of growth shows: the newest; `--json` has all of them."""
 
@@ -83,7 +80,7 @@ def compact(options: GlobalOptions, dry_run: bool) -> None:
     What look-ups, pending edits and unfinished runs need stays. Code 4 where an archive is damaged: its rows stay, too.
     """
     with open_movie(options) as movie:
-        report = compact_movie(movie, dry_run=dry_run, on_progress=_slow_progress())
+        report = compact_movie(movie, dry_run=dry_run, on_progress=now_and_again(_in_words))
     if options.as_json:
         print_json(report.to_json())
     else:
@@ -105,14 +102,5 @@ def _told(report: CompactionReport, *, dry_run: bool) -> str:
     )
 
 
-def _slow_progress() -> Callable[[CompactionProgress], None]:
-    """Remarks on standard error, for compactions that take their time."""
-    last = time.monotonic()
-
-    def told(progress: CompactionProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _QUIET_SECONDS:
-            last = time.monotonic()
-            note(f"verified {progress.done:,} of {count(progress.total, 'run')}")
-
-    return told
+def _in_words(progress: CompactionProgress) -> str:
+    return f"verified {progress.done:,} of {count(progress.total, 'run')}"
