@@ -45,7 +45,7 @@ _PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
 @click.option("--max-age", metavar="SPAN", help="Do not read again what was verified within it: 7d.")
 @click.option("--budget", metavar="SPAN", help="Read for so long, what was verified least recently first: 60s.")
 @click.option("--repair", is_flag=True, help="Mend what can be mended; what is damaged moves to quarantine/.")
-@click.option("--from", "source", metavar="PATH", help="With --repair: another copy, to fetch what is lost from.")
+@click.option("--from", "source", metavar="PATH|URL", help="With --repair: another copy, to fetch what is lost from.")
 @click.pass_obj
 def fsck(
     options: GlobalOptions,

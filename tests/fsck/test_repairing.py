@@ -11,11 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from renku_store import BlobCorruptError, StoreUnavailableError, abandon, check_movie, open_store, repair_movie
+from renku_store import (
+    BlobCorruptError,
+    StoreUnavailableError,
+    abandon,
+    check_movie,
+    copy_movies,
+    open_store,
+    repair_movie,
+)
 from renku_store.fsck.quarantine import move_blob
 from tests import children
 from tests.authoring import LONG, WritersWatched, artefact_event, lose_database, publish
 from tests.fsck.conftest import Film, flip
+from tests.roots import Root
 
 REPAIR = "renku-store fsck --repair"
 
@@ -109,6 +118,27 @@ def test_a_copy_gives_back_whatever_was_lost(film: Film, original: Path, folder:
     assert {name: after[name] for name in before if name != "current.json"} == {
         name: data for name, data in before.items() if name != "current.json"
     }
+    assert film.check().ok
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("what", ["root", "movie"])
+def test_a_copy_in_any_kind_of_root_gives_back_what_was_lost(film: Film, any_root: Root, what: str) -> None:
+    """`--from` takes a path or a URL; each object that is fetched has the hash that it must have."""
+    copy = f"{any_root}/copies"
+    with open_store(film.root) as store, open_store(copy) as away:
+        assert copy_movies(store, away).problem is None
+    before = film.files()
+    (film.folder / "manifests/rev-0003.json").unlink()
+    for path in [path for path in (film.folder / "blobs").rglob("*") if path.is_file()]:
+        path.unlink()
+    source = copy if what == "root" else f"{copy}/film"
+    said = film.call("fsck", "--repair", "--from", source, "--json")
+    assert said.code == 0, said
+    assert sum("fetched from the copy" in done for done in said.json["repaired"]) >= 2
+    after = film.files()
+    kept = {name for name in before if name.startswith(("blobs/", "manifests/"))}
+    assert {name: after.get(name) for name in kept} == {name: before[name] for name in kept}
     assert film.check().ok
 
 
