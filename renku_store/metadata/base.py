@@ -15,7 +15,6 @@ from typing import Protocol
 from renku_store.metadata.calls import CallsReading, CallsWriting
 from renku_store.metadata.checks import CheckReads, CheckWrites
 from renku_store.metadata.event_tables import EventReads, EventWrites
-from renku_store.metadata.limits import LimitReading, LimitWriting
 from renku_store.metadata.retirement import Retirement
 from renku_store.metadata.upkeep import Space, UpkeepReading, UpkeepWriting
 from renku_store.metadata.values import BlobSpan as BlobSpan
@@ -246,7 +245,7 @@ class RevisionWrites(RevisionReads, Protocol):
         ...
 
 
-class Reader(UpkeepReading, CallsReading, LimitReading, Protocol):
+class Reader(UpkeepReading, CallsReading, Protocol):
     """One moment of the store."""
 
     @property
@@ -279,7 +278,7 @@ class Reader(UpkeepReading, CallsReading, LimitReading, Protocol):
         ...
 
 
-class Writer(UpkeepWriting, CallsWriting, LimitWriting, Protocol):
+class Writer(UpkeepWriting, CallsWriting, Protocol):
     """The one writer of a moment; it also reads."""
 
     @property

@@ -1,16 +1,17 @@
-"""What limits that several processes share ask of the metadata store, and who may go on by what its tables say.
+"""What limits that several processes share ask of the store that keeps them, and who may go on by what it says.
 
-Keeps the law of a limit: no more than its slots at once over all holders whose leases are unexpired and whose processes
-are not seen to be gone, and no more starts in any window than its rate. One transaction sees and changes all of it.
+Keeps the law of a limit: no more than its slots at once over all holders that are unexpired and whose processes are not
+seen to be gone, and no more starts in any window than its rate. One transaction sees and changes all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from renku_store.records.run import Holder, LeaseToken
+from renku_store.records.run import Holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class HeldPlace:
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """What the tables say of a key at one moment; holders and waiters whose leases have ended are not in it.
+    """What the tables say of a key at one moment; what expired holders have is not in it.
 
     `starts` are moment and weight of those of the last window, oldest first.
     """
@@ -112,7 +113,11 @@ def _next_start(demand: Demand, starts: Sequence[tuple[int, int]]) -> int:
 
 
 class LimitReads(Protocol):
-    """Looking."""
+    """Looking. Times are the store's clock."""
+
+    def now_ms(self) -> int:
+        """The store's clock, Unix milliseconds."""
+        ...
 
     def occupancy(self, key: str, window_ms: int) -> Occupancy:
         """What holds a key up now; starts of the last `window_ms`."""
@@ -120,9 +125,29 @@ class LimitReads(Protocol):
 
 
 class LimitWrites(LimitReads, Protocol):
-    """Slots, starts, pauses and the queue. Times are the database's clock."""
+    """Those who take part, and their slots; starts, pauses and the queue."""
 
-    def take(self, key: str, weight: int, token: LeaseToken, holder: Holder) -> int:
+    def join(self, holder: Holder, milliseconds: int) -> int:
+        """Take part, for so long unless it is renewed; gives the number under which a run holds what it takes."""
+        ...
+
+    def renew(self, number: int, milliseconds: int) -> bool:
+        """Let a holder count for so long from now; False for one that was dropped."""
+        ...
+
+    def holders(self) -> Iterator[tuple[int, Holder]]:
+        """All who take part, expired or not, by their numbers."""
+        ...
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Let holders go with all that they hold; no error for one that is gone."""
+        ...
+
+    def tidy(self) -> None:
+        """Drop holders that have not renewed in time."""
+        ...
+
+    def take(self, key: str, weight: int, holder: int) -> int:
         """Take a slot; gives its number, which nobody has again."""
         ...
 
@@ -142,7 +167,7 @@ class LimitWrites(LimitReads, Protocol):
         """Let nobody start under a key for so long from now; a longer pause stays."""
         ...
 
-    def enqueue(self, keys: Sequence[str], priority: float, token: LeaseToken, holder: Holder) -> int:
+    def enqueue(self, keys: Sequence[str], priority: float, holder: int) -> int:
         """Wait for keys; gives the ticket, which is higher than any before."""
         ...
 
@@ -150,31 +175,25 @@ class LimitWrites(LimitReads, Protocol):
         """Wait no longer; no error for what is gone."""
         ...
 
-    def tidy(self) -> None:
-        """Drop slots and tickets whose leases have ended."""
+
+class LimitStore(Protocol):
+    """Where the limits of a machine are kept. Safe to use from many threads and processes."""
+
+    def read(self) -> AbstractContextManager[LimitReads]:
+        """One moment to look at. Raises `StoreUnavailableError`, `DamageError`."""
         ...
 
-
-class LimitReading(Protocol):
-    """A moment of the store that can be asked so."""
-
-    @property
-    def limits(self) -> LimitReads:
-        """Limits that processes share."""
+    def write(self) -> AbstractContextManager[LimitWrites]:
+        """All of what is done within, or nothing. Raises `StoreUnavailableError`, `DamageError`."""
         ...
 
-
-class LimitWriting(Protocol):
-    """A writer that can give and take slots."""
-
-    @property
-    def limits(self) -> LimitWrites:
-        """Limits that processes share."""
+    def close(self) -> None:
+        """Let go of it; again is no harm."""
         ...
 
 
 class SharedLimits(Protocol):
-    """The limits of a movie as one run's calls take part in them; each method touches the disk and may wait for it."""
+    """Limits of a machine, as calls of one run take part in them; each method touches the disk and may wait for it."""
 
     def now(self) -> float:
         """The clock of `Grant.at`, in seconds."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from renku_store import bounds
@@ -25,7 +26,7 @@ from renku_store.running.partition import StoredParts
 from renku_store.running.preparation import clear_job, job_directory, prepare_job
 from renku_store.running.remembering import DurableMemory, Errand, call_over
 from renku_store.running.results import Outcome, ResultWriter, Stored
-from renku_store.running.shared_limits import RunLimits
+from renku_store.running.shared_limits import limits_of_this_machine
 from renku_store.selection import Selection, references
 
 FATAL = (UnusableError, ConflictError)
@@ -98,7 +99,11 @@ class Caller:
         self._selection = selection
         self._logger = logger
         self._tell = tell
-        self._limits = RunLimits(movie.metadata, token, movie.clock)
+        self._limits = limits_of_this_machine(partial(movie.leases.check, token), movie.clock)
+
+    def close(self) -> None:
+        """Take part in limits of the machine no longer: no more calls are made."""
+        self._limits.close()
 
     async def call(
         self, node: GraphNode, known: str, produce: Produce, slot: HeldSlot, charge: Charge, *, forced: bool = False

@@ -201,6 +201,8 @@ class Runner:
 
     def close(self) -> None:
         """Let go of every run that `execute_job` has begun."""
+        for session in self._sessions.values():
+            session.close()
         self._leases.close()
         self._sessions.clear()
         self._plans.clear()
@@ -272,7 +274,9 @@ class Runner:
         return Budget(self._max_cost, run_totals(self._movie.events.stream(run=run), {}).cost)
 
     def _forget(self, plan: ExecutionPlan) -> None:
-        self._sessions.pop(_key(plan), None)
+        session = self._sessions.pop(_key(plan), None)
+        if session is not None:
+            session.close()
         self._plans.pop(_key(plan), None)
         self._beats.pop(_key(plan), None)
         held = self._held.pop(_key(plan), None)

@@ -240,6 +240,10 @@ class RunSession:
         """Wait until every result that was handed over is durable."""
         await self._writer.flush()
 
+    def close(self) -> None:
+        """Let go of what calls share with other processes."""
+        self._caller.close()
+
     def selection(self) -> Selection:
         """The references of this run against what is known by now."""
         if self._selection is None:

@@ -1,22 +1,36 @@
-"""Limits over all processes that work on a movie, through its metadata store, as the calls of a run take part.
+"""Limits over all processes of a machine, as the calls of a run take part in them.
 
 1. Slots and starts of all keys of a call are given in one transaction, or none: nobody waits while it holds another's.
-2. What a process holds that is gone, or whose lease has ended, is free (as claims are).
+2. What a run holds counts while it renews its part, as it does a lease; of a process that is gone it is free at once.
+3. Nothing is opened, and nothing written, until a call asks.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
+from renku_store import bounds
 from renku_store.clock import Clock
-from renku_store.errors import StoreError
-from renku_store.leases import process_alive, taken_over, this_process
-from renku_store.metadata.base import MetadataStore, Reader, Writer
-from renku_store.metadata.limits import Demand, Grant, HeldPlace, Refused, refusal
-from renku_store.records.run import LeaseToken
+from renku_store.drivers.caching.place import cache_folder
+from renku_store.errors import StoreError, StoreUnavailableError
+from renku_store.leases import process_alive, this_process
+from renku_store.metadata.limits import (
+    Demand,
+    Grant,
+    HeldPlace,
+    LimitReads,
+    LimitStore,
+    LimitWrites,
+    Refused,
+    refusal,
+)
+from renku_store.metadata.sqlite import open_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +42,32 @@ class _Debt:
     started: bool
 
 
-class RunLimits:
-    """The shared limits of a movie under the lease of one run. Safe to use from many threads."""
+class MachineLimits:
+    """The limits of this machine, in which one run takes part. Safe to use from many threads.
 
-    def __init__(self, metadata: MetadataStore, token: LeaseToken, clock: Clock) -> None:
-        self._metadata = metadata
-        self._token = token
+    `check` raises `LeaseLostError` once the run is another's: it begins no call, then.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], LimitStore],
+        check: Callable[[], None],
+        clock: Clock,
+        *,
+        lease_seconds: float = bounds.LEASE_SECONDS,
+        heartbeat_seconds: float = bounds.HEARTBEAT_SECONDS,
+    ) -> None:
+        self._open_store = open_store
+        self._check = check
         self._clock = clock
-        self._holder = this_process()
+        self._lease_ms = round(lease_seconds * 1000)
+        self._heartbeat_seconds = heartbeat_seconds
+        self._store: LimitStore | None = None
+        self._number: int | None = None
         self._owed: list[_Debt] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        self._beating: threading.Thread | None = None
 
     def now(self) -> float:
         """The clock of `Grant.at`, in seconds."""
@@ -47,26 +77,21 @@ class RunLimits:
         """Take slots and starts of all keys or, if that cannot be now, of none: with `queue`, wait with a ticket.
 
         Who has a ticket goes before all that come later with no higher priority. Raises `LeaseLostError` if the run is
-        another's, `StoreUnavailableError`.
+        another's, `StoreUnavailableError`, `DamageError`.
         """
         if ticket is not None:
-            with self._metadata.read() as reader:
+            with self._opened().read() as reader:
                 found = self._look(reader, demands, priority, ticket)
-            if found is not None and not any(map(self._gone, found[1])):
+            if found is not None and all(process_alive(place.holder) for place in found[1]):
                 return replace(found[0], ticket=ticket)
-        with self._writing() as writer:
-            if not writer.runs.holds(self._token):
-                raise taken_over(self._token.run)
-            self._free_the_gone(writer, demands)
-            held_up = self._look(writer, demands, priority, ticket)
-            if held_up is not None:
-                if queue and ticket is None:
-                    keys = [demand.key for demand in demands]
-                    ticket = writer.limits.enqueue(keys, priority, self._token, self._holder)
-                return replace(held_up[0], ticket=ticket)
-            if ticket is not None:
-                writer.limits.leave([ticket])
-            return self._granted(writer, demands)
+        self._check()
+        with self._lock:
+            with self._writing() as writer:
+                holder = self._taking_part(writer)
+                writer.drop([number for number, other in writer.holders() if not process_alive(other)])
+                answer = self._answer(writer, holder, demands, priority, ticket, queue=queue)
+            self._known_as(holder)
+            return answer
 
     def restart(self, grant: Grant, priority: float) -> Grant | Refused:
         """Count the starts of a grant anew, now, if the rates let it; its slots stay either way.
@@ -74,9 +99,9 @@ class RunLimits:
         If they do not let it, the call has not started for anybody. Raises `StoreUnavailableError`.
         """
         with self._writing() as writer:
-            writer.limits.unstart(grant.starts)
+            writer.unstart(grant.starts)
             for demand in grant.demands:
-                found = replace(writer.limits.occupancy(demand.key, demand.period_ms), queue=())
+                found = replace(writer.occupancy(demand.key, demand.period_ms), queue=())
                 rates = replace(demand, slots=None)
                 held_up = refusal(rates, found, writer.now_ms(), ticket=None, priority=priority)
                 if held_up is not None:
@@ -87,65 +112,120 @@ class RunLimits:
     def pause(self, key: str, seconds: float) -> None:
         """Let nobody start under a key for so many seconds, as a provider asks. Raises `StoreUnavailableError`."""
         with self._writing() as writer:
-            writer.limits.pause(key, round(max(0.0, seconds) * 1000))
+            writer.pause(key, round(max(0.0, seconds) * 1000))
 
     def give(self, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
         """Give slots and a ticket back; the starts, too, of a call that has not `started`.
 
-        Never fails: what the store does not take now, it is given at the next occasion, and else the lease's end is
-        the end of it.
+        Never fails: what the store does not take now, it is given at the next occasion, and else the end of the run's
+        part is the end of it.
         """
         with self._lock:
             self._owed.append(_Debt(grant, ticket, started))
-        with suppress(StoreError), self._writing():
-            pass
+            with suppress(StoreError), self._writing():
+                pass
+
+    def close(self) -> None:
+        """Take part no longer: what is still held is free. What cannot be said now is over when its time is."""
+        with self._lock:
+            self._closed.set()
+            store, beating = self._store, self._beating
+        if beating is not None:
+            beating.join()
+        if store is not None:
+            with suppress(StoreError), store.write() as writer:
+                writer.drop([] if self._number is None else [self._number])
+            store.close()
+
+    def _opened(self) -> LimitStore:
+        with self._lock:
+            if self._closed.is_set():
+                raise StoreUnavailableError("The run takes part in limits no longer.", hint="It has ended.")
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
+
+    def _taking_part(self, writer: LimitWrites) -> int:
+        """The number of this run: a new one if it was away for so long that others have dropped it."""
+        if self._number is not None and writer.renew(self._number, self._lease_ms):
+            return self._number
+        return writer.join(this_process(), self._lease_ms)
+
+    def _known_as(self, number: int) -> None:
+        """Keep a number that has been committed: one that was not may be another's next."""
+        self._number = number
+        if self._beating is None:
+            self._beating = threading.Thread(target=self._beat, name="limits of this machine", daemon=True)
+            self._beating.start()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(self._heartbeat_seconds):
+            # A full disk or a busy store may pass before the time does.
+            with suppress(StoreError), self._writing():
+                pass
 
     @contextmanager
-    def _writing(self) -> Iterator[Writer]:
-        """A transaction that begins with giving back what is owed; the debt is over once it has been committed."""
+    def _writing(self) -> Iterator[LimitWrites]:
+        """A transaction that begins with renewing this run's part, and with giving back what is owed.
+
+        The debt is over once it has been committed.
+        """
         with self._lock:
             owed = list(self._owed)
-        with self._metadata.write() as writer:
-            writer.limits.tidy()
-            for debt in owed:
-                writer.limits.leave([] if debt.ticket is None else [debt.ticket])
-                writer.limits.give(debt.grant.slots if debt.grant else ())
-                writer.limits.unstart(debt.grant.starts if debt.grant and not debt.started else ())
-            yield writer
-        with self._lock:
-            self._owed = [debt for debt in self._owed if debt not in owed]
+            with self._opened().write() as writer:
+                if self._number is not None:
+                    writer.renew(self._number, self._lease_ms)
+                writer.tidy()
+                for debt in owed:
+                    writer.leave([] if debt.ticket is None else [debt.ticket])
+                    writer.give(debt.grant.slots if debt.grant else ())
+                    writer.unstart(debt.grant.starts if debt.grant and not debt.started else ())
+                yield writer
+            del self._owed[: len(owed)]
+
+    def _answer(
+        self,
+        writer: LimitWrites,
+        holder: int,
+        demands: Sequence[Demand],
+        priority: float,
+        ticket: int | None,
+        *,
+        queue: bool,
+    ) -> Grant | Refused:
+        held_up = self._look(writer, demands, priority, ticket)
+        if held_up is not None:
+            if queue and ticket is None:
+                ticket = writer.enqueue([demand.key for demand in demands], priority, holder)
+            return replace(held_up[0], ticket=ticket)
+        if ticket is not None:
+            writer.leave([ticket])
+        slots = [writer.take(demand.key, demand.weight, holder) for demand in demands if demand.slots is not None]
+        at = self.now()
+        return Grant(demands, slots, _started(writer, demands), at)
 
     def _look(
-        self, reader: Reader, demands: Sequence[Demand], priority: float, ticket: int | None
+        self, reader: LimitReads, demands: Sequence[Demand], priority: float, ticket: int | None
     ) -> tuple[Refused, list[HeldPlace]] | None:
         """What holds a call up, and who does; None if nothing does."""
         now = reader.now_ms()
         for demand in demands:
-            found = reader.limits.occupancy(demand.key, demand.period_ms)
+            found = reader.occupancy(demand.key, demand.period_ms)
             held_up = refusal(demand, found, now, ticket=ticket, priority=priority)
             if held_up is not None:
                 return held_up, [*found.slots, *found.queue]
         return None
 
-    def _free_the_gone(self, writer: Writer, demands: Sequence[Demand]) -> None:
-        for demand in demands:
-            found = writer.limits.occupancy(demand.key, 0)
-            writer.limits.give(slot.number for slot in found.slots if self._gone(slot))
-            writer.limits.leave(waiter.number for waiter in found.queue if self._gone(waiter))
 
-    def _gone(self, place: HeldPlace) -> bool:
-        holder = place.holder
-        return (holder.host, holder.pid) != (self._holder.host, self._holder.pid) and not process_alive(holder)
-
-    def _granted(self, writer: Writer, demands: Sequence[Demand]) -> Grant:
-        slots = [
-            writer.limits.take(demand.key, demand.weight, self._token, self._holder)
-            for demand in demands
-            if demand.slots is not None
-        ]
-        at = self.now()
-        return Grant(demands, slots, _started(writer, demands), at)
+def limits_file() -> Path:
+    """Where the processes of this machine meet: those of one cache folder."""
+    return cache_folder(None, os.environ) / "limits.db"
 
 
-def _started(writer: Writer, demands: Sequence[Demand]) -> list[int]:
-    return [writer.limits.start(demand.key, demand.weight) for demand in demands if demand.paced]
+def limits_of_this_machine(check: Callable[[], None], clock: Clock) -> MachineLimits:
+    """Those that all processes with the same cache folder share, for one run; `check` is as in `MachineLimits`."""
+    return MachineLimits(partial(open_limits, limits_file()), check, clock)
+
+
+def _started(writer: LimitWrites, demands: Sequence[Demand]) -> list[int]:
+    return [writer.start(demand.key, demand.weight) for demand in demands if demand.paced]

@@ -1,15 +1,18 @@
-"""Limits that several processes share through the metadata store of a movie: real processes, killed and stopped."""
+"""Limits that the processes of a machine share, whatever they work on: real processes, killed and stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,8 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renku_store import (
+    DamageError,
     Job,
     JobContext,
+    LeaseLostError,
     Limits,
     Movie,
     Produced,
@@ -30,21 +35,24 @@ from renku_store import (
     set_inputs,
     with_limits,
 )
-from renku_store.leases import RunLeases
+from renku_store.clock import SystemClock
 from renku_store.metadata.limits import Demand, Grant, HeldPlace, Occupancy, Refused, refusal
-from renku_store.records.run import Holder, LeaseToken
-from renku_store.running.shared_limits import RunLimits
+from renku_store.metadata.sqlite import SqliteLimits, open_limits
+from renku_store.metadata.sqlite.limits import LimitTables
+from renku_store.records.run import Holder
+from renku_store.running.shared_limits import MachineLimits, limits_file, limits_of_this_machine
 from tests import children
 from tests.running.conftest import Studio
 
 _CHILD = """
     import asyncio, json, logging, sys, time
     from pathlib import Path
-    from renku_store import Job, JobContext, Limits, OutputSpec, Produced, RateLimitedError, open_store, with_limits
-    from renku_store.leases import RunLeases
-    from renku_store.running.shared_limits import RunLimits
+    from renku_store import Job, JobContext, Limits, OutputSpec, Produced, RateLimitedError, with_limits
+    from renku_store.clock import SystemClock
+    from renku_store.metadata.sqlite import open_limits
+    from renku_store.running.shared_limits import MachineLimits, limits_file
 
-    root, run, log, calls, seconds, lease, rule, mode = sys.argv[1:]
+    run, log, calls, seconds, lease, rule, mode = sys.argv[1:]
     job = Job("j", "p", "1", "openai", "m", {}, {}, {}, {"out": OutputSpec("text/plain")}, "0" * 64)
 
     def say(*what):
@@ -68,21 +76,29 @@ _CHILD = """
         ]
         return await asyncio.gather(*(limited(job, context) for context in contexts), return_exceptions=True)
 
-    with open_store(root) as store, store.movie("small") as movie:
-        leases = RunLeases(movie.metadata, movie.clock, lease_seconds=float(lease), heartbeat_seconds=float(lease))
-        token = leases.start(run, base_revision=None, edits_through=0)
-        with leases.held(token):
-            ended = asyncio.run(main(RunLimits(movie.metadata, token, movie.clock)))
+    time_left = float(lease)
+    shared = MachineLimits(
+        lambda: open_limits(limits_file()), lambda: None, SystemClock(),
+        lease_seconds=time_left, heartbeat_seconds=time_left,
+    )
+    ended = asyncio.run(main(shared))
+    shared.close()
     bad = [end for end in ended if isinstance(end, Exception) and not isinstance(end, RateLimitedError)]
     print(len(ended), bad)
 """
 
 
+@pytest.fixture(autouse=True)
+def meeting_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of its own for each test, as far as limits go."""
+    monkeypatch.setenv("RENKU_STORE_CACHE", str(tmp_path / "cache"))
+    return limits_file()
+
+
 class Crowd:
     """Processes that make calls under one rule, and what their log says."""
 
-    def __init__(self, movie: Movie, folder: Path, rule: dict[str, object]) -> None:
-        self._root = movie.root
+    def __init__(self, folder: Path, rule: dict[str, object]) -> None:
         self._rule = json.dumps({"scope": "machine", **rule})
         self.log = folder / "log"
         self.log.touch()
@@ -90,7 +106,7 @@ class Crowd:
     def start(
         self, run: str, calls: int, seconds: float, *, lease: float = 1_000.0, mode: str = ""
     ) -> subprocess.Popen[str]:
-        return children.start(_CHILD, self._root, run, self.log, calls, seconds, lease, self._rule, mode)
+        return children.start(_CHILD, run, self.log, calls, seconds, lease, self._rule, mode)
 
     def said(self, what: str) -> list[tuple[str, float, float]]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -117,28 +133,43 @@ def peak(calls: list[tuple[str, float, float]]) -> int:
     return most
 
 
+def seen(key: str = "openai", window_ms: int = 0) -> Occupancy:
+    """What the file says of a key now."""
+    store = open_limits(limits_file())
+    try:
+        with store.read() as reader:
+            return reader.occupancy(key, window_ms)
+    finally:
+        store.close()
+
+
+def expiry(place: Path) -> int:
+    """Until when the first who takes part counts, Unix milliseconds."""
+    with closing(sqlite3.connect(place)) as connection:
+        return int(connection.execute("SELECT expires_at FROM holders").fetchone()[0])
+
+
 def finished(child: subprocess.Popen[str], calls: int) -> None:
     ended = children.finish(child)
     assert (ended.code, ended.out) == (0, f"{calls} []\n"), ended.err
 
 
-def test_never_more_calls_at_once_than_the_limit_over_all_processes(movie: Movie, tmp_path: Path) -> None:
+def test_never_more_calls_at_once_than_the_limit_over_all_processes(tmp_path: Path) -> None:
     """Four processes, each of which alone would reach the limit; all calls are made, and the limit is used."""
-    crowd = Crowd(movie, tmp_path, {"concurrency": 2})
+    crowd = Crowd(tmp_path, {"concurrency": 2})
     crew = [crowd.start(f"run-{n}", 5, 0.05) for n in range(4)]
     for child in crew:
         finished(child, 5)
     calls = crowd.said("call")
     assert len(calls) == 20
     assert peak(calls) == 2
-    with movie.metadata.read() as reader:
-        found = reader.limits.occupancy("openai", 1_000)
+    found = seen("openai", 1_000)
     assert (found.slots, found.queue) == ([], [])
 
 
-def test_a_rate_holds_over_all_processes_in_any_window(movie: Movie, tmp_path: Path) -> None:
+def test_a_rate_holds_over_all_processes_in_any_window(tmp_path: Path) -> None:
     """As the provider sees the calls come: no window of the period has more of them than the rate allows."""
-    crowd = Crowd(movie, tmp_path, {"rate": "4/700ms", "spacing": "20ms"})
+    crowd = Crowd(tmp_path, {"rate": "4/700ms", "spacing": "20ms"})
     crew = [crowd.start(f"run-{n}", 5, 0.0) for n in range(3)]
     for child in crew:
         finished(child, 5)
@@ -148,25 +179,25 @@ def test_a_rate_holds_over_all_processes_in_any_window(movie: Movie, tmp_path: P
     assert all(second - first >= 0.02 for first, second in pairwise(starts))
 
 
-def test_a_killed_holder_frees_its_slot_at_once(movie: Movie, tmp_path: Path) -> None:
+def test_a_killed_holder_frees_its_slot_at_once(tmp_path: Path) -> None:
     """However long its lease: whoever waits sees that the process is gone. Its place in the queue is free, too."""
-    crowd = Crowd(movie, tmp_path, {"concurrency": 1})
+    crowd = Crowd(tmp_path, {"concurrency": 1})
     holder = crowd.start("holder", 2, 600.0)
     until(lambda: len(crowd.said("begun")) == 1)
     waiter = crowd.start("waiter", 2, 0.0)
-    until(lambda: len(_queue(movie)) == 1)
+    until(lambda: len(seen().queue) == 1)
     holder.kill()
     holder.communicate()
     finished(waiter, 2)
     assert [run for run, _, _ in crowd.said("call")] == ["waiter", "waiter"]
 
 
-def test_the_slot_of_a_stopped_process_ends_with_its_lease(movie: Movie, tmp_path: Path) -> None:
+def test_the_slot_of_a_stopped_process_ends_with_its_lease(tmp_path: Path) -> None:
     """A process that hangs is not gone, and holds the others up no longer than its lease.
 
     It never renews that: one that is stopped in the middle of a write would hold everybody up by the lock.
     """
-    crowd = Crowd(movie, tmp_path, {"concurrency": 1})
+    crowd = Crowd(tmp_path, {"concurrency": 1})
     holder = crowd.start("holder", 1, 0.3, lease=2.0)
     until(lambda: len(crowd.said("begun")) == 1)
     holder.send_signal(signal.SIGSTOP)
@@ -176,9 +207,9 @@ def test_the_slot_of_a_stopped_process_ends_with_its_lease(movie: Movie, tmp_pat
     assert sorted(run for run, _, _ in crowd.said("call")) == ["holder", "waiter"]
 
 
-def test_a_pause_that_a_provider_asks_one_process_for_holds_back_the_others(movie: Movie, tmp_path: Path) -> None:
+def test_a_pause_that_a_provider_asks_one_process_for_holds_back_the_others(tmp_path: Path) -> None:
     """Retry-After counts for the key, whoever was told."""
-    crowd = Crowd(movie, tmp_path, {"concurrency": 1})
+    crowd = Crowd(tmp_path, {"concurrency": 1})
     refused = crowd.start("refused", 1, 0.0, mode="refused")
     until(lambda: len(crowd.said("begun")) == 1)
     finished(refused, 1)
@@ -187,20 +218,57 @@ def test_a_pause_that_a_provider_asks_one_process_for_holds_back_the_others(movi
     assert after - told >= 1.0
 
 
-def test_in_runs_the_limit_is_that_of_the_movie(movie: Movie, studio: Studio) -> None:
-    """Through the runner: two `Limits` objects, as two processes have, share the slot of one key."""
+_BUILDER = """
+    import asyncio, json, sys, time
+    from renku_store import Limits, Produced, open_store, run_movie, set_inputs, with_limits
+
+    root, log, parts = sys.argv[1:]
+    one = {"run": "studio/m", "outputs": {"out": {"mimeType": "text/plain"}}}
+    blueprint = json.dumps({"producers": {"part%d" % n: one for n in range(int(parts))}})
+
+    async def produce(job, context):
+        begun = time.time()
+        await asyncio.sleep(0.03)
+        with open(log, "a") as file:
+            file.write(json.dumps(["call", root, begun, time.time()]) + "\\n")
+        return Produced({"out": job.job_id})
+
+    with open_store(root) as store, store.create_movie("film") as movie:
+        set_inputs(movie, {"@blueprint": blueprint})
+        limits = Limits({"studio": {"concurrency": 2, "scope": "machine"}})
+        report = asyncio.run(run_movie(movie, produce=with_limits(produce, limits), concurrency=8))
+    print(report.status)
+"""
+
+
+def test_processes_that_build_different_movies_share_a_limit(tmp_path: Path) -> None:
+    """In roots of their own, on a disk and in memory: the provider counts them all, and so does the limit."""
+    log = tmp_path / "log"
+    roots = [tmp_path / "one", tmp_path / "two", "memory://three"]
+    crew = [children.start(_BUILDER, root, log, 8) for root in roots]
+    ends = [children.finish(child) for child in crew]
+    assert [(end.code, end.out) for end in ends] == [(0, "published\n")] * 3, [end.err for end in ends]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    calls = [(root, begun, ended) for _, root, begun, ended in lines]
+    assert Counter(root for root, _, _ in calls) == {str(root): 8 for root in roots}
+    assert peak(calls) == 2
+    assert seen("studio") == Occupancy([], [], [], 0)
+
+
+def test_in_runs_the_limit_is_that_of_the_machine(movie: Movie, studio: Studio) -> None:
+    """Through the runner: what `Limits` do not share in the process they share through the machine's file."""
     studio.pause_seconds = 0.01
     rules = {"test": {"concurrency": 1, "scope": "machine"}}
-    report = asyncio.run(run_movie(movie, produce=with_limits(studio, Limits(rules)), concurrency=8))
+    limits = Limits(rules, shared=False)
+    report = asyncio.run(run_movie(movie, produce=with_limits(studio, limits), concurrency=8))
     assert report.status == "published"
     assert studio.peak == 1
-    with movie.metadata.read() as reader:
-        assert reader.limits.occupancy("test", 1_000) == Occupancy([], [], [], 0)
+    assert seen("test", 1_000) == Occupancy([], [], [], 0)
 
 
 def test_a_stop_while_slots_are_given_back_loses_no_result(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was paid for is stored, however long the store takes; the next run makes nothing anew."""
-    give, calls = RunLimits.give, 0
+    give, calls = MachineLimits.give, 0
 
     async def stopped_meanwhile() -> RunReport:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -211,12 +279,12 @@ def test_a_stop_while_slots_are_given_back_loses_no_result(store: Store, monkeyp
             task = asyncio.current_task()
             assert task is not None
 
-            def slow(limits: RunLimits, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
+            def slow(limits: MachineLimits, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
                 loop.call_soon_threadsafe(stop.set)
                 until(lambda: task.cancelling() > 0)
                 give(limits, grant, ticket, started=started)
 
-            monkeypatch.setattr(RunLimits, "give", slow)
+            monkeypatch.setattr(MachineLimits, "give", slow)
             return Produced({"video": b"film"}, cost=5.0)
 
         limits = Limits({"test": {"concurrency": 1, "scope": "machine"}})
@@ -239,20 +307,25 @@ def test_a_stop_while_slots_are_given_back_loses_no_result(store: Store, monkeyp
 LONG = Demand("k", 1, slots=1)
 
 
-@contextmanager
-def lease(movie: Movie, run: str = "r") -> Iterator[tuple[RunLimits, LeaseToken]]:
-    leases = RunLeases(movie.metadata, movie.clock, lease_seconds=1_000)
-    token = leases.start(run, base_revision=None, edits_through=0)
-    yield RunLimits(movie.metadata, token, movie.clock), token
-    leases.release(token)
+@pytest.fixture
+def limits() -> Iterator[MachineLimits]:
+    yield from taking_part()
 
 
-def _queue(movie: Movie, key: str = "openai") -> list[float]:
-    with movie.metadata.read() as reader:
-        return [waiter.size for waiter in reader.limits.occupancy(key, 0).queue]
+@pytest.fixture
+def other() -> Iterator[MachineLimits]:
+    yield from taking_part()
 
 
-def taken(limits: RunLimits, demand: Demand = LONG, priority: float = 0.0, ticket: int | None = None) -> Grant | int:
+def taking_part() -> Iterator[MachineLimits]:
+    limits = limits_of_this_machine(lambda: None, SystemClock())
+    yield limits
+    limits.close()
+
+
+def taken(
+    limits: MachineLimits, demand: Demand = LONG, priority: float = 0.0, ticket: int | None = None
+) -> Grant | int:
     """The grant, or else the ticket."""
     answer = limits.take([demand], priority, ticket, queue=True)
     if isinstance(answer, Grant):
@@ -261,93 +334,180 @@ def taken(limits: RunLimits, demand: Demand = LONG, priority: float = 0.0, ticke
     return answer.ticket
 
 
-def test_the_first_of_the_best_priority_goes_next(movie: Movie) -> None:
+def test_the_first_of_the_best_priority_goes_next(limits: MachineLimits) -> None:
     """Who comes when a slot is free does not go before those that wait, and who leaves holds nobody up."""
-    with lease(movie) as (limits, _):
-        held = taken(limits)
-        assert isinstance(held, Grant)
-        first, second, better = taken(limits), taken(limits), taken(limits, priority=5.0)
-        assert isinstance(first, int)
-        assert isinstance(second, int)
-        assert isinstance(better, int)
-        limits.give(held, None, started=True)
-        assert isinstance(limits.take([LONG], 0.0, None, queue=False), Refused)
-        assert taken(limits, ticket=second) == second
-        assert taken(limits, ticket=first) == first
-        grant = taken(limits, priority=5.0, ticket=better)
-        assert isinstance(grant, Grant)
-        limits.give(grant, first, started=True)
-        assert isinstance(taken(limits, ticket=second), Grant)
+    held = taken(limits)
+    assert isinstance(held, Grant)
+    first, second, better = taken(limits), taken(limits), taken(limits, priority=5.0)
+    assert isinstance(first, int)
+    assert isinstance(second, int)
+    assert isinstance(better, int)
+    limits.give(held, None, started=True)
+    assert isinstance(limits.take([LONG], 0.0, None, queue=False), Refused)
+    assert taken(limits, ticket=second) == second
+    assert taken(limits, ticket=first) == first
+    grant = taken(limits, priority=5.0, ticket=better)
+    assert isinstance(grant, Grant)
+    limits.give(grant, first, started=True)
+    assert isinstance(taken(limits, ticket=second), Grant)
 
 
-def test_all_keys_or_none(movie: Movie) -> None:
+def test_all_keys_or_none(limits: MachineLimits) -> None:
     """A call that must wait for one key holds no slot of another."""
-    other = Demand("other", 1, slots=1)
-    with lease(movie) as (limits, _):
-        assert isinstance(taken(limits), Grant)
-        assert isinstance(limits.take([LONG, other], 0.0, None, queue=False), Refused)
-        assert isinstance(taken(limits, other), Grant)
+    another = Demand("other", 1, slots=1)
+    assert isinstance(taken(limits), Grant)
+    assert isinstance(limits.take([LONG, another], 0.0, None, queue=False), Refused)
+    assert isinstance(taken(limits, another), Grant)
 
 
-def test_what_cannot_be_given_back_is_given_with_the_next_word(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_given_back_is_given_with_the_next_word(
+    limits: MachineLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store that is busy for a while costs no result, and keeps no slot."""
-    with lease(movie) as (limits, _):
-        held = taken(limits)
-        assert isinstance(held, Grant)
+    held = taken(limits)
+    assert isinstance(held, Grant)
 
-        def busy() -> object:
-            raise StoreUnavailableError("busy", reason="busy")
+    def busy() -> object:
+        raise StoreUnavailableError("busy", reason="busy")
 
-        with monkeypatch.context() as patch:
-            patch.setattr(type(movie.metadata), "write", lambda self: busy())
-            limits.give(held, None, started=True)
-        assert isinstance(taken(limits), Grant)
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteLimits, "write", lambda self: busy())
+        limits.give(held, None, started=True)
+    assert isinstance(taken(limits), Grant)
 
 
-def test_who_comes_back_late_ends_nothing_of_anothers(movie: Movie) -> None:
+def test_who_comes_back_late_ends_nothing_of_anothers(limits: MachineLimits, other: MachineLimits) -> None:
     """A slot and a place in the queue that are long gone are given back in vain."""
-    with lease(movie) as (limits, _), lease(movie, "other") as (other, _):
-        first = taken(limits)
-        assert isinstance(first, Grant)
-        waits = taken(limits)
-        assert isinstance(waits, int)
-        limits.give(first, waits, started=False)
-        assert isinstance(taken(other), Grant)
-        assert isinstance(taken(other), int)
-        limits.give(first, waits, started=False)
-        with movie.metadata.read() as reader:
-            found = reader.limits.occupancy("k", 0)
-        assert (len(found.slots), len(found.queue)) == (1, 1)
+    first = taken(limits)
+    assert isinstance(first, Grant)
+    waits = taken(limits)
+    assert isinstance(waits, int)
+    limits.give(first, waits, started=False)
+    assert isinstance(taken(other), Grant)
+    assert isinstance(taken(other), int)
+    limits.give(first, waits, started=False)
+    found = seen("k")
+    assert (len(found.slots), len(found.queue)) == (1, 1)
 
 
-def test_a_start_that_came_too_late_is_counted_anew(movie: Movie) -> None:
+def test_a_start_that_came_too_late_is_counted_anew(limits: MachineLimits) -> None:
     """Or the call has to wait again, and counts for nobody meanwhile."""
     demand = Demand("k", 1, slots=2, starts=1, period_ms=60_000)
-    with lease(movie) as (limits, _):
-        grant = taken(limits, demand)
-        assert isinstance(grant, Grant)
-        anew = limits.restart(grant, 0.0)
-        assert isinstance(anew, Grant)
-        assert anew.slots == grant.slots
-        assert anew.starts != grant.starts
-        assert isinstance(taken(limits, demand), int)
-        limits.pause("k", 30.0)
-        late = limits.restart(anew, 0.0)
-        assert isinstance(late, Refused)
-        assert 0 < (late.seconds or 0) <= 30.0
-        with movie.metadata.read() as reader:
-            assert reader.limits.occupancy("k", 60_000).starts == []
+    grant = taken(limits, demand)
+    assert isinstance(grant, Grant)
+    anew = limits.restart(grant, 0.0)
+    assert isinstance(anew, Grant)
+    assert anew.slots == grant.slots
+    assert anew.starts != grant.starts
+    assert isinstance(taken(limits, demand), int)
+    limits.pause("k", 30.0)
+    late = limits.restart(anew, 0.0)
+    assert isinstance(late, Refused)
+    assert 0 < (late.seconds or 0) <= 30.0
+    assert seen("k", 60_000).starts == []
 
 
-def test_a_run_that_is_anothers_takes_nothing(movie: Movie) -> None:
-    """Its lease is lost: so are its slots."""
-    with lease(movie) as (limits, token):
-        assert isinstance(taken(limits), Grant)
-        with movie.metadata.write() as writer:
-            writer.runs.acquire(token.run, Holder("far", 1, "", "x"), 1_000, steal=True)
-            assert writer.limits.occupancy("k", 0).slots == []
-        with pytest.raises(Exception, match="taken over"):
+def test_a_run_that_is_anothers_takes_nothing() -> None:
+    """Whoever has taken it over may have begun the call: it is not paid for twice."""
+
+    def lost() -> None:
+        raise LeaseLostError("The run r was taken over.")
+
+    limits = limits_of_this_machine(lost, SystemClock())
+    with pytest.raises(LeaseLostError, match="taken over"):
+        taken(limits)
+    limits.close()
+    assert not limits_file().exists()
+
+
+def test_who_has_ended_holds_nothing_and_takes_nothing(limits: MachineLimits, other: MachineLimits) -> None:
+    """With the end of a run its slots and places are free, whatever was not given back."""
+    assert isinstance(taken(limits), Grant)
+    assert isinstance(taken(limits), int)
+    limits.close()
+    assert seen("k") == Occupancy([], [], [], 0)
+    assert isinstance(taken(other), Grant)
+    with pytest.raises(StoreUnavailableError, match="no longer"):
+        taken(limits)
+
+
+def test_a_long_call_keeps_its_slot(meeting_place: Path) -> None:
+    """Its run renews its part as long as it goes on, whether or not anybody asks for something."""
+    limits = MachineLimits(
+        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=60.0, heartbeat_seconds=0.01
+    )
+    assert isinstance(taken(limits), Grant)
+    first = expiry(meeting_place)
+    until(lambda: expiry(meeting_place) > first)
+    assert len(seen("k").slots) == 1
+    limits.close()
+
+
+def test_who_was_away_too_long_takes_part_anew(meeting_place: Path, other: MachineLimits) -> None:
+    """What it held is another's by then; a late word about it ends nothing."""
+    away = MachineLimits(
+        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=0.0, heartbeat_seconds=600.0
+    )
+    lost = taken(away)
+    assert isinstance(lost, Grant)
+    held = taken(other)
+    assert isinstance(held, Grant)
+    away.give(lost, None, started=True)
+    assert isinstance(taken(away), int)
+    other.give(held, None, started=True)
+    assert isinstance(taken(away), Grant)
+    away.close()
+
+
+def test_a_number_that_was_never_written_is_nobodys(
+    limits: MachineLimits, other: MachineLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was full when a run began to take part: the number that it nearly had is the next one's."""
+    write = SqliteLimits.write
+
+    @contextmanager
+    def full(store: SqliteLimits) -> Iterator[LimitTables]:
+        with write(store) as writer:
+            yield writer
+            raise StoreUnavailableError("full", reason="full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteLimits, "write", full)
+        with pytest.raises(StoreUnavailableError):
             taken(limits)
+    assert isinstance(taken(other), Grant)
+    assert isinstance(taken(limits), int)
+    limits.close()
+    assert len(seen("k").slots) == 1, "the slot of the other one"
+
+
+def test_damage_is_named_with_what_mends_it(meeting_place: Path, limits: MachineLimits) -> None:
+    """Nothing is lost with that file, and no command of the store makes it anew."""
+    meeting_place.parent.mkdir(parents=True)
+    meeting_place.write_bytes(b"no database" * 1_000)
+    with pytest.raises(DamageError, match=r"limits\.db is damaged") as caught:
+        taken(limits)
+    assert "Remove it" in caught.value.hint
+    meeting_place.unlink()
+    assert isinstance(taken(limits), Grant)
+
+
+def test_a_cache_folder_that_cannot_be_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the setting that chooses another."""
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("RENKU_STORE_CACHE", str(tmp_path / "file"))
+    limits = limits_of_this_machine(lambda: None, SystemClock())
+    with pytest.raises(StoreUnavailableError, match="file/renku-store") as caught:
+        taken(limits)
+    limits.close()
+    assert "RENKU_STORE_CACHE" in caught.value.hint
+
+
+def test_who_shares_nothing_leaves_no_trace(movie: Movie, studio: Studio, meeting_place: Path) -> None:
+    """Limits of a process open no file of the machine's."""
+    limits = Limits({"test": {"concurrency": 1}})
+    assert asyncio.run(run_movie(movie, produce=with_limits(studio, limits))).status == "published"
+    assert not meeting_place.exists()
 
 
 WEIGHTS = st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 3)), max_size=12)

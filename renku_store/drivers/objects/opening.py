@@ -19,11 +19,12 @@ from blake3 import blake3
 from renku_store import bounds
 from renku_store.drivers.base import Guarantees
 from renku_store.drivers.caching.cache import ObjectCache
+from renku_store.drivers.caching.place import cache_folder
 from renku_store.drivers.guarding import GuardedDriver, guarded
 from renku_store.drivers.objects.credentials import from_files
 from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.drivers.objects.options import S3Place, cache_bytes, parse_s3
-from renku_store.drivers.urls import checked_path, scheme_of, without_secrets
+from renku_store.drivers.urls import scheme_of, without_secrets
 from renku_store.errors import InvalidValueError, StoreUnavailableError
 
 _SLUG_MAX_CHARACTERS: Final = 60
@@ -90,17 +91,12 @@ def workspace_of(identity: str, cache: str | os.PathLike[str] | None, environmen
     name that can be read and is the root's alone.
     """
     slug = _SLUG.sub("-", identity.partition("://")[2]).strip("-.")[:_SLUG_MAX_CHARACTERS]
-    return _cache_folder(cache, environment) / "roots" / f"{slug}-{blake3(identity.encode()).hexdigest()[:16]}"
-
-
-def _cache_folder(cache: str | os.PathLike[str] | None, environment: Mapping[str, str]) -> Path:
-    kept = cache or environment.get("RENKU_STORE_CACHE") or environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.abspath(os.path.expanduser(checked_path(os.fspath(kept)))), "renku-store")
+    return cache_folder(cache, environment) / "roots" / f"{slug}-{blake3(identity.encode()).hexdigest()[:16]}"
 
 
 def _cache(cache: str | os.PathLike[str] | None, max_bytes: int) -> ObjectCache | None:
     """What all roots of this machine keep of what was read: a blob's name is its content, wherever it was."""
-    return ObjectCache(_cache_folder(cache, os.environ) / "blobs", max_bytes) if max_bytes else None
+    return ObjectCache(cache_folder(cache, os.environ) / "blobs", max_bytes) if max_bytes else None
 
 
 def _place(url: str, options: Mapping[str, Any]) -> tuple[S3Place, Callable[[], dict[str, Any]] | None]:

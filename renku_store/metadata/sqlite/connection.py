@@ -98,6 +98,16 @@ def keep_in_memory(connection: apsw.Connection) -> None:
 
 def write_durably(connection: apsw.Connection, patience: Patience) -> None:
     """A commit is on the disk when it returns; readers and the writer do not wait for each other."""
+    switch_to_wal(connection, patience)
+    connection.pragma("synchronous", "full")
+    connection.pragma("fullfsync", 1)
+    connection.pragma("checkpoint_fullfsync", 1)
+    connection.wal_autocheckpoint(CHECKPOINT_PAGES)
+    connection.pragma("journal_size_limit", WAL_LEFT_BYTES)
+
+
+def switch_to_wal(connection: apsw.Connection, patience: Patience) -> None:
+    """Have a write-ahead log: readers and the writer do not wait for each other. A database in memory has none."""
     tries = 0
     while connection.pragma("journal_mode") not in {"wal", "memory"}:
         try:
@@ -106,11 +116,6 @@ def write_durably(connection: apsw.Connection, patience: Patience) -> None:
             if not patience.again(tries):
                 raise
             tries += 1
-    connection.pragma("synchronous", "full")
-    connection.pragma("fullfsync", 1)
-    connection.pragma("checkpoint_fullfsync", 1)
-    connection.wal_autocheckpoint(CHECKPOINT_PAGES)
-    connection.pragma("journal_size_limit", WAL_LEFT_BYTES)
 
 
 def file_uri(path: Path, query: str) -> str:

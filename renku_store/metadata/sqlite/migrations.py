@@ -27,10 +27,10 @@ class Migration:
     sql: str
 
 
-def shipped_migrations() -> list[Migration]:
-    """The steps that come with this version, 1, 2, 3 and so on."""
+def shipped_migrations(folder: str = "sql/sqlite") -> list[Migration]:
+    """The steps that come with this version, 1, 2, 3 and so on, for the database whose schema files lie in `folder`."""
     try:
-        files = read_schema_files("sql/sqlite", ".sql")
+        files = read_schema_files(folder, ".sql")
     except OSError as error:
         raise StoreUnavailableError(
             f"The schema of renku-store itself cannot be read: {error.strerror}.",

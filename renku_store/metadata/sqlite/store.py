@@ -24,17 +24,14 @@ from renku_store.metadata.sqlite.calls import CallTable
 from renku_store.metadata.sqlite.checks import CheckTables
 from renku_store.metadata.sqlite.compacting import UpkeepTables
 from renku_store.metadata.sqlite.connection import Patience
-from renku_store.metadata.sqlite.faults import damaged, named_error, named_errors
-from renku_store.metadata.sqlite.limits import LimitTables
+from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.retirement import RetirementTables
 from renku_store.metadata.sqlite.revisions import RevisionTables
 from renku_store.metadata.sqlite.runs import RunTables
 from renku_store.metadata.sqlite.space import database_bytes, give_back
+from renku_store.metadata.sqlite.transactions import READ, WRITE, begun
 
 EPOCH: Final = "SELECT value FROM meta WHERE key = 'epoch'"
-_READ: Final = "BEGIN"
-_WRITE: Final = "BEGIN IMMEDIATE"
-_NOT_DURABLE: Final = nullcontext()
 NOW: Final = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 
 
@@ -76,11 +73,6 @@ class Transaction:
     def retirement(self) -> RetirementTables:
         """What old runs leave."""
         return self._tables().retirement
-
-    @property
-    def limits(self) -> LimitTables:
-        """Limits that processes share."""
-        return self._tables().limits
 
     @property
     def upkeep(self) -> UpkeepTables:
@@ -132,7 +124,6 @@ class SqliteMetadata:
         self.retirement = RetirementTables(connection)
         self.checks = CheckTables(connection)
         self.upkeep = UpkeepTables(connection)
-        self.limits = LimitTables(connection)
         self.calls = CallTable(connection)
         self._patience = patience
         self._lock = lock
@@ -161,7 +152,7 @@ class SqliteMetadata:
             if self._current is not None:
                 yield self._current
                 return
-            with self._begun(_READ) as transaction:
+            with self._begun(READ) as transaction:
                 yield transaction
 
     @contextmanager
@@ -176,7 +167,7 @@ class SqliteMetadata:
             raise StoreUnavailableError(f"{self.path} was opened for reading only.", hint="Open the root for writing.")
         if self._owner == threading.get_ident():
             raise RuntimeError("A write transaction cannot begin within another transaction.")
-        with self._turn(), self._lock(), self._connection_lock, self._begun(_WRITE) as transaction:
+        with self._turn(), self._lock(), self._connection_lock, self._begun(WRITE) as transaction:
             yield transaction
 
     def disk_bytes(self) -> int:
@@ -222,28 +213,15 @@ class SqliteMetadata:
 
     @contextmanager
     def _begun(self, statement: str) -> Iterator[Transaction]:
-        self._patience.start()
-        with named_errors(self.path, self._patience.seconds):
-            self.connection.execute(statement)
-        transaction = Transaction(self)
-        self._current, self._owner = transaction, threading.get_ident()
-        try:
-            yield transaction
-            with step("database commit") if statement is _WRITE else _NOT_DURABLE:
-                self.connection.execute("COMMIT")
-        except apsw.Error as error:
-            named = named_error(error, self.path, self._patience.seconds)
-            if named is None:
-                raise
-            raise named from error
-        except UnicodeDecodeError as error:
-            raise damaged(self.path, "holds text that is none") from error
-        finally:
-            transaction.open = False
-            self._current = self._owner = None
-            # SQLite has already rolled back by itself after some errors, such as a full disk.
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+        committing = step("database commit") if statement is WRITE else None
+        with begun(self.connection, self.path, self._patience, statement, committing):
+            transaction = Transaction(self)
+            self._current, self._owner = transaction, threading.get_ident()
+            try:
+                yield transaction
+            finally:
+                transaction.open = False
+                self._current = self._owner = None
 
     def _refuse_unusable(self) -> None:
         if self._closed:
