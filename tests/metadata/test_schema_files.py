@@ -20,8 +20,9 @@ import renku_store.schema_files as found
 from renku_store.metadata.sqlite import open_sqlite
 from pathlib import Path
 assert found.__file__.startswith(sys.argv[1]), found.__file__
-for name, text in found.read_schema_files("sql/sqlite", ".sql").items():
-    print(name, len(text))
+for folder in ("sql/sqlite", "sql/limits"):
+    for name, text in found.read_schema_files(folder, ".sql").items():
+        print(folder, name, len(text))
 open_sqlite(Path(":memory:")).close()
 """
 
@@ -53,14 +54,18 @@ def _found_from(place: Path, working: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def expected(checkout: Path) -> list[str]:
-    folder = checkout / "schema" / "sql" / "sqlite"
-    return [f"{file.name} {len(file.read_text())}" for file in sorted(folder.glob("*.sql"))]
+    return [
+        f"{folder} {file.name} {len(file.read_text())}"
+        for folder in ("sql/sqlite", "sql/limits")
+        for file in sorted((checkout / "schema" / folder).glob("*.sql"))
+    ]
 
 
 def test_an_editable_install_reads_them_from_the_checkout(expected: list[str]) -> None:
     """Beside the package, in the order of their numbers."""
     found = read_schema_files("sql/sqlite", ".sql")
-    assert [f"{name} {len(text)}" for name, text in found.items()] == expected
+    shipped = [line for line in expected if line.startswith("sql/sqlite ")]
+    assert [f"sql/sqlite {name} {len(text)}" for name, text in found.items()] == shipped
     assert next(iter(found)) == "0001_initial.sql"
 
 
