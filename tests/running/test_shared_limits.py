@@ -485,9 +485,8 @@ def test_damage_is_named_with_what_mends_it(meeting_place: Path, limits: Machine
     """Nothing is lost with that file, and no command of the store makes it anew."""
     meeting_place.parent.mkdir(parents=True)
     meeting_place.write_bytes(b"no database" * 1_000)
-    with pytest.raises(DamageError, match=r"limits\.db is damaged") as caught:
+    with pytest.raises(DamageError, match=r"limits\.db, .* is damaged: remove it"):
         taken(limits)
-    assert "Remove it" in caught.value.hint
     meeting_place.unlink()
     assert isinstance(taken(limits), Grant)
 

@@ -95,6 +95,6 @@ def _own_advice(path: Path) -> Iterator[None]:
         yield
     except DamageError as error:
         raise DamageError(
-            f"{path} is damaged; it holds the limits that processes of this machine share.",
-            hint="Remove it, and the files beside it that begin with its name: limits are counted anew.",
+            f"{path}, in which processes count their calls, is damaged: remove it, and they count anew.",
+            hint=f"Remove {path.name}-wal and {path.name}-shm with it; nothing that was made is in them.",
         ) from error
