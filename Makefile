@@ -5,6 +5,9 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .PHONY: help demo check check-long bench docs fmt picture reference schemas
 
+# Hundreds of tests start the program anew: it must not be compiled each time.
+export PYTHONDONTWRITEBYTECODE =
+
 PYTHON ?= python3
 WORKERS ?= 3
 BIN := .venv/bin
