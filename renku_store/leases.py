@@ -8,15 +8,11 @@ hears within a moment that its lease is lost, or that it is asked to stop.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 from renku_store import bounds
@@ -25,14 +21,22 @@ from renku_store.clock import Clock, timestamp
 from renku_store.errors import LeaseLostError, NotFoundError, StoreError
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.traces import usable_trace
+from renku_store.processes import process_alive, this_process
 from renku_store.records.events import Trace
 from renku_store.records.run import Holder, LeaseToken, RunRecord
 
-_COMMAND_MAX_CHARS: Final = 200
 _ENDED: Final = frozenset({"published", "abandoned"})
-_DEAD_STATES: Final = frozenset({"Z", "X", "x"})
 _LET_GO: Final[dict[str, LeaseToken]] = {}
 """By run, the lease that this process has let go of and could not release: nobody in it has to wait for its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A signature that a job would make. `forced`: whatever results there are."""
+
+    signature: str
+    job: str
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +228,11 @@ class RunLeases:
                 self.release(token)
 
     def claim(self, signature: str, token: LeaseToken, job: str, *, forced: bool = False) -> ClaimAnswer:
-        """Claim a signature for a job, unless there is a usable result already or someone else is making one.
+        """Claim one signature, as `claim_many` does."""
+        return self.claim_many([Wanted(signature, job, forced=forced)], token)[0]
+
+    def claim_many(self, wanted: Sequence[Wanted], token: LeaseToken) -> list[ClaimAnswer]:
+        """Claim signatures, unless there is a usable result of one already or someone else is making it.
 
         All of it is seen at one moment (invariant 10). A `forced` job wants a new result whatever there is. Claims of
         processes of this machine that are gone are taken at once. Raises `LeaseLostError` if the token is not the
@@ -233,17 +241,22 @@ class RunLeases:
         with self._metadata.write() as writer:
             if not writer.runs.holds(token):
                 raise taken_over(token.run)
-            trace = None if forced else usable_trace(writer, signature)
-            if trace is not None:
-                return AlreadyMade(trace)
-            run = writer.runs.claim(signature, token, job)
-            if run is not None:
-                if not self._gone(writer, run):
-                    return HeldBy(run)
-                writer.runs.claim(signature, token, job, steal=True)
+            answers = [self._claim(writer, one, token) for one in wanted]
             # Under a lease that is overdue, as after a pause of the machine, whoever asks next would take the claim.
-            writer.runs.renew(token, self._lease_seconds)
-            return Claimed()
+            if any(isinstance(answer, Claimed) for answer in answers):
+                writer.runs.renew(token, self._lease_seconds)
+            return answers
+
+    def _claim(self, writer: Writer, wanted: Wanted, token: LeaseToken) -> ClaimAnswer:
+        trace = None if wanted.forced else usable_trace(writer, wanted.signature)
+        if trace is not None:
+            return AlreadyMade(trace)
+        run = writer.runs.claim(wanted.signature, token, wanted.job)
+        if run is not None:
+            if not self._gone(writer, run):
+                return HeldBy(run)
+            writer.runs.claim(wanted.signature, token, wanted.job, steal=True)
+        return Claimed()
 
     def unclaim(self, signature: str, token: LeaseToken) -> None:
         """Give a claim up without a result; no error if it is not ours."""
@@ -323,24 +336,6 @@ def taken_over(run: str) -> LeaseLostError:
     return LeaseLostError(f"The run {run} was taken over.", hint="`renku-store status` shows by whom.")
 
 
-def this_process() -> Holder:
-    """This process, as other processes of the machine can recognise it."""
-    command = _printable(" ".join(sys.argv))[:_COMMAND_MAX_CHARS]
-    return Holder(_host(), os.getpid(), _start_of(os.getpid()) or "", command)
-
-
-def process_alive(holder: Holder) -> bool:
-    """False if the process is known to be gone; True for one that lives, or that cannot be seen from here.
-
-    Only processes of the same host, boot and process namespace can be seen: two containers may well have one name. A
-    number that another process has by now does not deceive, as the time of its start is part of the holder.
-    """
-    if holder.host != _host() or not holder.process_start:
-        return True
-    here, _, started = holder.process_start.rpartition("/")
-    return here != _place() or _start_of(holder.pid) == f"{here}/{started}"
-
-
 def _known(reader: Reader, run: str) -> RunRecord:
     record = reader.runs.get(run)
     if record is None:
@@ -357,37 +352,3 @@ def _not_running(record: RunRecord) -> NotFoundError:
         f"The run {record.run} is not running: it has stopped before it came to its end.",
         hint=f"`renku-store run` takes it up again, `renku-store abandon {record.run}` gives it up.",
     )
-
-
-@cache
-def _host() -> str:
-    return _printable(socket.gethostname())
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process started, as `boot/namespace/ticks`; None for one that is gone, empty where that cannot be told."""
-    place = _place()
-    if not place:
-        return ""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    except OSError:
-        return ""
-    # Fields 3 and 22 of proc(5): the state, and the start in ticks since boot. A zombie holds nothing any more.
-    return None if fields[0] in _DEAD_STATES else f"{place}/{fields[19]}"
-
-
-@cache
-def _place() -> str:
-    """This boot of the machine and this process namespace, as `boot/namespace`; empty without a Linux `/proc`."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)

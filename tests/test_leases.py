@@ -15,9 +15,10 @@ import pytest
 
 from renku_store.clock import SystemClock
 from renku_store.errors import LeaseLostError, NotFoundError, StoreUnavailableError
-from renku_store.leases import AlreadyMade, Claimed, HeldBy, RunLeases, process_alive, this_process
+from renku_store.leases import AlreadyMade, Claimed, HeldBy, RunLeases
 from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
+from renku_store.processes import process_alive, this_process
 from renku_store.records.run import Holder, LeaseToken
 from tests.metadata.samples import digest, made, value
 

@@ -16,10 +16,10 @@ from renku_store.encoding import named_blobs
 from renku_store.errors import DamageError, InvalidIdError, NotFoundError, StoreUnavailableError
 from renku_store.fsck.examination import DATABASE, Examination
 from renku_store.fsck.reports import REBUILD, UPGRADE
-from renku_store.leases import process_alive
 from renku_store.metadata.base import Intent, Reader
 from renku_store.metadata.sqlite.replacing import is_newer
 from renku_store.plans import plan_path
+from renku_store.processes import process_alive
 from renku_store.records.ids import revision_name
 
 _FAULTS_SHOWN = 5

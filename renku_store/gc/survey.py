@@ -9,8 +9,8 @@ from datetime import datetime
 
 from renku_store import bounds
 from renku_store.gc.roots import Roots
-from renku_store.leases import process_alive, this_process
 from renku_store.movie import Movie
+from renku_store.processes import process_alive, this_process
 from renku_store.records.blob import SUFFIX, BlobRow, blob_path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
-from renku_store.errors import LeaseLostError, StoreUnavailableError, UnusableError
+from renku_store.errors import StoreUnavailableError, UnusableError
 from renku_store.hashing import hash_bytes
 from renku_store.leases import taken_over
 from renku_store.media_types import is_text
@@ -26,6 +26,7 @@ from renku_store.records.events import ArtefactEvent, ArtefactStatus, JobFailure
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.run import LeaseToken
+from renku_store.running.grouping import Grouped
 from renku_store.running.remembering import paid_before, patience
 
 T = TypeVar("T")
@@ -69,9 +70,6 @@ class Stored:
     ours: bool = True
 
 
-_Waiting = tuple[Outcome, asyncio.Future[Stored]]
-
-
 class ResultWriter:
     """Stores outcomes; those that arrive while a commit is under way share the next one."""
 
@@ -90,53 +88,28 @@ class ResultWriter:
         self._clock = clock
         self._token = token
         self._keep_late = keep_late
-        self._waiting: list[_Waiting] = []
-        self._task: asyncio.Task[None] | None = None
+        self._grouped = Grouped(self._store_group, _GROUP_MAX)
 
     async def store(self, outcome: Outcome) -> Stored:
         """Store one outcome, durable on return; without the lease only contents are, and for others it is an error."""
-        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        self._waiting.append((outcome, future))
-        if self._task is None:
-            self._task = asyncio.create_task(self._drain())
-        return await future
+        return await self._grouped.ask(outcome)
 
     async def flush(self) -> None:
         """Wait until everything that was handed over is stored."""
-        while self._task is not None:
-            await asyncio.shield(self._task)
+        await self._grouped.flush()
 
-    async def _drain(self) -> None:
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting[:_GROUP_MAX], self._waiting[_GROUP_MAX:]
-                await self._store_group(group)
-        finally:
-            self._task = None
-
-    async def _store_group(self, group: Sequence[_Waiting], *, patient: bool = True) -> None:
-        outcomes = [outcome for outcome, _ in group]
+    async def _store_group(self, outcomes: Sequence[Outcome], *, patient: bool = True) -> Sequence[Stored | Exception]:
         paid = patient and any(outcome.contents for outcome in outcomes)
         try:
             stored, late = await self._patiently(partial(self._commit, outcomes), patient=paid)
             if late:
                 await self._patiently(partial(self._keep_late, late), patient=patient)
         except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
-            if len(group) > 1 and _of_one(error):
-                for item in group:
-                    await self._store_group([item], patient=not isinstance(error, StoreUnavailableError))
-                return
-            for _, future in group:
-                if not future.cancelled():
-                    future.set_exception(error)
-            return
-        for (_, future), answer in zip(group, stored, strict=True):
-            if future.cancelled():
-                continue
-            if isinstance(answer, LeaseLostError):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            if len(outcomes) == 1 or not _of_one(error):
+                return [error] * len(outcomes)
+            again = not isinstance(error, StoreUnavailableError)
+            return [answer for one in outcomes for answer in await self._store_group([one], patient=again)]
+        return stored
 
     async def _patiently(self, work: Callable[[], T], *, patient: bool) -> T:
         """Do what may fail because others keep the store busy, or have filled it, until it works or the time is up.
@@ -161,12 +134,12 @@ class ResultWriter:
         except StoreUnavailableError:
             return True
 
-    def _commit(self, outcomes: Sequence[Outcome]) -> tuple[list[Stored | LeaseLostError], list[ArtefactEvent]]:
+    def _commit(self, outcomes: Sequence[Outcome]) -> tuple[list[Stored | Exception], list[ArtefactEvent]]:
         """Store outcomes in one transaction; gives the answers, and the events that have come too late."""
         values = self._put(outcomes)
         reused = [value for outcome in outcomes if outcome.trace for value in outcome.trace.outputs.values()]
         self._blobs.keep_young(value.blob for value in reused if value.blob)
-        answers: list[Stored | LeaseLostError] = []
+        answers: list[Stored | Exception] = []
         late: list[ArtefactEvent] = []
         with self._metadata.write() as transaction:
             held = transaction.runs.holds(self._token)

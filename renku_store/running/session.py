@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import orjson
 
-from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.costs import price
@@ -27,11 +26,9 @@ from renku_store.errors import (
     NotFoundError,
     StoreError,
 )
-from renku_store.finishing import to_the_end
 from renku_store.graph import GraphIndex
 from renku_store.growth import Growth
 from renku_store.hashing import parse_json, signature
-from renku_store.leases import AlreadyMade, Claimed
 from renku_store.movie import Movie
 from renku_store.projection import fold_artefacts, stood_for
 from renku_store.records._base import Json
@@ -43,6 +40,7 @@ from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgres
 from renku_store.running.activity import Activity, told_if_long
 from renku_store.running.budget import Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
+from renku_store.running.claiming import Claims
 from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
 from renku_store.running.earlier import EarlierResults
 from renku_store.running.results import Outcome, ResultWriter, Stored
@@ -102,6 +100,7 @@ class RunSession:
         self._documents: dict[str, Json | Missing] = {}
         self._selection: Selection | None = None
         self._under_way: dict[str, asyncio.Future[JobResult]] = {}
+        self._claims = Claims(movie.leases, token, self.tell)
         self._writer = ResultWriter(
             movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late
         )
@@ -258,7 +257,7 @@ class RunSession:
             return JobResult(status="clean", signature=decision.signature)
         trace, kept = decision.trace, _NO_CALL
         while True:
-            trace = trace or await self._claim(node, decision.signature, forced=decision.forced)
+            trace = trace or await self._claims.claim(decision.signature, job_id, forced=decision.forced)
             if trace is None and decision.forced and kept is not _NO_CALL:
                 trace = await self._instead(decision, kept)
             if trace is not None:
@@ -287,7 +286,7 @@ class RunSession:
         signature, ours = decision.signature, kept.stored.result
         trace = await asyncio.to_thread(self._earlier.since, signature, decision.known, ours)
         if trace is not None:
-            await asyncio.to_thread(self._unclaim, signature)
+            await self._claims.unclaim(signature)
         return trace
 
     async def _call_claimed(self, node: GraphNode, decision: Decision, produce: Produce, priority: float) -> CallEnd:
@@ -299,7 +298,7 @@ class RunSession:
             stored = True
         finally:
             if not stored:
-                await asyncio.to_thread(self._unclaim, known)
+                await self._claims.unclaim(known)
         if end.result.status == "made" and end.stored.ours:
             self._take(node, known, end.stored.values, node.source)
         if end.cancelled:
@@ -324,29 +323,6 @@ class RunSession:
         planned = self.plan.jobs.get(node.job_id)
         cost = price(node, self.selection()) or (planned.cost if planned is not None else None)
         return 0.0 if cost is None else cost.high
-
-    async def _claim(self, node: GraphNode, known: str, *, forced: bool) -> Trace | None:
-        """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
-        waiting_for = None
-        while True:
-            ask = asyncio.to_thread(self._movie.leases.claim, known, self.token, node.job_id, forced=forced)
-            answer, cancelled = await to_the_end(ask)
-            if cancelled:
-                if isinstance(answer, Claimed):  # else nobody could make it before the rest of the run has ended
-                    await asyncio.to_thread(self._unclaim, known)
-                raise asyncio.CancelledError
-            if isinstance(answer, Claimed):
-                return None
-            if isinstance(answer, AlreadyMade):
-                return answer.trace
-            if answer.run != waiting_for:
-                waiting_for = answer.run
-                self.tell("job-waiting", node.job_id, data={"for": "claim", "key": answer.run})
-            await asyncio.sleep(bounds.CLAIM_POLL_SECONDS)
-
-    def _unclaim(self, known: str) -> None:
-        with self._movie.metadata.write() as transaction:
-            transaction.runs.unclaim(known, self.token)
 
     def _is_clean(self, node: GraphNode, known: str) -> bool:
         made = [self.held.made(output.id, known) for output in node.produces if not self.held.edited(output.id)]

@@ -19,7 +19,6 @@ from renku_store import bounds
 from renku_store.clock import Clock
 from renku_store.drivers.caching.place import cache_folder
 from renku_store.errors import StoreError, StoreUnavailableError
-from renku_store.leases import process_alive, this_process
 from renku_store.metadata.limits import (
     Demand,
     Grant,
@@ -31,6 +30,7 @@ from renku_store.metadata.limits import (
     refusal,
 )
 from renku_store.metadata.sqlite import open_limits
+from renku_store.processes import process_alive, this_process
 
 
 @dataclass(frozen=True, slots=True)

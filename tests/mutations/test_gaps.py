@@ -14,7 +14,8 @@ import pytest
 
 from renku_store import Movie, collect, open_store, plan_movie, set_inputs
 from renku_store.durability import Moment, listening
-from renku_store.leases import RunLeases, this_process
+from renku_store.leases import RunLeases
+from renku_store.processes import this_process
 from tests import children
 from tests.authoring import LONG, artefact_event, opened, publish
 from tests.running.test_fencing import TWO, store_result

@@ -46,8 +46,8 @@ MUTANTS = (
         "a call is begun though there is a result",
         (10,),
         f"{_STORE}/leases.py",
-        "            trace = None if forced else usable_trace(writer, signature)\n",
-        "            trace = None\n",
+        "        trace = None if wanted.forced else usable_trace(writer, wanted.signature)\n",
+        "        trace = None\n",
         (f"{_LEASES}::test_a_result_that_is_there_is_not_made_again",),
     ),
     Mutant(
@@ -65,8 +65,8 @@ MUTANTS = (
         "a late holder claims",
         (10,),
         f"{_STORE}/leases.py",
-        "            if not writer.runs.holds(token):\n                raise taken_over(token.run)\n            trace",
-        "            trace",
+        "            if not writer.runs.holds(token):\n                raise taken_over(token.run)\n            answers",
+        "            answers",
         (f"{_LEASES}::test_a_token_of_before_claims_nothing",),
     ),
     Mutant(

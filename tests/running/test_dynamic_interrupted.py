@@ -30,7 +30,7 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
-from renku_store.leases import this_process
+from renku_store.processes import this_process
 from renku_store.records.blob import BlobRef
 from renku_store.records.events import RunEvent
 from renku_store.records.run import LeaseToken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,9 @@ from renku_store import (
     with_concurrency,
     with_retry,
 )
+from renku_store.leases import Wanted
 from renku_store.records.run import LeaseToken
+from renku_store.running import claiming
 from tests.running.conftest import Studio
 
 WIDE = """
@@ -312,16 +314,18 @@ def test_a_claim_that_comes_after_the_run_was_drained_is_given_back(
 ) -> None:
     """While the run still waits for a call of hours, others may make what it has left."""
     asked, answer = threading.Event(), threading.Event()
-    claim = wide.leases.claim
+    claim, groups = wide.leases.claim_many, []
 
-    def slow(known: str, token: LeaseToken, job: str, *, forced: bool) -> object:
-        answered = claim(known, token, job, forced=forced)
-        if job == "say[1]":
+    def slow(wanted: Sequence[Wanted], token: LeaseToken) -> object:
+        groups.append([one.job for one in wanted])
+        answered = claim(wanted, token)
+        if len(groups) == 2:
             asked.set()
-            assert answer.wait(20)
+            assert answer.wait(600)
         return answered
 
-    monkeypatch.setattr(wide.leases, "claim", slow)
+    monkeypatch.setattr(claiming, "_GROUP_MAX", 1)
+    monkeypatch.setattr(wide.leases, "claim_many", slow)
 
     def claimed() -> set[str]:
         return {row[0] for row in wide.metadata.connection.execute("SELECT job FROM claims")}  # type: ignore[attr-defined]
@@ -330,13 +334,14 @@ def test_a_claim_that_comes_after_the_run_was_drained_is_given_back(
         gate, drain = Gate(), asyncio.Event()
         running = asyncio.create_task(run_movie(wide, produce=gate, concurrency=1, drain=drain))
         await until(lambda: gate.begun and asked.is_set())
-        assert "say[1]" in claimed()
+        assert set(groups[1]) <= claimed()
+        assert not set(groups[1]) & set(gate.begun)
         drain.set()
         await asyncio.sleep(0.05)
         answer.set()
         await until(lambda: claimed() == set(gate.begun))
         assert not running.done()
         gate.open.set()
-        return await asyncio.wait_for(running, 20)
+        return await asyncio.wait_for(running, 600)
 
     assert asyncio.run(go()).status == "interrupted"

@@ -37,7 +37,8 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
-from renku_store.leases import RunLeases, this_process
+from renku_store.leases import RunLeases
+from renku_store.processes import this_process
 from renku_store.records.events import JobFailure, RunEvent, Trace
 from renku_store.records.run import LeaseToken
 from renku_store.running.results import Outcome, ResultWriter, Stored

@@ -34,8 +34,8 @@ from renku_store import (
     set_inputs,
     with_retry,
 )
-from renku_store.leases import this_process
 from renku_store.metadata.calls import CallInFlight
+from renku_store.processes import this_process
 from renku_store.records.run import LeaseToken
 from renku_store.running.remembering import DurableMemory, Errand
 from renku_store.running.results import Outcome, ResultWriter

@@ -13,8 +13,9 @@ from unittest import mock
 
 from renku_store.assembly import assemble
 from renku_store.errors import StoreError
-from renku_store.leases import _LET_GO, Heartbeat, RunLeases, this_process  # pyright: ignore[reportPrivateUsage]
+from renku_store.leases import _LET_GO, Heartbeat, RunLeases  # pyright: ignore[reportPrivateUsage]
 from renku_store.movie import Movie
+from renku_store.processes import this_process
 from renku_store.records.run import Holder, LeaseToken
 from renku_store.testing.interleaving.database import EMPTY, Database, Rows
 from renku_store.testing.interleaving.scheduler import Scheduler
@@ -80,7 +81,7 @@ class Machine:
         self._patches.enter_context(mock.patch("asyncio.to_thread", _at_once))
         # Where the store waits for a collector it asks the module `time`; who still runs it reads from /proc.
         self._patches.enter_context(mock.patch("renku_store.blobs.intake.time", self))
-        self._patches.enter_context(mock.patch("renku_store.leases._start_of", self._start_of))
+        self._patches.enter_context(mock.patch("renku_store.processes._start_of", self._start_of))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,7 +152,7 @@ class Machine:
         return Holder(host, pid, f"{self._boot}/{pid}", f"process {number}")
 
     def _start_of(self, pid: int) -> str | None:
-        """When a process started, as `renku_store.leases` has it: None for one that is gone."""
+        """When a process started, as `renku_store.processes` has it: None for one that is gone."""
         number = pid - _FIRST_PID
         known = 0 < number <= len(self._processes) and self.scheduler.running(self._processes[number - 1])
         return f"{self._boot}/{pid}" if known else None

@@ -1,0 +1,67 @@
+"""Which process holds something: how it is known to others of the machine, and whether it is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from renku_store.records.run import Holder
+
+_COMMAND_MAX_CHARS: Final = 200
+_DEAD_STATES: Final = frozenset({"Z", "X", "x"})
+
+
+def this_process() -> Holder:
+    """This process, as other processes of the machine can recognise it."""
+    command = _printable(" ".join(sys.argv))[:_COMMAND_MAX_CHARS]
+    return Holder(_host(), os.getpid(), _start_of(os.getpid()) or "", command)
+
+
+def process_alive(holder: Holder) -> bool:
+    """False if the process is known to be gone; True for one that lives, or that cannot be seen from here.
+
+    Only processes of the same host, boot and process namespace can be seen: two containers may well have one name. A
+    number that another process has by now does not deceive, as the time of its start is part of the holder.
+    """
+    if holder.host != _host() or not holder.process_start:
+        return True
+    here, _, started = holder.process_start.rpartition("/")
+    return here != _place() or _start_of(holder.pid) == f"{here}/{started}"
+
+
+@cache
+def _host() -> str:
+    return _printable(socket.gethostname())
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, as `boot/namespace/ticks`; None for one that is gone, empty where that cannot be told."""
+    place = _place()
+    if not place:
+        return ""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except OSError:
+        return ""
+    # Fields 3 and 22 of proc(5): the state, and the start in ticks since boot. A zombie holds nothing any more.
+    return None if fields[0] in _DEAD_STATES else f"{place}/{fields[19]}"
+
+
+@cache
+def _place() -> str:
+    """This boot of the machine and this process namespace, as `boot/namespace`; empty without a Linux `/proc`."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

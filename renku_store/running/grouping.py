@@ -1,0 +1,61 @@
+"""Work that many tasks ask for, done for all who wait in one go: a commit is shared by those that came meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+class Grouped(Generic[Question, Answer]):
+    """Asks `work` for groups of at most `most` questions, one group at a time, in the order in which they came.
+
+    `work` gives an answer for each question; one that is an exception is raised for who asked. What it raises itself is
+    raised for all of the group.
+    """
+
+    def __init__(
+        self, work: Callable[[Sequence[Question]], Awaitable[Sequence[Answer | Exception]]], most: int
+    ) -> None:
+        self._work = work
+        self._most = most
+        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer to one question. Whoever is cancelled leaves the question: it is answered all the same."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+        return await future
+
+    async def flush(self) -> None:
+        """Wait until everything that was asked is answered."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                await self._answer(group)
+        finally:
+            self._task = None
+
+    async def _answer(self, group: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
+        answers: Sequence[Answer | Exception]
+        try:
+            answers = await self._work([question for question, _ in group])
+        except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
+            answers = [error] * len(group)
+        for (_, future), answer in zip(group, answers, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)

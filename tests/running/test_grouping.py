@@ -1,0 +1,153 @@
+"""Questions that many tasks ask at once are answered together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renku_store import DamageError, LeaseLostError, Movie
+from renku_store.durability import listening
+from renku_store.leases import AlreadyMade, Claimed, Wanted
+from renku_store.records.run import LeaseToken
+from renku_store.running.claiming import Claims
+from renku_store.running.grouping import Grouped
+from renku_store.testing.loop_time import run
+
+# Each task asks for its number at a moment, and may leave before it is answered.
+ASKS = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=20)
+
+
+@given(asks=ASKS, most=st.integers(1, 4), slow=st.integers(0, 3))
+def test_each_question_is_answered_once_in_order(asks: list[tuple[int, bool]], most: int, slow: int) -> None:
+    """Whoever leaves early changes nothing for the others; no group is larger than it may be, nor do two overlap."""
+    asked: list[int] = []
+    groups: list[list[int]] = []
+    busy = 0
+
+    async def work(questions: Sequence[int]) -> Sequence[int | Exception]:
+        nonlocal busy
+        busy += 1
+        assert busy == 1
+        groups.append(list(questions))
+        await asyncio.sleep(slow)
+        busy -= 1
+        return [question * 10 if question % 3 else ValueError(str(question)) for question in questions]
+
+    async def ask(grouped: Grouped[int, int], number: int, moment: int, *, leaves: bool) -> int | str | None:
+        async def noted() -> int:
+            asked.append(number)
+            return await grouped.ask(number)
+
+        await asyncio.sleep(moment)
+        try:
+            return await asyncio.wait_for(noted(), 0.5 if leaves else None)
+        except ValueError as error:
+            return str(error)
+        except TimeoutError:
+            return None
+
+    async def go() -> list[int | str | None]:
+        grouped = Grouped(work, most)
+        tasks = [ask(grouped, number, moment, leaves=leaves) for number, (moment, leaves) in enumerate(asks)]
+        answers = await asyncio.gather(*tasks)
+        await grouped.flush()
+        return answers
+
+    answers = run(go())
+    for number, (answer, (_, leaves)) in enumerate(zip(answers, asks, strict=True)):
+        right = number * 10 if number % 3 else str(number)
+        assert answer == right or (leaves and answer is None)
+    assert [question for group in groups for question in group] == asked
+    assert all(len(group) <= most for group in groups)
+
+
+def test_what_fails_a_group_is_everybodys() -> None:
+    """Each who asked hears of it; the next group is asked all the same."""
+
+    async def work(questions: Sequence[int]) -> Sequence[int | Exception]:
+        if 1 in questions:
+            raise KeyError("all of them")
+        return questions
+
+    async def go() -> tuple[list[int | BaseException], int]:
+        grouped = Grouped(work, 10)
+        return await asyncio.gather(*map(grouped.ask, range(3)), return_exceptions=True), await grouped.ask(5)
+
+    answers, later = asyncio.run(go())
+    assert [type(answer) for answer in answers] == [KeyError] * 3
+    assert later == 5
+
+
+@pytest.fixture
+def token(movie: Movie) -> Iterator[LeaseToken]:
+    token = movie.leases.start("r", base_revision=None, edits_through=0)
+    yield token
+    movie.leases.release(token)
+
+
+def claims(movie: Movie, token: LeaseToken) -> Claims:
+    return Claims(movie.leases, token, lambda *_, **__: None)
+
+
+def test_jobs_that_are_ready_at_once_share_one_commit(movie: Movie, token: LeaseToken) -> None:
+    """A hundred claims are one sync of the disk, not a hundred."""
+    commits = 0
+
+    def count(moment: str, name: str) -> None:
+        nonlocal commits
+        commits += (moment, name) == ("after", "database commit")
+
+    async def go() -> list[object]:
+        asking = claims(movie, token)
+        wanted = (asking.claim(f"{number:064x}", f"job[{number}]", forced=False) for number in range(100))
+        return list(await asyncio.gather(*wanted))
+
+    with listening(count):
+        assert asyncio.run(go()) == [None] * 100
+    assert commits == 1
+
+
+def test_two_jobs_of_one_signature_in_a_group_make_one_call(movie: Movie, token: LeaseToken) -> None:
+    """The second finds the claim of the first, as if it had come later."""
+    same = [Wanted("0" * 64, "a"), Wanted("0" * 64, "b"), Wanted("1" * 64, "c")]
+    first, second, other = movie.leases.claim_many(same, token)
+    assert (first, other) == (Claimed(), Claimed())
+    assert not isinstance(second, Claimed | AlreadyMade)
+    assert second.run == "r"
+
+
+def test_damage_that_one_claim_meets_is_that_jobs_alone(
+    movie: Movie, token: LeaseToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of its group are claimed."""
+
+    def look(_reader: object, signature: str) -> None:
+        if signature == "1" * 64:
+            raise DamageError("The row of this result cannot be read.")
+
+    monkeypatch.setattr("renku_store.leases.usable_trace", look)
+
+    async def go() -> list[object]:
+        asking = claims(movie, token)
+        wanted = (asking.claim(f"{number}" * 64, f"job[{number}]", forced=False) for number in range(3))
+        return list(await asyncio.gather(*wanted, return_exceptions=True))
+
+    first, second, third = asyncio.run(go())
+    assert (first, third) == (None, None)
+    assert isinstance(second, DamageError)
+
+
+def test_a_lost_lease_ends_the_whole_group(movie: Movie, token: LeaseToken) -> None:
+    """Nobody in it claims anything."""
+    movie.leases.release(token)
+
+    async def go() -> list[object]:
+        asking = claims(movie, token)
+        wanted = (asking.claim(f"{number}" * 64, f"job[{number}]", forced=False) for number in range(3))
+        return list(await asyncio.gather(*wanted, return_exceptions=True))
+
+    assert [type(answer) for answer in asyncio.run(go())] == [LeaseLostError] * 3
