@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,19 @@ def job_directory(scratch: Callable[[], Path]) -> Iterator[Path]:
     """An empty folder for one call, removed with all that is in it; `StoreUnavailableError` where there can be none."""
     folder = scratch()
     try:
-        directory = Path(mkdtemp(prefix="job-", dir=folder)).resolve()
+        directory = Path(mkdtemp(prefix="job-", dir=os.path.realpath(folder)))
     except OSError as error:
         raise unavailable(error, "write below", folder) from error
     try:
         yield directory
     finally:
+        _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    try:
+        directory.rmdir()  # nothing was put into it, mostly: one call of the system instead of six
+    except OSError:
         rmtree(directory, ignore_errors=True)
 
 
