@@ -250,11 +250,23 @@ def test_a_failure_after_the_lease_was_lost_is_nobodys(two: Movie) -> None:
 def test_a_run_whose_lease_is_lost_stops_and_disturbs_nobody(movie: Movie, studio: Studio) -> None:
     """What had finished is stored, running calls are cancelled, nothing is published, the thief holds on."""
     thieves: list[LeaseToken] = []
+    begun: list[str] = []
+    finished: list[str | None] = []
     cancelled: list[str] = []
+
+    def steal(run: str) -> None:
+        if len(begun) < 3 or "draw[2]" not in finished or thieves:
+            return
+        with movie.metadata.write() as writer:
+            thief = writer.runs.acquire(run, FAR, 1_000, steal=True)
+        assert thief is not None
+        thieves.append(thief)
 
     async def produce(job: Job, context: JobContext) -> Produced:
         if job.producer != "say":
             return await studio(job, context)
+        begun.append(job.job_id)
+        steal(context.run)
         try:
             await asyncio.Event().wait()
         finally:
@@ -262,11 +274,9 @@ def test_a_run_whose_lease_is_lost_stops_and_disturbs_nobody(movie: Movie, studi
         return Produced({})
 
     def listen(event: RunProgress) -> None:
-        if (event.event, event.job) == ("job-finished", "draw[2]"):
-            with movie.metadata.write() as writer:
-                thief = writer.runs.acquire(event.run, FAR, 1_000, steal=True)
-            assert thief is not None
-            thieves.append(thief)
+        if event.event == "job-finished":
+            finished.append(event.job)
+            steal(event.run)
 
     with pytest.raises(LeaseLostError, match="taken over"):
         run(impatient(movie), produce, on_event=listen)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sqlite3
 import subprocess
 import threading
 from collections import Counter
@@ -16,6 +15,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,8 +145,8 @@ def seen(key: str = "openai", window_ms: int = 0) -> Occupancy:
 
 def expiry(place: Path) -> int:
     """Until when the first who takes part counts, Unix milliseconds."""
-    with closing(sqlite3.connect(place)) as connection:
-        return int(connection.execute("SELECT expires_at FROM holders").fetchone()[0])
+    with closing(apsw.Connection(str(place), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        return int(connection.execute("SELECT expires_at FROM holders").get)
 
 
 def finished(child: subprocess.Popen[str], calls: int) -> None:
