@@ -13,7 +13,8 @@ from typing import Final
 from renku_store import bounds
 from renku_store.announcing import Announcer
 from renku_store.clock import Clock, timestamp
-from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
+from renku_store.combining import Combined
+from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError, UnusableError
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.history import ReadArchive, history, rows_after
@@ -28,6 +29,8 @@ _RANDOM_BITS: Final = 74
 _TAIL_BITS: Final = 62
 _AFTER_ALL: Final = "~"
 """Greater than any id: nothing that is archived came after a revision whose publishing is not in the log."""
+_GROUP_MAX: Final = 256
+"""So many appends of threads that wait share one commit."""
 
 
 class IdSource:
@@ -85,6 +88,7 @@ class EventLog:
         self._clock = clock
         self._read_archive = read_archive
         self._ids = IdSource(clock, random_bytes)
+        self._appending = Combined(self._append_groups, _GROUP_MAX, _of_one)
 
     def new_id(self) -> str:
         """A new id for an event, a run or a result: a UUID of version 7, greater than those before it."""
@@ -127,9 +131,16 @@ class EventLog:
         if not events:
             return []
         self._announce(events)
+        return self._appending.ask(events)
+
+    def _append_groups(self, groups: Sequence[Sequence[Event]]) -> list[list[Event]]:
+        """Append what several threads hand over at once, in one transaction."""
         with self._metadata.write() as writer:
-            self._revive(writer, _named_blobs(events))
-            return writer.events.append(events)
+            appended = []
+            for events in groups:
+                self._revive(writer, _named_blobs(events))
+                appended.append(writer.events.append(events))
+            return appended
 
     def _announce(self, events: Sequence[Event]) -> None:
         """Tell other machines what the movie-wide edits among these need: a revision may take them in weeks."""
@@ -334,3 +345,8 @@ def _kept(reader: Reader, revision: str) -> int:
     if row is not None and row.expired:
         raise NotFoundError(f"{revision} has expired.", hint="`renku-store log` lists the revisions.")
     return number
+
+
+def _of_one(error: Exception) -> bool:
+    """Whether an error may be the matter of one append, such as a blob that is missing, and not of those beside it."""
+    return not isinstance(error, UnusableError)

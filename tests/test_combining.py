@@ -1,0 +1,224 @@
+"""What threads ask for at once is done in one go."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renku_store import BlobMissingError, Movie, StoreUnavailableError, open_store
+from renku_store.combining import Combined
+from renku_store.durability import listening
+from renku_store.records.events import ArtefactEvent
+from renku_store.records.manifest import ArtefactValue
+
+THREADS = 8
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Iterator[Movie]:
+    with open_store(tmp_path) as store:
+        yield store.create_movie("film")
+
+
+def at_once(work: Sequence[object]) -> list[object]:
+    """Call each in a thread of its own; what it raised stands for an answer."""
+    answers: list[object] = [None] * len(work)
+
+    def call(place: int) -> None:
+        try:
+            answers[place] = work[place]()  # type: ignore[operator]
+        except Exception as error:  # noqa: BLE001 (an answer, too)
+            answers[place] = error
+
+    threads = [threading.Thread(target=call, args=(place,)) for place in range(len(work))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(600)
+        assert not thread.is_alive()
+    return answers
+
+
+class Busy:
+    """A first question that is under way until `go`; whatever is asked meanwhile waits."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.groups: list[list[int]] = []
+        self.go = threading.Event()
+        self.begun = threading.Event()
+        self.combined: Combined[int, int] = Combined(self.work, most, lambda error: isinstance(error, ValueError))
+
+    def work(self, questions: Sequence[int]) -> Sequence[int]:
+        self.groups.append(list(questions))
+        if questions == [0]:
+            self.begun.set()
+            assert self.go.wait(600)
+        if any(question < 0 for question in questions):
+            raise ValueError(f"{questions}")
+        if 99 in questions:
+            raise KeyError("all")
+        return [question * 2 for question in questions]
+
+    def ask(self, questions: Sequence[int]) -> list[object]:
+        """The answers of questions that all wait while the first is under way."""
+        first = threading.Thread(target=self.combined.ask, args=(0,))
+        first.start()
+        assert self.begun.wait(600)
+        answers: list[object] = []
+        rest = threading.Thread(
+            target=lambda: answers.extend(at_once([lambda q=q: self.combined.ask(q) for q in questions]))
+        )
+        rest.start()
+        waiting = self.combined._waiting
+        tick = threading.Event()
+        while len(waiting) < len(questions):
+            tick.wait(0.001)
+        self.go.set()
+        rest.join(600)
+        first.join(600)
+        return answers
+
+
+@given(questions=st.lists(st.integers(-3, 9).filter(bool), min_size=1, max_size=THREADS), most=st.integers(1, 5))
+def test_each_gets_its_own_answer(questions: list[int], most: int) -> None:
+    """What is wrong with one is raised for who asked it; no group is larger than it may be."""
+    busy = Busy(most)
+    answers = busy.ask(questions)
+    for question, answer in zip(questions, answers, strict=True):
+        assert answer == question * 2 if question > 0 else isinstance(answer, ValueError)
+    assert all(len(group) <= most for group in busy.groups)
+    assert busy.combined._waiting == []
+
+
+def test_what_waits_is_done_in_one_go() -> None:
+    """However many threads: one after the first."""
+    busy = Busy()
+    assert busy.ask(range(1, THREADS + 1)) == [2 * question for question in range(1, THREADS + 1)]
+    first, rest = busy.groups
+    assert (first, sorted(rest)) == ([0], list(range(1, THREADS + 1)))
+
+
+def test_what_is_everybodys_matter_is_asked_once() -> None:
+    """A store that is busy is not waited for by each of them in turn."""
+    busy = Busy()
+    answers = busy.ask([1, 99, 2])
+    assert [type(answer) for answer in answers] == [KeyError] * 3
+    assert len(busy.groups) == 2
+
+
+def test_a_thread_that_is_to_end_leaves_the_others_questions_to_them() -> None:
+    """Ctrl-C in the thread that does the work for all."""
+    asked = 0
+
+    def work(questions: Sequence[int]) -> Sequence[int]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            combined._waiting.append(other)
+            raise KeyboardInterrupt
+        return questions
+
+    combined: Combined[int, int] = Combined(work, 10, lambda error: True)
+    from renku_store.combining import _Asked
+
+    other: _Asked[int, int] = _Asked(7)
+    with pytest.raises(KeyboardInterrupt):
+        combined.ask(1)
+    assert combined._waiting == [other]
+    assert combined.ask(2) == 2
+    assert other.answer == 7
+
+
+def test_a_forked_process_waits_for_nobody() -> None:
+    """The thread that had the turn is not in it."""
+    combined: Combined[int, int] = Combined(lambda questions: questions, 10, lambda error: True)
+    combined._turn.acquire()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if combined.ask(3) == 3 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def event(movie: Movie, name: str, blob: str | None = None) -> ArtefactEvent:
+    inline = None if blob else "x"
+    value = ArtefactValue(hash=blob or "0" * 64, size=1, mime_type="text/plain", blob=blob, inline=inline)
+    return ArtefactEvent(
+        id=movie.events.new_id(),
+        artefact=name,
+        status="succeeded",
+        output="out",
+        value=value,
+        signature="1" * 64,
+        result=movie.events.new_id(),
+        created_at="2026-01-01T00:00:00.000Z",
+    )
+
+
+def test_appends_of_threads_that_wait_share_a_commit_and_keep_their_order(movie: Movie) -> None:
+    """Each event is there once with a number of its own, and the latest values are those of the greatest numbers."""
+    commits = 0
+
+    def count(moment: str, name: str) -> None:
+        nonlocal commits
+        commits += (moment, name) == ("after", "database commit")
+
+    done: list[object] = []
+    with listening(count), movie.metadata.write():
+        rest = threading.Thread(
+            target=lambda: done.extend(
+                at_once([lambda n=n: movie.events.append_artefact(event(movie, f"a{n % 3}")) for n in range(THREADS)])
+            )
+        )
+        rest.start()
+        tick = threading.Event()
+        while len(movie.events._appending._waiting) < THREADS - 1:
+            tick.wait(0.001)
+    rest.join(600)
+    assert commits <= 3, "the one that kept all waiting, the first of them, and the rest"
+    numbers = [stored.seq for stored in done if isinstance(stored, ArtefactEvent)]
+    assert len(set(numbers)) == THREADS
+    for name in ("a0", "a1", "a2"):
+        newest = movie.events.latest_artefact(name)
+        assert newest is not None
+        assert newest.seq == max(found.seq or 0 for found in movie.events.stream_artefacts() if found.artefact == name)
+
+
+def test_an_event_that_names_a_missing_blob_is_refused_alone(movie: Movie) -> None:
+    """The others of its commit are appended."""
+    with movie.metadata.write():
+        done: list[object] = []
+        calls = [
+            lambda: movie.events.append_artefact(event(movie, "good")),
+            lambda: movie.events.append_artefact(event(movie, "bad", "f" * 64)),
+            lambda: movie.events.append_artefact(event(movie, "fine")),
+        ]
+        rest = threading.Thread(target=lambda: done.extend(at_once(calls)))
+        rest.start()
+        tick = threading.Event()
+        while len(movie.events._appending._waiting) < 2:
+            tick.wait(0.001)
+    rest.join(600)
+    good, bad, fine = done
+    assert isinstance(bad, BlobMissingError)
+    assert {found.artefact for found in movie.events.stream_artefacts()} == {"good", "fine"}
+    assert isinstance(good, ArtefactEvent)
+    assert isinstance(fine, ArtefactEvent)
+
+
+def test_a_store_that_is_busy_is_named_for_each(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is appended, and nobody waits in turn for what the first has waited for."""
+
+    def busy(_self: object) -> object:
+        raise StoreUnavailableError("busy", reason="busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(movie.metadata), "write", busy)
+        answers = at_once([lambda: movie.events.append_artefact(event(movie, "a"))] * 3)
+    assert [type(answer) for answer in answers] == [StoreUnavailableError] * 3
+    assert list(movie.events.stream_artefacts()) == []
