@@ -8,20 +8,26 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+_LOOK_SECONDS: Final = 1.0
+"""How often who waits looks whether it has its answer, in case Ctrl-C hit the thread that was about to say so."""
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
 
 class _Asked(Generic[Question, Answer]):
-    __slots__ = ("answer", "error", "is_done", "question")
+    __slots__ = ("answer", "error", "is_done", "leads", "question", "woken")
 
     def __init__(self, question: Question) -> None:
         self.question = question
         self.is_done = False
+        self.leads = False
         self.answer: Answer
         self.error: Exception | None = None
+        self.woken = threading.Lock()
+        self.woken.acquire()
 
 
 class Combined(Generic[Question, Answer]):
@@ -38,29 +44,59 @@ class Combined(Generic[Question, Answer]):
         self._most = most
         self._of_one = of_one
         self._waiting: list[_Asked[Question, Answer]] = []
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._is_led = False
         self._process = os.getpid()
 
     def ask(self, question: Question) -> Answer:
-        """The answer to one question, found by this thread or by one that has the turn before it."""
-        if self._process != os.getpid():  # forked while somebody had the turn, maybe
+        """The answer to one question, found by this thread or by one that came before it."""
+        if self._process != os.getpid():  # forked while somebody was at work, maybe
             return self._work([question])[0]
         asked: _Asked[Question, Answer] = _Asked(question)
-        self._waiting.append(asked)
-        with self._turn:
-            while not asked.is_done:
-                group = self._waiting[: self._most]
-                del self._waiting[: len(group)]
-                try:
-                    self._answer(group)
-                except BaseException:  # this thread is to end, and leaves the others' questions to them
-                    self._waiting[:0] = [other for other in group if other is not asked and not other.is_done]
-                    if asked not in group:
-                        self._waiting.remove(asked)
-                    raise
+        with self._lock:
+            self._waiting.append(asked)
+            asked.leads = not self._is_led
+            self._is_led = True
+        try:
+            while not asked.leads and not asked.is_done:
+                asked.woken.acquire(timeout=_LOOK_SECONDS)
+            if not asked.is_done:
+                self._lead(asked)
+        except BaseException:  # this thread is to end, and leaves the others' questions to them
+            with self._lock:
+                if asked in self._waiting:
+                    self._waiting.remove(asked)
+            self._pass_on(asked)
+            raise
         if asked.error is not None:
             raise asked.error
         return asked.answer
+
+    def _lead(self, leader: _Asked[Question, Answer]) -> None:
+        """Answer the first who wait, of whom this thread is one; then let the next do so."""
+        with self._lock:
+            group = self._waiting[: self._most]
+            del self._waiting[: len(group)]
+        try:
+            self._answer(group)
+        except BaseException:
+            with self._lock:
+                self._waiting[:0] = [asked for asked in group if not asked.is_done]
+            raise
+        self._pass_on(leader)
+        for asked in group:
+            if asked is not leader:
+                asked.woken.release()
+
+    def _pass_on(self, leader: _Asked[Question, Answer]) -> None:
+        with self._lock:
+            if not leader.leads:
+                return
+            leader.leads = False
+            self._is_led = bool(self._waiting)
+            if self._is_led:
+                self._waiting[0].leads = True
+                self._waiting[0].woken.release()
 
     def _answer(self, group: Sequence[_Asked[Question, Answer]]) -> None:
         try:

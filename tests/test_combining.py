@@ -113,32 +113,47 @@ def test_what_is_everybodys_matter_is_asked_once() -> None:
 
 
 def test_a_thread_that_is_to_end_leaves_the_others_questions_to_them() -> None:
-    """Ctrl-C in the thread that does the work for all."""
-    asked = 0
+    """Ctrl-C in the thread that does the work for all: its own question is dropped, theirs are answered."""
+    begun, go = threading.Event(), threading.Event()
+    groups: list[list[int]] = []
 
     def work(questions: Sequence[int]) -> Sequence[int]:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            combined._waiting.append(other)
+        groups.append(list(questions))
+        if len(groups) == 1:
+            begun.set()
+            assert go.wait(600)
             raise KeyboardInterrupt
         return questions
 
     combined: Combined[int, int] = Combined(work, 10, lambda error: True)
-    from renku_store.combining import _Asked
+    ended: list[type[BaseException]] = []
 
-    other: _Asked[int, int] = _Asked(7)
-    with pytest.raises(KeyboardInterrupt):
-        combined.ask(1)
-    assert combined._waiting == [other]
-    assert combined.ask(2) == 2
-    assert other.answer == 7
+    def first() -> None:
+        try:
+            combined.ask(0)
+        except KeyboardInterrupt as error:
+            ended.append(type(error))
+
+    leader = threading.Thread(target=first)
+    leader.start()
+    assert begun.wait(600)
+    answers: list[object] = []
+    rest = threading.Thread(target=lambda: answers.extend(at_once([lambda q=q: combined.ask(q) for q in (1, 2)])))
+    rest.start()
+    tick = threading.Event()
+    while len(combined._waiting) < 2:
+        tick.wait(0.001)
+    go.set()
+    rest.join(600)
+    leader.join(600)
+    assert (answers, ended) == ([1, 2], [KeyboardInterrupt])
+    assert combined.ask(5) == 5
 
 
 def test_a_forked_process_waits_for_nobody() -> None:
-    """The thread that had the turn is not in it."""
+    """The thread that is at work for all is not in it."""
     combined: Combined[int, int] = Combined(lambda questions: questions, 10, lambda error: True)
-    combined._turn.acquire()
+    combined._is_led = True
     child = os.fork()
     if child == 0:
         os._exit(0 if combined.ask(3) == 3 else 1)
