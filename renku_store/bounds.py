@@ -84,6 +84,8 @@ RETRY_ATTEMPTS_DEFAULT: Final = 3
 """Calls that a command makes for one job where trying again may help: most failures of providers pass in seconds."""
 LIMIT_PERIOD_MAX_SECONDS: Final = 86_400.0
 """Providers count by the day at most; what started before is not kept."""
+LIMIT_BUSY_SECONDS: Final = 2.0
+"""How long one look at the limits of the machine waits for another process's; it is asked again after that."""
 LIMIT_POLL_SECONDS: Final = 0.1
 """How often a waiter looks whether another process has given a slot back, on average: jitter keeps them apart."""
 LIMIT_START_MARGIN_SECONDS: Final = 0.05

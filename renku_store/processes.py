@@ -30,7 +30,12 @@ def process_alive(holder: Holder) -> bool:
     if holder.host != _host() or not holder.process_start:
         return True
     here, _, started = holder.process_start.rpartition("/")
-    return here != _place() or _start_of(holder.pid) == f"{here}/{started}"
+    return here != _place() or _start_of(holder.pid) in {"", f"{here}/{started}"}
+
+
+def boot() -> str | None:
+    """Which boot of the machine this is; None where that cannot be told. Since then its monotonic clock counts."""
+    return _place().partition("/")[0] or None
 
 
 @cache
@@ -46,11 +51,22 @@ def _start_of(pid: int) -> str | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return "" if _is_hidden(pid) else None
     except OSError:
         return ""
     # Fields 3 and 22 of proc(5): the state, and the start in ticks since boot. A zombie holds nothing any more.
     return None if fields[0] in _DEAD_STATES else f"{place}/{fields[19]}"
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process that `/proc` does not show is there all the same, and another user's (proc(5), `hidepid`)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @cache

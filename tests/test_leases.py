@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -130,6 +131,32 @@ def test_what_cannot_be_seen_from_here_counts_as_alive(change: dict[str, str]) -
     """Another machine, boot or process namespace: only time tells."""
     assert process_alive(replace(this_process(), pid=2**22 + 5, **change))
     assert not process_alive(replace(this_process(), pid=2**22 + 5))
+
+
+@pytest.mark.parametrize("error", [PermissionError, OSError(24, "Too many open files")])
+def test_a_process_that_cannot_be_looked_at_counts_as_alive(
+    error: type[OSError] | OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is not given away because a file could not be opened here."""
+    here = this_process()
+
+    def unreadable(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    assert process_alive(here)
+
+
+def test_a_hidden_process_of_another_user_counts_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `/proc` shows one's own only, the system still says that it is there, by refusing a signal."""
+    gone = replace(this_process(), pid=2**22 + 5)
+
+    def refused(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    assert not process_alive(gone)
+    monkeypatch.setattr(os, "kill", refused)
+    assert process_alive(gone)
 
 
 def _until(condition: Callable[[], bool]) -> None:

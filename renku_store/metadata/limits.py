@@ -6,12 +6,14 @@ seen to be gone, and no more starts in any window than its rate. One transaction
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from renku_store.records.run import Holder
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,14 @@ class Demand:
 class Refused:
     """A call must wait: for a slot of `key`, or until its rate lets it start, in `seconds` if that is known.
 
-    `ticket` is its place among those who wait.
+    `ticket` is its place among those who wait. `lost`: the slots that it had are another's by now.
     """
 
     reason: Literal["limit", "rate"]
     key: str
     seconds: float | None = None
     ticket: int | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,14 @@ class LimitReads(Protocol):
         """What holds a key up now; starts of the last `window_ms`."""
         ...
 
+    def holds(self, slots: Iterable[int]) -> bool:
+        """Whether all of these slots are still held."""
+        ...
+
+    def waits(self, ticket: int) -> bool:
+        """Whether this ticket is still in the queue."""
+        ...
+
 
 class LimitWrites(LimitReads, Protocol):
     """Those who take part, and their slots; starts, pauses and the queue."""
@@ -193,10 +204,14 @@ class LimitStore(Protocol):
 
 
 class SharedLimits(Protocol):
-    """Limits of a machine, as calls of one run take part in them; each method touches the disk and may wait for it."""
+    """Limits of a machine, as calls of one run take part in them."""
 
     def now(self) -> float:
         """The clock of `Grant.at`, in seconds."""
+        ...
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Do what touches the disk, and may wait for it, in a thread."""
         ...
 
     def take(self, demands: Sequence[Demand], priority: float, ticket: int | None, *, queue: bool) -> Grant | Refused:
@@ -204,13 +219,16 @@ class SharedLimits(Protocol):
         ...
 
     def restart(self, grant: Grant, priority: float) -> Grant | Refused:
-        """Count the starts of a grant anew, now, if the rates let it; its slots stay either way."""
+        """Count the starts of a grant anew, now, if the rates let it; its slots stay, unless they were `lost`."""
         ...
 
     def pause(self, key: str, seconds: float) -> None:
-        """Let nobody start under a key for so many seconds, as a provider asks."""
+        """Let nobody start under a key for so many seconds. Never fails, and waits for nothing."""
         ...
 
     def give(self, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
-        """Give slots and a ticket back; the starts, too, of a call that has not `started`. Never fails."""
+        """Give slots and a ticket back; the starts, too, of a call that has not `started`.
+
+        Never fails, and waits for nothing: what was made in the call is to be stored first.
+        """
         ...

@@ -54,9 +54,7 @@ class Claims:
         """Answers of one commit; where the matter of one of them fails it, each has a commit of its own."""
         try:
             return await asyncio.to_thread(self._leases.claim_many, wanted, self._token)
-        except UnusableError:
-            raise
         except StoreError as error:
-            if len(wanted) == 1:
-                return [error]
+            if len(wanted) == 1 or isinstance(error, UnusableError):
+                return [error] * len(wanted)
             return [answer for one in wanted for answer in await self._ask([one])]

@@ -43,6 +43,11 @@ class Grouped(Generic[Question, Answer]):
             while self._waiting:
                 group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._answer(group)
+        except asyncio.CancelledError:  # the loop is being closed: nobody is to be asked for in another
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting = []
+            raise
         finally:
             self._task = None
 

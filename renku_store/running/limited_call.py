@@ -87,18 +87,14 @@ class LimitedCall:
                 if part.key.rule.scope == "machine":
                     self._pauses[part.key.name] = retry_after
 
-    async def end(self) -> bool:
+    def end(self) -> None:
         """Give everything back: to other processes first, so that who is next here finds it free."""
-        cancelled = False
-        try:
-            if self._turn is not None:
-                cancelled = await self._turn.end(self._pauses, started=self._begun)
-        finally:
-            if not self._begun:
-                self._uncount()
-            for release in reversed(self._release):
-                release()
-        return cancelled
+        if self._turn is not None:
+            self._turn.end(self._pauses, started=self._begun)
+        if not self._begun:
+            self._uncount()
+        for release in reversed(self._release):
+            release()
 
     # Slots
 
@@ -138,23 +134,29 @@ class LimitedCall:
         Who has what is shared stands in no line before others that wait for it: they might wait for its slot.
         """
         turn = self._turn
-        again = self._waited
-        self._waited = True
-        if turn is not None and not turn.granted:
-            async with self._first_of(self._common, again=again):
-                while not turn.granted:
-                    await self._until_paced(self._common)
+        while True:
+            again = self._waited
+            self._waited = True
+            if turn is not None and not turn.granted:
+                await self._until_granted(turn, again=again)
+            async with self._first_of(self._own_parts, again=again):
+                await self._until_paced(self._parts)
+                while turn is not None and turn.late:
                     refused = await turn.ask(queue=True)
                     if refused is not None:
                         await turn.pause(refused)
-        async with self._first_of(self._own_parts, again=again):
-            await self._until_paced(self._parts)
-            while turn is not None and turn.late:
+                    await self._until_paced(self._parts)
+                if turn is None or turn.granted:  # else its slots were lost meanwhile
+                    self._counted()
+                    return
+
+    async def _until_granted(self, turn: SharedTurn, *, again: bool) -> None:
+        async with self._first_of(self._common, again=again):
+            while not turn.granted:
+                await self._until_paced(self._common)
                 refused = await turn.ask(queue=True)
                 if refused is not None:
                     await turn.pause(refused)
-                await self._until_paced(self._parts)
-            self._counted()
 
     @asynccontextmanager
     async def _first_of(self, parts: Sequence[LimitPart], *, again: bool) -> AsyncIterator[None]:

@@ -5,7 +5,6 @@ Calls of a process share the limits of equal rules, whichever `Limits` they were
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -110,7 +109,6 @@ def with_limits(produce: Produce, limits: Limits, *, overloaded: Retryable | Non
             call.succeeded()
             return produced
         finally:
-            if await call.end() and (task := asyncio.current_task()) is not None:
-                task.cancel()  # at the next wait, which is that for the result to be stored
+            call.end()
 
     return limited

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -201,9 +201,9 @@ class Runner:
 
     def close(self) -> None:
         """Let go of every run that `execute_job` has begun."""
-        for session in self._sessions.values():
-            session.close()
-        self._leases.close()
+        with self._leases:
+            for session in self._sessions.values():
+                session.close()
         self._sessions.clear()
         self._plans.clear()
         self._beats.clear()
@@ -275,13 +275,11 @@ class Runner:
 
     def _forget(self, plan: ExecutionPlan) -> None:
         session = self._sessions.pop(_key(plan), None)
-        if session is not None:
-            session.close()
         self._plans.pop(_key(plan), None)
         self._beats.pop(_key(plan), None)
-        held = self._held.pop(_key(plan), None)
-        if held is not None:
-            held.close()
+        with self._held.pop(_key(plan), nullcontext()):
+            if session is not None:
+                session.close()
 
     def _base(self, plan: ExecutionPlan) -> tuple[Manifest | None, str | None]:
         """The current revision, which the plan must stand on: by its hash or, where the plan has none, by its name."""

@@ -2,18 +2,23 @@
 
 1. Slots and starts of all keys of a call are given in one transaction, or none: nobody waits while it holds another's.
 2. What a run holds counts while it renews its part, as it does a lease; of a process that is gone it is free at once.
-3. Nothing is opened, and nothing written, until a call asks.
+3. Nothing is opened, and nothing written, until a call asks. Who gives back waits for nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from renku_store import bounds
 from renku_store.clock import Clock
@@ -32,14 +37,17 @@ from renku_store.metadata.limits import (
 from renku_store.metadata.sqlite import open_limits
 from renku_store.processes import process_alive, this_process
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class _Debt:
-    """What is to be given back."""
+    """What is to be given back, or, with `pause` (a key and seconds), to be told."""
 
-    grant: Grant | None
-    ticket: int | None
-    started: bool
+    grant: Grant | None = None
+    ticket: int | None = None
+    started: bool = True
+    pause: tuple[str, float] | None = None
 
 
 class MachineLimits:
@@ -62,16 +70,38 @@ class MachineLimits:
         self._clock = clock
         self._lease_ms = round(lease_seconds * 1000)
         self._heartbeat_seconds = heartbeat_seconds
+        self._process = os.getpid()
+        self._thread: ThreadPoolExecutor | None = None
         self._store: LimitStore | None = None
-        self._number: int | None = None
-        self._owed: list[_Debt] = []
-        self._lock = threading.RLock()
-        self._closed = threading.Event()
         self._beating: threading.Thread | None = None
+        self._number: int | None = None
+        self._owed: deque[_Debt] = deque()
+        self._lock = threading.RLock()
+        self._gate = threading.Lock()
+        self._closed = threading.Event()
+        self._failure: tuple[float, StoreUnavailableError] | None = None
 
     def now(self) -> float:
         """The clock of `Grant.at`, in seconds."""
         return self._clock.monotonic()
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Do what may wait for the disk in this run's own thread: what calls have made is stored by others.
+
+        Where the store was found to be unusable since, those that have waited behind that fail by the same error.
+        """
+        asked = time.monotonic()
+
+        def unless_unusable() -> T:
+            if self._failure is not None and self._failure[0] >= asked:
+                raise self._failure[1]
+            try:
+                return work()
+            except StoreUnavailableError as error:
+                self._failure = time.monotonic(), error
+                raise
+
+        return await asyncio.wrap_future(self._submit(unless_unusable))
 
     def take(self, demands: Sequence[Demand], priority: float, ticket: int | None, *, queue: bool) -> Grant | Refused:
         """Take slots and starts of all keys or, if that cannot be now, of none: with `queue`, wait with a ticket.
@@ -79,27 +109,32 @@ class MachineLimits:
         Who has a ticket goes before all that come later with no higher priority. Raises `LeaseLostError` if the run is
         another's, `StoreUnavailableError`, `DamageError`.
         """
+        self._refuse_unusable()
         if ticket is not None:
             with self._opened().read() as reader:
-                found = self._look(reader, demands, priority, ticket)
+                found = self._look(reader, demands, priority, ticket) if reader.waits(ticket) else None
             if found is not None and all(process_alive(place.holder) for place in found[1]):
                 return replace(found[0], ticket=ticket)
         self._check()
         with self._lock:
             with self._writing() as writer:
                 holder = self._taking_part(writer)
-                writer.drop([number for number, other in writer.holders() if not process_alive(other)])
+                others = ((number, other) for number, other in writer.holders() if number != holder)
+                writer.drop([number for number, other in others if not process_alive(other)])
                 answer = self._answer(writer, holder, demands, priority, ticket, queue=queue)
-            self._known_as(holder)
+            self._number = holder  # only now: a number that was not committed may be another's next
             return answer
 
     def restart(self, grant: Grant, priority: float) -> Grant | Refused:
-        """Count the starts of a grant anew, now, if the rates let it; its slots stay either way.
+        """Count the starts of a grant anew, now, if the rates let it; its slots stay, unless they were lost.
 
         If they do not let it, the call has not started for anybody. Raises `StoreUnavailableError`.
         """
         with self._writing() as writer:
             writer.unstart(grant.starts)
+            if not writer.holds(grant.slots):
+                writer.give(grant.slots)
+                return Refused("limit", grant.demands[0].key, lost=True)
             for demand in grant.demands:
                 found = replace(writer.occupancy(demand.key, demand.period_ms), queue=())
                 rates = replace(demand, slots=None)
@@ -110,39 +145,65 @@ class MachineLimits:
             return replace(grant, starts=_started(writer, grant.demands), at=at)
 
     def pause(self, key: str, seconds: float) -> None:
-        """Let nobody start under a key for so many seconds, as a provider asks. Raises `StoreUnavailableError`."""
-        with self._writing() as writer:
-            writer.pause(key, round(max(0.0, seconds) * 1000))
+        """Let nobody start under a key for so many seconds, as a provider asks. Never fails, and waits for nothing."""
+        self._owe(_Debt(pause=(key, seconds)))
 
     def give(self, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
         """Give slots and a ticket back; the starts, too, of a call that has not `started`.
 
-        Never fails: what the store does not take now, it is given at the next occasion, and else the end of the run's
-        part is the end of it.
+        Never fails, and waits for nothing: what the store does not take now, it is given at the next occasion, and else
+        the end of the run's part is the end of it.
         """
-        with self._lock:
-            self._owed.append(_Debt(grant, ticket, started))
-            with suppress(StoreError), self._writing():
-                pass
+        self._owe(_Debt(grant, ticket, started))
 
     def close(self) -> None:
         """Take part no longer: what is still held is free. What cannot be said now is over when its time is."""
-        with self._lock:
+        if self._process != os.getpid():  # it is the parent who takes part
+            return
+        with self._gate:
+            if self._closed.is_set():
+                return
             self._closed.set()
-            store, beating = self._store, self._beating
-        if beating is not None:
-            beating.join()
-        if store is not None:
-            with suppress(StoreError), store.write() as writer:
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        if self._beating is not None:
+            self._beating.join()
+        if self._store is not None:
+            with suppress(StoreError), self._writing() as writer:
                 writer.drop([] if self._number is None else [self._number])
-            store.close()
+            self._store.close()
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        self._refuse_unusable()
+        with self._gate:
+            self._refuse_unusable()
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="limits of this machine")
+            return self._thread.submit(work)
+
+    def _owe(self, debt: _Debt) -> None:
+        self._owed.append(debt)
+        with suppress(StoreError):
+            self._submit(self._settle)
+
+    def _settle(self) -> None:
+        """Give back what is owed, and renew this run's part."""
+        # A full disk or a busy store may pass: there will be another occasion before the time is up.
+        with suppress(StoreError), self._writing():
+            pass
+
+    def _refuse_unusable(self) -> None:
+        if self._closed.is_set() or self._process != os.getpid():
+            raise StoreUnavailableError("The run takes part in limits no longer.", hint="It has ended, or was forked.")
 
     def _opened(self) -> LimitStore:
         with self._lock:
-            if self._closed.is_set():
-                raise StoreUnavailableError("The run takes part in limits no longer.", hint="It has ended.")
             if self._store is None:
+                self._refuse_unusable()
                 self._store = self._open_store()
+                beating = threading.Thread(target=self._beat, name="limits of this machine", daemon=True)
+                beating.start()
+                self._beating = beating
             return self._store
 
     def _taking_part(self, writer: LimitWrites) -> int:
@@ -151,18 +212,9 @@ class MachineLimits:
             return self._number
         return writer.join(this_process(), self._lease_ms)
 
-    def _known_as(self, number: int) -> None:
-        """Keep a number that has been committed: one that was not may be another's next."""
-        self._number = number
-        if self._beating is None:
-            self._beating = threading.Thread(target=self._beat, name="limits of this machine", daemon=True)
-            self._beating.start()
-
     def _beat(self) -> None:
         while not self._closed.wait(self._heartbeat_seconds):
-            # A full disk or a busy store may pass before the time does.
-            with suppress(StoreError), self._writing():
-                pass
+            self._settle()
 
     @contextmanager
     def _writing(self) -> Iterator[LimitWrites]:
@@ -177,11 +229,10 @@ class MachineLimits:
                     writer.renew(self._number, self._lease_ms)
                 writer.tidy()
                 for debt in owed:
-                    writer.leave([] if debt.ticket is None else [debt.ticket])
-                    writer.give(debt.grant.slots if debt.grant else ())
-                    writer.unstart(debt.grant.starts if debt.grant and not debt.started else ())
+                    _pay(writer, debt)
                 yield writer
-            del self._owed[: len(owed)]
+            for _ in owed:
+                self._owed.popleft()
 
     def _answer(
         self,
@@ -195,7 +246,7 @@ class MachineLimits:
     ) -> Grant | Refused:
         held_up = self._look(writer, demands, priority, ticket)
         if held_up is not None:
-            if queue and ticket is None:
+            if queue and (ticket is None or not writer.waits(ticket)):
                 ticket = writer.enqueue([demand.key for demand in demands], priority, holder)
             return replace(held_up[0], ticket=ticket)
         if ticket is not None:
@@ -225,6 +276,17 @@ def limits_file() -> Path:
 def limits_of_this_machine(check: Callable[[], None], clock: Clock) -> MachineLimits:
     """Those that all processes with the same cache folder share, for one run; `check` is as in `MachineLimits`."""
     return MachineLimits(partial(open_limits, limits_file()), check, clock)
+
+
+def _pay(writer: LimitWrites, debt: _Debt) -> None:
+    if debt.pause is not None:
+        key, seconds = debt.pause
+        writer.pause(key, round(max(0.0, seconds) * 1000))
+    if debt.ticket is not None:
+        writer.leave([debt.ticket])
+    if debt.grant is not None:
+        writer.give(debt.grant.slots)
+        writer.unstart(() if debt.started else debt.grant.starts)
 
 
 def _started(writer: LimitWrites, demands: Sequence[Demand]) -> list[int]:

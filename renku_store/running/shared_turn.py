@@ -1,18 +1,19 @@
-"""One call's part in limits that several processes share: asked for in threads, and given back whatever happens."""
+"""One call's part in limits that several processes share: asked for apart, and given back whatever happens."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from renku_store import bounds
-from renku_store.errors import StoreError
+from renku_store.errors import StoreUnavailableError
 from renku_store.finishing import to_the_end
 from renku_store.metadata.limits import Demand, Grant, Refused, SharedLimits
+from renku_store.running.remembering import patience
 
 _RATE_LOOK_MAX_SECONDS: Final = 5.0
 
@@ -29,6 +30,7 @@ class SharedTurn:
         self._chance = chance
         self._grant: Grant | None = None
         self._ticket: int | None = None
+        self._unanswered: float | None = None
 
     @property
     def granted(self) -> bool:
@@ -42,7 +44,7 @@ class SharedTurn:
 
     async def ask(self, *, queue: bool) -> Refused | None:
         """Ask for slots and starts; with the slots, for a start that is now. With `queue`, keep a place meanwhile."""
-        refused, cancelled = await to_the_end(asyncio.to_thread(self._ask, queue=queue))
+        refused, cancelled = await to_the_end(self._shared.apart(partial(self._ask, queue=queue)))
         if cancelled:
             raise asyncio.CancelledError
         return refused
@@ -54,31 +56,35 @@ class SharedTurn:
         else:
             await asyncio.sleep(bounds.LIMIT_POLL_SECONDS * (0.5 + self._chance()))
 
-    async def end(self, paused: Mapping[str, float], *, started: bool) -> bool:
-        """Give everything back, and tell all for how long a provider wants nobody under which keys (seconds).
-
-        Says whether it was cancelled.
-        """
-        _, cancelled = await to_the_end(asyncio.to_thread(self._end, paused, started))
-        return cancelled
+    def end(self, paused: Mapping[str, float], *, started: bool) -> None:
+        """Give everything back, and tell all for how long a provider wants nobody under which keys (seconds)."""
+        for key, seconds in paused.items():
+            self._shared.pause(key, seconds)
+        if self._grant is not None or self._ticket is not None:
+            self._shared.give(self._grant, self._ticket, started=started)
 
     def _ask(self, *, queue: bool) -> Refused | None:
-        if self._grant is None:
-            answer = self._shared.take(self._demands, self._priority, self._ticket, queue=queue)
-        else:
-            answer = self._shared.restart(self._grant, self._priority)
+        try:
+            if self._grant is None:
+                answer = self._shared.take(self._demands, self._priority, self._ticket, queue=queue)
+            else:
+                answer = self._shared.restart(self._grant, self._priority)
+        except StoreUnavailableError as error:
+            self._wait_for(error)
+            return Refused("limit", self._demands[0].key, ticket=self._ticket)
+        self._unanswered = None
         if isinstance(answer, Grant):
             self._grant, self._ticket = answer, None
             return None
-        if self._grant is not None:
-            self._grant = replace(self._grant, starts=(), at=-math.inf)
+        if self._grant is None or answer.lost:
+            self._grant, self._ticket = None, answer.ticket
         else:
-            self._ticket = answer.ticket
+            self._grant = replace(self._grant, starts=(), at=-math.inf)
         return answer
 
-    def _end(self, paused: Mapping[str, float], started: bool) -> None:
-        for key, seconds in paused.items():
-            with suppress(StoreError):  # the others hear of it from the provider, then
-                self._shared.pause(key, seconds)
-        if self._grant is not None or self._ticket is not None:
-            self._shared.give(self._grant, self._ticket, started=started)
+    def _wait_for(self, error: StoreUnavailableError) -> None:
+        """See that what cannot be asked now is asked again for as long as that may help; else raise the error."""
+        now = self._shared.now()
+        self._unanswered = now if self._unanswered is None else self._unanswered
+        if now - self._unanswered >= patience(error):
+            raise error

@@ -65,8 +65,8 @@ MUTANTS = (
         "a late holder claims",
         (10,),
         f"{_STORE}/leases.py",
-        "            if not writer.runs.holds(token):\n                raise taken_over(token.run)\n            answers",
-        "            answers",
+        "                raise taken_over(token.run)\n            answers",
+        "                pass\n            answers",
         (f"{_LEASES}::test_a_token_of_before_claims_nothing",),
     ),
     Mutant(

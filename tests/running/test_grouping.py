@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renku_store import DamageError, LeaseLostError, Movie
+from renku_store import DamageError, LeaseLostError, Movie, StoreUnavailableError
 from renku_store.durability import listening
-from renku_store.leases import AlreadyMade, Claimed, Wanted
+from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed, Wanted
 from renku_store.records.run import LeaseToken
 from renku_store.running.claiming import Claims
 from renku_store.running.grouping import Grouped
@@ -139,6 +139,56 @@ def test_damage_that_one_claim_meets_is_that_jobs_alone(
     first, second, third = asyncio.run(go())
     assert (first, third) == (None, None)
     assert isinstance(second, DamageError)
+
+
+def test_what_was_claimed_before_the_store_failed_is_told(
+    movie: Movie, token: LeaseToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claimed alone after damage in its group: nobody would give it back if nobody knew of it."""
+    claim_many, calls = movie.leases.claim_many, 0
+
+    def failing(wanted: Sequence[Wanted], token: LeaseToken) -> Sequence[ClaimAnswer]:
+        nonlocal calls
+        calls += 1
+        if len(wanted) > 1:
+            raise DamageError("One of them cannot be read.")
+        if calls > 2:
+            raise StoreUnavailableError("busy", reason="busy")
+        return claim_many(wanted, token)
+
+    monkeypatch.setattr(movie.leases, "claim_many", failing)
+
+    async def go() -> list[object]:
+        asking = claims(movie, token)
+        wanted = (asking.claim(f"{number}" * 64, f"job[{number}]", forced=False) for number in range(3))
+        return list(await asyncio.gather(*wanted, return_exceptions=True))
+
+    first, *rest = asyncio.run(go())
+    assert first is None
+    assert [type(answer) for answer in rest] == [StoreUnavailableError] * 2
+
+
+def test_nothing_is_asked_for_in_another_loop() -> None:
+    """What waited when a loop was closed is over, with those who asked."""
+    asked: list[int] = []
+
+    async def work(questions: Sequence[int]) -> Sequence[int | Exception]:
+        asked.extend(questions)
+        if questions[0] == 0:
+            await asyncio.Event().wait()
+        return questions
+
+    grouped = Grouped(work, 1)
+
+    async def leave() -> None:
+        asking = [asyncio.ensure_future(grouped.ask(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in asking)
+        await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert asyncio.run(grouped.ask(7)) == 7
+    assert asked == [0, 7]
 
 
 def test_a_lost_lease_ends_the_whole_group(movie: Movie, token: LeaseToken) -> None:

@@ -48,6 +48,9 @@ class Store:
     def now(self) -> float:
         return self.loop()
 
+    async def apart(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.to_thread(work)
+
     def found(self, demand: Demand) -> Occupancy:
         after = int(self.now() * 1000) - demand.period_ms
         starts = sorted((at, size) for key, size, at in self.starts.values() if key == demand.key and at > after)

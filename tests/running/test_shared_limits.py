@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -28,7 +31,7 @@ from renku_store import (
     Limits,
     Movie,
     Produced,
-    RunReport,
+    RunProgress,
     Store,
     StoreUnavailableError,
     run_movie,
@@ -39,8 +42,10 @@ from renku_store.clock import SystemClock
 from renku_store.metadata.limits import Demand, Grant, HeldPlace, Occupancy, Refused, refusal
 from renku_store.metadata.sqlite import SqliteLimits, open_limits
 from renku_store.metadata.sqlite.limits import LimitTables
+from renku_store.processes import boot
 from renku_store.records.run import Holder
 from renku_store.running.shared_limits import MachineLimits, limits_file, limits_of_this_machine
+from renku_store.running.shared_turn import SharedTurn
 from tests import children
 from tests.running.conftest import Studio
 
@@ -255,51 +260,110 @@ def test_processes_that_build_different_movies_share_a_limit(tmp_path: Path) -> 
     assert seen("studio") == Occupancy([], [], [], 0)
 
 
-def test_in_runs_the_limit_is_that_of_the_machine(movie: Movie, studio: Studio) -> None:
-    """Through the runner: what `Limits` do not share in the process they share through the machine's file."""
-    studio.pause_seconds = 0.01
-    rules = {"test": {"concurrency": 1, "scope": "machine"}}
-    limits = Limits(rules, shared=False)
-    report = asyncio.run(run_movie(movie, produce=with_limits(studio, limits), concurrency=8))
-    assert report.status == "published"
-    assert studio.peak == 1
+ONE = "producers: {film: {run: test/film, outputs: {video: {mimeType: video/mp4}}}}"
+MACHINE = {"test": {"concurrency": 1, "scope": "machine"}}
+
+
+def test_in_runs_the_limit_is_that_of_the_machine(store: Store) -> None:
+    """Through the runner: limits that share nothing in the process meet in the machine's file."""
+    going = most = 0
+    lock = threading.Lock()
+
+    async def film(job: Job, context: JobContext) -> Produced:
+        nonlocal going, most
+        with lock:
+            going += 1
+            most = max(most, going)
+        await asyncio.sleep(0.1)
+        with lock:
+            going -= 1
+        return Produced({"video": b"film"})
+
+    def build(name: str) -> str:
+        with store.create_movie(name) as movie:
+            set_inputs(movie, {"@blueprint": ONE})
+            limits = Limits(MACHINE, shared=False)
+            return asyncio.run(run_movie(movie, produce=with_limits(film, limits))).status
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(build, ["one", "two", "three", "four"])) == ["published"] * 4
+    assert most == 1
     assert seen("test", 1_000) == Occupancy([], [], [], 0)
 
 
-def test_a_stop_while_slots_are_given_back_loses_no_result(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was paid for is stored, however long the store takes; the next run makes nothing anew."""
-    give, calls = MachineLimits.give, 0
+def test_a_store_that_hangs_when_slots_are_given_back_keeps_no_result_waiting(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was paid for is stored first: a kill meanwhile would lose it."""
+    hangs, stored = threading.Event(), threading.Event()
+    write = SqliteLimits.write
 
-    async def stopped_meanwhile() -> RunReport:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    @contextmanager
+    def slow(limits: SqliteLimits) -> Iterator[LimitTables]:
+        if hangs.is_set():
+            assert stored.wait(600), "the result waits for its slot to be given back"
+        with write(limits) as writer:
+            yield writer
 
-        async def film(job: Job, context: JobContext) -> Produced:
-            nonlocal calls
-            calls += 1
-            task = asyncio.current_task()
-            assert task is not None
+    async def film(job: Job, context: JobContext) -> Produced:
+        hangs.set()
+        return Produced({"video": b"film"}, cost=5.0)
 
-            def slow(limits: MachineLimits, grant: Grant | None, ticket: int | None, *, started: bool) -> None:
-                loop.call_soon_threadsafe(stop.set)
-                until(lambda: task.cancelling() > 0)
-                give(limits, grant, ticket, started=started)
+    def listen(event: RunProgress) -> None:
+        if event.event == "job-finished":
+            stored.set()
 
-            monkeypatch.setattr(MachineLimits, "give", slow)
-            return Produced({"video": b"film"}, cost=5.0)
+    monkeypatch.setattr(SqliteLimits, "write", slow)
+    with store.create_movie("one") as movie:
+        set_inputs(movie, {"@blueprint": ONE})
+        run = run_movie(movie, produce=with_limits(film, Limits(MACHINE)), on_event=listen)
+        assert asyncio.run(run).status == "published"
 
-        limits = Limits({"test": {"concurrency": 1, "scope": "machine"}})
-        return await run_movie(movie, produce=with_limits(film, limits), stop=stop)
 
-    async def nobody(job: Job, context: JobContext) -> Produced:
-        raise AssertionError(job.job_id)
+def test_who_cannot_ask_asks_again(store: Store, meeting_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another process keeps locked is waited for, as a slot is; calls under no limit go on meanwhile."""
+    monkeypatch.setattr("renku_store.running.shared_limits.open_limits", partial(open_limits, busy_seconds=0.05))
+    open_limits(meeting_place).close()
+    other = apsw.Connection(str(meeting_place))
+    other.execute("BEGIN IMMEDIATE")
+    ended: list[str] = []
 
-    movie = store.create_movie("one")
-    blueprint = "producers: {film: {run: test/film, outputs: {video: {mimeType: video/mp4}}}}"
-    set_inputs(movie, {"@blueprint": blueprint})
-    result = asyncio.run(stopped_meanwhile()).jobs["film"]
-    assert (result.status, result.cost, calls) == ("made", 5.0, 1)
-    asyncio.run(run_movie(movie, produce=nobody))
-    assert movie.read(movie.artefact("film.video")) == b"film"
+    async def make(job: Job, context: JobContext) -> Produced:
+        return Produced({"video": job.job_id.encode()})
+
+    def listen(event: RunProgress) -> None:
+        if event.event == "job-finished" and event.job is not None:
+            ended.append(event.job)
+            if len(ended) == 3:
+                other.execute("COMMIT")
+
+    many = {f"film{n}": {"run": "test/film", "outputs": {"video": {"mimeType": "video/mp4"}}} for n in range(3)}
+    free = {f"free{n}": {"run": "free/film", "outputs": {"video": {"mimeType": "video/mp4"}}} for n in range(3)}
+    with store.create_movie("one") as movie:
+        set_inputs(movie, {"@blueprint": json.dumps({"producers": {**many, **free}})})
+        run = run_movie(movie, produce=with_limits(make, Limits(MACHINE)), on_event=listen)
+        assert asyncio.run(run).status == "published"
+    assert sorted(ended[:3]) == ["free0", "free1", "free2"]
+    other.close()
+
+
+def test_a_file_that_stays_locked_is_named(store: Store, meeting_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the patience is over that a busy store deserves; what has been made by then is kept."""
+    monkeypatch.setattr("renku_store.running.shared_limits.open_limits", partial(open_limits, busy_seconds=0.01))
+    monkeypatch.setattr("renku_store.running.shared_turn.patience", lambda error: 0.2)
+    open_limits(meeting_place).close()
+    other = apsw.Connection(str(meeting_place))
+    other.execute("BEGIN IMMEDIATE")
+    with store.create_movie("one") as movie:
+        set_inputs(movie, {"@blueprint": ONE})
+        run = run_movie(movie, produce=with_limits(nobody, Limits(MACHINE)))
+        with pytest.raises(StoreUnavailableError, match=r"limits\.db is locked"):
+            asyncio.run(run)
+    other.close()
+
+
+async def nobody(job: Job, context: JobContext) -> Produced:
+    raise AssertionError(job.job_id)
 
 
 # One process: what the store is asked
@@ -334,6 +398,12 @@ def taken(
     return answer.ticket
 
 
+def give(limits: MachineLimits, grant: Grant, ticket: int | None, *, started: bool) -> None:
+    """Give back, and wait until the run's own thread has told the file."""
+    limits.give(grant, ticket, started=started)
+    limits._submit(lambda: None).result()
+
+
 def test_the_first_of_the_best_priority_goes_next(limits: MachineLimits) -> None:
     """Who comes when a slot is free does not go before those that wait, and who leaves holds nobody up."""
     held = taken(limits)
@@ -342,13 +412,13 @@ def test_the_first_of_the_best_priority_goes_next(limits: MachineLimits) -> None
     assert isinstance(first, int)
     assert isinstance(second, int)
     assert isinstance(better, int)
-    limits.give(held, None, started=True)
+    give(limits, held, None, started=True)
     assert isinstance(limits.take([LONG], 0.0, None, queue=False), Refused)
     assert taken(limits, ticket=second) == second
     assert taken(limits, ticket=first) == first
     grant = taken(limits, priority=5.0, ticket=better)
     assert isinstance(grant, Grant)
-    limits.give(grant, first, started=True)
+    give(limits, grant, first, started=True)
     assert isinstance(taken(limits, ticket=second), Grant)
 
 
@@ -372,7 +442,7 @@ def test_what_cannot_be_given_back_is_given_with_the_next_word(
 
     with monkeypatch.context() as patch:
         patch.setattr(SqliteLimits, "write", lambda self: busy())
-        limits.give(held, None, started=True)
+        give(limits, held, None, started=True)
     assert isinstance(taken(limits), Grant)
 
 
@@ -382,10 +452,10 @@ def test_who_comes_back_late_ends_nothing_of_anothers(limits: MachineLimits, oth
     assert isinstance(first, Grant)
     waits = taken(limits)
     assert isinstance(waits, int)
-    limits.give(first, waits, started=False)
+    give(limits, first, waits, started=False)
     assert isinstance(taken(other), Grant)
     assert isinstance(taken(other), int)
-    limits.give(first, waits, started=False)
+    give(limits, first, waits, started=False)
     found = seen("k")
     assert (len(found.slots), len(found.queue)) == (1, 1)
 
@@ -452,9 +522,9 @@ def test_who_was_away_too_long_takes_part_anew(meeting_place: Path, other: Machi
     assert isinstance(lost, Grant)
     held = taken(other)
     assert isinstance(held, Grant)
-    away.give(lost, None, started=True)
+    give(away, lost, None, started=True)
     assert isinstance(taken(away), int)
-    other.give(held, None, started=True)
+    give(other, held, None, started=True)
     assert isinstance(taken(away), Grant)
     away.close()
 
@@ -481,11 +551,138 @@ def test_a_number_that_was_never_written_is_nobodys(
     assert len(seen("k").slots) == 1, "the slot of the other one"
 
 
+def test_many_that_come_first_at_once_make_the_file_once(tmp_path: Path) -> None:
+    """Whoever sees tables that another is making takes it for nobody's."""
+    for place in [tmp_path / str(number) / "limits.db" for number in range(40)]:
+        with ThreadPoolExecutor(4) as threads:
+            for store in threads.map(open_limits, [place] * 4):
+                store.close()
+
+
+def test_a_machine_that_has_slept_frees_no_slot(meeting_place: Path, limits: MachineLimits) -> None:
+    """Time in which nobody could renew anything does not count: that of the same boot's own clock does."""
+    assert isinstance(taken(limits), Grant)
+    store = open_limits(meeting_place)
+    with store.write() as writer:
+        writer._db.execute("UPDATE holders SET expires_at = 1")
+        writer.tidy()
+        assert len(writer.occupancy("k", 0).slots) == 1
+        later = LimitTables(writer._db, boot(), lambda: time.monotonic() + 3_600)
+        assert later.occupancy("k", 0).slots == []
+        elsewhen = LimitTables(writer._db, "another boot")
+        assert elsewhen.occupancy("k", 0).slots == []
+    store.close()
+
+
+def test_an_end_of_before_the_clock_was_set_back_is_over(meeting_place: Path, limits: MachineLimits) -> None:
+    """Else a slot of another boot would be held for a year."""
+    assert isinstance(taken(limits), Grant)
+    store = open_limits(meeting_place)
+    with store.write() as writer:
+        writer._db.execute("UPDATE holders SET boot = 'another', expires_at = expires_at + 31536000000")
+        assert writer.occupancy("k", 0).slots == []
+    store.close()
+
+
+def test_who_lost_its_slot_while_it_waited_to_begin_does_not_begin(meeting_place: Path, other: MachineLimits) -> None:
+    """It takes part anew, behind those who have come meanwhile."""
+    away = MachineLimits(
+        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=0.0, heartbeat_seconds=600.0
+    )
+    lost = taken(away)
+    assert isinstance(lost, Grant)
+    assert isinstance(taken(other), Grant)
+    answer = away.restart(lost, 0.0)
+    assert isinstance(answer, Refused)
+    assert answer.lost
+    away.close()
+
+
+def test_a_call_whose_slot_was_lost_before_it_began_takes_another(meeting_place: Path, other: MachineLimits) -> None:
+    """Late for its start, it finds its slot gone, waits for one like everybody, and begins with that."""
+    away = MachineLimits(
+        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=60.0, heartbeat_seconds=600.0
+    )
+    turn = SharedTurn(away, [LONG], 0.0, lambda: 0.5)
+
+    async def go() -> None:
+        assert await turn.ask(queue=False) is None
+        store = open_limits(meeting_place)
+        with store.write() as writer:
+            writer.drop([number for number, _ in writer.holders()])
+        store.close()
+        held = taken(other)
+        assert isinstance(held, Grant)
+        refused = await turn.ask(queue=True)
+        assert refused is not None
+        assert not turn.granted
+        assert await turn.ask(queue=True) is not None
+        give(other, held, None, started=True)
+        assert await turn.ask(queue=True) is None
+        assert turn.granted
+        turn.end({}, started=True)
+
+    asyncio.run(go())
+    away.close()
+    assert seen("k") == Occupancy([], [], [], 0)
+
+
+def test_a_ticket_that_was_lost_is_replaced(meeting_place: Path, limits: MachineLimits, other: MachineLimits) -> None:
+    """Whoever comes later does not go before."""
+    held = taken(limits)
+    assert isinstance(held, Grant)
+    ticket = taken(other)
+    assert isinstance(ticket, int)
+    store = open_limits(meeting_place)
+    with store.write() as writer:
+        writer.leave([ticket])
+    store.close()
+    anew = taken(other, ticket=ticket)
+    assert isinstance(anew, int)
+    assert anew > ticket
+    assert len(seen("k").queue) == 1
+
+
+def test_a_forked_process_gives_nothing_back_that_is_its_parents(limits: MachineLimits) -> None:
+    """Nor does it wait for a thread that it does not have."""
+    assert isinstance(taken(limits), Grant)
+    limits._lock.acquire()
+    child = os.fork()
+    if child == 0:
+        try:
+            limits.close()
+            limits.give(None, 1, started=True)
+            taken(limits)
+        except StoreUnavailableError:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    limits._lock.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert len(seen("k").slots) == 1
+
+
+def test_a_thread_that_cannot_be_started_holds_nothing(
+    meeting_place: Path, limits: MachineLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody would renew it, no slot is taken; and the run ends as any other."""
+
+    def no_more(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(RuntimeError, match="thread"):
+            taken(limits)
+    limits.close()
+    assert seen("k").slots == []
+
+
 def test_damage_is_named_with_what_mends_it(meeting_place: Path, limits: MachineLimits) -> None:
     """Nothing is lost with that file, and no command of the store makes it anew."""
     meeting_place.parent.mkdir(parents=True)
     meeting_place.write_bytes(b"no database" * 1_000)
-    with pytest.raises(DamageError, match=r"limits\.db, .* is damaged: remove it"):
+    with pytest.raises(DamageError, match=r"limits\.db, .* is damaged: remove it once"):
         taken(limits)
     meeting_place.unlink()
     assert isinstance(taken(limits), Grant)

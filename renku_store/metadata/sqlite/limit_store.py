@@ -5,6 +5,7 @@ What it says is worth nothing once the processes are gone: it survives the end o
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.limits import LimitTables
 from renku_store.metadata.sqlite.migrations import migrate, shipped_migrations
 from renku_store.metadata.sqlite.transactions import READ, WRITE, begun
+from renku_store.processes import boot
 
 _OPEN: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 
@@ -31,8 +33,9 @@ class SqliteLimits:
         self._connection = connection
         self._path = path
         self._patience = patience
-        self._tables = LimitTables(connection)
+        self._tables = LimitTables(connection, boot())
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._closed = False
 
     @contextmanager
@@ -49,12 +52,16 @@ class SqliteLimits:
 
     def close(self) -> None:
         """Let go of it; again is no harm."""
+        if self._process != os.getpid():  # it is the parent's
+            return
         with self._lock:
             self._closed = True
             self._connection.close()
 
     @contextmanager
     def _begun(self, statement: str) -> Iterator[None]:
+        if self._process != os.getpid():
+            raise StoreUnavailableError(f"{self._path.name} was opened before this process was forked.")
         with self._lock:
             if self._closed:
                 raise StoreUnavailableError(f"{self._path.name} was closed.", hint="Its run has ended.")
@@ -62,7 +69,7 @@ class SqliteLimits:
                 yield
 
 
-def open_limits(path: Path, *, busy_seconds: float = bounds.BUSY_MAX_SECONDS) -> SqliteLimits:
+def open_limits(path: Path, *, busy_seconds: float = bounds.LIMIT_BUSY_SECONDS) -> SqliteLimits:
     """Open the file at `path`; it is made, with its folder, if it is not there.
 
     Raises `StoreUnavailableError` where that cannot be, `DamageError` where it is no such database.
@@ -95,6 +102,6 @@ def _own_advice(path: Path) -> Iterator[None]:
         yield
     except DamageError as error:
         raise DamageError(
-            f"{path}, in which processes count their calls, is damaged: remove it, and they count anew.",
+            f"{path}, in which processes count their calls, is damaged: remove it once no run goes on.",
             hint=f"Remove {path.name}-wal and {path.name}-shm with it; nothing that was made is in them.",
         ) from error

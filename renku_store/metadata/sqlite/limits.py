@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import apsw
@@ -16,9 +17,16 @@ from renku_store.records.run import Holder
 
 _NOW: Final = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 NOW: Final = f"SELECT {_NOW}"
-_LIVE: Final = f"JOIN holders AS h USING (holder) WHERE key = ? AND h.expires_at > {_NOW}"
-SLOTS: Final = f"SELECT slot, weight, host, pid, process_start FROM slots {_LIVE}"
-QUEUE: Final = f"SELECT ticket, priority, host, pid, process_start FROM waits CROSS JOIN waiters USING (ticket) {_LIVE}"
+_FAR_MS: Final = 86_400_000
+# An end that is far off is one from before the clock was set back.
+_LIVE: Final = f"CASE WHEN boot = ?1 THEN until > ?2 ELSE expires_at > {_NOW} AND expires_at <= {_NOW} + {_FAR_MS} END"
+SLOTS: Final = (
+    f"SELECT slot, weight, host, pid, process_start FROM slots JOIN holders USING (holder) WHERE key = ?3 AND {_LIVE}"
+)
+QUEUE: Final = (
+    "SELECT ticket, priority, host, pid, process_start FROM waits CROSS JOIN waiters USING (ticket)"
+    f" CROSS JOIN holders USING (holder) WHERE key = ?3 AND {_LIVE}"
+)
 # A start in the future is one from before the clock was set back: it would hold everybody up until then.
 STARTS: Final = (
     f"SELECT started_at, weight FROM starts WHERE key = ?1 AND started_at > {_NOW} - ?2 AND started_at <= {_NOW}"
@@ -26,9 +34,10 @@ STARTS: Final = (
 )
 PAUSE: Final = f"SELECT until FROM pauses WHERE key = ?1 AND until <= {_NOW} + ?2"
 JOIN: Final = (
-    f"INSERT INTO holders (host, pid, process_start, expires_at) VALUES (?, ?, ?, {_NOW} + ?) RETURNING holder"
+    "INSERT INTO holders (host, pid, process_start, boot, until, expires_at)"
+    f" VALUES (?1, ?2, ?3, ?4, ?5 + ?6, {_NOW} + ?6) RETURNING holder"
 )
-RENEW: Final = f"UPDATE holders SET expires_at = {_NOW} + ?2 WHERE holder = ?1 RETURNING holder"
+RENEW: Final = f"UPDATE holders SET until = ?2 + ?3, expires_at = {_NOW} + ?3 WHERE holder = ?1 RETURNING holder"
 HOLDERS: Final = "SELECT holder, host, pid, process_start FROM holders"
 DROP: Final = "DELETE FROM holders WHERE holder = ?"
 TAKE: Final = f"INSERT INTO slots (key, holder, weight, taken_at) VALUES (?, ?, ?, {_NOW}) RETURNING slot"
@@ -44,16 +53,25 @@ SET_PAUSE: Final = (
 ENQUEUE: Final = "INSERT INTO waiters (holder, priority) VALUES (?, ?) RETURNING ticket"
 WAIT: Final = "INSERT INTO waits (key, ticket) VALUES (?, ?)"
 LEAVE: Final = "DELETE FROM waiters WHERE ticket = ?"
-TIDY: Final = f"DELETE FROM holders WHERE expires_at <= {_NOW}"
+TIDY: Final = f"DELETE FROM holders WHERE NOT {_LIVE}"
+HELD: Final = "SELECT 1 FROM slots WHERE slot = ?"
+WAITING: Final = "SELECT 1 FROM waiters WHERE ticket = ?"
 _KEPT_MS: Final = round(bounds.LIMIT_PERIOD_MAX_SECONDS * 1000)
 _PAUSE_MS: Final = round(bounds.RETRY_AFTER_MAX_SECONDS * 1000)
 
 
 class LimitTables:
-    """Holders and their slots, who waits, starts and pauses. What a holder has goes with it."""
+    """Holders and their slots, who waits, starts and pauses. What a holder has goes with it.
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    `now_of_boot` are the seconds of the monotonic clock, which all processes share since `boot`.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, boot: str | None, now_of_boot: Callable[[], float] = time.monotonic
+    ) -> None:
         self._db = connection
+        self._boot = boot
+        self._now_of_boot = now_of_boot
 
     def now_ms(self) -> int:
         """The database's clock, Unix milliseconds."""
@@ -70,11 +88,12 @@ class LimitTables:
 
     def join(self, holder: Holder, milliseconds: int) -> int:
         """Take part, for so long unless it is renewed; gives the number under which a run holds what it takes."""
-        return int(self._db.execute(JOIN, (holder.host, holder.pid, holder.process_start, milliseconds)).get)
+        owner = (holder.host, holder.pid, holder.process_start, *self._moment(), milliseconds)
+        return int(self._db.execute(JOIN, owner).get)
 
     def renew(self, number: int, milliseconds: int) -> bool:
         """Let a holder count for so long from now; False for one that was dropped."""
-        return self._db.execute(RENEW, (number, milliseconds)).get is not None
+        return self._db.execute(RENEW, (number, self._moment()[1], milliseconds)).get is not None
 
     def holders(self) -> Iterator[tuple[int, Holder]]:
         """All who take part, expired or not, by their numbers."""
@@ -87,11 +106,19 @@ class LimitTables:
 
     def tidy(self) -> None:
         """Drop holders that have not renewed in time."""
-        self._db.execute(TIDY)
+        self._db.execute(TIDY, self._moment())
 
     def take(self, key: str, weight: int, holder: int) -> int:
         """Take a slot; gives its number, which nobody has again."""
         return int(self._db.execute(TAKE, (key, holder, weight)).get)
+
+    def holds(self, slots: Iterable[int]) -> bool:
+        """Whether all of these slots are still held."""
+        return all(self._db.execute(HELD, (slot,)).get for slot in slots)
+
+    def waits(self, ticket: int) -> bool:
+        """Whether this ticket is still in the queue."""
+        return self._db.execute(WAITING, (ticket,)).get is not None
 
     def give(self, slots: Iterable[int]) -> None:
         """Give slots back; no error for what is gone."""
@@ -121,5 +148,8 @@ class LimitTables:
         self._db.executemany(LEAVE, [(ticket,) for ticket in tickets])
 
     def _places(self, statement: str, key: str) -> list[HeldPlace]:
-        rows = all_rows(self._db.execute(statement, (key,)))
+        rows = all_rows(self._db.execute(statement, (*self._moment(), key)))
         return [HeldPlace(row[0], row[1], Holder(row[2], row[3], row[4], "")) for row in rows]
+
+    def _moment(self) -> tuple[str | None, int]:
+        return self._boot, int(self._now_of_boot() * 1000)

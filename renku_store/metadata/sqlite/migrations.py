@@ -52,8 +52,8 @@ def schema_is_current(connection: apsw.Connection, name: str, steps: Sequence[Mi
 
     `name` is the file's, for the message.
     """
-    version = int(connection.pragma("user_version"))
-    if connection.pragma("application_id") not in {0, APPLICATION_ID} or (version == 0 and _has_tables(connection)):
+    version, application, tables = _seen(connection)
+    if application not in {0, APPLICATION_ID} or (version == 0 and tables):
         raise UnsupportedFormatError(
             f"{name} is a database of another program.",
             hint=f"Choose another folder; or `renku-store rebuild` puts it aside and makes {name} anew.",
@@ -99,5 +99,14 @@ def _run(connection: apsw.Connection, script: str) -> None:
         pass
 
 
-def _has_tables(connection: apsw.Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) FROM sqlite_schema").get)
+def _seen(connection: apsw.Connection) -> tuple[int, int, int]:
+    """Version, application and number of tables, of one moment: another process may be making them."""
+    begin = not connection.in_transaction
+    if begin:
+        connection.execute("BEGIN")
+    try:
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").get)
+        return int(connection.pragma("user_version")), int(connection.pragma("application_id")), tables
+    finally:
+        if begin:
+            connection.execute("ROLLBACK")

@@ -2,12 +2,16 @@
 -- who comes back late with one must not end what is another's by now. Times are Unix milliseconds by the clock of the
 -- database.
 
--- Runs that take part. What one holds counts until `expires_at`, and while its process is not seen to be gone.
+-- Runs that take part. What one holds counts until its end, and while its process is not seen to be gone. Within a boot
+-- of the machine the end is `until`, in milliseconds of the monotonic clock, which stands still while the machine sleeps;
+-- for others, and where no boot is known, it is `expires_at`.
 CREATE TABLE holders (
     holder        INTEGER PRIMARY KEY AUTOINCREMENT,
     host          TEXT NOT NULL,
     pid           INTEGER NOT NULL,
     process_start TEXT NOT NULL,
+    boot          TEXT,
+    until         INTEGER NOT NULL,
     expires_at    INTEGER NOT NULL
 ) STRICT;
 
