@@ -237,8 +237,18 @@ class SnapshotReader:
             if beside
             else None,
         }
-        kept = {key: value for key, value in about.items() if value is not None}
-        return {key: _without_paths(value) for key, value in kept.items()}
+        return {
+            key: _without_paths(value) for key, value in about.items() if value is not None and self._keeps(key, value)
+        }
+
+    def _keeps(self, key: str, value: Json) -> bool:
+        """Whether a remark is one that can be kept; noted where it is not."""
+        try:
+            canonical_json(value)
+        except InvalidValueError as error:
+            self._history.found.add("refused", key, error.message, revision=self._name)
+            return False
+        return True
 
 
 def _without_paths(value: Json) -> Json:
