@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -232,7 +232,7 @@ def _disturb(patch: pytest.MonkeyPatch, name: str, disturb: Callable[[Path], Non
     real = OldFolder.open
 
     def open_one(self: OldFolder, path: str) -> BinaryIO:
-        return _Disturbed(self.path / path, disturb) if path == name else real(self, path)  # type: ignore[return-value]
+        return cast("BinaryIO", _Disturbed(self.path / path, disturb)) if path == name else real(self, path)
 
     patch.setattr(OldFolder, "open", open_one)
 
