@@ -46,8 +46,8 @@ def migrate_(options: GlobalOptions, source: str, every: bool, dry_run: bool, re
     """
     if every and options.movie is not None:
         raise Misuse("--all takes every movie, --movie one.", hint="Give one of them.")
-    target = _report_file(report) if report is not None else None
     folder = os.path.expanduser(source) if source.startswith("~") else source  # noqa: PTH111 - stays as it was given
+    target = _report_file(report, Path(folder).resolve(), every=every) if report is not None else None
     with open_root(options) as store:
         done = migrate(
             folder, store, movie=options.movie, every=every, dry_run=dry_run, on_progress=now_and_again(_in_words)
@@ -63,9 +63,12 @@ def migrate_(options: GlobalOptions, source: str, every: bool, dry_run: bool, re
     return 0 if done.whole else INCOMPLETE
 
 
-def _report_file(name: str) -> Path:
-    """The file of a report, which must not turn out to be impossible when hours have passed."""
+def _report_file(name: str, source: Path, *, every: bool) -> Path:
+    """The file of a report, which must not turn out to be impossible when hours have passed, nor be one of a movie."""
     path = Path(name).expanduser()
+    folder = path.resolve().parent
+    if folder.is_relative_to(source) and not (every and folder == source):
+        raise Misuse(f"{name} is in what is migrated, which is only read.", hint="Name a file elsewhere.")
     if path.is_dir() or not path.parent.is_dir():
         why = "it is a folder" if path.is_dir() else "its folder is not there"
         raise Misuse(f"{name} cannot be the file of a report: {why}.", hint="Name a file in a folder that is there.")

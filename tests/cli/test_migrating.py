@@ -122,6 +122,17 @@ def test_a_report_for_people_has_every_path_and_item(call: Call, place: Path) ->
         assert f"film: {path['path']} is {path['artefact']} of {', '.join(path['revisions'])}" in text
 
 
+def test_a_report_does_not_take_the_place_of_a_file_that_is_migrated(call: Call, place: Path) -> None:
+    """SRC is only read; beside the movies of a folder a report may lie."""
+    build_revision_folder(place / "old/film", Random(1), revisions=1)
+    before = (place / "old/film/metadata.json").read_bytes()
+    for arguments in (["old/film"], ["old"], ["old", "--all"]):
+        refused = call("migrate", *arguments, "--report", "old/film/metadata.json")
+        assert (refused.code, "only read" in refused.err) == (2, True), arguments
+    assert (place / "old/film/metadata.json").read_bytes() == before
+    assert call("migrate", "old", "--all", "--report", "old/report.json").code == 0
+
+
 @pytest.mark.parametrize("report", ["nowhere/report.json", "."])
 def test_a_report_that_cannot_be_written_is_said_before_anything_is_done(report: str, call: Call, place: Path) -> None:
     """Not when hours have passed."""
