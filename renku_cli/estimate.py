@@ -38,8 +38,12 @@ class Estimate:
             self._done[producer] += 1
             self._seconds[producer] = self._seconds.get(producer, 0.0) + seconds
 
-    def seconds_left(self, elapsed: float) -> float | None:
-        """Seconds until the end, given the seconds since the start; None while nothing is known."""
+    def seconds_left(self, elapsed: float, going: Mapping[str, float] | None = None) -> float | None:
+        """Seconds until the end, given the seconds since the start, and those for which each of some jobs is `going`.
+
+        None while nothing is known, be it that all that is left takes longer than ever.
+        """
+        going = going or {}
         known = {producer: self._seconds[producer] / self._done[producer] for producer in self._done}
         known = {**self._means, **known}
         if not known or elapsed <= 0:
@@ -47,5 +51,9 @@ class Estimate:
         busy, calls = sum(self._seconds.values()), sum(self._done.values())
         otherwise = busy / calls if calls else sum(known.values()) / len(known)
         work = sum(left * known.get(producer, otherwise) for producer, left in self._left.items())
+        ahead = sum(min(seconds, known.get(producer_of(job), otherwise)) for job, seconds in going.items())
+        if going and work <= ahead:
+            return None
+        busy += sum(going.values())
         at_once = busy / elapsed if calls else min(float(self._concurrency or 1), float(self._left.total()))
-        return work / max(1.0, at_once)
+        return (work - ahead) / max(1.0, at_once)

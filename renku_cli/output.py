@@ -47,14 +47,18 @@ _STATE_STYLES: Final = {
 
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
-    """Write one JSON document and a line end. Halves of surrogate pairs (bytes that are not UTF-8) become escapes."""
+    """Write one JSON document and a line end."""
+    write_bytes(json_line(value, one_line=one_line))
+
+
+def json_line(value: Any, *, one_line: bool = False) -> bytes:
+    """A JSON document and a line end. Halves of surrogate pairs (bytes that are not UTF-8) become escapes."""
     try:
         data = orjson.dumps(value, option=0 if one_line else orjson.OPT_INDENT_2)
     except TypeError:
         text = json.dumps(value, ensure_ascii=False, indent=None if one_line else 2)
         data = text.encode("utf-8", "backslashreplace")
-    data = _RAW_CONTROLS.sub(lambda match: b"\\u00%02x" % match[0][-1], data)
-    write_bytes(data + b"\n")
+    return _RAW_CONTROLS.sub(lambda match: b"\\u00%02x" % match[0][-1], data) + b"\n"
 
 
 def write_bytes(data: bytes) -> None:

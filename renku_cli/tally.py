@@ -169,7 +169,9 @@ class Tally:
         if self.retried:
             parts.append(count(self.retried, "failed attempt"))
         parts += [cost(self.cost), duration(self.elapsed)]
-        left = self.estimate.seconds_left(self.elapsed) if self.done < total else None
+        now = self.clock()
+        going = {job: max(0.0, now - self.active[job]) for job in self.working}
+        left = self.estimate.seconds_left(self.elapsed, going) if self.done < total else None
         return ", ".join(parts) + (f"; about {duration(left)} left" if left is not None else "")
 
     def flow(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from renku_cli.misuse import Misuse
 
 Step = str | int
+_NAMED: Final = re.compile(r"[^.\[\]]+")
 _STEP: Final = re.compile(r"\[(\d{1,9})\]|\.([^.\[\]]+)")
 
 
@@ -56,6 +57,29 @@ def replaced(value: Any, steps: list[Step], new: Any) -> Any:
     copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[steps[0]] = replaced(value[steps[0]], steps[1:], new)
     return copy
+
+
+def differing(before: Any, after: Any) -> list[Step]:
+    """The steps to the one place in which two values differ; as far as there is only one, and a path can name it."""
+    steps: list[Step] = []
+    while len(places := _places(before, after)) == 1 and _NAMED.fullmatch(str(places[0])):
+        steps.append(places[0])
+        before, after = before[places[0]], after[places[0]]
+    return steps
+
+
+def joined(name: str, steps: Iterable[Step]) -> str:
+    """The name of a place, as `split` takes it apart."""
+    return name + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def _places(before: Any, after: Any) -> list[Any]:
+    """Where two lists of one length, or two mappings of the same keys, differ; none for other values."""
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [place for place, value in enumerate(before) if value != after[place]]
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        return [key for key, value in before.items() if value != after[key]]
+    return []
 
 
 def _sort(value: Any) -> str:

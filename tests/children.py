@@ -88,4 +88,15 @@ def on_read_only(folder: Path) -> list[str]:
         return mount
     for level in [folder, *folder.rglob("*")]:
         level.chmod(0o555)
+    return without_privilege()
+
+
+def without_privilege() -> list[str]:
+    """A prefix that runs a program for which the modes of files count, whoever it belongs to."""
     return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+
+
+def with_failing_disk(path: Path, call: str, *, after: int = 0) -> list[str]:
+    """A prefix that runs a program for which a system call on a path ends with EIO, once it was made so many times."""
+    inject = f"inject={call}:error=EIO:when={after + 1}+"
+    return ["strace", "-f", "-qq", "-e", "signal=none", "-o", "/dev/null", "-P", str(path), "-e", inject]

@@ -16,7 +16,9 @@ import pytest
 import zstandard
 from blake3 import blake3
 
+from tests.authoring import lose_database
 from tests.cli.conftest import Call, call, place
+from tests.roots import KINDS
 
 __all__ = ["call", "place"]
 
@@ -257,6 +259,40 @@ def test_forged_numbers_and_times_break_nothing(call: Call, movie: Path) -> None
     _forge(movie, _odd_numbers)
     for command in (*_READING, ["fsck"], ["gc"], ["prune", "--keep-last", "1"], ["prune", "--within", "1d"]):
         assert call(*command).code in {0, 2, 4}, command
+
+
+def _another_text(manifest: Manifest, movie: Path) -> None:
+    manifest["artefacts"]["job.page"] = _text("what nobody had made")
+
+
+def test_a_forged_revision_has_another_hash(call: Call, movie: Path) -> None:
+    """It can be consistent, and still not be the one whose hash somebody has noted."""
+    (noted,) = call("log", "--json").json
+    assert call("fsck").code == 0
+    _forge(movie, _another_text)
+    assert call("cat", "job.page").out == "what nobody had made"
+    (forged,) = call("log", "--json").json
+    assert forged["revision"] == noted["revision"]
+    assert forged["hash"] != noted["hash"]
+
+
+def test_a_database_in_a_bucket_is_not_read(
+    request: pytest.FixtureRequest, call: Call, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever lies there under its name: the index of this machine comes from the other objects."""
+    monkeypatch.setenv("LEDGER", str(place / "called"))
+    (place / "film.yaml").write_text(_BLUEPRINT)
+    with KINDS["s3"].make(request) as root:
+        monkeypatch.setenv("RENKU_STORE_ROOT", root.url)
+        assert call("init", "film", "--blueprint", "film.yaml").code == 0
+        assert call("run").code == 0
+        for name in ("metadata.db", "metadata.db-wal"):
+            assert root.driver().create(name, b"SQLite format 3\0" + b"not what it seems" * 999)
+        lose_database(root, "film")
+        for command in (*_READING, ["fsck"], ["rebuild"], ["run"]):
+            called = call(*command)
+            assert (called.code, "damage" in called.err) == (0, False), (command, called.err)
+        assert call("run", "--json").json["status"] == "unchanged"
 
 
 def test_a_pointer_leads_nowhere_but_to_the_manifest_of_its_revision(call: Call, movie: Path) -> None:

@@ -12,7 +12,8 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import Cell, note, print_heading, print_json, print_line, print_table, styled
 from renku_cli.revision_causes import reasons_between
-from renku_cli.text import cost, count, size
+from renku_cli.text import cost, count, shown_value, size
+from renku_cli.valuepath import at, differing, joined
 from renku_store import Changes, DamageError, Manifest, Movie, Reason, RevisionDiff, diff_revisions
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
@@ -64,7 +65,7 @@ def _lists(changes: Changes) -> dict[str, list[str]]:
 
 
 def _show(a: Manifest, b: Manifest, changes: RevisionDiff, reasons: dict[str, list[Reason]], spent: float) -> None:
-    inputs = [(_sign(kind), name, _input(a, name), _input(b, name)) for kind, name in _each(changes.inputs)]
+    inputs = [(_sign(kind), *_input(a, b, name)) for kind, name in _each(changes.inputs)]
     artefacts = [
         (_sign(kind), name, _size(a, name), _size(b, name), _reasons(b, name, reasons))
         for kind, name in _each(changes.artefacts)
@@ -91,9 +92,13 @@ def _sign(kind: str) -> Cell:
     return styled(*_SIGNS[kind])
 
 
-def _input(manifest: Manifest, name: str) -> str:
-    entry = manifest.inputs.get(name)
-    return shown_input(entry) if entry else "-"
+def _input(a: Manifest, b: Manifest, name: str) -> tuple[str, str, str]:
+    """An input with both values, or the one place in it that differs with what stands there."""
+    before, after = a.inputs.get(name), b.inputs.get(name)
+    if before and after and not before.blob and not after.blob and (steps := differing(before.value, after.value)):
+        place = joined(name, steps)
+        return place, shown_value(at(before.value, steps, place)), shown_value(at(after.value, steps, place))
+    return name, shown_input(before) if before else "-", shown_input(after) if after else "-"
 
 
 def _size(manifest: Manifest, name: str) -> str:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import click
-import orjson
 
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_root
-from renku_cli.output import note, print_json, print_line, print_table
+from renku_cli.output import json_line, note, print_json, print_line, print_table
 from renku_cli.remarks import now_and_again
-from renku_cli.text import count, size
+from renku_cli.text import count, neutral, size
 from renku_store import MigrationProgress, MigrationReport, MovieMigration, UnmigratedItem, migrate
 
 INCOMPLETE: Final = 4
 """The exit code where something is missing or was refused, as for every damage."""
 _SHOWN: Final = 20
+_COLUMNS: Final = (
+    "movie", "revisions", "new", "artefacts", "missing", "refused", "old folder", "all revisions", "stored",
+)  # fmt: skip
 
 
 @command(
@@ -31,7 +34,9 @@ _SHOWN: Final = 20
 @click.argument("source", metavar="SRC", type=click.Path())
 @click.option("--all", "every", is_flag=True, help="Every movie in SRC, which is a folder of movies.")
 @click.option("--dry-run", is_flag=True, help="Say what would come over, with sizes; write nothing.")
-@click.option("--report", metavar="FILE", type=click.Path(), help="Write the whole report as JSON, every path in it.")
+@click.option(
+    "--report", metavar="FILE", type=click.Path(), help="Write the whole report, as text to a .txt, else as JSON."
+)
 @click.pass_obj
 def migrate_(options: GlobalOptions, source: str, every: bool, dry_run: bool, report: str | None) -> int:
     """SRC is the folder of a movie in an older layout, or a folder of such folders. It is only read.
@@ -42,33 +47,69 @@ def migrate_(options: GlobalOptions, source: str, every: bool, dry_run: bool, re
     if every and options.movie is not None:
         raise Misuse("--all takes every movie, --movie one.", hint="Give one of them.")
     folder = os.path.expanduser(source) if source.startswith("~") else source  # noqa: PTH111 - stays as it was given
+    target = _report_file(report, Path(folder).resolve(), every=every) if report is not None else None
     with open_root(options) as store:
         done = migrate(
             folder, store, movie=options.movie, every=every, dry_run=dry_run, on_progress=now_and_again(_in_words)
         )
-    if report is not None:
-        Path(report).write_bytes(orjson.dumps(done.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     if options.as_json:
         print_json(done.to_json())
     else:
         _show(done)
+    if target is not None:
+        target.write_bytes(_as_text(done) if target.suffix == ".txt" else json_line(done.to_json()))
     if done.problem is not None:
         raise done.problem
     return 0 if done.whole else INCOMPLETE
 
 
+def _report_file(name: str, source: Path, *, every: bool) -> Path:
+    """The file of a report, which must not turn out to be impossible when hours have passed, nor be one of a movie."""
+    path = Path(name).expanduser()
+    folder = path.resolve().parent
+    if folder.is_relative_to(source) and not (every and folder == source):
+        raise Misuse(f"{name} is in what is migrated, which is only read.", hint="Name a file elsewhere.")
+    if path.is_dir() or not path.parent.is_dir():
+        why = "it is a folder" if path.is_dir() else "its folder is not there"
+        raise Misuse(f"{name} cannot be the file of a report: {why}.", hint="Name a file in a folder that is there.")
+    return path
+
+
 def _show(done: MigrationReport) -> None:
-    columns = ("movie", "revisions", "new", "artefacts", "missing", "refused", "old folder", "all revisions", "stored")
-    print_table(columns, [_row(movie) for movie in done.movies], right=columns[1:])
+    """Print what people want to know: a table, what became of revisions, what did not come along, and a sum."""
+    if done.several or done.problem is None or done.movies[0].added:
+        print_table(_COLUMNS, map(_row, done.movies), right=_COLUMNS[1:])
+        for movie in done.movies:
+            for line in _story(movie, _SHOWN):
+                print_line(line)
+        print_line(_sum(done))
     for movie in done.movies:
-        _show_movie(movie)
-    named = sum(movie.bytes.named for movie in done.movies)
-    stored = sum(movie.bytes.stored for movie in done.movies)
-    saved = sum(movie.bytes.saved for movie in done.movies)
-    part = f" ({round(100 * saved / named)} % saved)" if named else ""
-    verb = "Would bring over" if done.dry_run else "Brought over"
-    added = count(sum(movie.added for movie in done.movies), "revision")
-    print_line(f"{verb} {added}; {size(named)} of artefacts take {size(stored)}{part}.")
+        for remark in movie.notes:
+            note(f"{movie.id}: {remark}")
+        if movie.problem is not None and done.several:
+            note(f"{movie.id}: {movie.problem.message}")
+    for text, items in (
+        ("Missing: {}. A backup may have them; the next run makes anew what a job can make.", "missing"),
+        (
+            "Refused: {}. A link or path that leads out of the old folder is not followed: copy what is meant.",
+            "refused",
+        ),
+    ):
+        if found := sum(len(getattr(movie, items)) for movie in done.movies):
+            note(text.format(f"{found:,}"))
+
+
+def _as_text(done: MigrationReport) -> bytes:
+    """All of a report, for people: every path and every item."""
+    table = ["\t".join(map(neutral, row)) for row in (_COLUMNS, *map(_row, done.movies))]
+    lines: list[str] = []
+    for movie in done.movies:
+        lines += ["", f"{movie.id}, from {movie.source}", *_story(movie, None)]
+        lines += [f"{movie.id}: {remark}" for remark in movie.notes]
+        lines += [f"{movie.id}: {movie.problem.message}"] if movie.problem is not None else []
+        for path in movie.paths:
+            lines.append(f"{movie.id}: {path.path} is {path.artefact} of {', '.join(path.revisions)}")
+    return "".join(f"{line}\n" for line in [*table, *map(neutral, lines), "", _sum(done)]).encode()
 
 
 def _row(movie: MovieMigration) -> tuple[str, ...]:
@@ -77,18 +118,25 @@ def _row(movie: MovieMigration) -> tuple[str, ...]:
     return movie.id, *(f"{figure:,}" for figure in figures), *(size(figure) for figure in sizes)
 
 
-def _show_movie(movie: MovieMigration) -> None:
+def _story(movie: MovieMigration, most: int | None) -> Iterator[str]:
+    """What became of the revisions of a movie, and what did not come along: at most so many items of a kind."""
     if movie.mapped:
-        print_line(f"{movie.id}: " + ", ".join(f"{old} is {new}" for old, new in movie.mapped.items()))
+        yield f"{movie.id}: " + ", ".join(f"{old} is {new}" for old, new in movie.mapped.items())
     for word, items in (("missing", movie.missing), ("refused", movie.refused), ("torn", movie.torn)):
-        for item in items[:_SHOWN]:
-            print_line(f"{movie.id}: {word}: {_told(item)}")
-        if len(items) > _SHOWN:
-            print_line(f"{movie.id}: {word}: {len(items) - _SHOWN:,} more; --report FILE lists them.")
-    for remark in movie.notes:
-        note(f"{movie.id}: {remark}")
-    if movie.problem is not None:
-        note(f"{movie.id}: {movie.problem.message}")
+        for item in items[:most]:
+            yield f"{movie.id}: {word}: {_told(item)}"
+        if most is not None and len(items) > most:
+            yield f"{movie.id}: {word}: {len(items) - most:,} more; --report FILE lists them."
+
+
+def _sum(done: MigrationReport) -> str:
+    named = sum(movie.bytes.named for movie in done.movies)
+    stored = sum(movie.bytes.stored for movie in done.movies)
+    saved = sum(movie.bytes.saved for movie in done.movies)
+    part = f" ({round(100 * saved / named)} % saved)" if named else ""
+    verb = "Would bring over" if done.dry_run else "Brought over"
+    added = count(sum(movie.added for movie in done.movies), "revision")
+    return f"{verb} {added}; {size(named)} of artefacts take {size(stored)}{part}."
 
 
 def _told(item: UnmigratedItem) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from renku_store import bounds
 from renku_store.errors import DamageError, MigrationError
@@ -14,6 +15,9 @@ from renku_store.migration.identity import published_runs, run_of
 from renku_store.migration.reports import MigratedPath, MovieMigration, UnmigratedItem
 from renku_store.movie import Movie
 from renku_store.records.manifest import ManifestStub
+
+_GONE_THEN: Final = "It could not be read when the revision was migrated; under another id (--movie) it may come along."
+"""A revision that is published never changes."""
 
 
 def note_problems(problems: Iterable[OldProblem], report: MovieMigration) -> None:
@@ -50,7 +54,7 @@ def count_published(old: OldMovie, movie: Movie, report: MovieMigration) -> None
         for key, artefact in revision.artefacts.items():
             if key not in manifest.artefacts and (revision.name, key) not in noted:
                 path = artefact.content.path if isinstance(artefact.content, FileContent) else f"artefact {key}"
-                report.missing.append(UnmigratedItem(path, "It could not be read.", revision.name, key))
+                report.missing.append(UnmigratedItem(path, _GONE_THEN, revision.name, key))
     report.bytes.folder = old.size
     report.bytes.content = sum(sizes.values())
     report.bytes.stored = sum(_stored(movie, digest) for digest in blobs) + sum(inline.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Final
 
@@ -13,7 +14,7 @@ from renku_store.errors import MigrationError
 from renku_store.hashing import hash_bytes
 from renku_store.media_types import is_text
 from renku_store.migration.described import Content, FileContent, HeldContent
-from renku_store.migration.folder import OldFolder
+from renku_store.migration.folder import OldFolder, PathError
 from renku_store.records.blob import BlobRef
 from renku_store.records.manifest import ArtefactValue
 
@@ -52,22 +53,23 @@ class ContentCarrier:
         return ArtefactValue(hash=reference.hash, size=reference.size, mime_type=mime_type, blob=reference.hash)
 
     def _put(self, contents: list[Content]) -> None:
-        left = contents
-        while left:
-            source = _Sources(self._folder, left)
+        waiting = [contents]
+        while waiting:
+            group = waiting.pop()
+            source = _Sources(self._folder, group)
             try:
                 references = self._blobs.put_many(source)
             except _FileLostError as error:
                 self._lost(error.content, error.message)
                 self._known[error.content] = None
-                left = [content for content in left if content != error.content]
+                place = group.index(error.content)
+                waiting += [group[place + 1 :], group[:place]]  # so that none is read more than twice
                 continue
             finally:
                 source.close()
-            for content, reference in zip(left, references, strict=True):
+            for content, reference in zip(group, references, strict=True):
                 self._known[content] = reference
                 self._took(reference.size)
-            return
 
 
 class _FileLostError(MigrationError):
@@ -92,8 +94,8 @@ class _Sources:
             else:
                 try:
                     file = self._folder.open(content.path)
-                except MigrationError as error:
-                    raise _FileLostError(content, error.message) from error
+                except PathError as error:
+                    raise _FileLostError(content, error.why) from error
                 self._open = _Stream(file, content)
                 yield self._open  # type: ignore[misc]
 
@@ -105,12 +107,14 @@ class _Sources:
 
 
 class _Stream(io.RawIOBase):
-    """A file that tells by which name it was lost where it cannot be read, or is not what its name promises."""
+    """A file that tells by which name it was lost where it cannot be read, or is not what it was, or should be."""
 
     def __init__(self, file: BinaryIO, content: FileContent) -> None:
         self._file = file
         self._content = content
         self._sha256: Any = hashlib.sha256() if content.sha256 is not None else None
+        self._left = content.size
+        self._written_at = os.fstat(file.fileno()).st_mtime_ns
 
     def read(self, size: int = -1, /) -> bytes:
         """Some bytes; none at the end."""
@@ -118,11 +122,19 @@ class _Stream(io.RawIOBase):
             data = self._file.read(size)
         except OSError as error:
             raise _FileLostError(self._content, f"It cannot be read: {error.strerror}.") from error
+        self._left -= len(data)
         if self._sha256 is not None:
             self._sha256.update(data)
-            if not data and self._sha256.hexdigest() != self._content.sha256:
-                raise _FileLostError(self._content, "Its bytes do not have the SHA-256 that names them.")
+        if not data:
+            self._check()
         return data
+
+    def _check(self) -> None:
+        """Half of one version and half of another are no version."""
+        if self._left or os.fstat(self._file.fileno()).st_mtime_ns != self._written_at:
+            raise _FileLostError(self._content, "It changed while it was read.")
+        if self._sha256 is not None and self._sha256.hexdigest() != self._content.sha256:
+            raise _FileLostError(self._content, "Its bytes do not have the SHA-256 that names them.")
 
     def close(self) -> None:
         """Close the file."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from renku_store.migration.described import FileContent
-from renku_store.migration.folder import OldFolder, PathMissingError, PathRefusedError
+from renku_store.migration.described import FileContent, ProblemKind
+from renku_store.migration.folder import OldFolder, PathError, PathRefusedError, PathUnreadableError
 from renku_store.migration.reading import revision_of, text_of
 from renku_store.migration.references import CURRENT, PREFIX
 
@@ -55,15 +55,20 @@ def type_of(path: str) -> str:
 
 
 class AssetFiles:
-    """Looks paths up, each once. `refused` are those that lead out of the folder, with the reason."""
+    """Looks paths up, each once. `refused` are those that lead out of the folder, with the reason.
+
+    `unreadable` are those of files that are there, and that the system does not let be read.
+    """
 
     def __init__(self, folder: OldFolder, about: Mapping[str, Any]) -> None:
         self._folder = folder
         self._known: dict[str, Found | None] = {}
         self.refused: dict[str, str] = {}
-        names = [name.rstrip("/") for name in folder.names("assets") if name.endswith("/")]
+        self.unreadable: dict[str, str] = {}
         self._folders = sorted(
-            (number, name) for name in names if (number := revision_of(name)) is not None and name.startswith("rev")
+            (number, name)
+            for name in _folders_in(folder, PREFIX.rstrip("/"))
+            if (number := revision_of(name)) is not None and name.startswith("rev")
         )
         newest = f"{PREFIX}{self._folders[-1][1]}/" if self._folders else ""
         said = text_of(about, "active_assets_prefix", "activeAssetsPrefix") or newest
@@ -100,6 +105,12 @@ class AssetFiles:
                     return found
         return None
 
+    def why_not(self, path: str) -> tuple[ProblemKind, str]:
+        """Why a path gave no file."""
+        if path in self.refused:
+            return "refused", self.refused[path]
+        return "missing", self.unreadable.get(path, "There is no file there.")
+
     def _find(self, path: str) -> Found | None:
         plain = self.plain(path)
         tried = [plain]
@@ -113,7 +124,18 @@ class AssetFiles:
             except PathRefusedError as error:
                 self.refused[path] = error.message
                 return None
-            except PathMissingError:
+            except PathUnreadableError as error:
+                self.unreadable[path] = error.why
+                continue
+            except PathError:
                 continue
             return Found(FileContent(where, size), type_of(plain))
         return None
+
+
+def _folders_in(folder: OldFolder, path: str) -> list[str]:
+    """The folders in a folder; none where it cannot be listed, which each file that is looked for in it will tell."""
+    try:
+        return [name.rstrip("/") for name in folder.names(path) if name.endswith("/")]
+    except PathError:
+        return []

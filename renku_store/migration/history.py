@@ -32,6 +32,8 @@ class History:
         self._makers = _makers(self.producers.values())
         self.inputs: Lines[InputLine] = Lines.read(folder, "dag/inputSources.jsonl", InputLine.of, found)
         self.lines: Lines[ArtefactLine] = Lines.read(folder, "dag/artifacts.jsonl", ArtefactLine.of, found)
+        self.unread: dict[str, str] = {}
+        """By path why the file of a line, which is there, could not be read; nor was there a copy of it."""
         self._values: dict[tuple[int, str | None], OldArtefact | None] = {}
         self._owners: dict[str, str] | None = None
 
@@ -82,6 +84,8 @@ class History:
         path = self.path_of(line)
         if path is not None:
             file = self.files.find(path) or self._copied(line, path)
+            if file is None and path in self.files.unreadable:
+                self.unread[path] = self.files.unreadable[path]
             return OldArtefact(name, file.mime_type, file.content, legacy, producer, path) if file else None
         if line.content is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ Read = Callable[[OldFolder], OldMovie]
 _LAYOUTS: Final = ((is_revision_folders, read_revision_folders), (is_manifest_logs, read_manifest_logs))
 
 
+_NAME_ONE: Final = "Name the folder of a movie, or one of such folders."
+
+
 @dataclass(frozen=True, slots=True)
 class OldPlace:
     """The folder of a movie in an older layout, and how it is read."""
@@ -30,22 +34,23 @@ class OldPlace:
 def places_in(source: Path) -> tuple[bool, list[OldPlace]]:
     """The movies in a folder, by name, and whether it is one itself.
 
-    Raises `NotFoundError` where there is no such folder, and `MigrationError` where it is a file, holds no movie, or is
-    one of this project already.
+    A folder in it that cannot be read may be a movie, and is among them. Raises `NotFoundError` where there is no such
+    folder, and `MigrationError` where it cannot be read, is a file, holds no movie, or is one of this project already.
     """
-    if not source.exists():
-        raise NotFoundError(f"There is no folder {source}.", hint="Name the folder of a movie, or one of such folders.")
-    if not source.is_dir():
-        raise MigrationError(f"{source} is a file.", hint="Name the folder of a movie, or one of such folders.")
+    try:
+        is_folder = stat.S_ISDIR(source.stat().st_mode)
+        folders = sorted(path for path in source.iterdir() if _is_folder(path)) if is_folder else []
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(f"There is no folder {source}.", hint=_NAME_ONE) from error
+    except OSError as error:
+        raise MigrationError(
+            f"The folder {source} cannot be read: {error.strerror}.", hint="Check its mode, and those above it."
+        ) from error
+    if not is_folder:
+        raise MigrationError(f"{source} is a file.", hint=_NAME_ONE)
     own = _place(source)
     if own is not None:
         return True, [own]
-    try:
-        folders = sorted(path for path in source.iterdir() if path.is_dir())
-    except OSError as error:
-        raise MigrationError(
-            f"The folder {source} cannot be read: {error.strerror}.", hint="Check its mode."
-        ) from error
     found = [place for path in folders if (place := _place(path)) is not None]
     if found:
         return False, found
@@ -56,7 +61,7 @@ def places_in(source: Path) -> tuple[bool, list[OldPlace]]:
         )
     raise MigrationError(
         f"There is no movie in {source}: neither `dag/` with `assets/`, nor `manifests/` with `events/`.",
-        hint="Name the folder of a movie, or one of such folders.",
+        hint=_NAME_ONE,
     )
 
 
@@ -66,8 +71,22 @@ def _place(path: Path) -> OldPlace | None:
     try:
         with OldFolder(path) as folder:
             return next((OldPlace(path, read) for is_one, read in _LAYOUTS if is_one(folder)), None)
-    except MigrationError:
-        return None
+    except MigrationError as error:
+        return OldPlace(path, _raising(error))
+
+
+def _raising(error: MigrationError) -> Read:
+    def read(_folder: OldFolder) -> OldMovie:
+        raise error
+
+    return read
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:  # a link to nothing, or to where nobody may look
+        return False
 
 
 def _is_ours(path: Path) -> bool:

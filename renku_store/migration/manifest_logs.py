@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import orjson
 
-from renku_store.errors import InvalidValueError, MigrationError
+from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_json, parse_json
 from renku_store.migration.described import (
     Content,
@@ -30,9 +30,10 @@ from renku_store.migration.described import (
     OldInput,
     OldMovie,
     OldRevision,
+    ProblemKind,
 )
 from renku_store.migration.files import UNKNOWN_TYPE, type_of
-from renku_store.migration.folder import OldFolder, PathRefusedError
+from renku_store.migration.folder import OldFolder, PathError, PathRefusedError
 from renku_store.migration.graphs import Made
 from renku_store.migration.planned_jobs import PlannedJobs
 from renku_store.migration.reading import (
@@ -62,9 +63,8 @@ _MADE_BY_PROGRAMS: Final = frozenset({"producer", "system"})
 
 def is_manifest_logs(folder: OldFolder) -> bool:
     """Whether a folder is a movie in this layout."""
-    names = set(folder.names())
     logs = {name for named in _LOGS.values() for name in named}
-    return "manifests/" in names or ("events/" in names and bool(logs & {*folder.names("events")}))
+    return folder.holds("manifests") or (folder.holds("events") and bool(logs & {*folder.names("events")}))
 
 
 def read_manifest_logs(folder: OldFolder) -> OldMovie:
@@ -90,6 +90,7 @@ class _Reader:
         self._inputs_by_id, self._artefacts_by_id = _by_id(self._inputs), _by_id(self._artefacts)
         self._plans = PlannedJobs.read(folder, self._found)
         self._blobs: dict[str, dict[str, str]] = {}
+        self._unreadable: dict[str, tuple[str, str]] = {}
         self._time = NO_TIME
 
     def movie(self) -> OldMovie:
@@ -101,13 +102,16 @@ class _Reader:
             self._time = time_of(manifest, "createdAt") or self._time
             revisions.append(self._revision(number, path, manifest, before))
             before = number
+        later_attempts = tuple(self._attempts(before, None))
+        for path, why in self._unreadable.values():
+            self._found.add_untold(path, why)
         return OldMovie(
             id=self._folder.name,
             layout=LAYOUT,
             revisions=tuple(revisions),
             size=self._folder.size(),
             later_inputs=tuple(self._history(before, None)),
-            later_attempts=tuple(self._attempts(before, None)),
+            later_attempts=later_attempts,
             problems=self._found.problems(),
             notes=tuple(self._found.notes),
         )
@@ -233,16 +237,13 @@ class _Reader:
     def _lack(self, key: str, source: Mapping[str, Any], name: str) -> None:
         blob = source.get("blob")
         digest = text_of(blob, "hash") if isinstance(blob, dict) else None
-        kind, why = "missing", "There is no such blob." if digest else "Nothing says what it is."
+        kind: ProblemKind = "missing"
+        what, why = f"artefact {key}", "Nothing says what it is."
+        if digest:
+            what, why = self._unreadable.get(_bare(digest), (f"blob {digest}", "There is no such blob."))
         if digest and not _PLAIN_NAME.fullmatch(_bare(digest)):
             kind, why = "refused", "This is no name of a blob."
-        self._found.add(
-            "refused" if kind == "refused" else "missing",
-            f"blob {digest}" if digest else f"artefact {key}",
-            why,
-            revision=name,
-            artefact=safe_id(key),
-        )
+        self._found.add(kind, what, why, revision=name, artefact=safe_id(key))
 
     def _value(self, source: Mapping[str, Any]) -> tuple[Content, str] | None:
         blob, inline = source.get("blob"), source.get("inline")
@@ -260,17 +261,19 @@ class _Reader:
         if not _PLAIN_NAME.fullmatch(bare):
             return None
         for place in (f"blobs/{bare[:2]}", "blobs"):
-            if place not in self._blobs:
-                self._blobs[place] = {name.partition(".")[0]: name for name in self._folder.names(place)}
-            name = self._blobs[place].get(bare)
-            if name is None:
-                continue
+            name = ""
             try:
+                if place not in self._blobs:
+                    self._blobs[place] = {name.partition(".")[0]: name for name in self._folder.names(place)}
+                name = self._blobs[place].get(bare, "")
+                if not name:
+                    continue
                 where, size = self._folder.resolve(f"{place}/{name}")
             except PathRefusedError as error:
-                self._found.add("refused", f"{place}/{name}", error.message)
+                self._found.add("refused", f"{place}/{name}".rstrip("/"), error.message)
                 return None
-            except MigrationError:
+            except PathError as error:
+                self._unreadable[bare] = (f"{place}/{name}".rstrip("/"), error.why)
                 continue
             return FileContent(where, size, bare if _SHA256.fullmatch(bare) else None)
         return None

@@ -13,16 +13,17 @@ from renku_store.errors import (
     BadInputError,
     ConflictError,
     DamageError,
+    InvalidIdError,
     InvalidValueError,
     MigrationError,
     RevisionExistsError,
     StoreUnavailableError,
-    UnsupportedFormatError,
+    UnusableError,
 )
 from renku_store.manifests import ManifestStore
 from renku_store.migration.accounting import count_planned, count_published, note_problems
 from renku_store.migration.described import OldMovie, OldRevision
-from renku_store.migration.folder import OldFolder
+from renku_store.migration.folder import OldFolder, PathError
 from renku_store.migration.identity import published_runs, run_of
 from renku_store.migration.layouts import OldPlace, places_in
 from renku_store.migration.reading import Findings
@@ -52,10 +53,13 @@ def migrate(
     left. What is there already is not written again: called again, it goes on where it was. What is missing or refused
     is in the report, as is the `problem` of a movie that cannot be migrated to its end: others follow all the same.
 
-    Raises `NotFoundError` and `MigrationError` for a folder that holds no such movie, `InvalidValueError` where source
-    and target are the same, `StoreUnavailableError` where the store fails, or somebody else migrates the movie.
+    Raises `NotFoundError` and `MigrationError` for a folder that holds no such movie, `InvalidValueError` where the
+    store lies in what is only read, `StoreUnavailableError` where the store fails, or somebody else migrates the movie;
+    where several are migrated, that is the `problem` of the last one in the report, and the others are not begun.
     """
     itself, places = places_in(Path(source))
+    if not itself:
+        _check_root(Path(source), places, store)
     if every and movie is not None:
         raise InvalidValueError("All movies cannot have one id.", hint="Name one movie, or take all of them.")
     if not every and not itself and (movie is not None or len(places) > 1):
@@ -67,7 +71,12 @@ def migrate(
     # Movies that the caller has open in his store stay open.
     own = Store(store.root, store.driver, clock or SystemClock())
     tell = on_progress or _tell_nobody
-    return MigrationReport([_migrated(place, own, movie, tell, dry_run=dry_run) for place in places], dry_run, every)
+    if every:
+        return MigrationReport(_all_migrated(places, own, tell, dry_run=dry_run), dry_run, several=True)
+    report = _migrated(places[0], own, movie, tell, dry_run=dry_run)
+    if isinstance(report.problem, UnusableError):
+        raise report.problem
+    return MigrationReport([report], dry_run)
 
 
 def _named(source: Path, places: list[OldPlace], movie: str | None) -> OldPlace:
@@ -82,12 +91,24 @@ def _named(source: Path, places: list[OldPlace], movie: str | None) -> OldPlace:
     return found
 
 
+def _all_migrated(places: list[OldPlace], store: Store, tell: Tell, *, dry_run: bool) -> list[MovieMigration]:
+    """The reports of all movies, up to the first for which the store could not be used."""
+    reports: list[MovieMigration] = []
+    for place in places:
+        reports.append(_migrated(place, store, None, tell, dry_run=dry_run))
+        if isinstance(reports[-1].problem, UnusableError):
+            if left := len(places) - len(reports):
+                reports[-1].notes.append(f"Movies that were not begun: {left}. Call again: it goes on where it was.")
+            break
+    return reports
+
+
 def _migrated(place: OldPlace, store: Store, movie: str | None, tell: Tell, *, dry_run: bool) -> MovieMigration:
     report = MovieMigration(movie or place.path.name, os.fspath(place.path))
     try:
         with OldFolder(place.path) as folder:
-            old = place.read(folder)
-            report.id = check_movie_id(movie or old.id)
+            old = _read(place, folder)
+            report.id = _checked_id(movie or old.id)
             report.layout = old.layout
             report.notes += old.notes
             _check_apart(store, report.id, folder)
@@ -95,15 +116,57 @@ def _migrated(place: OldPlace, store: Store, movie: str | None, tell: Tell, *, d
                 _plan(folder, old, store, report)
             else:
                 _write(folder, old, store, report, tell)
-    except (BadInputError, ConflictError, DamageError, UnsupportedFormatError) as error:
+    except (BadInputError, ConflictError, DamageError, UnusableError) as error:
         report.problem = error
     return report
 
 
+def _read(place: OldPlace, folder: OldFolder) -> OldMovie:
+    """The movie in a folder, or a sentence about the document of it that keeps everything from being known."""
+    try:
+        return place.read(folder)
+    except PathError as error:
+        raise MigrationError(
+            f"The movie in {folder.path} cannot be read: {error.message}",
+            hint="Mend that, and call again; or migrate a copy of the folder without it.",
+        ) from error
+
+
+def _checked_id(name: str) -> str:
+    try:
+        return check_movie_id(name)
+    except InvalidIdError as error:
+        raise InvalidIdError(error.message, hint=f"{error.hint} --movie ID gives it another id.") from error
+
+
+def _check_root(source: Path, places: list[OldPlace], store: Store) -> None:
+    """Refuse a root among the movies that are read, or in the folder of one of them."""
+    root = _folder_of(store)
+    if root is None:
+        return
+    if root == source.resolve():
+        raise InvalidValueError(
+            f"{source} is only read, and cannot be where the movies in it are migrated to.",
+            hint="Name another build root (--root).",
+        )
+    inside = next((place.path for place in places if root.is_relative_to(place.path.resolve())), None)
+    if inside is not None:
+        raise InvalidValueError(
+            f"{inside} would be migrated into itself: {store.root} lies in it.",
+            hint="Name another build root (--root).",
+        )
+
+
+def _folder_of(store: Store) -> Path | None:
+    """The root of a store, where it is a folder."""
+    root = store.driver.workspace()
+    return root.resolve() if root is not None and store.driver.url == str(root) else None
+
+
 def _check_apart(store: Store, movie: str, folder: OldFolder) -> None:
     """Refuse to write into what is read."""
-    root = store.driver.workspace()
-    if root is None or store.driver.url != str(root):
+    root = _folder_of(store)
+    if root is None:
         return
     target, source = (root / movie).resolve(), folder.path.resolve()
     if target.is_relative_to(source) or source.is_relative_to(target):

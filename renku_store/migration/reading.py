@@ -13,7 +13,7 @@ from renku_store.clock import timestamp
 from renku_store.errors import InvalidIdError
 from renku_store.hashing import hash_bytes, parse_json
 from renku_store.migration.described import OldProblem, ProblemKind
-from renku_store.migration.folder import OldFolder, PathMissingError, PathRefusedError
+from renku_store.migration.folder import OldFolder, PathMissingError
 from renku_store.records._base import Json
 from renku_store.records.ids import check_id
 
@@ -32,15 +32,22 @@ class Findings:
 
     def __init__(self) -> None:
         self._problems: dict[tuple[str, str, str | None, str | None], OldProblem] = {}
+        self._told: set[str] = set()
         self.notes: list[str] = []
 
     def add(
         self, kind: ProblemKind, what: str, why: str, *, revision: str | None = None, artefact: str | None = None
     ) -> None:
         """Note a problem."""
+        self._told.add(what)
         self._problems.setdefault(
             (kind, what, revision, artefact), OldProblem(kind, what, why, revision=revision, artefact=artefact)
         )
+
+    def add_untold(self, what: str, why: str) -> None:
+        """Note that something is missing, unless it was told of already."""
+        if what not in self._told:
+            self.add("missing", what, why)
 
     def problems(self) -> tuple[OldProblem, ...]:
         """All of them, in the order in which they were met."""
@@ -48,15 +55,14 @@ class Findings:
 
 
 def read_object(folder: OldFolder, path: str, findings: Findings) -> dict[str, Any]:
-    """The JSON object in a file; an empty one where there is none, which is noted where the file is there."""
+    """The JSON object in a file; an empty one where there is none, which is noted where the file is there.
+
+    Raises `PathRefusedError` and `PathUnreadableError`: what a movie rests on is read, or nothing is made of it.
+    """
     try:
         document = parse_json(folder.read(path))
     except PathMissingError:
-        if path.rpartition("/")[2] in folder.names(path.rpartition("/")[0]):
-            findings.add("missing", path, "It cannot be read.")
-        return {}
-    except PathRefusedError as error:
-        findings.add("refused", path, error.message)
+        _note_loose(folder, path, findings)
         return {}
     except (orjson.JSONDecodeError, RecursionError):
         findings.add("missing", path, "It is not JSON.")
@@ -70,30 +76,28 @@ def read_object(folder: OldFolder, path: str, findings: Findings) -> dict[str, A
 def read_lines(folder: OldFolder, path: str, findings: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects in a file of JSON lines, each with its place: `dag/artifacts.jsonl:3`.
 
-    Torn lines are noted, and what somebody wrote on behind what was torn off is kept.
+    Torn lines are noted, and what somebody wrote on behind what was torn off is kept. Raises `PathRefusedError` and
+    `PathUnreadableError`, as `read_object` does.
     """
     try:
-        file = folder.open(path)
-    except PathMissingError as error:
-        if path.rpartition("/")[2] in folder.names(path.rpartition("/")[0]):
-            findings.add("missing", path, error.message)
-        return
-    except PathRefusedError as error:
-        findings.add("refused", path, error.message)
-        return
-    with file:
-        try:
-            for number, line in enumerate(_buffered(file), 1):
-                place = f"{path}:{number}"
-                for document in _parsed(line.strip(), place, findings) if line.strip() else ():
-                    yield place, document
-        except OSError as error:
-            findings.add("missing", path, f"It cannot be read to its end: {error.strerror}.")
+        for number, line in enumerate(_lines(folder, path), 1):
+            place = f"{path}:{number}"
+            for document in _parsed(line.strip(), place, findings) if line.strip() else ():
+                yield place, document
+    except PathMissingError:
+        _note_loose(folder, path, findings)
 
 
-def _buffered(file: Any) -> Iterator[bytes]:
+def _note_loose(folder: OldFolder, path: str, findings: Findings) -> None:
+    """Note a link to nothing; that there is no file at all is nothing to note."""
+    above, _, name = path.rpartition("/")
+    if name in folder.names(above):
+        findings.add("missing", path, "It is a link to nothing.")
+
+
+def _lines(folder: OldFolder, path: str) -> Iterator[bytes]:
     rest = b""
-    while chunk := file.read(1_048_576):
+    for chunk in folder.chunks(path):
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
     yield rest
@@ -168,7 +172,7 @@ def _moment(value: object) -> datetime | None:
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value.strip())
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
     except (ValueError, OverflowError, OSError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from renku_store.errors import InvalidValueError
+from renku_store.hashing import canonical_json
 from renku_store.migration.folder import OldFolder
 from renku_store.migration.reading import (
     NO_TIME,
@@ -48,14 +50,31 @@ def read_jobs(folder: OldFolder, findings: Findings) -> list[OldJob]:
     found: list[OldJob] = []
     for path in folder.below(_FOLDER):
         name = path.removeprefix(f"{_FOLDER}/")
-        if path.endswith(".jsonl"):
-            found += [_job(record, name) for _, record in read_lines(folder, path, findings)]
-        elif path.endswith(".json"):
-            document = read_object(folder, path, findings)
-            listed = document.get("jobs")
-            records = listed if isinstance(listed, list) else [document] if document else []
-            found += [_job(record, name) for record in records if isinstance(record, dict)]
+        found += [
+            _job(record, name) for place, record in _records(folder, path, findings) if _keeps(record, place, findings)
+        ]
     return sorted(found, key=lambda job: (job.ended, job.id))
+
+
+def _records(folder: OldFolder, path: str, findings: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records in a file, each with its place."""
+    if path.endswith(".jsonl"):
+        yield from read_lines(folder, path, findings)
+    elif path.endswith(".json"):
+        document = read_object(folder, path, findings)
+        listed = document.get("jobs")
+        records = listed if isinstance(listed, list) else [document] if document else []
+        yield from ((path, record) for record in records if isinstance(record, dict))
+
+
+def _keeps(record: dict[str, Any], place: str, findings: Findings) -> bool:
+    """Whether a record is one that can be kept, as every record is; noted where it is not."""
+    try:
+        canonical_json(record)
+    except InvalidValueError as error:
+        findings.add("refused", place, error.message)
+        return False
+    return True
 
 
 def _job(record: Mapping[str, Any], name: str) -> OldJob:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from renku_store.errors import StoreError
+from renku_store.errors import StoreError, UnusableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,9 @@ class MigrationReport:
 
     @property
     def problem(self) -> StoreError | None:
-        """The first reason for which a movie was not migrated to its end."""
-        return next((movie.problem for movie in self.movies if movie.problem is not None), None)
+        """The first reason for which a movie was not migrated to its end; the one that ended it all counts before."""
+        problems = [movie.problem for movie in self.movies if movie.problem is not None]
+        return next((problem for problem in problems if isinstance(problem, UnusableError)), next(iter(problems), None))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form: that of the movie, or sums over several and the list of them."""

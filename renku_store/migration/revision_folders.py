@@ -25,7 +25,7 @@ _SNAPSHOTS: Final = "dag/snapshots"
 
 def is_revision_folders(folder: OldFolder) -> bool:
     """Whether a folder is a movie in this layout."""
-    return "dag/" in folder.names() or {"metadata.json", "assets/"} <= set(folder.names())
+    return folder.holds("dag") or ("metadata.json" in folder.names() and folder.holds("assets"))
 
 
 def read_revision_folders(folder: OldFolder) -> OldMovie:
@@ -49,13 +49,16 @@ def read_revision_folders(folder: OldFolder) -> OldMovie:
         )
         before = number
     later = jobs.get(None, [])
+    later_attempts = tuple(_tries(history, before, None, later))
+    for path, why in history.unread.items():
+        found.add_untold(path, why)
     return OldMovie(
         id=text_of(about, "movie_id", "movieId", "video_id", "id") or folder.name,
         layout=LAYOUT,
         revisions=tuple(revisions),
         size=folder.size(),
         later_inputs=tuple(_values(history, before, None)),
-        later_attempts=tuple(_tries(history, before, None, later)),
+        later_attempts=later_attempts,
         later_jobs=tuple(dict(job.record) for job in later),
         problems=found.problems(),
         notes=tuple(found.notes),

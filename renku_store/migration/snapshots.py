@@ -109,14 +109,12 @@ class SnapshotReader:
             return
         path = (self._history.path_of(line) if line is not None else None) or self._beside.get(artefact)
         self._missing[safe_id(artefact)] = type_of(path or "")
-        refused = self._history.files.refused.get(path or "")
-        if refused is not None:
-            self._history.found.add("refused", path or "", refused, revision=self._name, artefact=safe_id(artefact))
-        else:
-            why = "There is no file there." if path else "No line says what it is, and no clip has a file of it."
-            self._history.found.add(
-                "missing", path or f"artefact {artefact}", why, revision=self._name, artefact=safe_id(artefact)
-            )
+        kind, why = self._history.files.why_not(path or "")
+        if path is None:
+            why = "No line says what it is, and no clip has a file of it."
+        self._history.found.add(
+            kind, path or f"artefact {artefact}", why, revision=self._name, artefact=safe_id(artefact)
+        )
 
     def _by_timeline(self, artefact: str, label: str | None, line: ArtefactLine | None) -> OldArtefact | None:
         path = self._beside.get(artefact)
@@ -155,9 +153,8 @@ class SnapshotReader:
                 name += "~"
             self._own(OldArtefact(name, file.mime_type, file.content, None, None, path))
             return name
-        refused = self._history.files.refused.get(path)
-        kind, why = ("missing", "There is no file there.") if refused is None else ("refused", refused)
-        self._history.found.add("refused" if kind == "refused" else "missing", path, why, revision=self._name)
+        kind, why = self._history.files.why_not(path)
+        self._history.found.add(kind, path, why, revision=self._name)
         return None
 
     # Timeline, inputs, graph
@@ -240,8 +237,18 @@ class SnapshotReader:
             if beside
             else None,
         }
-        kept = {key: value for key, value in about.items() if value is not None}
-        return {key: _without_paths(value) for key, value in kept.items()}
+        return {
+            key: _without_paths(value) for key, value in about.items() if value is not None and self._keeps(key, value)
+        }
+
+    def _keeps(self, key: str, value: Json) -> bool:
+        """Whether a remark is one that can be kept; noted where it is not."""
+        try:
+            canonical_json(value)
+        except InvalidValueError as error:
+            self._history.found.add("refused", key, error.message, revision=self._name)
+            return False
+        return True
 
 
 def _without_paths(value: Json) -> Json:

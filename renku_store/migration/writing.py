@@ -114,6 +114,10 @@ class MovieWriter:
             if artefact.made is not None:
                 contents.append((artefact.made, artefact.mime_type))
         self._carrier.carry(contents)
+        standing = {artefact.content for artefact in revision.artefacts.values()}
+        for content, why in self._lost.items():
+            if content not in standing:
+                self._found.add_untold(content.path, why)
 
     def _artefacts(
         self, revision: OldRevision, values: Mapping[str, Json], jobs: Jobs | None

@@ -34,6 +34,14 @@ def test_parallel_work_shortens_the_estimate() -> None:
     assert estimate.seconds_left(20.0) == pytest.approx(20.0)
 
 
+def test_what_a_job_has_been_going_for_is_not_to_come() -> None:
+    """The last one counts down; once it takes longer than any before, nobody knows."""
+    estimate = Estimate(["a[0]", "a[1]"])
+    estimate.finished("a[0]", 10.0, called=True)
+    left = [estimate.seconds_left(10.0 + seconds, {"a[1]": seconds}) for seconds in (0.0, 4.0, 9.0, 10.0, 50.0)]
+    assert left == [pytest.approx(10.0), pytest.approx(6.0), pytest.approx(1.0), None, None]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1e6)), min_size=1), st.floats(0.001, 1e6))
 def test_nothing_is_left_when_all_is_done(jobs: list[tuple[str, float]], elapsed: float) -> None:
     """Whatever the times were, the end is the end; and it is never negative."""

@@ -9,7 +9,9 @@ from random import Random
 import pytest
 
 from renku_store.testing.old_folders import build_revision_folder
+from tests import children
 from tests.cli.conftest import Call, program
+from tests.roots import Root
 
 
 def test_a_whole_migration_ends_with_0(call: Call, place: Path) -> None:
@@ -101,3 +103,103 @@ def test_it_is_a_program_like_any_other(place: Path) -> None:
     build_revision_folder(place / "film", Random(1), revisions=1)
     done = program("migrate", "film", "--root", "root")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_report_for_people_has_every_path_and_item(call: Call, place: Path) -> None:
+    """A file whose name ends in .txt: what the screen cuts short is all there."""
+    build_revision_folder(place / "old/film", Random(1), segments=6, images=6, irregularities={"missing", "gaps"})
+    for path in (place / "old/film").rglob("*.png"):
+        path.unlink()
+    told = call("migrate", "old/film", "--report", "report.txt")
+    assert told.code == 4
+    assert "more; --report FILE lists them." in told.out
+    assert "Missing: " in told.err
+    text = (place / "report.txt").read_text()
+    document = call("migrate", "old/film", "--json").json
+    assert text.count("film: missing: ") == len(document["missing"])
+    assert all(f"{old} is {new}" in text for old, new in document["mapped"].items())
+    for path in document["paths"]:
+        assert f"film: {path['path']} is {path['artefact']} of {', '.join(path['revisions'])}" in text
+
+
+def test_a_report_does_not_take_the_place_of_a_file_that_is_migrated(call: Call, place: Path) -> None:
+    """SRC is only read; beside the movies of a folder a report may lie."""
+    build_revision_folder(place / "old/film", Random(1), revisions=1)
+    before = (place / "old/film/metadata.json").read_bytes()
+    for arguments in (["old/film"], ["old"], ["old", "--all"]):
+        refused = call("migrate", *arguments, "--report", "old/film/metadata.json")
+        assert (refused.code, "only read" in refused.err) == (2, True), arguments
+    assert (place / "old/film/metadata.json").read_bytes() == before
+    assert call("migrate", "old", "--all", "--report", "old/report.json").code == 0
+
+
+@pytest.mark.parametrize("report", ["nowhere/report.json", "."])
+def test_a_report_that_cannot_be_written_is_said_before_anything_is_done(report: str, call: Call, place: Path) -> None:
+    """Not when hours have passed."""
+    build_revision_folder(place / "old/film", Random(1), revisions=1)
+    refused = call("migrate", "old/film", "--report", report)
+    assert (refused.code, refused.out) == (2, "")
+    assert "report" in refused.err
+    assert not (place / "builds").exists()
+
+
+def test_names_that_are_no_text_are_escaped(call: Call, place: Path) -> None:
+    """A folder whose name is not UTF-8, and one with a line end: they are reported without harm."""
+    (place / "old").mkdir()
+    for movie, name in (("one", "fi\udcfflm"), ("two", "li\n\x1b[31mne")):
+        build_revision_folder(place / movie, Random(1), revisions=1, irregularities={"missing"})
+        (place / movie).rename(place / "old" / name)
+    for report in ("report.json", "report.txt"):
+        told = call("migrate", "old", "--all", "--report", report)
+        assert told.code == 4, told.err
+        assert "\x1b" not in told.out + told.err
+    sources = [movie["source"] for movie in json.loads((place / "report.json").read_text())["movies"]]
+    assert sources == ["old/fi\udcfflm", "old/li\n\x1b[31mne"]
+    text = (place / "report.txt").read_text()
+    assert "one, from old/fi\\xfflm\n" in text
+    assert "two, from old/li\\n\\x1b[31mne\n" in text
+
+
+def test_a_name_that_is_no_id_needs_another(call: Call, place: Path) -> None:
+    """The hint says how to give it one."""
+    build_revision_folder(place / "my film", Random(1), revisions=1)
+    refused = call("migrate", "my film", "--json")
+    assert (refused.code, refused.error["kind"]) == (2, "InvalidIdError")
+    assert "--movie" in refused.error["hint"]
+    assert call("migrate", "my film", "--movie", "film").code == 0
+
+
+def test_a_full_disk_ends_with_5_and_the_report_of_what_was_done(place: Path) -> None:
+    """What had come over is told, the movies that follow are not begun, and the same command goes on."""
+    for seed, name in enumerate(["a", "b", "c", "d"]):
+        build_revision_folder(place / "old" / name, Random(seed), segments=3, images=3, revisions=2)
+    (place / "small").mkdir()
+    script = "import sys; from renku_cli.main import run; sys.exit(run(sys.argv[1:]))"
+    arguments = ("migrate", "old", "--all", "--report", "report.json", "--root")
+    ended = children.run(script, *arguments, "small/root", prefix=children.on_small_disk(place / "small", 700))
+    assert ended.code == 5, ended.err
+    assert "Traceback" not in ended.err
+    assert "error: " in ended.err
+    assert "hint: " in ended.err
+    movies = json.loads((place / "report.json").read_text())["movies"]
+    assert 1 <= len(movies) < 4
+    assert [movie.get("problem", {}).get("kind") for movie in movies] == [None] * (len(movies) - 1) + [
+        "StoreUnavailableError"
+    ]
+    assert f"Movies that were not begun: {4 - len(movies)}." in movies[-1]["notes"][0]
+
+
+@pytest.mark.long_away
+def test_it_goes_to_any_kind_of_root(any_root: Root, call: Call, place: Path) -> None:
+    """Named by --root; what came over can be listed, compared, read and exported there."""
+    expected = build_revision_folder(place / "old/film", Random(1), revisions=2, changes=1.0)
+    root = ("--root", any_root.url)
+    assert call("migrate", "old", "--all", "--report", "report.txt", *root).code == 0
+    assert "Brought over 0 revisions" in call("migrate", "old", "--all", *root).out
+    assert [entry["revision"] for entry in call("log", "--json", *root).json] == ["rev-0002", "rev-0001"]
+    assert call("diff", "rev-0001", "rev-0002", "--json", *root).json["artefacts"]["changed"]
+    assert call("export", "rev-0001", "out", *root).code == 0
+    held = {path.read_bytes() for path in (place / "out").iterdir() if path.is_file()}
+    files = [value for value in expected.revisions[0].artefacts.values() if isinstance(value, bytes)]
+    assert files
+    assert held.issuperset(files)

@@ -85,9 +85,17 @@ def test_diff_lists_what_was_added_removed_and_changed_and_why(call: Call, twice
     assert found["reasons"]["word[1]"] == [{"kind": "input changed", "subject": "lines[1].text", "detail": "line"}]
     assert found["cost"] == 0.0
     shown = call("diff", "1", "2").out
-    assert '~\tlines\t[{"text": "one"}, {"text": "two"}, {"text": "three"}]\t' in shown
+    assert '~\tlines[1].text\t"two"\t"TWO"\n' in shown
     assert "input changed: lines[1].text (line)" in shown
     assert "hold the same" in call("diff", "1", "1").out
+
+
+def test_diff_shows_the_whole_of_an_input_that_differs_in_several_places(call: Call, built: str) -> None:
+    """One place is named where there is one."""
+    assert call("set", "lines", '[{"text": "uno"}, {"text": "dos"}, {"text": "three"}]').code == 0
+    assert call("run").code == 0
+    shown = call("diff", "1", "2").out
+    assert '~\tlines\t[{"text": "one"}, {"text": "two"}, {"text": "three"}]\t' in shown
 
 
 def test_diff_sees_what_comes_and_goes(call: Call, built: str) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from renku_cli import valuepath
 from renku_cli.misuse import Misuse
 
+PLACES = st.lists(st.integers(0, 2) | st.sampled_from(["a", "text", "é"]), max_size=4)
 VALUE = {"parts": [{"text": "a", "tags": ["x"]}, {"text": "b"}], "n": 1}
 
 
@@ -21,6 +25,33 @@ def test_a_name_splits_at_the_longest_input() -> None:
 def test_what_is_no_place_in_an_input_is_none(name: str) -> None:
     """Such names are ids, and are told to be unknown as ids."""
     assert valuepath.split(name, ["a"]) is None
+
+
+@given(PLACES, st.text(max_size=3), st.text(max_size=3))
+def test_the_one_place_in_which_values_differ_is_found(steps: list[str | int], before: str, after: str) -> None:
+    """Its name leads there in both; where nothing differs there is no place."""
+    a, b = (_holding(steps, value) for value in (before, after))
+    found = valuepath.differing(a, b)
+    assert found == (steps if before != after else [])
+    name = valuepath.joined("x", found)
+    assert valuepath.split(name, ["x"]) == (("x", found) if found else None)
+    assert (valuepath.at(a, found, name), valuepath.at(b, found, name)) == ((before, after) if found else (a, b))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "steps"),
+    [([1, 2], [3, 4], []), ([1], [1, 2], []), ({"a": 1}, {"b": 1}, []), ([[1, 2]], [[3, 4]], [0]), (1, 2, []),
+     ({"a.b": 1}, {"a.b": 2}, []), ({"": 1}, {"": 2}, []), ([{"a": 1}], [{"a": None}], [0, "a"])],
+)  # fmt: skip
+def test_several_places_end_the_way_to_a_difference(before: Any, after: Any, steps: list[str | int]) -> None:
+    """As do keys that no path can name, and lists of other lengths."""
+    assert valuepath.differing(before, after) == steps
+
+
+def _holding(steps: list[str | int], value: Any) -> Any:
+    for step in reversed(steps):
+        value = [*["same"] * step, value] if isinstance(step, int) else {"q": 1, step: value}
+    return value
 
 
 def test_replacing_changes_one_place_and_not_the_old_value() -> None:
