@@ -56,6 +56,8 @@ class Ours:
                 staged = batch.stage()
                 staged.write(data)
                 batch.name(staged, key)
+                if batch.full:
+                    assert not batch.commit()
             assert not batch.commit()
 
     def get(self, digests: dict[str, str]) -> None:
