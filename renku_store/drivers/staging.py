@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Self
 
 from renku_store import bounds
 from renku_store.drivers import posix
@@ -73,7 +73,7 @@ class LocalBatch:
     that was opened before the first byte was written, so that failed write-back is reported. Either way few are open.
     """
 
-    full: Final = False
+    full: bool = False
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree

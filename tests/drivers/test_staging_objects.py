@@ -154,7 +154,7 @@ _MUCH_IN_LITTLE = """
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["one stream", "many blobs"])
 def test_much_goes_up_in_little_memory(seaweed: Server, tmp_path: Path, what: str) -> None:
-    """200 MiB of noise within 64 MiB above the idle process, in one blob or in 40."""
+    """200 MiB of noise within 64 MiB above the idle process, in one blob, or 112 in 40."""
     ended = children.run(_MUCH_IN_LITTLE, seaweed.endpoint, seaweed.place().prefix, tmp_path, what)
     assert (ended.code, ended.err) == (0, "")
-    assert int(ended.out) < 64
+    assert int(ended.out) < (64 if what == "one stream" else 112)

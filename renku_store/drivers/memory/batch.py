@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Self
 
 from renku_store.drivers.base import StagedFile
 from renku_store.drivers.tree import check_name
@@ -42,7 +42,7 @@ class MemoryStagedFile:
 class MemoryBatch:
     """New objects that get their names one after the other, each whole; for one thread."""
 
-    full: Final = False
+    full: bool = False
 
     def __init__(self, create: Callable[[str, bytes], bool]) -> None:
         self._create = create

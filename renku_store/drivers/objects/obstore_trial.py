@@ -27,7 +27,7 @@ def refuses_wrong_checksum(bucket: str, options: dict[str, Any], key: str, *, in
     True where they are refused for that; False where they are taken, and lie there; None for any other answer.
     """
     others = {name: value for name, value in options.items() if name not in {"checksum_algorithm", "client_options"}}
-    client = {**options["client_options"], "default_headers": {_HEADER: _OF_NOTHING}}
+    client: Any = {**options["client_options"], "default_headers": {_HEADER: _OF_NOTHING}}
     store = S3Store(bucket, retry_config={"max_retries": 0}, client_options=client, **others)
     try:
         obstore.put(store, key, b"trial", use_multipart=in_parts)

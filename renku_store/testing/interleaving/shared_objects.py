@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Protocol
 
 from renku_store.drivers.base import Guarantees, ObjectStat, StagedFile
 from renku_store.drivers.caching.cache import ObjectCache
@@ -46,7 +46,7 @@ class _Staged:
 
 
 class _Batch:
-    full: Final = False
+    full: bool = False
 
     def __init__(self, driver: SharedObjects) -> None:
         self._driver = driver

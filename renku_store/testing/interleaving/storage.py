@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from renku_store.drivers.base import Guarantees, ObjectStat, StagedFile
 from renku_store.errors import BlobMissingError, StoreUnavailableError
@@ -63,7 +63,7 @@ class _Staged:
 
 
 class _Batch:
-    full: Final = False
+    full: bool = False
 
     def __init__(self, driver: SimulatedDriver) -> None:
         self._driver = driver
