@@ -206,11 +206,13 @@ OBJECT_FIRST_PAUSE_SECONDS: Final = 0.2
 OBJECT_PAUSE_MAX_SECONDS: Final = 5.0
 """The longest pause between two attempts: a server that asks to slow down means seconds."""
 OBJECT_IN_FLIGHT_MAX_BYTES: Final = 64 * 1_048_576
-"""What uploads at the same time may hold in memory together."""
-OBJECT_STAGED_MAX_BYTES: Final = 262_144
-"""Up to here a new object waits for its upload in memory: a temporary file costs more than the request itself."""
-OBJECT_STAGED_TOTAL_BYTES: Final = 16 * 1_048_576
-"""What the objects of one batch may hold in memory together."""
+"""What uploads at the same time may hold in memory together that are read from files."""
+OBJECT_STAGED_TOTAL_BYTES: Final = 72 * 1_048_576
+"""What new objects of one root may hold in memory together while they wait for their upload, and during it."""
+OBJECT_BATCH_BYTES: Final = 64 * 1_048_576
+"""From here a batch is better uploaded than added to: one more object of one part, and the memory is used up."""
+OBJECT_TRIAL_FROM_BYTES: Final = 32 * 1_048_576
+"""From here it pays to find out whether the server compares checksums: the MD5 of so much takes as long as a trial."""
 OBJECT_WINDOW_MIN_BYTES: Final = 524_288
 """What a stream asks for at first, and after a jump: whoever looks at a header does not pay for the film."""
 OBJECT_WINDOW_BYTES: Final = 8 * 1_048_576

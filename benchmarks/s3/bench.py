@@ -40,10 +40,12 @@ CONCURRENCY = 32
 
 Contents = dict[str, bytes]
 """Keys and bytes."""
+Taken = dict[tuple[str, str], list[tuple[float, float]]]
+"""What each task took each contender, round by round: seconds, and those of this process on the processors."""
 
 
 class Ours:
-    """The driver: staged, uploaded with conditions, every entity tag compared; every read hashed."""
+    """The driver: staged, uploaded with conditions, every upload verified; every read hashed."""
 
     def __init__(self, client: Any, place: S3Place, folder: Path) -> None:
         self._driver = ObjectDriver(client, url=place.url, prefix="", workspace=folder, concurrency=CONCURRENCY)
@@ -56,6 +58,8 @@ class Ours:
                 staged = batch.stage()
                 staged.write(data)
                 batch.name(staged, key)
+                if batch.full:
+                    assert not batch.commit()
             assert not batch.commit()
 
     def get(self, digests: dict[str, str]) -> None:
@@ -177,9 +181,9 @@ def contents(contender: str, size: str, number: int, count: int) -> Contents:
     return {f"{contender}/{size}/{number}/{each:05d}": random.randbytes(16) + body for each in range(count)}
 
 
-def measure(contenders: dict[str, Any], counts: dict[str, int], rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each task and contender, who take turns; who begins changes with the round."""
-    seconds: dict[tuple[str, str], list[float]] = {}
+def measure(contenders: dict[str, Any], counts: dict[str, int], rounds: int) -> Taken:
+    """What each task takes each contender, who take turns; who begins changes with the round."""
+    taken: Taken = {}
     names = [*contenders]
     for number in range(-1, rounds):  # the first is for connections, memory and the server's disk
         for size in SIZES:
@@ -190,17 +194,19 @@ def measure(contenders: dict[str, Any], counts: dict[str, int], rounds: int) -> 
                     (f"put {size}", lambda who=contenders[name], what=made: who.put(what)),
                     (f"get {size}", lambda who=contenders[name], what=digests: who.get(what)),
                 ):
-                    started_at = time.perf_counter()
+                    before = time.perf_counter(), time.process_time()
                     work()
+                    after = time.perf_counter(), time.process_time()
                     if number >= 0:
-                        seconds.setdefault((task, name), []).append(time.perf_counter() - started_at)
-    return seconds
+                        taken.setdefault((task, name), []).append((after[0] - before[0], after[1] - before[1]))
+    return taken
 
 
-def figures(seconds: dict[tuple[str, str], list[float]], names: list[str]) -> list[dict[str, object]]:
+def figures(taken: Taken, names: list[str]) -> list[dict[str, object]]:
     """Median and spread of each, and how fast it is as a share of the best bare library."""
     results: list[dict[str, object]] = []
-    for task in dict.fromkeys(task for task, _ in seconds):
+    seconds = {which: [each[0] for each in rounds] for which, rounds in taken.items()}
+    for task in dict.fromkeys(task for task, _ in taken):
         medians = {name: statistics.median(seconds[task, name]) for name in names}
         best = min(median for name, median in medians.items() if not name.startswith("ours"))
         spread = {
@@ -209,7 +215,15 @@ def figures(seconds: dict[tuple[str, str], list[float]], names: list[str]) -> li
             for all_ in [seconds[task, name]]
         }
         shares = {name: round(best / medians[name], 2) for name in names}
-        results.append({"task": task, "seconds": spread, "share of the best library": shares})
+        processors = {name: round(statistics.median(each[1] for each in taken[task, name]), 4) for name in names}
+        results.append(
+            {
+                "task": task,
+                "seconds": spread,
+                "share of the best library": shares,
+                "processor seconds of the client": processors,
+            }
+        )
     return results
 
 
@@ -219,13 +233,15 @@ def show(document: dict[str, Any]) -> None:
     print(", ".join(f"{name} {value}" for name, value in {**document["machine"], "load": document["load"]}.items()))
     print(
         f"{document['rounds']} rounds, concurrency {CONCURRENCY}; seconds: median (min to max); "
-        "speed as a share of the best bare library"
+        "speed as a share of the best bare library; processor seconds of the client"
     )
     for result in document["results"]:
         print(f"  {result['task']}")
         for name, each in result["seconds"].items():
             share = result["share of the best library"][name]
-            print(f"    {name:14} {each['median']:.3f} ({each['min']:.3f} to {each['max']:.3f})  {share:.2f}")
+            processor = result["processor seconds of the client"][name]
+            spread = f"{each['median']:.3f} ({each['min']:.3f} to {each['max']:.3f})"
+            print(f"    {name:14} {spread}  {share:.2f}  {processor:.3f}")
 
 
 def main() -> None:
@@ -244,7 +260,7 @@ def main() -> None:
                 "aiobotocore": Aiobotocore(server),
                 "s3fs": S3fs(server),
             }
-            seconds = measure(contenders, counts, given.rounds)
+            taken = measure(contenders, counts, given.rounds)
         finally:
             server.stop()
     document = {
@@ -257,7 +273,7 @@ def main() -> None:
         "rounds": given.rounds,
         "concurrency": CONCURRENCY,
         "counts": {f"{count} x {SIZES[size]} bytes": size for size, count in counts.items()},
-        "results": figures(seconds, [*contenders]),
+        "results": figures(taken, [*contenders]),
     }
     if given.json:
         print(json.dumps(document, indent=2))

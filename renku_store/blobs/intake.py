@@ -76,7 +76,8 @@ class Intake:
             return reference
         self._held[reference.hash] = content
         self._held_bytes += 0 if isinstance(content, Staged) else len(content)
-        if len(self._held) >= bounds.BATCH_MAX_FILES or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES:
+        many = len(self._held) >= bounds.BATCH_MAX_FILES or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
+        if many or self._batch.full:
             self._look_up()
         return reference
 
@@ -100,6 +101,8 @@ class Intake:
         missing = self._settle(self._held)
         for digest, content in self._held.items():
             if digest in missing:
+                if self._batch.full and isinstance(content, bytes):  # what is staged takes its room already
+                    self._commit()
                 self._stage(digest, content)
                 if len(self._new) >= bounds.BATCH_MAX_FILES or self._new_bytes >= bounds.BATCH_MAX_BYTES:
                     self._commit()
@@ -107,6 +110,8 @@ class Intake:
                 self._batch.discard(content.file)
         self._held = {}
         self._held_bytes = 0
+        if self._batch.full:
+            self._commit()
 
     def _settle(self, contents: dict[str, bytes | Staged]) -> set[str]:
         """Make live and touched those whose object is there; returns the others, once no collector is deleting them."""

@@ -67,6 +67,11 @@ class Batch(Protocol):
     discards everything staged.
     """
 
+    @property
+    def full(self) -> bool:
+        """Whether it should be committed before more is staged, for what it takes in memory; more can be staged."""
+        ...
+
     def stage(self) -> StagedFile:
         """Begin a new object."""
         ...

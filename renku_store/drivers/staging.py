@@ -73,6 +73,8 @@ class LocalBatch:
     that was opened before the first byte was written, so that failed write-back is reported. Either way few are open.
     """
 
+    full: bool = False
+
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._filesystem: int | None = None

@@ -42,6 +42,8 @@ class MemoryStagedFile:
 class MemoryBatch:
     """New objects that get their names one after the other, each whole; for one thread."""
 
+    full: bool = False
+
     def __init__(self, create: Callable[[str, bytes], bool]) -> None:
         self._create = create
         self._names: dict[MemoryStagedFile, str] = {}

@@ -67,6 +67,14 @@ class ObjectClient(Protocol):
         """Write a large object in parts of so many bytes, in constant memory, with no condition; gives its tag."""
         ...
 
+    def compares_checksums(self, key: str, *, in_parts: bool) -> bool | None:
+        """Whether what `put` sends (`in_parts`: `put_file`) is refused where a checksum beside it does not fit.
+
+        Found out by sending a few bytes with a wrong one to `key`, which nobody uses; what is taken nevertheless is
+        removed. None where the answer does not tell; False where nothing is sent beside the bytes.
+        """
+        ...
+
     def copy(self, source: str, target: str) -> bool:
         """Copy on the server, replacing; False where there is no such object."""
         ...

@@ -26,6 +26,7 @@ from renku_store.drivers.objects.keys import Keys
 from renku_store.drivers.objects.streaming import ObjectStream, read_range
 from renku_store.drivers.objects.uploading import ObjectBatch, Uploader
 from renku_store.drivers.objects.working import Workers
+from renku_store.drivers.probe import TRIALS
 from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name
 from renku_store.errors import BlobMissingError
 
@@ -60,7 +61,9 @@ class ObjectDriver:
         self._url = url.rstrip("/")
         self._keys = Keys(prefix)
         self._guarantees = guarantees
-        self._uploader = uploader or Uploader(client, Workers(concurrency), conditional=guarantees.atomic_create)
+        self._uploader = uploader or Uploader(
+            client, Workers(concurrency), self._keys.folder(TRIALS), conditional=guarantees.atomic_create
+        )
         self._workers = self._uploader.workers
         self._workspace = Path(os.path.abspath(workspace))
         self._tree = Tree(str(self._workspace))

@@ -7,6 +7,7 @@ the parts of a large object are left to it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from renku_store import bounds
 from renku_store.drivers import posix
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectHead, UncertainError
 from renku_store.drivers.objects.obstore_replies import refusal_of
+from renku_store.drivers.objects.obstore_trial import refuses_wrong_checksum
 from renku_store.drivers.objects.options import S3Place
 from renku_store.drivers.objects.replies import Refusal, pauses
 from renku_store.errors import StoreUnavailableError
@@ -63,8 +65,8 @@ class ObstoreClient:
         self._server = place.endpoint or "AWS"
         self._bucket_seen = False
         self._slow = _options(place, credentials, request_seconds, request_seconds)
-        quick = _options(place, credentials, read_seconds, request_seconds)
-        self._store = S3Store(place.bucket, retry_config={"max_retries": 0}, **quick)
+        self._quick = _options(place, credentials, read_seconds, request_seconds)
+        self._store = S3Store(place.bucket, retry_config={"max_retries": 0}, **self._quick)
         self._sending = S3Store(place.bucket, retry_config={"max_retries": 0}, **self._slow)
         self._repeating: S3Store | None = None
 
@@ -162,6 +164,15 @@ class ObstoreClient:
             }
             self._repeating = S3Store(self._place.bucket, retry_config=retry, **self._slow)
         return self._repeating
+
+    def compares_checksums(self, key: str, *, in_parts: bool) -> bool | None:
+        """Whether uploads are refused whose SHA-256 is another's; None where a trial does not tell."""
+        _check_process()
+        answer = refuses_wrong_checksum(self._place.bucket, self._quick, key, in_parts=in_parts)
+        if answer is False:
+            with contextlib.suppress(StoreUnavailableError):  # what stays there goes with the trials of a later probe
+                self.delete([key])
+        return answer
 
     def copy(self, source: str, target: str) -> bool:
         """Copy on the server, replacing; False where there is no such object."""

@@ -1,6 +1,6 @@
-"""New objects before they are uploaded: small ones in memory, the others in temporary files of this machine.
+"""New objects before they are uploaded: in memory what one request carries, the others in files of this machine.
 
-Memory stays constant: the objects of a batch share a room of so many bytes; who finds none goes into a file.
+Memory stays constant: the objects of a root share so many bytes of it; what finds none goes into a file.
 """
 
 from __future__ import annotations
@@ -13,26 +13,29 @@ from typing import BinaryIO
 
 from renku_store import bounds
 from renku_store.drivers import posix
+from renku_store.drivers.objects.working import Share
 from renku_store.drivers.staging import LocalStagedFile
 from renku_store.drivers.tree import Tree
 
 
 class Room:
-    """Bytes of memory that the objects of one batch share; for one thread."""
+    """The bytes of memory that the objects of one batch take of what a root has; for one thread."""
 
-    def __init__(self, free: int) -> None:
-        self._free = free
+    def __init__(self, memory: Share) -> None:
+        self._memory = memory
+        self.taken = 0
 
     def take(self, count: int) -> bool:
         """Take some, if there are so many."""
-        if count > self._free:
+        if not self._memory.take_now(count):
             return False
-        self._free -= count
+        self.taken += count
         return True
 
     def give_back(self, count: int) -> None:
         """Let others have them."""
-        self._free += count
+        self.taken -= count
+        self._memory.give_back(count)
 
 
 class StagedObject:
@@ -49,7 +52,7 @@ class StagedObject:
         """Append bytes; `StoreUnavailableError` where the disk is full or fails."""
         if self._parts is not None:
             count = memoryview(data).nbytes
-            if self._held + count <= bounds.OBJECT_STAGED_MAX_BYTES and self._room.take(count):
+            if self._held + count <= bounds.OBJECT_PART_BYTES and self._room.take(count):
                 self._parts.append(bytes(data))
                 self._held += count
                 return
@@ -62,7 +65,7 @@ class StagedObject:
     def read_back(self) -> BinaryIO:
         """The bytes written so far, from the start; the caller closes it."""
         if self._parts is not None:
-            return io.BytesIO(b"".join(self._parts))
+            return io.BytesIO(self._whole(self._parts))
         return self._in_file().read_back()
 
     @property
@@ -70,13 +73,25 @@ class StagedObject:
         """The temporary file, or None while it is all in memory."""
         return None if self._file is None else self._file.path
 
+    @property
+    def held(self) -> int:
+        """The bytes of memory that it takes."""
+        return self._held
+
     def size(self) -> int:
         """Its size in bytes; `OSError` where the file cannot be looked at."""
         return self._held if self._file is None else os.path.getsize(self._file.path)
 
     def data(self) -> bytes:
         """All of its bytes; `OSError` where the file cannot be read."""
-        return b"".join(self._parts or ()) if self._file is None else Path(self._file.path).read_bytes()
+        return self._whole(self._parts or []) if self._file is None else Path(self._file.path).read_bytes()
+
+    @staticmethod
+    def _whole(parts: list[bytes]) -> bytes:
+        """All of them, put together once."""
+        if len(parts) != 1:
+            parts[:] = [b"".join(parts)]
+        return parts[0]
 
     def close(self) -> None:
         """It is complete: let go of the descriptor."""

@@ -2,7 +2,7 @@
 
 Keeps invariant 2 in an object storage: a name appears with a request that carries, or completes, all of its bytes, and
 one that exists is not written. What arrived is compared with what was sent before `commit` returns. Memory stays
-constant: small objects wait for their share of it, large ones go in parts.
+constant: what waits in a file is read once there is a share for it, and large objects go in parts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from renku_store import bounds
 from renku_store.drivers import posix
 from renku_store.drivers.base import StagedFile
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectClient, UncertainError
+from renku_store.drivers.objects.comparing import Comparison
 from renku_store.drivers.objects.keys import Keys
 from renku_store.drivers.objects.replies import pauses, unsettled
 from renku_store.drivers.objects.staging import Room, StagedObject
@@ -53,16 +54,18 @@ class _DamagedError(Exception):
 class Uploader:
     """Writes files to free names; one for a root, for many threads.
 
-    `workers` are its threads. `conditional`: the storage can refuse to write what exists; else it is looked first,
-    which others can slip through.
+    `workers` are its threads. `trials`: the prefix of keys for trials. `conditional`: the storage can refuse to write
+    what exists; else it is looked first, which others can slip through. `memory` is for what waits to be uploaded.
     """
 
-    def __init__(self, client: ObjectClient, workers: Workers, *, conditional: bool) -> None:
+    def __init__(self, client: ObjectClient, workers: Workers, trials: str, *, conditional: bool) -> None:
         self._client = client
         self.workers = workers
         self._conditional = conditional
+        self.memory = Share(bounds.OBJECT_STAGED_TOTAL_BYTES)
         self._share = Share(bounds.OBJECT_IN_FLIGHT_MAX_BYTES)
         self._verifier = Verifier(client)
+        self._comparison = Comparison(client, trials)
 
     def upload(self, uploads: Iterable[Upload]) -> set[str]:
         """Upload everything; gives the keys that existed and were left alone.
@@ -87,7 +90,8 @@ class Uploader:
         in_parts = size > bounds.OBJECT_PART_BYTES
         if (in_parts or not self._conditional) and self._client.head(upload.key) is not None:
             raise _TakenError
-        with self._share.take(part_bytes(size) * bounds.OBJECT_PARTS_AT_ONCE if in_parts else size):
+        needed = part_bytes(size) * bounds.OBJECT_PARTS_AT_ONCE if in_parts else size
+        with self._share.take(needed - upload.staged.held):
             if in_parts:
                 self._put_verified(upload, SentFile(str(upload.staged.path), size), self._put_in_parts)
             else:
@@ -95,13 +99,14 @@ class Uploader:
                 self._put_verified(upload, SentBytes(data), lambda upload, sent: self._put_at_once(upload, sent, data))
 
     def _put_verified(self, upload: Upload, sent: T, put: Callable[[Upload, T], str | None]) -> None:
+        compared = self._comparison.made_by_server(sent.size, in_parts=isinstance(sent, SentFile))
         for _ in range(_SENT_MAX):
             try:
                 tag = put(upload, sent)
             except _DamagedError:
                 self._client.delete([upload.key])
                 continue
-            if self._verifier.arrived(upload.key, upload.url, tag, sent):
+            if self._verifier.arrived(upload.key, upload.url, tag, sent, compared=compared):
                 return
             found = self._client.head(upload.key)
             if found is not None and tag in {None, found.etag}:
@@ -176,7 +181,7 @@ class ObjectBatch:
         self._tree = tree
         self._keys = keys
         self._url = url
-        self._room = Room(bounds.OBJECT_STAGED_TOTAL_BYTES)
+        self._room = Room(uploader.memory)
         self._staged: dict[StagedObject, str | None] = {}
 
     def __enter__(self) -> Self:
@@ -187,6 +192,11 @@ class ObjectBatch:
     ) -> None:
         for staged in tuple(self._staged):
             self.discard(staged)
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as much in memory as it should."""
+        return self._room.taken >= bounds.OBJECT_BATCH_BYTES
 
     def stage(self) -> StagedObject:
         """Begin a new object."""

@@ -69,16 +69,26 @@ class Verifier:
         self._tags_tell = True
 
     def arrived(
-        self, key: str, url: str, tag: str | None, sent: SentBytes | SentFile, *, doubtful: bool = False
+        self,
+        key: str,
+        url: str,
+        tag: str | None,
+        sent: SentBytes | SentFile,
+        *,
+        compared: bool = False,
+        doubtful: bool = False,
     ) -> bool:
         """Whether the object under `key`, whose tag came with the reply or a look, holds what was sent.
 
-        `doubtful`: the server never said that it had taken it, so that a size that fits is not enough.
+        `compared`: the server has compared the bytes of each request with a checksum before it took them, so that
+        nothing but the number of parts can be wrong. `doubtful`: it never said that it had taken them, so that a size
+        that fits is not enough.
         """
+        if compared:
+            return isinstance(sent, SentBytes) or self._has_size(key, sent.size)
         if self._tags_tell and tag is not None and tag.strip('"') == sent.tag("-" in tag):
             return True
-        head = self._client.head(key)
-        if head is None or head.size != sent.size:
+        if not self._has_size(key, sent.size):
             return False
         if not self._tags_tell and not doubtful:
             return True
@@ -86,6 +96,10 @@ class Verifier:
             return False
         self._tags_tell = False
         return True
+
+    def _has_size(self, key: str, size: int) -> bool:
+        head = self._client.head(key)
+        return head is not None and head.size == size
 
     def _equal(self, key: str, url: str, sent: SentBytes | SentFile) -> bool:
         start = 0

@@ -65,7 +65,7 @@ def _end(futures: Iterable[Future[None]]) -> None:
 
 
 class Share:
-    """A number of bytes that many threads share; who asks for more than there is gets all of it, alone."""
+    """A number of bytes that many threads share; who waits for more than there is gets all of it, alone."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -87,6 +87,19 @@ class Share:
         try:
             yield
         finally:
-            with self._changed:
-                self._free += count
-                self._changed.notify_all()
+            self.give_back(count)
+
+    def take_now(self, count: int) -> bool:
+        """Take `count` bytes, to be given back, if there are so many."""
+        with self._changed:
+            if count > self._free:
+                return False
+            self._free -= count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """Let others have them."""
+        with self._changed:
+            # What was taken before a fork is nobody's in this process.
+            self._free = min(self._free + count, self._total)
+            self._changed.notify_all()

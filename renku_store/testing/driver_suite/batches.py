@@ -95,6 +95,19 @@ class BatchClaims:
         assert driver.read("small") == b"".join(b"%d," % number for number in range(20))
         assert len(list(driver.list(""))) == 2
 
+    def test_a_batch_that_was_committed_has_room_again(self, driver: Driver) -> None:
+        """Whether it says that it is full or not, it takes everything; an empty one is not full."""
+        with driver.batch() as batch:
+            assert not batch.full
+            for number in range(24):
+                staged = batch.stage()
+                staged.write(_CHUNK)
+                staged.write(_CHUNK[number:])
+                batch.name(staged, f"{number}")
+            assert batch.commit() == frozenset()
+            assert not batch.full
+        assert driver.read("23") == _CHUNK + _CHUNK[23:]
+
     def test_a_staged_file_may_share_the_blocks_of_a_whole_file(self, driver: Driver, tmp_path: Path) -> None:
         """Or say that it cannot, and then has nothing of it; the same on the way back."""
         (tmp_path / "source").write_bytes(_CHUNK)

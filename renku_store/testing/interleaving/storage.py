@@ -63,6 +63,8 @@ class _Staged:
 
 
 class _Batch:
+    full: bool = False
+
     def __init__(self, driver: SimulatedDriver) -> None:
         self._driver = driver
         self._files: dict[StagedFile, _Staged] = {}
