@@ -182,12 +182,14 @@ def contents(contender: str, size: str, number: int, count: int) -> Contents:
 
 
 def measure(contenders: dict[str, Any], counts: dict[str, int], rounds: int) -> Taken:
-    """What each task takes each contender, who take turns; who begins changes with the round."""
+    """What each task takes each contender, who take turns in another order each round, so that none follows another.
+
+    Small objects are done with before large ones begin, whose bytes the server's disk is busy with for a while.
+    """
     taken: Taken = {}
-    names = [*contenders]
-    for number in range(-1, rounds):  # the first is for connections, memory and the server's disk
-        for size in SIZES:
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+    for size in SIZES:
+        for number in range(-1, rounds):  # the first is for connections, memory and the server's disk
+            for name in Random(number).sample([*contenders], len(contenders)):
                 made = contents(name, size, number, counts[size])
                 digests = {key: blake3(data).hexdigest() for key, data in made.items()}
                 for task, work in (
