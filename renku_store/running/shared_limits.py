@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +33,7 @@ from renku_store.metadata.limits import (
     Refused,
     refusal,
 )
-from renku_store.metadata.sqlite import open_limits
+from renku_store.metadata.sqlite.limit_store import open_limits
 from renku_store.processes import process_alive, this_process
 
 T = TypeVar("T")
@@ -275,7 +274,7 @@ def limits_file() -> Path:
 
 def limits_of_this_machine(check: Callable[[], None], clock: Clock) -> MachineLimits:
     """Those that all processes with the same cache folder share, for one run; `check` is as in `MachineLimits`."""
-    return MachineLimits(partial(open_limits, limits_file()), check, clock)
+    return MachineLimits(lambda: open_limits(limits_file()), check, clock)
 
 
 def _pay(writer: LimitWrites, debt: _Debt) -> None:

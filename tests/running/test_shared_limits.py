@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from renku_store import (
     DamageError,
+    InvalidValueError,
     Job,
     JobContext,
     LeaseLostError,
@@ -40,7 +41,7 @@ from renku_store import (
 )
 from renku_store.clock import SystemClock
 from renku_store.metadata.limits import Demand, Grant, HeldPlace, Occupancy, Refused, refusal
-from renku_store.metadata.sqlite import SqliteLimits, open_limits
+from renku_store.metadata.sqlite.limit_store import SqliteLimits, open_limits
 from renku_store.metadata.sqlite.limits import LimitTables
 from renku_store.processes import boot
 from renku_store.records.run import Holder
@@ -54,7 +55,7 @@ _CHILD = """
     from pathlib import Path
     from renku_store import Job, JobContext, Limits, OutputSpec, Produced, RateLimitedError, with_limits
     from renku_store.clock import SystemClock
-    from renku_store.metadata.sqlite import open_limits
+    from renku_store.metadata.sqlite.limit_store import open_limits
     from renku_store.running.shared_limits import MachineLimits, limits_file
 
     run, log, calls, seconds, lease, rule, mode = sys.argv[1:]
@@ -398,6 +399,17 @@ def taken(
     return answer.ticket
 
 
+def renewing(place: Path, lease_seconds: float, *, every_seconds: float = 600.0) -> MachineLimits:
+    """A run that takes part for so long unless it renews, which it does as often."""
+    return MachineLimits(
+        partial(open_limits, place),
+        lambda: None,
+        SystemClock(),
+        lease_seconds=lease_seconds,
+        heartbeat_seconds=every_seconds,
+    )
+
+
 def give(limits: MachineLimits, grant: Grant, ticket: int | None, *, started: bool) -> None:
     """Give back, and wait until the run's own thread has told the file."""
     limits.give(grant, ticket, started=started)
@@ -503,9 +515,7 @@ def test_who_has_ended_holds_nothing_and_takes_nothing(limits: MachineLimits, ot
 
 def test_a_long_call_keeps_its_slot(meeting_place: Path) -> None:
     """Its run renews its part as long as it goes on, whether or not anybody asks for something."""
-    limits = MachineLimits(
-        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=60.0, heartbeat_seconds=0.01
-    )
+    limits = renewing(meeting_place, 60.0, every_seconds=0.01)
     assert isinstance(taken(limits), Grant)
     first = expiry(meeting_place)
     until(lambda: expiry(meeting_place) > first)
@@ -515,9 +525,7 @@ def test_a_long_call_keeps_its_slot(meeting_place: Path) -> None:
 
 def test_who_was_away_too_long_takes_part_anew(meeting_place: Path, other: MachineLimits) -> None:
     """What it held is another's by then; a late word about it ends nothing."""
-    away = MachineLimits(
-        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=0.0, heartbeat_seconds=600.0
-    )
+    away = renewing(meeting_place, 0.0)
     lost = taken(away)
     assert isinstance(lost, Grant)
     held = taken(other)
@@ -586,9 +594,7 @@ def test_an_end_of_before_the_clock_was_set_back_is_over(meeting_place: Path, li
 
 def test_who_lost_its_slot_while_it_waited_to_begin_does_not_begin(meeting_place: Path, other: MachineLimits) -> None:
     """It takes part anew, behind those who have come meanwhile."""
-    away = MachineLimits(
-        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=0.0, heartbeat_seconds=600.0
-    )
+    away = renewing(meeting_place, 0.0)
     lost = taken(away)
     assert isinstance(lost, Grant)
     assert isinstance(taken(other), Grant)
@@ -600,9 +606,7 @@ def test_who_lost_its_slot_while_it_waited_to_begin_does_not_begin(meeting_place
 
 def test_a_call_whose_slot_was_lost_before_it_began_takes_another(meeting_place: Path, other: MachineLimits) -> None:
     """Late for its start, it finds its slot gone, waits for one like everybody, and begins with that."""
-    away = MachineLimits(
-        partial(open_limits, meeting_place), lambda: None, SystemClock(), lease_seconds=60.0, heartbeat_seconds=600.0
-    )
+    away = renewing(meeting_place, 60.0)
     turn = SharedTurn(away, [LONG], 0.0, lambda: 0.5)
 
     async def go() -> None:
@@ -697,6 +701,24 @@ def test_a_cache_folder_that_cannot_be_is_named(tmp_path: Path, monkeypatch: pyt
         taken(limits)
     limits.close()
     assert "RENKU_STORE_CACHE" in caught.value.hint
+
+
+def test_a_user_without_a_home_is_told_what_to_set(
+    tmp_path: Path, movie: Movie, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a limit is shared, and not before; no folder called `~` is made."""
+    for name in ("RENKU_STORE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("posixpath.expanduser", str)
+    monkeypatch.chdir(tmp_path)
+    report = asyncio.run(run_movie(movie, produce=with_limits(studio, Limits({"test": {"concurrency": 1}}))))
+    assert report.status == "published"
+    limits = limits_of_this_machine(lambda: None, SystemClock())
+    with pytest.raises(InvalidValueError, match="no folder for the cache") as caught:
+        taken(limits)
+    limits.close()
+    assert "RENKU_STORE_CACHE" in caught.value.hint
+    assert not (tmp_path / "~").exists()
 
 
 def test_who_shares_nothing_leaves_no_trace(movie: Movie, studio: Studio, meeting_place: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from renku_store.metadata.sqlite.examining import examine_sqlite
-from renku_store.metadata.sqlite.limit_store import SqliteLimits, open_limits
 from renku_store.metadata.sqlite.opening import MEMORY, open_sqlite
 from renku_store.metadata.sqlite.places import DatabaseFile, DatabaseInMemory, DatabasePlace, forget_databases
 from renku_store.metadata.sqlite.store import SqliteMetadata
@@ -13,10 +12,8 @@ __all__ = [
     "DatabaseFile",
     "DatabaseInMemory",
     "DatabasePlace",
-    "SqliteLimits",
     "SqliteMetadata",
     "examine_sqlite",
     "forget_databases",
-    "open_limits",
     "open_sqlite",
 ]
