@@ -30,19 +30,10 @@ _BOTH = pytest.mark.parametrize("data", [_SMALL, _LARGE], ids=["at once", "in pa
 
 
 @pytest.fixture(autouse=True)
-def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+def _eager(short_pauses: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is asked before the first upload, and failures are short."""
     monkeypatch.setattr(bounds, "OBJECT_TRIAL_FROM_BYTES", 1)
     monkeypatch.setattr(bounds, "OBJECT_PART_BYTES", _PART_BYTES)
-    monkeypatch.setattr(bounds, "OBJECT_FIRST_PAUSE_SECONDS", 0.002)
-    monkeypatch.setattr(bounds, "OBJECT_PAUSE_MAX_SECONDS", 0.02)
-
-
-@pytest.fixture
-def comparing(seaweed: Server) -> Iterator[Proxy]:
-    """A proxy before a server that compares checksums."""
-    with Proxy(seaweed.port) as made:
-        yield made
 
 
 @pytest.fixture
@@ -53,9 +44,9 @@ def trusting(moto: Server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def compared(comparing: Proxy, seaweed: Server, tmp_path: Path) -> ObjectDriver:
+def compared(proxy: Proxy, seaweed: Server, tmp_path: Path) -> ObjectDriver:
     """An empty root on the server that compares."""
-    return obstore_driver(behind(seaweed.place(), comparing.endpoint), tmp_path / "workspace")
+    return obstore_driver(behind(seaweed.place(), proxy.endpoint), tmp_path / "workspace")
 
 
 @pytest.fixture
@@ -93,12 +84,12 @@ def of_bytes(request: Request) -> bool:
 
 @_BOTH
 def test_a_server_that_compares_is_asked_once_and_nothing_is_compared_from_here(
-    compared: ObjectDriver, comparing: Proxy, digests: list[int], data: bytes
+    compared: ObjectDriver, proxy: Proxy, digests: list[int], data: bytes
 ) -> None:
     """One trial for each kind of upload, of which nothing is left; no MD5 is made of what follows."""
     for number in range(3):
         assert write(compared, {f"blob-{number}": data}) == frozenset()
-    trials = [seen for seen in comparing.requests if of_trial(seen.request) and seen.request.method == "PUT"]
+    trials = [seen for seen in proxy.requests if of_trial(seen.request) and seen.request.method == "PUT"]
     assert [seen.status for seen in trials] == [400]
     assert digests == []
     assert {found.name for found in compared.list("")} == {f"blob-{number}" for number in range(3)}
@@ -123,7 +114,7 @@ def test_a_server_that_takes_what_comes_is_compared_from_here(
 def test_bytes_that_change_on_the_way_are_sent_again(request: pytest.FixtureRequest, server: str, data: bytes) -> None:
     """Whoever compares: before the first upload of all, and once it is known who does."""
     driver: ObjectDriver = request.getfixturevalue(server)
-    proxy: Proxy = request.getfixturevalue({"compared": "comparing", "taken": "trusting"}[server])
+    proxy: Proxy = request.getfixturevalue({"compared": "proxy", "taken": "trusting"}[server])
     for name in ("first", "second"):
         fault = proxy.inject(Fault("corrupt", of_bytes))
         assert write(driver, {name: data}) == frozenset()
@@ -138,7 +129,7 @@ def test_bytes_that_always_change_on_the_way_get_no_name(
 ) -> None:
     """The error says so, and nothing is there."""
     driver: ObjectDriver = request.getfixturevalue(server)
-    proxy: Proxy = request.getfixturevalue({"compared": "comparing", "taken": "trusting"}[server])
+    proxy: Proxy = request.getfixturevalue({"compared": "proxy", "taken": "trusting"}[server])
     write(driver, {"before": data})
     proxy.inject(Fault("corrupt", of_bytes, last=10**9))
     with pytest.raises((BlobCorruptError, StoreUnavailableError), match=r"not what was sent|not hold what was sent"):
@@ -158,10 +149,10 @@ def test_a_trial_that_changes_on_the_way_tells_nothing_wrong(taken: ObjectDriver
 @pytest.mark.parametrize("kind", ["reset", "answer", "drop", "answer after"])
 @_BOTH
 def test_without_an_answer_that_tells_it_is_asked_again(
-    compared: ObjectDriver, comparing: Proxy, digests: list[int], kind: str, data: bytes
+    compared: ObjectDriver, proxy: Proxy, digests: list[int], kind: str, data: bytes
 ) -> None:
     """Until then it is compared from here."""
-    comparing.inject(Fault(kind, of_trial))  # type: ignore[arg-type]
+    proxy.inject(Fault(kind, of_trial))  # type: ignore[arg-type]
     assert write(compared, {"first": data}) == frozenset()
     assert digests == [len(data)]
     assert write(compared, {"second": data}) == frozenset()
@@ -188,24 +179,24 @@ def test_another_refusal_is_no_comparison(taken: ObjectDriver, trusting: Proxy, 
 
 
 def test_what_one_kind_of_upload_shows_is_not_believed_of_the_other(
-    compared: ObjectDriver, comparing: Proxy, digests: list[int]
+    compared: ObjectDriver, proxy: Proxy, digests: list[int]
 ) -> None:
     """A server may compare whole objects and take parts as they come."""
-    comparing.inject(Fault("answer", lambda request: of_trial(request) and request.method == "POST", last=10**9))
+    proxy.inject(Fault("answer", lambda request: of_trial(request) and request.method == "POST", last=10**9))
     write(compared, {"blob": _SMALL})
     write(compared, {"film": _LARGE})
     assert digests == [len(_LARGE)]
 
 
 def test_the_first_objects_are_not_worth_a_trial(
-    compared: ObjectDriver, comparing: Proxy, digests: list[int], monkeypatch: pytest.MonkeyPatch
+    compared: ObjectDriver, proxy: Proxy, digests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is made once so much was sent that comparing it from here takes as long."""
     monkeypatch.setattr(bounds, "OBJECT_TRIAL_FROM_BYTES", 3 * len(_SMALL))
     for number in range(4):
-        before = len(comparing.requests)
+        before = len(proxy.requests)
         write(compared, {f"blob-{number}": _SMALL})
-        asked = [of_trial(seen.request) for seen in comparing.requests[before:]]
+        asked = [of_trial(seen.request) for seen in proxy.requests[before:]]
         assert asked == ([True, False] if number == 2 else [False])
     assert digests == [len(_SMALL)] * 2
 
@@ -243,12 +234,12 @@ class _Encrypting(ObstoreClient):
         return found and replace(found, etag='"encrypted"')
 
 
-def test_where_the_server_compares_its_tags_do_not_matter(comparing: Proxy, seaweed: Server, tmp_path: Path) -> None:
+def test_where_the_server_compares_its_tags_do_not_matter(proxy: Proxy, seaweed: Server, tmp_path: Path) -> None:
     """Nothing is read back, and no size is asked for."""
-    place: S3Place = behind(seaweed.place(), comparing.endpoint)
+    place: S3Place = behind(seaweed.place(), proxy.endpoint)
     client = _Encrypting(place, credentials=credentials)
     driver = ObjectDriver(client, url=place.url, prefix=place.prefix, workspace=tmp_path)
     write(driver, {"blob-1": b"1"})
     write(driver, {"blob-2": b"2"})
-    sent = [seen.request for seen in comparing.requests if not of_trial(seen.request)]
+    sent = [seen.request for seen in proxy.requests if not of_trial(seen.request)]
     assert [request.method for request in sent] == ["PUT", "PUT"]

@@ -15,18 +15,7 @@ from renku_store.drivers.objects.s3fs_client import S3fsClient
 from tests.drivers.proxy import Fault, Proxy, Request
 from tests.drivers.servers import Server, behind, credentials
 
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "OBJECT_FIRST_PAUSE_SECONDS", 0.002)
-    monkeypatch.setattr(bounds, "OBJECT_PAUSE_MAX_SECONDS", 0.02)
-
-
-@pytest.fixture
-def proxy(seaweed: Server) -> Iterator[Proxy]:
-    """A proxy before SeaweedFS."""
-    with Proxy(seaweed.port) as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture(params=["obstore", "s3fs"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -42,10 +42,7 @@ def _batch(driver: ObjectDriver) -> None:
         batch.commit()
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "OBJECT_FIRST_PAUSE_SECONDS", 0.002)
-    monkeypatch.setattr(bounds, "OBJECT_PAUSE_MAX_SECONDS", 0.02)
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def driver_at(place: S3Place, folder: Path, key: str, secret: str) -> ObjectDriver:
@@ -123,13 +120,6 @@ def test_a_server_without_tls_is_named_at_once(seaweed: Server, tmp_path: Path) 
     """What will be the same the next time is not tried again."""
     place = behind(seaweed.place(), seaweed.endpoint.replace("http:", "https:"))
     refused(usual(place, tmp_path), "read", "does not speak TLS")
-
-
-@pytest.fixture
-def proxy(seaweed: Server) -> Iterator[Proxy]:
-    """A proxy before SeaweedFS."""
-    with Proxy(seaweed.port) as made:
-        yield made
 
 
 @pytest.fixture

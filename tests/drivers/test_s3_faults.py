@@ -64,9 +64,7 @@ class Storage:
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "OBJECT_FIRST_PAUSE_SECONDS", 0.002)
-    monkeypatch.setattr(bounds, "OBJECT_PAUSE_MAX_SECONDS", 0.02)
+def _small_parts(short_pauses: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "OBJECT_PART_BYTES", _PART_BYTES)
     monkeypatch.setattr(bounds, "OBJECT_WINDOW_BYTES", 1_048_576)
 

@@ -37,13 +37,6 @@ _LARGE = bytes(range(256)) * (_PART_BYTES // 256 + 1)
 
 
 @pytest.fixture
-def proxy(seaweed: Server) -> Iterator[Proxy]:
-    """A proxy before SeaweedFS."""
-    with Proxy(seaweed.port) as made:
-        yield made
-
-
-@pytest.fixture
 def driver(proxy: Proxy, seaweed: Server, tmp_path: Path) -> ObjectDriver:
     """A driver behind it, with an empty root."""
     return obstore_driver(behind(seaweed.place(), proxy.endpoint), tmp_path / "workspace")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from renku_store import StoreUnavailableError, bounds
+from renku_store import StoreUnavailableError
 from renku_store.drivers.objects.client import ObjectHead, UncertainError
 from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.drivers.objects.obstore_client import ObstoreClient
@@ -14,11 +14,7 @@ from renku_store.drivers.objects.options import S3Place
 from renku_store.errors import BlobCorruptError
 from tests.drivers.servers import Server, credentials
 
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "OBJECT_FIRST_PAUSE_SECONDS", 0.002)
-    monkeypatch.setattr(bounds, "OBJECT_PAUSE_MAX_SECONDS", 0.02)
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 class Careless(ObstoreClient):
