@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,13 @@ def movie(tmp_path: Path) -> Iterator[Movie]:
         yield store.create_movie("film")
 
 
-def at_once(work: Sequence[object]) -> list[object]:
+def at_once(work: Sequence[Callable[[], object]]) -> list[object]:
     """Call each in a thread of its own; what it raised stands for an answer."""
     answers: list[object] = [None] * len(work)
 
     def call(place: int) -> None:
         try:
-            answers[place] = work[place]()  # type: ignore[operator]
+            answers[place] = work[place]()
         except Exception as error:  # noqa: BLE001 (an answer, too)
             answers[place] = error
 
