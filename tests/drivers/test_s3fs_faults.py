@@ -16,7 +16,7 @@ from tests.drivers.proxy import Proxy
 from tests.drivers.servers import behind
 from tests.drivers.test_s3 import obstore_driver
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("short_pauses")]
 
 _SILENCE_SECONDS = 1.5
 """s3fs takes longer for what it does itself."""
@@ -38,7 +38,6 @@ def storage(seaweed_place: S3Place, tmp_path: Path) -> Iterator[faults.Storage]:
         yield faults.Storage(patient, hasty, obstore_driver(seaweed_place, tmp_path / "direct"), proxy)
 
 
-_short_pauses = faults._short_pauses
 test_one_failure_is_made_up_for = faults.test_one_failure_is_made_up_for
 test_no_swap_is_lost_or_doubled_among_racing_writers = faults.test_no_swap_is_lost_or_doubled_among_racing_writers
 test_of_racing_creators_one_wins_whatever_replies_are_lost = (
