@@ -15,6 +15,7 @@ from click.shell_completion import shell_complete
 from renku_cli.failures import BROKEN_PIPE, failure_of, write_failure
 from renku_cli.grammar import PROGRAM, CommandTable, GlobalOptions
 from renku_cli.misuse import Misuse
+from renku_cli.plugins import without_plugins
 from renku_store import __version__
 
 _COMPLETE_VARIABLE: Final = "_RENKU_STORE_COMPLETE"
@@ -38,7 +39,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if instruction := os.environ.get(_COMPLETE_VARIABLE):
         return shell_complete(cli, {"obj": options}, PROGRAM, _COMPLETE_VARIABLE, instruction)
     try:
-        code = _call(given, options)
+        with without_plugins():
+            code = _call(given, options)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence(sys.stdout.fileno())

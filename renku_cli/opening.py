@@ -28,7 +28,7 @@ def movie_of(options: GlobalOptions, store: Store) -> str:
     if named is not None:
         return named
     root = store.root
-    movies = [movie.id for movie in store.movies()]
+    movies = store.ids()
     if len(movies) == 1:
         return movies[0]
     if not movies:

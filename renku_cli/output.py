@@ -1,6 +1,6 @@
 """What a command prints: one JSON document, rich tables on a terminal, tab-separated columns in a pipe.
 
-User data never steers a terminal: it is neutralised here, and rich is never given markup.
+User data never steers a terminal: it is neutralised here. What a terminal alone needs is loaded where there is one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TextIO, TypeAlias
 
 import orjson
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-from rich.tree import Tree
 
-from renku_cli.failures import colourful
+from renku_cli.table import load
 from renku_cli.text import neutral, neutral_lines
-
-Cell: TypeAlias = str | Text
 
 # DEL and the C1 controls in UTF-8: the only ones that JSON encoders leave as they are. They stand inside strings.
 _RAW_CONTROLS: Final = re.compile(b"\x7f|\xc2([\x80-\x9f])")
@@ -68,12 +61,35 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def styled(text: str, style: str = "") -> Text:
-    """A harmless text in a style of rich's; the only way in which this program makes one."""
-    return Text(neutral(text), style=style)
+class Styled:
+    """Harmless text in parts, each with a style of rich's; made by `styled` and `joined`."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: tuple[str, str]) -> None:
+        self.parts = parts
+
+    @property
+    def plain(self) -> str:
+        """The text alone."""
+        return "".join(text for text, _ in self.parts)
 
 
-def state(word: str) -> Text:
+Cell: TypeAlias = str | Styled
+
+
+def styled(text: str, style: str = "") -> Styled:
+    """A harmless text in a style; the only way in which this program makes one."""
+    return Styled((neutral(text), style))
+
+
+def joined(*cells: Cell) -> Styled:
+    """Several texts as one."""
+    whole = (cell if isinstance(cell, Styled) else styled(cell) for cell in cells)
+    return Styled(*(part for cell in whole for part in cell.parts))
+
+
+def state(word: str) -> Styled:
     """A state in its colour."""
     return styled(word, _STATE_STYLES.get(word, ""))
 
@@ -93,12 +109,7 @@ def print_table(
     if not out.isatty():
         out.writelines("\t".join(line) + "\n" for line in [columns, *(map(_plain, row) for row in rows)])
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else styled(cell) for cell in row))
-    console(out).print(table)
+    load("terminal:show_table")(columns, rows, right, out)
 
 
 def print_line(*parts: Cell) -> None:
@@ -106,8 +117,7 @@ def print_line(*parts: Cell) -> None:
     if not sys.stdout.isatty():
         sys.stdout.write("".join(_plain(part) for part in parts) + "\n")
         return
-    whole = Text.assemble(*(part if isinstance(part, Text) else styled(part) for part in parts))
-    console(sys.stdout).print(whole, soft_wrap=True)
+    load("terminal:show_line")(parts, sys.stdout)
 
 
 def print_heading(text: str) -> None:
@@ -122,29 +132,13 @@ def note(text: str) -> None:
         sys.stderr.flush()
 
 
-def console(stream: TextIO) -> Console:
-    """A rich console on a stream, without any interpretation of what it is given."""
-    return Console(
-        file=stream, markup=False, emoji=False, highlight=False, no_color=None if colourful(stream) else True
-    )
-
-
 def _plain(cell: Cell) -> str:
-    return neutral(cell.plain if isinstance(cell, Text) else cell)
+    return neutral(cell.plain if isinstance(cell, Styled) else cell)
 
 
-def print_tree(lines: Iterable[tuple[int, Text]]) -> None:
+def print_tree(lines: Iterable[tuple[int, Cell]]) -> None:
     """Trees given line by line, each with its depth: with guides on a terminal, indented in a pipe."""
     if not sys.stdout.isatty():
         sys.stdout.writelines("  " * depth + _plain(label) + "\n" for depth, label in lines)
         return
-    path: list[Tree] = []
-    trees: list[Tree] = []
-    for depth, label in lines:
-        branch = path[depth - 1].add(label) if depth else Tree(label)
-        if not depth:
-            trees.append(branch)
-        del path[depth:]
-        path.append(branch)
-    for tree in trees:
-        console(sys.stdout).print(tree)
+    load("terminal:show_trees")(lines, sys.stdout)

@@ -1,10 +1,16 @@
-"""What people are told of unfinished runs that nobody works on: that they are there, and what can be done with them."""
+"""What people are told before a run begins: of its plan, and of unfinished runs that nobody works on."""
 
 from __future__ import annotations
 
 from renku_cli.output import note
 from renku_cli.text import count
-from renku_store import Movie, RunRecord
+from renku_store import ExecutionPlan, Movie, RunRecord, budget_warnings
+
+
+def tell_of_warnings(plan: ExecutionPlan, max_cost: float | None) -> None:
+    """Say what a plan warns of, and what of it a budget may end."""
+    for warning in [*plan.warnings, *budget_warnings(plan, max_cost)]:
+        note(f"warning: {warning}")
 
 
 def tell_of_others(movie: Movie, taken_up: str | None) -> None:

@@ -7,13 +7,13 @@ The config file is `$XDG_CONFIG_HOME/renku-store/config.toml` (else `~/.config/.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from renku_cli.misuse import Misuse
+from renku_cli.table import load
 
 Source = Literal["command line", "environment", "config file", "default"]
 
@@ -54,13 +54,13 @@ def config_path() -> Path:
 def read_config(path: Path) -> dict[str, object]:
     """The top level of the config file, empty where there is none; `Misuse` says where it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misuse(f"The config file {path} is not TOML: {error}", hint="Repair it or remove it.") from error
     except OSError as error:
         raise Misuse(f"The config file {path} cannot be read: {error.strerror}.") from error
+    document: dict[str, object] = load("toml:parsed")(data, path)
+    return document
 
 
 def setting(name: str, given: str | None = None) -> Setting:

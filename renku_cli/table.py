@@ -36,7 +36,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "log": Entry("commands.revisions:log", "List the revisions, newest first."),
     "inspect": Entry("commands.revisions:inspect", "Show one revision: inputs, artefacts, cost."),
     "diff": Entry("commands.diff:diff", "Show what differs between two revisions."),
-    "cat": Entry("commands.revisions:cat", "Write an artefact's bytes to standard output."),
+    "cat": Entry("commands.cat:cat", "Write an artefact's bytes to standard output."),
     "takes": Entry("commands.versions:takes", "List every result that was made for an artefact; choose one."),
     "events": Entry("commands.events:events", "Show the audit trail."),
     "timeline": Entry("commands.timeline:timeline", "Show when the jobs of a run went on: a Gantt chart."),

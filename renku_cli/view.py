@@ -7,17 +7,18 @@ from pathlib import Path
 
 import click
 
+import renku_store
 from renku_cli.output import note
 from renku_cli.settings import setting
 from renku_cli.text import count, neutral
-from renku_store import Movie, StoreError, update_view
+from renku_store import Movie, StoreError
 
 
 def refresh_view(movie: Movie) -> None:
     """Let the view show the newest revision. What is published stays published: a failure is a warning."""
     try:
         folder = setting("view").value
-        report = None if folder is None else update_view(movie, os.path.expanduser(folder))  # noqa: PTH111 - a URL is refused
+        report = None if folder is None else renku_store.update_view(movie, os.path.expanduser(folder))  # noqa: PTH111 - a URL is refused
     except (StoreError, OSError, RuntimeError) as error:
         reason = error.message if isinstance(error, StoreError) else str(error)
         note(f"warning: The view was not updated: {neutral(reason)}")

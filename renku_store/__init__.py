@@ -16,7 +16,6 @@ _NAMES = {
     "clock": "Clock SystemClock",
     "commit": "PublishedRevision",
     "compaction": "CompactionProblem CompactionProgress CompactionReport compact",
-    "conclusion": "RunReport",
     "copying": "CopyProgress CopyReport MovieCopy UncopiedObject copy_movies",
     "costs": "Prices budget_warnings",
     "differences": "Changes RevisionDiff diff_revisions",
@@ -44,6 +43,7 @@ _NAMES = {
     "migration": ("MigratedBytes MigratedPath MigrationProgress MigrationReport MovieMigration UnmigratedItem migrate"),
     "movie": "ManifestService Movie",
     "outlook": "plan_movie",
+    "outset": "Outset set_out",
     "planner": "Planner",
     "plans": "PlanStore",
     "producers.clients": "ClientCache",
@@ -61,7 +61,7 @@ _NAMES = {
     "records.graph": "CostRule GraphEdge GraphInput GraphNode GraphOutput ProducerGraph Reference",
     "records.manifest": "ArtefactValue Expiry Manifest ManifestArtefact ManifestInput ManifestStub Metrics Pointer Tag",
     "records.plan": "Choices CostRange ExecutionPlan PlannedJob Reason",
-    "records.run": "JobResult RunProgress RunRecord",
+    "records.run": "JobResult RunProgress RunRecord RunReport",
     "regenerate": "OnConflict run_movie",
     "retention": (
         "KeptRevision PruneReport PrunedRevision RestoreReport RetentionPolicy TaggedRevision prune "
@@ -69,13 +69,14 @@ _NAMES = {
     ),
     "restoration": "rollback",
     "running.adaptive": "AdaptiveLimiter",
-    "running.concurrency": "ConcurrencyLimiter resolve_concurrency",
+    "running.concurrency": "ConcurrencyLimiter",
     "running.limit_keys": "LimitUse",
     "running.limit_rules": "LimitRule read_limits read_retry",
     "running.limits": "Limits with_limits",
     "running.pacing": "Pacer",
     "running.pools": "ResourcePool",
     "running.runner": "RunResult Runner",
+    "running.shares": "resolve_concurrency",
     "running.wrapping": (
         "RetryPolicy with_adaptive_concurrency with_concurrency with_rate_limit with_retry with_timeout"
     ),

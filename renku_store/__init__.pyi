@@ -28,7 +28,6 @@ from renku_store.compaction import CompactionProblem as CompactionProblem
 from renku_store.compaction import CompactionProgress as CompactionProgress
 from renku_store.compaction import CompactionReport as CompactionReport
 from renku_store.compaction import compact as compact
-from renku_store.conclusion import RunReport as RunReport
 from renku_store.copying import CopyProgress as CopyProgress
 from renku_store.copying import CopyReport as CopyReport
 from renku_store.copying import MovieCopy as MovieCopy
@@ -103,6 +102,8 @@ from renku_store.migration import migrate as migrate
 from renku_store.movie import ManifestService as ManifestService
 from renku_store.movie import Movie as Movie
 from renku_store.outlook import plan_movie as plan_movie
+from renku_store.outset import Outset as Outset
+from renku_store.outset import set_out as set_out
 from renku_store.planner import Planner as Planner
 from renku_store.plans import PlanStore as PlanStore
 from renku_store.producers.clients import ClientCache as ClientCache
@@ -148,6 +149,7 @@ from renku_store.records.plan import Reason as Reason
 from renku_store.records.run import JobResult as JobResult
 from renku_store.records.run import RunProgress as RunProgress
 from renku_store.records.run import RunRecord as RunRecord
+from renku_store.records.run import RunReport as RunReport
 from renku_store.regenerate import OnConflict as OnConflict
 from renku_store.regenerate import run_movie as run_movie
 from renku_store.restoration import rollback as rollback
@@ -163,7 +165,6 @@ from renku_store.retention import tag_revision as tag_revision
 from renku_store.retention import untag as untag
 from renku_store.running.adaptive import AdaptiveLimiter as AdaptiveLimiter
 from renku_store.running.concurrency import ConcurrencyLimiter as ConcurrencyLimiter
-from renku_store.running.concurrency import resolve_concurrency as resolve_concurrency
 from renku_store.running.limit_keys import LimitUse as LimitUse
 from renku_store.running.limit_rules import LimitRule as LimitRule
 from renku_store.running.limit_rules import read_limits as read_limits
@@ -174,6 +175,7 @@ from renku_store.running.pacing import Pacer as Pacer
 from renku_store.running.pools import ResourcePool as ResourcePool
 from renku_store.running.runner import Runner as Runner
 from renku_store.running.runner import RunResult as RunResult
+from renku_store.running.shares import resolve_concurrency as resolve_concurrency
 from renku_store.running.wrapping import RetryPolicy as RetryPolicy
 from renku_store.running.wrapping import with_adaptive_concurrency as with_adaptive_concurrency
 from renku_store.running.wrapping import with_concurrency as with_concurrency

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 import zstandard
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
@@ -24,7 +24,7 @@ from renku_store.records.ids import check_run_id
 from renku_store.records.manifest import ArchiveRef
 
 _ARCHIVE_NAME = re.compile(r"([0-9a-f-]{36})\.jsonl\.zst")
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 _HINT: Final = "Restore it from a copy; manifests and blobs do not depend on it."
 _SLICE_BYTES: Final = 1_024
 """What is unpacked at a time: zstd makes at most 32 MB of it, and of events far less."""

@@ -9,42 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from renku_store.clock import timestamp
-from renku_store.commit import PublishedRevision
 from renku_store.graph import GraphIndex
 from renku_store.leases import taken_over
 from renku_store.movie import Movie
+from renku_store.outset import untouched
 from renku_store.projection import differs
-from renku_store.records._base import Json, Record
+from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, RunEvent, RunEventKind
 from renku_store.records.manifest import ArtefactValue, ManifestArtefact
-from renku_store.records.plan import ExecutionPlan, PlannedJob
-from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunOutcome
+from renku_store.records.plan import ExecutionPlan
+from renku_store.records.run import JobResult, LeaseToken, RunOutcome, RunReport
 from renku_store.running.runner import RunResult
 from renku_store.versions import homeless
-
-
-class RunReport(Record):
-    """What `run_movie` did. `run` is absent where nothing differed.
-
-    `cost` of its calls and `saved`, what the reused results had taken, are in US dollars.
-    """
-
-    run: str | None = None
-    revision: str | None = None
-    status: RunOutcome
-    jobs: dict[str, JobResult] = {}
-    made: int = 0
-    reused: int = 0
-    cost: float = 0.0
-    saved: float = 0.0
-
-
-def nothing_to_do(plan: ExecutionPlan, finished: PublishedRevision | None) -> RunReport:
-    """What a run says that found nothing to do, but perhaps finished what an earlier one was publishing."""
-    jobs = {job: JobResult(status=_untouched(entry), signature=entry.signature) for job, entry in plan.jobs.items()}
-    if finished is not None:
-        return RunReport(run=finished.run, revision=finished.revision, status="published", jobs=jobs)
-    return RunReport(revision=plan.base_revision, status="unchanged", jobs=jobs)
 
 
 def conclude(
@@ -117,10 +93,7 @@ def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str |
         for outcome in execution.jobs.values()
         if outcome.status == "made"
     }
-    jobs = {
-        job: last.jobs.get(job) or JobResult(status=_untouched(entry), signature=entry.signature)
-        for job, entry in last.plan.jobs.items()
-    }
+    jobs = {job: last.jobs.get(job) or untouched(entry) for job, entry in last.plan.jobs.items()}
     jobs = {
         job: made[outcome.signature] if outcome.status == "reused" and _made_before(outcome, last, made) else outcome
         for job, outcome in jobs.items()
@@ -135,10 +108,6 @@ def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str |
         cost=round(sum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
         saved=round(sum(outcome.saved for outcome in jobs.values()), 6),
     )
-
-
-def _untouched(entry: PlannedJob) -> JobStatus:
-    return "skipped" if entry.left_out else "clean"
 
 
 def _made_before(outcome: JobResult, last: RunResult, made: Mapping[str | None, JobResult]) -> bool:

@@ -21,10 +21,10 @@ from renku_store.selection import Missing, Selection, references
 Prices: TypeAlias = Callable[[GraphNode], CostRule | None]
 """Who knows what a call costs where the graph does not say: a registry's `price`."""
 
-UNKNOWN: Final = CostRange(unknown=1)
+UNKNOWN: Final = CostRange.model_construct(unknown=1)
 """The cost of one call that nobody can price."""
 
-_NOTHING: Final = CostRange()
+_NOTHING: Final = CostRange.model_construct()
 _UTF8_MAX_BYTES: Final = 4
 
 _Units: TypeAlias = tuple[float, float]

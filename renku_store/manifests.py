@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
@@ -36,7 +36,7 @@ from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, Man
 
 POINTER = "current.json"
 _REVISION = re.compile(r"rev-(\d{4,12})")
-_PAGE = TypeAdapter(dict[str, ManifestArtefact])
+_PAGE = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
 _STUB_SEEN_WITHIN_BYTES = 1_024
 """By then a stub has said that it is one: large manifests are not parsed for that."""
 

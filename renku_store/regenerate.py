@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -18,8 +17,7 @@ import orjson
 from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
-from renku_store.commit import PublishedRevision
-from renku_store.conclusion import RunReport, conclude, end_run, note_step, nothing_to_do
+from renku_store.conclusion import conclude, end_run, note_step
 from renku_store.costs import Prices, budget_warnings
 from renku_store.errors import (
     BlobMissingError,
@@ -33,12 +31,13 @@ from renku_store.following import followable
 from renku_store.hashing import canonical_json
 from renku_store.merging import Overlap, contested_versions, overlaps
 from renku_store.movie import Movie
-from renku_store.outlook import Outlook, anything_to_do, look, look_again, priced, private_edits, resumable
+from renku_store.outlook import Outlook, look, priced, private_edits
+from renku_store.outset import Outset, set_out
 from renku_store.records._base import Json
 from renku_store.records.events import RunEventKind
 from renku_store.records.manifest import ManifestArtefact
 from renku_store.records.plan import Choices, ExecutionPlan
-from renku_store.records.run import LeaseToken, RunProgress, RunRecord
+from renku_store.records.run import LeaseToken, RunProgress, RunReport
 from renku_store.running.budget import checked_limit
 from renku_store.running.runner import Runner, RunResult
 
@@ -66,6 +65,7 @@ async def run_movie(
     logger: logging.Logger | None = None,
     prices: Prices | None = None,
     max_cost: float | None = None,
+    outset: Outset | None = None,
 ) -> RunReport:
     """Plan, run what is dirty, and publish if anything differs from the current revision.
 
@@ -88,11 +88,13 @@ async def run_movie(
     up again. `prices` tell what calls cost where the blueprint does not (`ProducerRegistry.price`); calls that nobody
     can price count as nothing, and the logger is warned.
 
+    `outset` is what `set_out` has just found, given the same: the movie is not looked at twice then.
+
     Raises `InputConflictError` where both changed an input, differently, `LeaseLostError` if someone else took the run
     over, and what `Runner.execute` raises.
     """
     checked_limit(max_cost)
-    begun = await _begun(movie, dict(inputs or {}), choices, prices, check)
+    begun = await _begun(movie, dict(inputs or {}), choices, prices, check, outset)
     if isinstance(begun, RunReport):
         return begun
     outlook, token = begun
@@ -116,19 +118,21 @@ async def _begun(
     choices: Choices | None,
     prices: Prices | None,
     check: Callable[[ExecutionPlan], None] | None,
+    outset: Outset | None,
 ) -> tuple[Outlook, LeaseToken] | RunReport:
     """What a run sets out with, and its lease; where there is nothing to do, what to say of that."""
     while True:
-        outset = await asyncio.to_thread(_set_out, movie, given, choices, prices)
+        if outset is None:
+            outset = await asyncio.to_thread(set_out, movie, inputs=given, choices=choices, prices=prices)
         if check is not None:
-            check(outset.outlook.plan)
-        if outset.unfinished is None and not anything_to_do(outset.outlook):
-            return nothing_to_do(outset.outlook.plan, outset.finished)
+            check(outset.plan)
+        if (report := outset.nothing_to_do()) is not None:
+            return report
         try:
             return await asyncio.to_thread(_begin, movie, outset, given)
         except LeaseLostError:
             # Somebody else took the unfinished run up after we had looked: then ours is another one.
-            continue
+            outset = None
 
 
 async def _execute(
@@ -154,40 +158,7 @@ async def _execute(
             outlook = await asyncio.to_thread(rebase, outlook)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outset:
-    """What a run begins with: the run that it takes up, or the one whose publishing it has just finished."""
-
-    outlook: Outlook
-    unfinished: RunRecord | None
-    finished: PublishedRevision | None
-
-
-def _set_out(movie: Movie, given: Mapping[str, Json], choices: Choices | None, prices: Prices | None) -> _Outset:
-    movie.committer.catch_up()
-    newest = next(resumable(movie, given, choices), None)
-    finished = _finish(movie, newest.run) if newest else None
-    if finished is not None:
-        return _Outset(priced(movie, look(movie, given=given, choices=choices), prices), None, finished)
-    outlook, unfinished = look_again(movie, given, choices)
-    return _Outset(priced(movie, outlook, prices), unfinished, None)
-
-
-def _finish(movie: Movie, run: str) -> PublishedRevision | None:
-    """Publish what a run had meant to publish when it died, unless someone else has published that revision since."""
-    try:
-        token = movie.leases.take_over(run)
-    except LeaseLostError:
-        return None
-    try:
-        return movie.committer.finish(run)
-    except ManifestConflictError:
-        return None
-    finally:
-        movie.leases.release(token)
-
-
-def _begin(movie: Movie, outset: _Outset, given: Mapping[str, Json]) -> tuple[Outlook, LeaseToken]:
+def _begin(movie: Movie, outset: Outset, given: Mapping[str, Json]) -> tuple[Outlook, LeaseToken]:
     """Take the lease; make durable what the run needs: its plan and its own inputs.
 
     Raises `LeaseLostError` where the unfinished run is another's by now.

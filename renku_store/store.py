@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from renku_store import bounds
+from renku_store import bounds, rebuild
 from renku_store.assembly import assemble
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, SystemClock
@@ -46,18 +46,11 @@ from renku_store.metadata.sqlite import (
     open_sqlite,
 )
 from renku_store.movie import Movie
-from renku_store.rebuild import (
-    OPEN_LOCK,
-    RebuildProgress,
-    RebuildReport,
-    alone,
-    fill_index,
-    finish_rebuild,
-    is_unfinished,
-    next_epoch,
-    rebuild_database,
-)
+from renku_store.rebuild import OPEN_LOCK, alone, finish_rebuild, is_unfinished, next_epoch
 from renku_store.records.ids import check_movie_id
+
+if TYPE_CHECKING:
+    from renku_store.rebuild import RebuildProgress, RebuildReport
 
 _FORMAT = "format.json"
 _DATABASE = "metadata.db"
@@ -145,7 +138,7 @@ class Store:
                 raise StoreUnavailableError(f"The movie {movie} is open in this store.", hint="Close it first.")
             with alone(driver, movie, bounds.OPEN_LOCK_WAIT_SECONDS):
                 around = partial(assemble, movie, self.root, driver, self._clock)
-                return rebuild_database(_database(driver), driver, self._clock, around, on_progress)
+                return rebuild.rebuild_database(_database(driver), driver, self._clock, around, on_progress)
 
     def close(self) -> None:
         """Close every movie that was opened here, and let go of connections."""
@@ -258,7 +251,7 @@ class Store:
 
     def _index_in_memory(self, movie: str, driver: Driver) -> MetadataStore:
         metadata = open_sqlite(Path(MEMORY))
-        fill_index(assemble(movie, self.root, driver, self._clock, metadata))
+        rebuild.fill_index(assemble(movie, self.root, driver, self._clock, metadata))
         metadata.read_only = True
         return metadata
 

@@ -10,11 +10,13 @@ from typing import Final
 
 import click
 
-from renku_cli.commands.run import exit_code, run_with_progress
+from renku_cli.commands.run import exit_code
 from renku_cli.grammar import GlobalOptions, command
+from renku_cli.handlers import Handlers
 from renku_cli.invocation import command_line
 from renku_cli.outcome import report_document, show_report
 from renku_cli.output import print_heading, print_json, print_line
+from renku_cli.running import run_with_progress
 from renku_cli.settings import setting
 from renku_cli.text import count, size
 from renku_cli.view import refresh_view
@@ -57,7 +59,7 @@ def demo(options: GlobalOptions, directory: str | None) -> int:
         with store.create_movie(MOVIE) if new else store.movie(MOVIE) as movie:
             _give_inputs(movie)
             limit = resolve_concurrency(setting("concurrency").value or "")
-            report = run_with_progress(movie, concurrency=limit)
+            report = run_with_progress(movie, Handlers(), concurrency=limit)
             if code := exit_code(report):
                 _show_failure(options, report)
                 return code

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import click
-from rich.text import Text
 
 from renku_cli import causes
 from renku_cli.causes import Line, reason_text
 from renku_cli.grammar import GlobalOptions, command, complete
+from renku_cli.handlers import Handlers
 from renku_cli.misuse import nearest
 from renku_cli.opening import open_movie
-from renku_cli.output import note, print_heading, print_json, print_line, print_table, print_tree, state, styled
+from renku_cli.output import (
+    Styled,
+    joined,
+    note,
+    print_heading,
+    print_json,
+    print_line,
+    print_table,
+    print_tree,
+    state,
+    styled,
+)
 from renku_cli.prices import is_priced, job_cost, range_text
 from renku_cli.settings import setting
 from renku_cli.text import count, rough
@@ -26,7 +37,6 @@ from renku_store import (
     NotFoundError,
     PlannedJob,
     budget_warnings,
-    default_registry,
     plan_movie,
     resolve_concurrency,
     run_seconds,
@@ -43,6 +53,18 @@ def plan(options: GlobalOptions) -> None:
         show_plan(options, planned(movie), resolve_concurrency(setting("concurrency").value or ""))
 
 
+def show_dry_run(
+    options: GlobalOptions,
+    movie: Movie,
+    inputs: Mapping[str, Json],
+    choices: Choices | None,
+    max_cost: float | None,
+    concurrency: int,
+) -> None:
+    """Print what a run would do that is given the same."""
+    show_plan(options, planned(movie, inputs, choices, max_cost), concurrency)
+
+
 def planned(
     movie: Movie,
     inputs: Mapping[str, Json] | None = None,
@@ -50,11 +72,13 @@ def planned(
     max_cost: float | None = None,
 ) -> ExecutionPlan:
     """What a run would do and cost, with a warning of what is not to be had here, or may be too much."""
-    registry = default_registry()
-    plan = plan_movie(movie, inputs=inputs, choices=choices, prices=registry.price)
+    handlers = Handlers()
+    plan = plan_movie(movie, inputs=inputs, choices=choices, prices=handlers.price)
     plan = plan.model_copy(update={"warnings": [*plan.warnings, *budget_warnings(plan, max_cost)]})
+    if not plan.dirty:
+        return plan
     try:
-        registry.check(plan)
+        handlers.registry.check(plan)
     except NotFoundError as error:
         return plan.model_copy(update={"warnings": [*plan.warnings, f"{error.message} {error.hint}".strip()]})
     return plan
@@ -127,7 +151,7 @@ def explain(options: GlobalOptions, id: str | None) -> None:
     Without an ID: everything that the next run would end in.
     """
     with open_movie(options) as movie:
-        planned = plan_movie(movie, prices=default_registry().price)
+        planned = plan_movie(movie, prices=Handlers().price)
         jobs = [_job_of(planned, id)] if id is not None else causes.ends(planned)
         dirty = [job for job in jobs if planned.jobs[job].state != "clean"]
         below = causes.closure(planned, dirty)
@@ -191,8 +215,8 @@ def _why_clean(planned: ExecutionPlan, job: str) -> str:
     return f"{planned.base_revision} holds it as its inputs give it now."
 
 
-def _label(line: Line) -> Text:
+def _label(line: Line) -> Styled:
     if line.job is None:
         return styled(line.text)
     told = styled(line.text, "dim") if line.state == "above" else state(line.state)
-    return Text.assemble(styled(line.job, "bold"), "  ", told)
+    return joined(styled(line.job, "bold"), "  ", told)

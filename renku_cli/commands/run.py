@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import click
 import orjson
 
 from renku_cli.commands.movies import blueprint_source
-from renku_cli.commands.planning import planned, show_plan
 from renku_cli.failures import INTERRUPTED
 from renku_cli.grammar import GlobalOptions, command, complete
-from renku_cli.interruption import Interruption, waiting_for
-from renku_cli.limiting import limited
+from renku_cli.handlers import Handlers
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_movie
 from renku_cli.outcome import report_document, show_report
 from renku_cli.output import note, print_json
 from renku_cli.prices import Dollars
-from renku_cli.progress import view
-from renku_cli.resting import tell_of_others
+from renku_cli.resting import tell_of_others, tell_of_warnings
 from renku_cli.settings import setting
 from renku_cli.sources import read_mapping
+from renku_cli.table import load
 from renku_cli.view import refresh_view
-from renku_store import (
-    Choices,
-    ExecutionPlan,
-    Json,
-    Movie,
-    OnConflict,
-    ProducerRegistry,
-    RunProgress,
-    RunReport,
-    budget_warnings,
-    default_registry,
-    resolve_concurrency,
-    run_movie,
-)
+from renku_store import Choices, resolve_concurrency, set_out
+
+if TYPE_CHECKING:
+    from renku_store import Json, Movie, OnConflict, RunProgress, RunReport
 
 _EXIT_CODES: Final = {"published": 0, "unchanged": 0, "failed": 1, "partial": 1, "interrupted": INTERRUPTED}
 _SHOWN_BY_VIEWS: Final = frozenset({"published", "unchanged", "partial"})
@@ -143,24 +130,17 @@ def run(
     """
     private = _private_inputs(blueprint, graph, inputs_file)
     limit = resolve_concurrency(concurrency or setting("concurrency").value or "")
-    wanted = Choices(targets=[*targets], regen=[*regen], pin=[*pin], up_to_layer=up_to_layer)
-    choices = None if wanted == Choices() else wanted
+    chosen = bool(targets or regen or pin or up_to_layer is not None)
+    wanted = {"targets": [*targets], "regen": [*regen], "pin": [*pin], "up_to_layer": up_to_layer}
+    choices = Choices.model_validate(wanted) if chosen else None
     with open_movie(options) as movie:
         if dry_run:
-            show_plan(options, planned(movie, private, choices, max_cost), limit)
+            load("commands.planning:show_dry_run")(options, movie, private, choices, max_cost, limit)
             return 0
         with _events_to(events_file) as record:
-            report = run_with_progress(
-                movie,
-                inputs=private,
-                concurrency=limit,
-                on_conflict=on_conflict,
-                choices=choices,
-                allow_partial=allow_partial,
-                keep_going=keep_going,
-                max_cost=max_cost,
-                record=record,
-            )
+            how = {"concurrency": limit, "on_conflict": on_conflict, "record": record}
+            how |= {"allow_partial": allow_partial, "keep_going": keep_going}
+            report = _report(movie, private, choices, max_cost, how)
         if report.status in _SHOWN_BY_VIEWS:
             refresh_view(movie)
     if options.as_json:
@@ -175,80 +155,35 @@ def exit_code(report: RunReport) -> int:
     return _EXIT_CODES[report.status]
 
 
-def run_with_progress(
+def _report(
     movie: Movie,
-    *,
-    inputs: Mapping[str, Json] | None = None,
-    concurrency: int,
-    on_conflict: OnConflict = "rebase",
-    choices: Choices | None = None,
-    allow_partial: bool = False,
-    keep_going: bool = True,
-    max_cost: float | None = None,
-    record: Callable[[RunProgress], None] | None = None,
+    inputs: Mapping[str, Json],
+    choices: Choices | None,
+    max_cost: float | None,
+    options: Mapping[str, Any],
 ) -> RunReport:
-    """Run a movie, show how it goes on standard error, and end in good order on SIGINT and SIGTERM.
-
-    `record` is given every event as well.
-    """
-    registry = default_registry()
-    produce = limited(registry)
-
-    def check(plan: ExecutionPlan) -> None:
-        registry.check(plan)
-        tell_of_others(movie, plan.run)
-        for warning in [*plan.warnings, *budget_warnings(plan, max_cost)]:
-            note(f"warning: {warning}")
-        registry.warm_start(plan)
-
-    async def whole() -> RunReport:
-        interruption = Interruption()
-        with view() as show, interruption.listening():
-
-            def on_event(event: RunProgress) -> None:
-                show(event)
-                if event.event == "run-stopping":
-                    note(waiting_for(event))
-                warnings = event.data.get("warnings") if event.event == "run-extended" else None
-                for warning in warnings if isinstance(warnings, list) else ():
-                    note(f"warning: {warning}")
-                if record is not None:
-                    record(event)
-
-            return await run_movie(
-                movie,
-                produce=produce,
-                check=check,
-                prices=registry.price,
-                max_cost=max_cost,
-                inputs=inputs or {},
-                concurrency=concurrency,
-                on_conflict=on_conflict,
-                choices=choices,
-                allow_partial=allow_partial,
-                on_event=on_event,
-                stop=interruption.stop,
-                drain=interruption.drain,
-                keep_going=keep_going,
-                logger=_logger(),
-            )
-
-    return asyncio.run(_closing(registry, whole()))
+    """What came of it; where there is nothing to do, that is found without what runs jobs."""
+    handlers = Handlers()
+    with interruptible():
+        outset = set_out(movie, inputs=inputs, choices=choices, prices=handlers.price)
+        report = outset.nothing_to_do()
+    if report is not None:
+        tell_of_others(movie, outset.plan.run)
+        tell_of_warnings(outset.plan, max_cost)
+        return report
+    run_with_progress: Callable[..., RunReport] = load("running:run_with_progress")
+    given = {"inputs": inputs, "choices": choices, "max_cost": max_cost}
+    return run_with_progress(movie, handlers, outset=outset, **given, **options)
 
 
-async def _closing(registry: ProducerRegistry, run: Coroutine[Any, Any, RunReport]) -> RunReport:
-    """Run, and let producers let go of what they share."""
-    async with registry:
-        return await run
-
-
-def _logger() -> logging.Logger:
-    """What the runner logs, the view shows: nothing of it goes to standard error twice."""
-    logger = logging.getLogger("renku_cli.run")
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    return logger
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM interrupt as Ctrl-C does, for the length of a block."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _private_inputs(blueprint: str | None, graph: str | None, inputs_file: str | None) -> dict[str, Json]:

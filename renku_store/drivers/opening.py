@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from renku_store.drivers.base import Driver
-from renku_store.drivers.guarding import GuardedDriver, guarded
 from renku_store.drivers.local import LocalDriver
 from renku_store.drivers.urls import DriverFactory, checked_path, refuse_unknown_options, scheme_of, without_secrets
 from renku_store.errors import InvalidValueError, StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from renku_store.drivers.guarding import GuardedDriver
 
 ENTRY_POINT_GROUP: Final = "renku_store.drivers"
 
@@ -84,7 +87,7 @@ def _load(scheme: str, place: str) -> DriverFactory:
 
 def _offered(scheme: str) -> EntryPoint | None:
     """Where an installed package offers a factory for a scheme."""
-    return next(iter(entry_points(group=ENTRY_POINT_GROUP, name=scheme)), None)
+    return next(iter(import_module("importlib.metadata").entry_points(group=ENTRY_POINT_GROUP, name=scheme)), None)
 
 
 def _open_offered(scheme: str, point: EntryPoint, root: str, options: Mapping[str, Any]) -> GuardedDriver:
@@ -99,6 +102,9 @@ def _open_offered(scheme: str, point: EntryPoint, root: str, options: Mapping[st
             hint=f"It is offered by the entry point {point.value!r}.",
         ) from error
     driver = factory(root, options)
-    if isinstance(driver, GuardedDriver):
+    guarding = import_module("renku_store.drivers.guarding")
+    if isinstance(driver, guarding.GuardedDriver):
         return driver
-    return guarded(driver, f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value)
+    via = f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+    behind: GuardedDriver = guarding.guarded(driver, via)
+    return behind

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from renku_store.encoding import expiry_path, manifest_path, named_blobs
 from renku_store.errors import BlobMissingError, DamageError, InvalidIdError, NotFoundError, StoreError
@@ -26,7 +26,7 @@ from renku_store.metadata.base import RevisionRow
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer
 
-PAGE = TypeAdapter(dict[str, ManifestArtefact])
+PAGE = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
 
 
 def check_revisions(exam: Examination) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from renku_store import bounds
 from renku_store.errors import StoreError
@@ -15,7 +15,7 @@ from renku_store.movie import Movie
 from renku_store.records.events import ArtefactEvent, Event, InputEvent
 from renku_store.records.manifest import ManifestArtefact
 
-_PAGE = TypeAdapter(dict[str, ManifestArtefact])
+_PAGE = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
 
 
 def last_uses(movie: Movie, blobs: Mapping[str, int]) -> list[CollectedBlob]:

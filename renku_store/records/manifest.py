@@ -138,7 +138,7 @@ class Manifest(Record):
     artefacts: dict[str, ManifestArtefact] = {}
     pages: list[PageRef] | None = None
     timeline: str | None = None
-    metrics: Metrics = Metrics()
+    metrics: Metrics = Metrics.model_construct()
 
 
 class Pointer(Record):
@@ -175,7 +175,7 @@ class ManifestStub(Record):
     run: str
     archive: ArchiveRef | None = None
     created_at: str
-    metrics: Metrics = Metrics()
+    metrics: Metrics = Metrics.model_construct()
 
 
 class Tag(Record):

@@ -127,7 +127,7 @@ class ExecutionPlan(Record):
     edits_through: int = 0
     layers: list[list[str]]
     jobs: dict[str, PlannedJob]
-    cost: CostRange = CostRange()
+    cost: CostRange = CostRange.model_construct()
     spent: float | None = None
     graph: ProducerGraph
     graph_hash: Hash

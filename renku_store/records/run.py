@@ -82,6 +82,22 @@ class JobResult(Record):
     error: JobFailure | None = None
 
 
+class RunReport(Record):
+    """What `run_movie` did. `run` is absent where nothing differed.
+
+    `cost` of its calls and `saved`, what the reused results had taken, are in US dollars.
+    """
+
+    run: str | None = None
+    revision: str | None = None
+    status: RunOutcome
+    jobs: dict[str, JobResult] = {}
+    made: int = 0
+    reused: int = 0
+    cost: float = 0.0
+    saved: float = 0.0
+
+
 class RunProgress(Record):
     """A typed event of a run while it goes (`on_event`, `run --events`).
 

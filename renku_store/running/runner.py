@@ -28,10 +28,11 @@ from renku_store.records.manifest import Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunProgress
 from renku_store.running.budget import Budget, checked_limit
-from renku_store.running.concurrency import ConcurrencyLimiter, resolve_concurrency
+from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.dispatch import Dispatch, Ending
 from renku_store.running.extending import Extending, extend_as_seen
 from renku_store.running.session import SUCCEEDED, RunSession
+from renku_store.running.shares import resolve_concurrency
 from renku_store.running.totals import run_totals
 from renku_store.versions import Held, marked
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
-from renku_cli.progress import SHOWN_ACTIVE, LiveView, PlainView
+from renku_cli.live_view import SHOWN_ACTIVE, LiveView
+from renku_cli.progress import PlainView
 from renku_cli.tally import SHOWN_RECENT, Finished, Tally
 from renku_store import Json, RunProgress
 

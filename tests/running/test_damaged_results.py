@@ -18,12 +18,12 @@ from renku_store import (
     JobContext,
     Movie,
     Produced,
+    RunReport,
     StoreUnavailableError,
     bounds,
     open_store,
     set_inputs,
 )
-from renku_store.conclusion import RunReport
 from renku_store.outlook import plan_movie
 from renku_store.records.blob import blob_path
 from renku_store.records.plan import Choices
