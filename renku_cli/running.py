@@ -60,11 +60,7 @@ def run_with_progress(
 
             def on_event(event: RunProgress) -> None:
                 show(event)
-                if event.event == "run-stopping":
-                    note(waiting_for(event))
-                warnings = event.data.get("warnings") if event.event == "run-extended" else None
-                for warning in warnings if isinstance(warnings, list) else ():
-                    note(f"warning: {warning}")
+                _tell(event)
                 if record is not None:
                     record(event)
 
@@ -88,6 +84,15 @@ def run_with_progress(
             )
 
     return asyncio.run(_closing(registry, whole()))
+
+
+def _tell(event: RunProgress) -> None:
+    """Say of an event what stays on the screen."""
+    if event.event == "run-stopping":
+        note(waiting_for(event))
+    warnings = event.data.get("warnings") if event.event == "run-extended" else None
+    for warning in warnings if isinstance(warnings, list) else ():
+        note(f"warning: {warning}")
 
 
 async def _closing(registry: ProducerRegistry, run: Coroutine[Any, Any, RunReport]) -> RunReport:

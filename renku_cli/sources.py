@@ -7,7 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from renku_store import InvalidValueError, Json, NotFoundError, StoreUnavailableError, load_yaml_mapping
+import renku_store
+from renku_store import InvalidValueError, Json, NotFoundError, StoreUnavailableError
 
 
 def read_bytes(path: str) -> bytes:
@@ -49,4 +50,4 @@ def read_json(path: str) -> Json:
 
 def read_mapping(path: str) -> dict[str, Json]:
     """A YAML or JSON file that maps input ids to values, read by the rules of blueprints."""
-    return load_yaml_mapping(read_text(path), path)
+    return renku_store.load_yaml_mapping(read_text(path), path)

@@ -81,14 +81,12 @@ async def run_movie(
     own. With `allow_partial` what succeeded is published though something failed: where an older value is there, it
     stays, marked as outdated.
 
-    `check` is handed the plan before anything is begun, and may refuse it by raising.
+    `check` is handed the plan before anything is begun, and may refuse it by raising. `outset`: what `set_out` found.
 
     `max_cost` is what the run may spend, in US dollars, earlier executions of it included: the first call that could
     bring it above that is not made, nor any other; those under way end, and the run ends as `failed` and can be taken
     up again. `prices` tell what calls cost where the blueprint does not (`ProducerRegistry.price`); calls that nobody
     can price count as nothing, and the logger is warned.
-
-    `outset` is what `set_out` has just found, given the same: the movie is not looked at twice then.
 
     Raises `InputConflictError` where both changed an input, differently, `LeaseLostError` if someone else took the run
     over, and what `Runner.execute` raises.

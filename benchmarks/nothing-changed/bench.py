@@ -6,11 +6,13 @@ import asyncio
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from blake3 import blake3
+from build_peers import BuildTools
 from measuring import Task, arguments, measure, report, workplace
 
 from renku_store import Job, JobContext, Movie, Produced, open_store, plan_movie, run_movie, set_inputs
@@ -69,9 +71,9 @@ def look(folder: Path) -> None:
         blake3(name.encode()).hexdigest()
 
 
-def command(root: Path) -> None:
+def command(root: Path, *words: str) -> None:
     """Ours: the whole command, from the start of the interpreter to its end."""
-    call(["-m", "renku_cli", "--root", str(root), "run", "--json"])
+    call(["-m", "renku_cli", "--root", str(root), *words, "--json"])
 
 
 def call(words: list[str]) -> None:
@@ -86,10 +88,14 @@ def main() -> None:
     with workplace(given.directory) as place:
         movie = build(place, jobs)
         folder = place / movie.id
+        peers = BuildTools(Path(given.peers)).work(place / "peers", jobs) if given.peers else {}
+        least = {'python -c "import click, apsw"': lambda _: call(["-c", "import click, apsw"])}
+        bare = partial(call, ["-c", BARE, str(folder)])
         tasks = [
             Task("run, in a program", DURABILITY, lambda _: in_process(movie), lambda _: look(folder)),
             Task("plan, in a program", DURABILITY, lambda _: plan_movie(movie), lambda _: look(folder)),
-            Task("renku-store run", DURABILITY, lambda _: command(place), lambda _: call(["-c", BARE, str(folder)])),
+            Task("renku-store run", DURABILITY, lambda _: command(place, "run"), lambda _: bare(), {**least, **peers}),
+            Task("renku-store plan", DURABILITY, lambda _: command(place, "plan"), lambda _: bare()),
         ]
         in_process(movie)
         results = measure(tasks, given.rounds)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+import renku_store
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_root
 from renku_cli.output import note, print_json, print_line, print_table
 from renku_cli.sources import read_json, read_text
 from renku_cli.text import size
-from renku_store import Json, parse_blueprint, parse_graph, set_inputs
+from renku_store import Json
 
 
 @command(
@@ -27,7 +28,7 @@ def init(options: GlobalOptions, movie: str, blueprint: str | None, graph: str |
     source = blueprint_source(blueprint, graph)
     with open_root(options) as store, store.create_movie(movie) as created:
         if source is not None:
-            set_inputs(created, {"@blueprint": source})
+            renku_store.set_inputs(created, {"@blueprint": source})
         if options.as_json:
             print_json({"movie": created.id, "root": store.root})
             return
@@ -44,11 +45,11 @@ def blueprint_source(blueprint: str | None, graph: str | None) -> Json:
         raise Misuse("--blueprint and --graph say the same thing in two ways.", hint="Give one of them.")
     if blueprint is not None:
         text = read_text(blueprint)
-        parse_blueprint(text, blueprint)
+        renku_store.parse_blueprint(text, blueprint)
         return text
     if graph is not None:
         document = read_json(graph)
-        parse_graph(document, None)
+        renku_store.parse_graph(document, None)
         return document
     return None
 

@@ -65,7 +65,7 @@ class Decision:
     known: frozenset[str] = frozenset()
 
 
-_NO_CALL = CallEnd(JobResult(status="reused"), Stored("", {}))
+_NO_CALL = CallEnd(JobResult.model_construct(status="reused"), Stored("", {}))
 
 
 class RunSession:
