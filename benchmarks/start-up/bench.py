@@ -42,7 +42,7 @@ def main() -> None:
         tasks = [
             Task("renku-store --version", DURABILITY, start(times, *ours, "--version"), click, bare),
             Task("renku-store --help", DURABILITY, start(times, *ours, "--help"), click),
-            Task("renku-store movies, of no movie", DURABILITY, start(times, *ours, "movies"), both),
+            Task("renku-store movies, of no movie", DURABILITY, start(times, *ours, "movies", "--json"), both),
         ]
         results = measure(tasks, given.rounds)
     report(QUESTION, {"starts in a round": times}, results, given)

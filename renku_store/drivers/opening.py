@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from renku_store.drivers.base import Driver
@@ -104,7 +104,7 @@ def _open_offered(scheme: str, point: EntryPoint, root: str, options: Mapping[st
     driver = factory(root, options)
     guarding = import_module("renku_store.drivers.guarding")
     if isinstance(driver, guarding.GuardedDriver):
-        return driver
+        return cast("GuardedDriver", driver)
     via = f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
     behind: GuardedDriver = guarding.guarded(driver, via)
     return behind
