@@ -6,6 +6,7 @@ for what they use only.
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,4 +60,10 @@ COMMANDS: Final[Mapping[str, Entry]] = {
 def load(target: str) -> Any:
     """What a `module:name` below `renku_cli` stands for."""
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(f"renku_cli.{module}"), name)
+    collecting = gc.isenabled()
+    gc.disable()  # what is imported stays: collections would look at all of it, again and again, and find nothing
+    try:
+        return getattr(importlib.import_module(f"renku_cli.{module}"), name)
+    finally:
+        if collecting:
+            gc.enable()
