@@ -18,29 +18,32 @@ from measuring import Task, arguments, measure, report, workplace
 from renku_store import ArtefactEvent, ArtefactValue, Movie, hash_bytes, open_store
 
 QUESTION = "How long does it take to open a movie with a long history, and to look at it?"
-REVISIONS = {False: 1_000, True: 10}
-EVENTS_OF_A_RUN = 1_000
+SIZES = {False: {"revisions": 1_000, "events": 1_000_000}, True: {"revisions": 10, "events": 3_000}}
+BATCH = 1_000
 ARTEFACTS = 150
 PAGE = 20
 DURABILITY = "reads only"
 CREATED = "2026-01-01T00:00:00.000Z"
 
 
-def build(root: Path, movie: str, revisions: int) -> None:
-    """A movie, revision by revision: the events of a run, a manifest made of them, its archive, and publishing."""
+def build(root: Path, movie: str, revisions: int, total: int) -> None:
+    """A movie: each run makes every artefact once and publishes. The other events are of a run that came to no end."""
     with open_store(root) as store, store.create_movie(movie) as made:
         digest = None
         for number in range(1, revisions + 1):
             run = made.events.new_id()
-            made.events.append_many(list(events(made, run, number)))
+            made.events.append_many(list(events(made, run, ARTEFACTS)))
             manifest = made.manifests.build_from_events(f"rev-{number:04d}", run=run)
             digest = made.manifests.save_manifest(manifest, previous_hash=digest).hash
+        run = made.events.new_id()
+        for _ in range(revisions * ARTEFACTS, total, BATCH):
+            made.events.append_many(list(events(made, run, BATCH)))
 
 
-def events(movie: Movie, run: str, revision: int) -> Iterator[ArtefactEvent]:
-    """What a run of a thousand calls leaves: results of each artefact in turn, the last of which count."""
-    for number in range(EVENTS_OF_A_RUN):
-        text = f"Text {number} of revision {revision}."
+def events(movie: Movie, run: str, count: int) -> Iterator[ArtefactEvent]:
+    """Results of each artefact in turn."""
+    for number in range(count):
+        text = f"Text {number} of run {run}."
         value = ArtefactValue(hash=hash_bytes(text.encode()), size=len(text), mime_type="text/plain", inline=text)
         yield ArtefactEvent(
             id=movie.events.new_id(),
@@ -50,7 +53,7 @@ def events(movie: Movie, run: str, revision: int) -> Iterator[ArtefactEvent]:
             output="text",
             job=f"clip[{number % ARTEFACTS}]",
             producer="clip",
-            signature=hash_bytes(f"{revision}/{number}".encode()),
+            signature=hash_bytes(f"{run}/{number}".encode()),
             result=f"{run}/{number}",
             value=value,
             created_at=CREATED,
@@ -120,13 +123,12 @@ def tasks(place: Path, long: str, short: str) -> Iterator[Task]:
 def main() -> None:
     """Measure and report."""
     given = arguments(QUESTION)
-    revisions = REVISIONS[given.quick]
+    sizes = SIZES[given.quick]
     with workplace(given.directory) as place:
-        build(place, "long", revisions)
-        build(place, "short", 1)
+        build(place, "long", sizes["revisions"], sizes["events"])
+        build(place, "short", 1, ARTEFACTS)
         results = measure(list(tasks(place, "long", "short")), given.rounds)
-    sizes = {"revisions": revisions, "events": revisions * EVENTS_OF_A_RUN, "artefacts": ARTEFACTS, "page": PAGE}
-    report(QUESTION, sizes, results, given)
+    report(QUESTION, {**sizes, "artefacts": ARTEFACTS, "page": PAGE}, results, given)
 
 
 if __name__ == "__main__":
