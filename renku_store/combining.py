@@ -1,6 +1,10 @@
 """Work that many threads ask for, done by one of them for all that wait: those that came meanwhile share a commit.
 
 What `running.grouping` is for tasks of an event loop.
+
+1. Nobody waits for a thread that was chosen: each waits for the turn, and whoever gets it answers all who wait. So
+   an exception may end any of them at any instruction (Ctrl-C, a signal's handler), and the others go on.
+2. A question leaves the list only once it is answered, or nobody waits for its answer.
 """
 
 from __future__ import annotations
@@ -8,33 +12,30 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, TypeVar
-
-_LOOK_SECONDS: Final = 1.0
-"""How often who waits looks whether it has its answer, in case Ctrl-C hit the thread that was about to say so."""
+from typing import Generic, TypeVar
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
 
 class _Asked(Generic[Question, Answer]):
-    __slots__ = ("answer", "error", "is_done", "leads", "question", "woken")
+    """A question; `is_over` once it has its answer or its error, or nobody waits for them any more."""
+
+    __slots__ = ("answer", "error", "is_over", "question")
 
     def __init__(self, question: Question) -> None:
         self.question = question
-        self.is_done = False
-        self.leads = False
+        self.is_over = False
         self.answer: Answer
         self.error: Exception | None = None
-        self.woken = threading.Lock()
-        self.woken.acquire()
 
 
 class Combined(Generic[Question, Answer]):
     """Asks `work` for groups of at most `most` questions, in the order in which they came; one group at a time.
 
     `work` gives an answer for each question, or fails and has done nothing. Where `of_one` says that its error may be
-    the matter of one question, each is asked by itself then; else it is everybody's.
+    the matter of one question, each is asked by itself then; else it is everybody's. A question may be asked again
+    after `work` was cut off, so that it must be harmless to do again what was done.
     """
 
     def __init__(
@@ -44,61 +45,46 @@ class Combined(Generic[Question, Answer]):
         self._most = most
         self._of_one = of_one
         self._waiting: list[_Asked[Question, Answer]] = []
-        self._lock = threading.Lock()
-        self._is_led = False
+        self._turn = threading.Lock()
+        self._at_work: int | None = None
         self._process = os.getpid()
 
     def ask(self, question: Question) -> Answer:
-        """The answer to one question, found by this thread or by one that came before it."""
-        if self._process != os.getpid():  # forked while somebody was at work, maybe
+        """The answer to one question, found by this thread or by one that came before it.
+
+        Where an exception from without ends the wait, nobody knows whether it was answered.
+        """
+        # Forked while somebody was at work, maybe; or called by the handler of a signal amid this thread's own work.
+        if self._process != os.getpid() or self._at_work == threading.get_ident():
             return self._work([question])[0]
         asked: _Asked[Question, Answer] = _Asked(question)
-        with self._lock:
-            self._waiting.append(asked)
-            asked.leads = not self._is_led
-            self._is_led = True
         try:
-            while not asked.leads and not asked.is_done:
-                asked.woken.acquire(timeout=_LOOK_SECONDS)
-            if not asked.is_done:
-                self._lead(asked)
-        except BaseException:  # this thread is to end, and leaves the others' questions to them
-            with self._lock:
-                if asked in self._waiting:
-                    self._waiting.remove(asked)
-            self._pass_on(asked)
+            self._waiting.append(asked)
+            while not asked.is_over:
+                # Nothing but `with` will do: the interpreter lets no signal in between the lock and the block.
+                with self._turn:
+                    if not asked.is_over:
+                        self._answer_first()
+        except BaseException:
+            asked.is_over = True
             raise
         if asked.error is not None:
             raise asked.error
         return asked.answer
 
-    def _lead(self, leader: _Asked[Question, Answer]) -> None:
-        """Answer the first who wait, of whom this thread is one; then let the next do so."""
-        with self._lock:
-            group = self._waiting[: self._most]
-            del self._waiting[: len(group)]
+    def _answer_first(self) -> None:
+        """Answer the first who wait; by whom has the turn."""
+        self._at_work = threading.get_ident()
         try:
-            self._answer(group)
-        except BaseException:
-            with self._lock:
-                self._waiting[:0] = [asked for asked in group if not asked.is_done]
-            raise
-        self._pass_on(leader)
-        for asked in group:
-            if asked is not leader:
-                asked.woken.release()
-
-    def _pass_on(self, leader: _Asked[Question, Answer]) -> None:
-        with self._lock:
-            if not leader.leads:
-                return
-            leader.leads = False
-            self._is_led = bool(self._waiting)
-            if self._is_led:
-                self._waiting[0].leads = True
-                self._waiting[0].woken.release()
+            group = self._waiting[: self._most]
+            self._answer([asked for asked in group if not asked.is_over])
+            del self._waiting[: len(group)]
+        finally:
+            self._at_work = None
 
     def _answer(self, group: Sequence[_Asked[Question, Answer]]) -> None:
+        if not group:
+            return
         try:
             answers = self._work([asked.question for asked in group])
         except Exception as error:  # noqa: BLE001 (each who asked gets what is the matter)
@@ -107,7 +93,7 @@ class Combined(Generic[Question, Answer]):
                     self._answer([asked])
                 return
             for asked in group:
-                asked.error, asked.is_done = error, True
+                asked.error, asked.is_over = error, True
         else:
             for asked, answer in zip(group, answers, strict=True):
-                asked.answer, asked.is_done = answer, True
+                asked.answer, asked.is_over = answer, True

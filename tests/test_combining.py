@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dis
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -153,7 +159,7 @@ def test_a_thread_that_is_to_end_leaves_the_others_questions_to_them() -> None:
 def test_a_forked_process_waits_for_nobody() -> None:
     """The thread that is at work for all is not in it."""
     combined: Combined[int, int] = Combined(lambda questions: questions, 10, lambda error: True)
-    combined._is_led = True
+    combined._turn.acquire()
     child = os.fork()
     if child == 0:
         os._exit(0 if combined.ask(3) == 3 else 1)
@@ -237,3 +243,126 @@ def test_a_store_that_is_busy_is_named_for_each(movie: Movie, monkeypatch: pytes
         answers = at_once([lambda: movie.events.append_artefact(event(movie, "a"))] * 3)
     assert [type(answer) for answer in answers] == [StoreUnavailableError] * 3
     assert list(movie.events.stream_artefacts()) == []
+
+
+class Interrupted(BaseException):
+    """What the handler of a signal raises."""
+
+
+def cut_off_at(moment: int, work: Callable[[], object], file: str) -> bool:
+    """Call `work`, in which a signal raises at one of the moments at which the interpreter looks for signals.
+
+    These are after each call, each backward jump, and the beginning of each function, in the frames of `file`. False
+    once there are fewer such moments.
+    """
+    left, interrupts, before = moment, True, dict[FrameType, str]()
+
+    def look(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left, interrupts
+        if frame.f_code.co_filename != file:
+            return None
+        frame.f_trace_opcodes = True
+        if event != "opcode":
+            return look
+        looks = before.get(frame, "").startswith(("CALL", "JUMP_BACKWARD", "RESUME"))
+        code = frame.f_code.co_code
+        before[frame] = dis.opname[code[frame.f_lasti]]
+        left -= looks
+        if looks and left < 0 and interrupts:
+            interrupts = False
+            raise Interrupted
+        return look
+
+    traced = sys.gettrace()
+    sys.settrace(look)
+    try:
+        work()
+    except Interrupted:
+        pass
+    finally:
+        sys.settrace(traced)
+    return not interrupts
+
+
+def asked_in_time(ask: Callable[[], object]) -> bool:
+    """Whether a thread that asks is answered at all."""
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(20)
+    return not thread.is_alive()
+
+
+COMBINING = sys.modules[Combined.__module__].__file__ or ""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_signal_at_any_moment_leaves_nobody_waiting(fails: bool) -> None:
+    """Wherever an exception from without ends who asks, the next one is answered, and nothing is left in the list."""
+
+    def work(questions: Sequence[int]) -> Sequence[int]:
+        if fails and 1 in questions:
+            raise ValueError
+        return questions
+
+    def ask(combined: Combined[int, int]) -> None:
+        with suppress(ValueError):
+            combined.ask(1)
+
+    for moment in range(1_000):
+        combined: Combined[int, int] = Combined(work, 10, lambda error: True)
+        if not cut_off_at(moment, partial(ask, combined), COMBINING):
+            assert moment > 8, "there are that many moments"
+            return
+        assert asked_in_time(partial(combined.ask, 2)), f"who comes after a signal at moment {moment}"
+        assert combined._waiting == []
+    raise AssertionError("the call does not end")
+
+
+def test_those_whom_an_interrupted_thread_answers_are_answered_all_the_same() -> None:
+    """The one who has the turn, with others' questions in its group, is ended at any moment."""
+    for moment in range(1_000):
+        combined: Combined[int, int] = Combined(lambda questions: questions, 10, lambda error: True)
+        answers: list[object] = []
+        others = threading.Thread(
+            target=lambda c=combined, a=answers: a.extend(at_once([lambda q=q: c.ask(q) for q in (1, 2)])), daemon=True
+        )
+        combined._turn.acquire()
+        others.start()
+        tick = threading.Event()
+        while len(combined._waiting) < 2:
+            tick.wait(0.001)
+        combined._turn.release()
+        was_cut_off = cut_off_at(moment, partial(combined.ask, 0), COMBINING)
+        others.join(20)
+        assert answers == [1, 2], f"a signal at moment {moment}"
+        if not was_cut_off:
+            return
+    raise AssertionError("the call does not end")
+
+
+def test_a_question_whose_asker_was_interrupted_is_not_asked_later() -> None:
+    """Who was told that it ended is not taken at its word hours later, when somebody else asks."""
+    groups: list[list[int]] = []
+
+    def work(questions: Sequence[int]) -> Sequence[int]:
+        groups.append(list(questions))
+        if 0 in questions:
+            raise KeyboardInterrupt
+        return questions
+
+    combined: Combined[int, int] = Combined(work, 10, lambda error: True)
+    with pytest.raises(KeyboardInterrupt):
+        combined.ask(0)
+    assert combined.ask(1) == 1
+    assert groups == [[0], [1]]
+
+
+def test_the_handler_of_a_signal_may_ask_amid_its_own_thread_s_work() -> None:
+    """It waits for nobody: its own thread has the turn."""
+    combined: Combined[int, int]
+
+    def work(questions: Sequence[int]) -> Sequence[int]:
+        return [combined.ask(questions[0] - 1) + 1] if questions[0] else questions
+
+    combined = Combined(work, 10, lambda error: True)
+    assert combined.ask(1) == 1
