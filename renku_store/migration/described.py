@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from renku_store.records._base import Json
 
+CONFIGURATION: Final = "configuration"
+"""The input that is what people were editing: the newest revision has it."""
 ProblemKind = Literal["missing", "refused", "torn"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,12 +23,13 @@ from renku_store.errors import (
 )
 from renku_store.manifests import ManifestStore
 from renku_store.migration.accounting import count_planned, count_published, note_problems
+from renku_store.migration.comparing import Comparison
 from renku_store.migration.described import OldMovie, OldRevision
 from renku_store.migration.folder import OldFolder, PathError
 from renku_store.migration.identity import published_runs, run_of
 from renku_store.migration.layouts import OldPlace, places_in
 from renku_store.migration.reading import Findings
-from renku_store.migration.reports import MigrationProgress, MigrationReport, MovieMigration
+from renku_store.migration.reports import MigrationProgress, MigrationReport, MovieMigration, UnmigratedItem
 from renku_store.migration.writing import MovieWriter, alone
 from renku_store.movie import Movie
 from renku_store.records.ids import check_movie_id, revision_name
@@ -73,7 +75,7 @@ def migrate(
     tell = on_progress or _tell_nobody
     if every:
         return MigrationReport(_all_migrated(places, own, tell, dry_run=dry_run), dry_run, several=True)
-    report = _migrated(places[0], own, movie, tell, dry_run=dry_run)
+    report = _migrated(places[0], own, movie, tell, {}, dry_run=dry_run)
     if isinstance(report.problem, UnusableError):
         raise report.problem
     return MigrationReport([report], dry_run)
@@ -92,10 +94,18 @@ def _named(source: Path, places: list[OldPlace], movie: str | None) -> OldPlace:
 
 
 def _all_migrated(places: list[OldPlace], store: Store, tell: Tell, *, dry_run: bool) -> list[MovieMigration]:
-    """The reports of all movies, up to the first for which the store could not be used."""
+    """The reports of all movies, up to the first for which the store could not be used.
+
+    One whose id cannot be taken, because it is not allowed or is that of another folder before, is refused.
+    """
     reports: list[MovieMigration] = []
+    taken: dict[str, Path] = {}
     for place in places:
-        reports.append(_migrated(place, store, None, tell, dry_run=dry_run))
+        report = _migrated(place, store, None, tell, taken, dry_run=dry_run)
+        if isinstance(report.problem, InvalidIdError):
+            report.refused.append(UnmigratedItem(os.fspath(place.path), _refusal(place, report.problem)))
+            report.problem = None
+        reports.append(report)
         if isinstance(reports[-1].problem, UnusableError):
             if left := len(places) - len(reports):
                 reports[-1].notes.append(f"Movies that were not begun: {left}. Call again: it goes on where it was.")
@@ -103,15 +113,26 @@ def _all_migrated(places: list[OldPlace], store: Store, tell: Tell, *, dry_run: 
     return reports
 
 
-def _migrated(place: OldPlace, store: Store, movie: str | None, tell: Tell, *, dry_run: bool) -> MovieMigration:
+def _refusal(place: OldPlace, problem: InvalidIdError) -> str:
+    """Why a movie cannot come over with all others, and how it can."""
+    alone = f"renku-store migrate {shlex.quote(os.fspath(place.path))} --movie ID"
+    return f"{problem.message} By itself it comes over with another id: {alone}"
+
+
+def _migrated(
+    place: OldPlace, store: Store, movie: str | None, tell: Tell, taken: dict[str, Path], *, dry_run: bool
+) -> MovieMigration:
+    """The report of one movie. `taken` are the folders of those that the same call has brought over, by their ids."""
     report = MovieMigration(movie or place.path.name, os.fspath(place.path))
     try:
         with OldFolder(place.path) as folder:
             old = _read(place, folder)
-            report.id = _checked_id(movie or old.id)
+            report.id = (movie or old.id).encode(errors="backslashreplace").decode()
+            _check_id(report.id)
             report.layout = old.layout
             report.notes += old.notes
             _check_apart(store, report.id, folder)
+            _take_id(report.id, place, taken)
             if dry_run:
                 _plan(folder, old, store, report)
             else:
@@ -132,11 +153,21 @@ def _read(place: OldPlace, folder: OldFolder) -> OldMovie:
         ) from error
 
 
-def _checked_id(name: str) -> str:
+def _check_id(name: str) -> None:
     try:
-        return check_movie_id(name)
+        check_movie_id(name)
     except InvalidIdError as error:
-        raise InvalidIdError(error.message, hint=f"{error.hint} --movie ID gives it another id.") from error
+        shown = name if name.isprintable() else ascii(name)
+        raise InvalidIdError(
+            f"The movie id {shown} is not allowed.", hint=f"{error.hint} --movie ID gives it another id."
+        ) from error
+
+
+def _take_id(name: str, place: OldPlace, taken: dict[str, Path]) -> None:
+    """Note whose id it is; raises `InvalidIdError` where it is that of another folder."""
+    before = taken.setdefault(name, place.path)
+    if before.resolve() != place.path.resolve():
+        raise InvalidIdError(f"The movie in {before.name} has the id {name}, too.", hint="Give it another id.")
 
 
 def _check_root(source: Path, places: list[OldPlace], store: Store) -> None:
@@ -200,15 +231,17 @@ def _left(store: Store, movie: str, old: OldMovie) -> tuple[list[OldRevision], b
 
 def _plan(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration) -> None:
     left, _ = _left(store, report.id, old)
-    note_problems(old.problems, report)
     driver = store.driver.sub(report.id)
-    newest = ManifestStore(driver, BlobStore(driver, None).read).newest()
-    published = published_runs(ManifestStore(driver, BlobStore(driver, None).read))
+    manifests = ManifestStore(driver, BlobStore(driver, None).read)
+    newest, published = manifests.newest(), published_runs(manifests)
+    follows, refused = Comparison(folder, old, manifests, published).result(left)
+    note_problems([*old.problems, *refused], report)
     for revision in old.revisions:
         there = published.get(run_of(old, revision))
-        newest += there is None
-        report.mapped[revision.name] = there or revision_name(newest)
-    report.added = len(left)
+        if there is not None or follows:
+            newest += there is None
+            report.mapped[revision.name] = there or revision_name(newest)
+    report.added = len(left) if follows else 0
     count_planned(folder, old, report)
 
 
@@ -225,16 +258,18 @@ def _write(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigratio
     found = Findings()
     with _opened(store, report.id) as into, alone(into):
         left, at_end = _left(store, report.id, old)
+        manifests = ManifestStore(into.driver, into.blobs.read)
+        follows, refused = Comparison(folder, old, manifests, published_runs(manifests)).result(left)
         writer = MovieWriter(folder, old, into, found, took=took)
         done = len(old.revisions) - len(left)
-        for revision in left:
+        for revision in left if follows else ():
             writer.publish(revision)
             report.added += 1
             done += 1
             tell(MigrationProgress(report.id, done, len(old.revisions), files, size))
-        if at_end:
+        if at_end and follows:
             writer.take_later()
-        note_problems([*old.problems, *found.problems()], report)
+        note_problems([*old.problems, *refused, *found.problems()], report)
         report.notes += found.notes
         count_published(old, into, report)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_json
-from renku_store.migration.described import OldArtefact, OldAttempt, OldInput, OldRevision
+from renku_store.migration.described import CONFIGURATION, OldArtefact, OldAttempt, OldInput, OldRevision
 from renku_store.migration.files import type_of
 from renku_store.migration.graphs import Made, graph_document
 from renku_store.migration.history import History
@@ -18,7 +18,6 @@ from renku_store.migration.references import CURRENT, asset_path, named_beside, 
 from renku_store.records._base import Json
 
 TIMELINE: Final = "timeline"
-CONFIGURATION: Final = "configuration"
 
 
 class SnapshotReader:

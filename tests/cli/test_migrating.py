@@ -11,6 +11,7 @@ import pytest
 from renku_store.testing.old_folders import build_revision_folder
 from tests import children
 from tests.cli.conftest import Call, program
+from tests.migration.checking import Old
 from tests.roots import Root
 
 
@@ -73,6 +74,24 @@ def test_a_movie_of_that_id_with_other_revisions_ends_with_3(call: Call, built: 
     assert (refused.code, refused.error["kind"]) == (3, "RevisionExistsError")
     assert "--movie" in refused.error["hint"]
     assert call("migrate", f"old/{built}", "--movie", "migrated").code == 0
+
+
+def test_all_with_a_bad_id_or_a_twin_ends_with_4(call: Call, place: Path) -> None:
+    """The hint of the refusal is a command that works."""
+    for name in ("a", "b"):
+        old = Old(place / "old" / name, movie_id="clean")
+        old.artefact("text", 0, content=name)
+        old.snapshot(0, "text")
+    Old(place / "old" / "film_\u00e9").snapshot(0)
+    done = call("migrate", "old", "--all")
+    assert done.code == 4
+    assert "The movie id film_\u00e9 is not allowed." in done.out
+    document = call("migrate", "old", "--all", "--json").json
+    assert len(document["refused"]) == 2
+    assert [movie["added"] for movie in document["movies"]] == [0, 0, 0]
+    assert call("migrate", "old/b", "--movie", "b").code == 0
+    assert call("migrate", "old/film_\u00e9", "--movie", "film_e").code == 0
+    assert [movie["id"] for movie in call("movies", "--json").json] == ["b", "clean", "film_e"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 
 from renku_store import (
-    InvalidIdError,
     InvalidValueError,
     MigrationError,
     MigrationProgress,
@@ -263,11 +263,13 @@ def test_all_movies_of_a_folder_come_over(tmp_path: Path, store: Store) -> None:
         film(tmp_path / "old" / name, place, revisions=2)
     build_manifest_logs(tmp_path / "old" / "logs", Random(1))
     (tmp_path / "old" / "notes").mkdir()
+    bad = tmp_path / "old" / "bad name"
     seen: list[MigrationProgress] = []
     report = migrate(tmp_path / "old", store, every=True, on_progress=seen.append)
     assert store.ids() == ["logs", "one", "two"]
-    assert [movie.id for movie in report.movies if movie.problem is not None] == ["bad name"]
-    assert isinstance(report.problem, InvalidIdError)
+    assert report.problem is None
+    assert [[item.path for item in movie.refused] for movie in report.movies] == [[os.fspath(bad)], [], [], []]
+    assert f"renku-store migrate '{bad}' --movie ID" in report.movies[0].refused[0].why
     assert {progress.movie for progress in seen} == {"logs", "one", "two"}
     assert seen[-1].revisions == seen[-1].of
     document = report.to_json()
