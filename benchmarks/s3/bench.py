@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from blake3 import blake3
-from contenders import CONCURRENCY, Aiobotocore, Contender, Obstore, ObstoreInThreads, Ours, S3fs
+from contenders import CONCURRENCY, Aiobotocore, Contender, Obstore, ObstoreInThreads, Ours, OursInThreads, S3fs
 from measuring import arguments, machine, workplace
 
 from renku_store.drivers.objects.obstore_client import ObstoreClient
@@ -53,6 +53,7 @@ def contenders(server: Server, folder: Path) -> dict[str, Contender]:
     place = S3Place(BUCKET, "", endpoint=server.endpoint, region=REGION, path_style=True)
     made: dict[str, Contender] = {
         OURS: Ours(ObstoreClient(place), place, folder / "obstore"),
+        "ours, obstore, one by one": OursInThreads(ObstoreClient(place), place, folder / "threads"),
         "ours, s3fs": Ours(S3fsClient(place), place, folder / "s3fs"),
     }
     for verifies in (True, False):
@@ -92,15 +93,15 @@ def hashing_seconds(size: str, count: int) -> float:
     return round(time.process_time() - before, 4)
 
 
-def figures(taken: Taken, verifying: set[str]) -> list[dict[str, object]]:
+def figures(taken: Taken, verifying: dict[str, bool]) -> list[dict[str, object]]:
     """Median and spread of each, and how fast ours is as a share of the best others, verifying and bare."""
     results: list[dict[str, object]] = []
     for task, rounds in taken.items():
-        seconds = {name: [each[0] for each in rounds[name]] for name in rounds}
+        seconds = {name: [each[0] for each in rounds[name]] for name in verifying}
         medians = {name: statistics.median(all_) for name, all_ in seconds.items()}
         peers = {name: median for name, median in medians.items() if not name.startswith("ours")}
         best = {
-            kind: min((name for name in peers if (name in verifying) is verifies), key=peers.__getitem__)
+            kind: min((name for name in peers if verifying[name] is verifies), key=peers.__getitem__)
             for kind, verifies in (("verifying", True), ("bare", False))
         }
         results.append(
@@ -114,7 +115,7 @@ def figures(taken: Taken, verifying: set[str]) -> list[dict[str, object]]:
                     for name, all_ in seconds.items()
                 },
                 "processor seconds of the client": {
-                    name: round(statistics.median(each[1] for each in all_), 4) for name, all_ in rounds.items()
+                    name: round(statistics.median(each[1] for each in rounds[name]), 4) for name in seconds
                 },
             }
         )
@@ -175,7 +176,7 @@ def main() -> None:
         "concurrency": CONCURRENCY,
         "counts": {f"{count} x {SIZES[size]} bytes": size for size, count in counts.items()},
         "processor seconds of BLAKE3": {size: statistics.median(each) for size, each in hashing.items()},
-        "results": figures(taken, {name for name, each in all_.items() if each.verifies}),
+        "results": figures(taken, {name: each.verifies for name, each in all_.items()}),
         "rounds": taken,
         "processor seconds of BLAKE3, each time": hashing,
     }

@@ -29,8 +29,6 @@ from renku_store.hashing import hash_bytes
 from tests.drivers.servers import ACCESS_KEY, BUCKET, REGION, SECRET_KEY, Server
 
 CONCURRENCY = 32
-_AHEAD_BYTES = 16 * 1_048_576
-"""Contents that ours takes before it lets their upload begin: what the intake of blobs holds, too."""
 
 Contents = Mapping[str, bytes]
 """Bytes by their hash."""
@@ -51,27 +49,39 @@ class Contender(Protocol):
 
 
 class Ours:
-    """The driver: staged, uploaded with conditions, every upload verified; every read hashed."""
+    """The driver: uploaded with conditions, every upload verified; every read hashed before it is handed over."""
 
     verifies = True
 
     def __init__(self, client: ObjectClient, place: S3Place, folder: Path) -> None:
         self._driver = ObjectDriver(client, url=place.url, prefix="", workspace=folder, concurrency=CONCURRENCY)
-        self._pool = ThreadPoolExecutor(CONCURRENCY)
 
     def put(self, folder: str, contents: Contents) -> None:
-        """One batch."""
+        """One batch, as the intake of blobs fills it."""
         with self._driver.batch() as batch:
             for data in contents.values():
                 staged = batch.stage()
                 staged.write(data)
                 batch.name(staged, f"{folder}/{hash_bytes(data)}")
                 if batch.full:
-                    assert not batch.commit()
+                    batch.begin()
             assert not batch.commit()
 
     def get(self, folder: str, digests: Iterable[str]) -> None:
-        """Each by itself, from as many threads."""
+        """All of them, each checked as it comes."""
+        for name, data in self._driver.read_each(f"{folder}/{digest}" for digest in digests):
+            check(name.rpartition("/")[2], data, None)
+
+
+class OursInThreads(Ours):
+    """The same, but that each object is read by itself, as from threads that do not know each other."""
+
+    def __init__(self, client: ObjectClient, place: S3Place, folder: Path) -> None:
+        super().__init__(client, place, folder)
+        self._pool = ThreadPoolExecutor(CONCURRENCY)
+
+    def get(self, folder: str, digests: Iterable[str]) -> None:
+        """Each by itself, from as many threads as requests."""
 
         def look(digest: str) -> None:
             check(digest, self._driver.read(f"{folder}/{digest}"), None)

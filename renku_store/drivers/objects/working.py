@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import Generic, TypeVar
 
 from renku_store.drivers.forking import anew_after_fork
@@ -40,6 +41,8 @@ class Flow(Generic[T]):
                 self._waiting.extend(items)
             begin = min(len(self._waiting), self._count - self._running)
             self._running += begin
+        if len(self._runs) > 2 * self._count:
+            self._runs = [run for run in self._runs if not run.done() or run.exception() is not None]
         self._runs += [self._submit(self._run) for _ in range(begin)]
 
     def done(self, *, wait: bool = False) -> list[T]:
@@ -121,6 +124,27 @@ class Workers:
         flow = self.flow(action)
         flow.add(every)
         flow.finish()
+
+    def each(self, action: Callable[[T], None], items: Iterable[T], queues: Callable[[], bool]) -> Iterator[T]:
+        """Do something for every item, side by side, and give each once it is done.
+
+        As many as there are threads are under way, or done and not taken; twice as many while `queues` says so: then no
+        thread waits until one is taken.
+        """
+        waiting = iter(items)
+        flow = self.flow(action)
+        ahead = 0
+        try:
+            while True:
+                more = [*islice(waiting, max(self._count * (2 if queues() else 1) - ahead, 0))]
+                flow.add(more)
+                done = flow.done(wait=True)
+                if not done:
+                    return
+                ahead += len(more) - len(done)
+                yield from done
+        finally:
+            flow.stop()
 
     def flow(self, action: Callable[[T], None]) -> Flow[T]:
         """Something to be done for every item that comes, side by side."""
