@@ -159,7 +159,7 @@ class Obstore(_Asynchronous):
         super().__init__(verifies=verifies)
         self._store = _obstore(server, verifies=verifies)
 
-    async def _open(self, _: AsyncExitStack) -> S3Store:
+    async def _open(self, stack: AsyncExitStack) -> S3Store:  # noqa: ARG002
         return self._store
 
     async def _putting(self, client: S3Store, folder: str, item: tuple[str, bytes]) -> object:
@@ -254,6 +254,6 @@ class S3fs(_Library):
 
     def get(self, folder: str, digests: Iterable[str]) -> None:
         """All of them in one call."""
-        found = self._files.cat([f"{BUCKET}/{folder}/{digest}" for digest in digests], batch_size=CONCURRENCY)
+        found: Any = self._files.cat([f"{BUCKET}/{folder}/{digest}" for digest in digests], batch_size=CONCURRENCY)
         for path, data in found.items():
             self.handed_over(path.rpartition("/")[2], data)
