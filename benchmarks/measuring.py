@@ -40,9 +40,9 @@ class Task:
     peers: Mapping[str, Work] = field(default_factory=dict)
 
 
-def arguments(question: str) -> argparse.Namespace:
-    """What every benchmark takes on its command line."""
-    parser = argparse.ArgumentParser(description=question)
+def arguments(question: str, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """What every benchmark takes on its command line; `parser` has what one takes beside it."""
+    parser = parser or argparse.ArgumentParser(description=question)
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not how fast")
     parser.add_argument("--rounds", type=int, help="rounds of each (default: 7; 3 with --quick)")
     parser.add_argument("--peers", metavar="DIR", help="measure other stores, too, installed into an environment here")

@@ -21,7 +21,7 @@ from renku_store.blobs.intake import Intake, Row, Source, removed_meanwhile
 from renku_store.blobs.keeping import kept_young
 from renku_store.blobs.presence import see_all
 from renku_store.blobs.taking import Staged
-from renku_store.drivers.base import Batch, Driver
+from renku_store.drivers.base import Batch, Driver, EarlyBatch
 from renku_store.metadata.base import MetadataStore
 from renku_store.records.blob import BlobRef, BlobRow
 
@@ -48,6 +48,12 @@ class IntakeApart(Intake):
                 self._set_aside(writer, digest, found[digest])
             writer.blobs.make_live(live)
         return sizes.keys() - present.keys()
+
+    def _make_room(self) -> None:
+        if isinstance(self._batch, EarlyBatch):
+            self._batch.begin()  # objects without rows are what others see of any put; their age protects them
+        else:
+            super()._make_room()
 
     def _commit(self) -> None:
         if not self._new:

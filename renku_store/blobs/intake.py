@@ -102,7 +102,7 @@ class Intake:
         for digest, content in self._held.items():
             if digest in missing:
                 if self._batch.full and isinstance(content, bytes):  # what is staged takes its room already
-                    self._commit()
+                    self._make_room()
                 self._stage(digest, content)
                 if len(self._new) >= bounds.BATCH_MAX_FILES or self._new_bytes >= bounds.BATCH_MAX_BYTES:
                     self._commit()
@@ -111,7 +111,11 @@ class Intake:
         self._held = {}
         self._held_bytes = 0
         if self._batch.full:
-            self._commit()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let the batch give back memory before more is staged."""
+        self._commit()
 
     def _settle(self, contents: dict[str, bytes | Staged]) -> set[str]:
         """Make live and touched those whose object is there; returns the others, once no collector is deleting them."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from renku_store.drivers.caching.cache import ObjectCache
 
@@ -88,6 +88,21 @@ class Batch(Protocol):
         """Sync the data, create the names, sync the directories (invariant 2). The batch can be used again.
 
         Returns the names that existed already and were left as they are; they are durable too.
+        """
+        ...
+
+
+@runtime_checkable
+class EarlyBatch(Batch, Protocol):
+    """A batch that need not wait for its commit: what some drivers have for writers that share no index.
+
+    Only they may use it: where an index is shared, no object may appear whose row is not about to be written.
+    """
+
+    def begin(self) -> None:
+        """Let what is named appear, each whole, and return as soon as there is room for more; `commit` waits for all.
+
+        Raises what `commit` raises.
         """
         ...
 

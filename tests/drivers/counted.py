@@ -42,6 +42,10 @@ class CountedBucket:
             self.read_bytes += len(data)
         return data, self._head(key)
 
+    def get_pieces(self, key: str, *, length: int | None = None) -> tuple[Sequence[bytes], ObjectHead] | None:
+        found = self.get(key, length=length)
+        return found and ((found[0][:1], found[0][1:]), found[1])
+
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
     ) -> str | None:

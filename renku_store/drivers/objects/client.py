@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class ObjectClient(Protocol):
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> tuple[bytes, ObjectHead] | None:
         """The bytes from `start`, at most `length`, and the head; None where there is no such object."""
+        ...
+
+    def get_pieces(self, key: str, *, length: int | None = None) -> tuple[Sequence[ReadableBuffer], ObjectHead] | None:
+        """What `get` gives from the start, in pieces that nobody has put together yet."""
         ...
 
     def put(

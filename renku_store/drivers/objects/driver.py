@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from renku_store import bounds
 from renku_store.drivers import locks, posix
@@ -23,12 +23,15 @@ from renku_store.drivers.objects.client import ObjectClient
 from renku_store.drivers.objects.conditional import ConditionalWrite
 from renku_store.drivers.objects.copying import Copier
 from renku_store.drivers.objects.keys import Keys
-from renku_store.drivers.objects.streaming import ObjectStream, read_range
+from renku_store.drivers.objects.streaming import ObjectStream, read_pieces, read_range
 from renku_store.drivers.objects.uploading import ObjectBatch, Uploader
 from renku_store.drivers.objects.working import Workers
 from renku_store.drivers.probe import TRIALS
 from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name
 from renku_store.errors import BlobMissingError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 S3_GUARANTEES: Final = Guarantees(atomic_create=True, compare_and_swap=True, strong_listing=True, shared_index=False)
 """What S3 promises since 2024, and servers that speak like it have to show."""
@@ -108,14 +111,27 @@ class ObjectDriver:
 
     def read_many(self, names: Iterable[str], limit: int | None = None) -> dict[str, bytes]:
         """`read` of many names, side by side."""
-        found: dict[str, bytes] = {}
+        return dict(self.read_each(names, limit))
+
+    def read_each(self, names: Iterable[str], limit: int | None = None) -> Iterator[tuple[str, bytes]]:
+        """`read` of many names, each given as soon as it came; those that are not there are left out.
+
+        As many as there are threads are asked for ahead of who takes them, of small ones twice as many; so many may be
+        in memory. Each is put together here, in one thread: memory that it gives back is at hand for the next.
+        """
+        fetched: dict[str, Sequence[ReadableBuffer]] = {}
+        large = False
 
         def fetch(name: str) -> None:
-            with contextlib.suppress(BlobMissingError):
-                found[name] = self.read(name, limit)
+            nonlocal large
+            pieces = read_pieces(self._client, self._keys.key(name), self._at(name), length=limit)
+            if pieces is not None:
+                fetched[name] = pieces
+                large = large or len(pieces) > 1
 
-        self._workers.map(fetch, dict.fromkeys(names))
-        return found
+        for name in self._workers.each(fetch, dict.fromkeys(names), lambda: not large):
+            if name in fetched:
+                yield name, b"".join(fetched.pop(name))
 
     def open(self, name: str) -> BinaryIO:
         """A seekable stream in constant memory; `BlobMissingError` where there is no such object."""

@@ -29,7 +29,8 @@ from renku_store.drivers.objects.replies import Refusal, pauses
 from renku_store.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, PutMode
+    from _typeshed import ReadableBuffer
+    from obstore import GetResult, ObjectMeta, PutMode
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ _PAGE: Final = 1_000
 """Objects in one reply to a listing, by the protocol."""
 _QUICK_MAX_BYTES: Final = 65_536
 """What is sent in no time: the time for the reply counts from the beginning of the request."""
+_PIECES_FROM_BYTES: Final = 1_048_576
+"""From here a reply is not put together by the library: whoever puts it together copies it once instead of twice."""
 _process: int | None = None
 """Which process the library's threads run in."""
 _FAILURES: Final = (BaseError, OSError, ValueError)
@@ -85,13 +88,24 @@ class ObstoreClient:
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> tuple[bytes, ObjectHead] | None:
         """The bytes from `start`, at most `length`, and the head; None where there is no such object."""
         try:
-            return self._ask("read", key, lambda: self._get(key, start, length))
+            data, head = self._ask("read", key, lambda: self._get(key, start, length, _whole))
         except FileNotFoundError:
             return None
+        return data or b"", head
 
-    def _get(self, key: str, start: int, length: int | None) -> tuple[bytes, ObjectHead]:
+    def get_pieces(self, key: str, *, length: int | None = None) -> tuple[Sequence[ReadableBuffer], ObjectHead] | None:
+        """The same from the start, without the mark, in buffers of the library, large ones as they came."""
+        try:
+            pieces, head = self._ask("read", key, lambda: self._get(key, 0, length, _pieces))
+        except FileNotFoundError:
+            return None
+        return pieces or (), head
+
+    def _get(
+        self, key: str, start: int, length: int | None, take: Callable[[GetResult], tuple[T, ObjectHead]]
+    ) -> tuple[T | None, ObjectHead]:
         if length == 0:
-            return b"", _head(obstore.head(self._store, key))
+            return None, _head(obstore.head(self._store, key))
         try:
             if length is not None:
                 found = obstore.get(self._store, key, options={"range": (start, start + length)})
@@ -99,13 +113,12 @@ class ObstoreClient:
                 found = obstore.get(self._store, key, options={"range": {"offset": start}})
             else:
                 found = obstore.get(self._store, key)
-            data = found.bytes().to_bytes()
+            return take(found)
         except BaseError as error:
             if self._refusal(error).status != 416:
                 raise
             # The range begins at the end, or beyond it.
-            return b"", _head(obstore.head(self._store, key))
-        return data, _head(found.meta, found.attributes.get(_MARK))
+            return None, _head(obstore.head(self._store, key))
 
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
@@ -309,6 +322,17 @@ def _options(
     if credentials is not None and not place.anonymous:
         said["credential_provider"] = credentials
     return said
+
+
+def _whole(found: GetResult) -> tuple[bytes, ObjectHead]:
+    return found.bytes().to_bytes(), _head(found.meta, found.attributes.get(_MARK))
+
+
+def _pieces(found: GetResult) -> tuple[Sequence[ReadableBuffer], ObjectHead]:
+    meta = found.meta
+    if meta["size"] < _PIECES_FROM_BYTES:
+        return (found.bytes(),), _head(meta)
+    return [*found.stream(min_chunk_size=1)], _head(meta)
 
 
 def _head(meta: ObjectMeta, mark: str | None = None) -> ObjectHead:

@@ -115,6 +115,11 @@ class S3fsClient:
                 return self._nothing_of(key)
             return found
 
+    def get_pieces(self, key: str, *, length: int | None = None) -> tuple[Sequence[bytes], ObjectHead] | None:
+        """The same from the start: the library gives one piece."""
+        found = self.get(key, length=length)
+        return found and ((found[0],), found[1])
+
     def _nothing_of(self, key: str) -> tuple[bytes, ObjectHead] | None:
         head = self.head(key)
         return None if head is None else (b"", head)

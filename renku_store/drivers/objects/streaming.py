@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from renku_store import bounds
@@ -16,7 +16,7 @@ from renku_store.drivers.objects.replies import pauses
 from renku_store.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 
 def read_range(
@@ -46,6 +46,24 @@ def read_range(
         waits = pauses() if more[0] else waits
         data += more[0]
     return data[:whole], head
+
+
+def read_pieces(
+    client: ObjectClient, key: str, url: str, *, length: int | None = None
+) -> Sequence[ReadableBuffer] | None:
+    """What `read_range` gives from the start, in pieces; so it is put together by whoever needs it."""
+    found = client.get_pieces(key, length=length)
+    if found is None:
+        return None
+    pieces, head = found
+    whole = head.size if length is None else min(head.size, length)
+    count = sum(memoryview(piece).nbytes for piece in pieces)
+    if count < whole:
+        rest = read_range(client, key, url, start=count, length=whole - count)
+        if rest is None or rest[1].etag != head.etag or rest[1].size != head.size:
+            raise changed(url)
+        return [*pieces, rest[0]]
+    return pieces if count == whole else [b"".join(pieces)[:whole]]
 
 
 def changed(url: str) -> StoreUnavailableError:

@@ -24,7 +24,7 @@ from renku_store.drivers.objects.keys import Keys
 from renku_store.drivers.objects.replies import pauses, unsettled
 from renku_store.drivers.objects.staging import Room, StagedObject
 from renku_store.drivers.objects.verifying import SentBytes, SentFile, Verifier, part_bytes
-from renku_store.drivers.objects.working import Share, Workers
+from renku_store.drivers.objects.working import Flow, Share, Workers
 from renku_store.drivers.tree import Tree
 from renku_store.errors import BlobCorruptError, StoreUnavailableError
 
@@ -67,13 +67,18 @@ class Uploader:
         self._verifier = Verifier(client)
         self._comparison = Comparison(client, trials)
 
-    def upload(self, uploads: Iterable[Upload]) -> set[str]:
-        """Upload everything; gives the keys that existed and were left alone.
+    def upload(self, uploads: Iterable[Upload], existing: set[str]) -> None:
+        """Upload everything; adds to `existing` the keys that existed and were left alone.
 
         Raises `StoreUnavailableError`, and `BlobCorruptError` where something else than was sent has arrived.
         """
-        existing: set[str] = set()
+        self.workers.map(self._putting(existing), uploads)
 
+    def flow(self, existing: set[str]) -> Flow[Upload]:
+        """The same for uploads that come one after another."""
+        return self.workers.flow(self._putting(existing))
+
+    def _putting(self, existing: set[str]) -> Callable[[Upload], None]:
         def put(upload: Upload) -> None:
             try:
                 self._put(upload)
@@ -82,8 +87,7 @@ class Uploader:
             except OSError as error:
                 raise posix.unavailable(error, "read", str(upload.staged.path)) from error
 
-        self.workers.map(put, uploads)
-        return existing
+        return put
 
     def _put(self, upload: Upload) -> None:
         size = upload.staged.size()
@@ -183,6 +187,10 @@ class ObjectBatch:
         self._url = url
         self._room = Room(uploader.memory)
         self._staged: dict[StagedObject, str | None] = {}
+        self._begun: dict[StagedObject, None] = {}
+        self._names: dict[str, str] = {}
+        self._existing: set[str] = set()
+        self._flow: Flow[Upload] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -190,6 +198,9 @@ class ObjectBatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._flow is not None:
+            self._flow.stop()
+        self._remove(tuple(self._begun))
         for staged in tuple(self._staged):
             self.discard(staged)
 
@@ -215,22 +226,60 @@ class ObjectBatch:
             raise posix.unavailable(error, "write", str(staged.path)) from error
 
     def discard(self, staged: StagedFile) -> None:
-        """Forget a staged object and remove its temporary file."""
+        """Forget a staged object and remove its temporary file; not once its upload has begun."""
         assert isinstance(staged, StagedObject)
         if staged in self._staged:
             del self._staged[staged]
             staged.remove()
+
+    def begin(self) -> None:
+        """Let the uploads of what is named begin, and wait until there is room for more; `commit` waits for the rest.
+
+        So names appear before the commit, each with all of its bytes; only who may let them does this. Raises what
+        `commit` raises.
+        """
+        if self._flow is None:
+            self._flow = self._uploader.flow(self._existing)
+        self._flow.add(self._uploads())
+        self._remove(upload.staged for upload in self._flow.done())
+        while self.full and (done := self._flow.done(wait=True)):
+            self._remove(upload.staged for upload in done)
 
     def commit(self) -> frozenset[str]:
         """Upload what was named and verify it; returns the names that existed and were left alone.
 
         After an error some of the names may exist, whole.
         """
-        named = [(staged, name) for staged, name in self._staged.items() if name is not None]
-        first: dict[str, StagedObject] = {}
-        existing = {name for staged, name in named if first.setdefault(name, staged) is not staged}
-        keys = {self._keys.key(name): name for name in first}
-        found = self._uploader.upload(Upload(key, f"{self._url}/{name}", first[name]) for key, name in keys.items())
-        for staged, _ in named:
-            self.discard(staged)
-        return frozenset(existing | {keys[key] for key in found})
+        if self._flow is None:
+            self._uploader.upload(self._uploads(), self._existing)
+        else:
+            self._flow.add(self._uploads())
+            self._flow.finish()
+            self._flow = None
+        self._remove(tuple(self._begun))
+        names, self._names = self._names, {}
+        existing = frozenset(names[key] for key in self._existing)
+        self._existing = set()
+        return existing
+
+    def _uploads(self) -> list[Upload]:
+        """What is named by now, as uploads that begin; of two files for one name the first."""
+        uploads: list[Upload] = []
+        for staged, name in tuple(self._staged.items()):
+            if name is None:
+                continue
+            key = self._keys.key(name)
+            if key in self._names:
+                self._existing.add(key)
+                self.discard(staged)
+                continue
+            self._names[key] = name
+            del self._staged[staged]
+            self._begun[staged] = None
+            uploads.append(Upload(key, f"{self._url}/{name}", staged))
+        return uploads
+
+    def _remove(self, uploaded: Iterable[StagedObject]) -> None:
+        for staged in uploaded:
+            del self._begun[staged]
+            staged.remove()
