@@ -14,26 +14,30 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from renku_store import __version__
 
 Work = Callable[[int], object]
-"""One round of something; it is given the round's number, from 0."""
+"""One round of something; it is given the round's number, from 0. A float that it gives is the seconds it took."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Something to measure, and the least that any program must do for it. `durability`: what a power cut spares."""
+    """Something to measure, and the least that any program must do for it. `durability`: what a power cut spares.
+
+    `peers` are others that do the same, by their names.
+    """
 
     name: str
     durability: str
     ours: Work
     limit: Work
+    peers: Mapping[str, Work] = field(default_factory=dict)
 
 
 def arguments(question: str) -> argparse.Namespace:
@@ -41,6 +45,7 @@ def arguments(question: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not how fast")
     parser.add_argument("--rounds", type=int, help="rounds of each (default: 7; 3 with --quick)")
+    parser.add_argument("--peers", metavar="DIR", help="measure other stores, too, installed into an environment here")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     parser.add_argument("--directory", default=".", help="where to work; a real disk, not memory (default: here)")
     given = parser.parse_args()
@@ -64,22 +69,27 @@ def measure(tasks: list[Task], rounds: int) -> list[dict[str, object]]:
     seconds: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
         for task in tasks:
-            pair = (("limit", task.limit), ("ours", task.ours))
-            for side, work in pair if number % 2 else reversed(pair):
+            sides = (("limit", task.limit), ("ours", task.ours), *task.peers.items())
+            for side, work in sides if number % 2 else reversed(sides):
                 started = time.perf_counter()
-                work(number)
-                seconds.setdefault((task.name, side), []).append(time.perf_counter() - started)
-    return [_figures(task, seconds[task.name, "ours"], seconds[task.name, "limit"]) for task in tasks]
+                told = work(number)
+                taken = told if isinstance(told, float) else time.perf_counter() - started
+                seconds.setdefault((task.name, side), []).append(taken)
+    return [_figures(task, {side: s for (name, side), s in seconds.items() if name == task.name}) for task in tasks]
 
 
-def _figures(task: Task, ours: list[float], limit: list[float]) -> dict[str, object]:
-    return {
+def _figures(task: Task, seconds: Mapping[str, list[float]]) -> dict[str, object]:
+    ours, limit = seconds["ours"], seconds["limit"]
+    found: dict[str, object] = {
         "task": task.name,
         "durability": task.durability,
         "ours": _spread(ours),
         "limit": _spread(limit),
         "ratio": round(statistics.median(ours) / statistics.median(limit), 2),
     }
+    if task.peers:
+        found["peers"] = {name: _spread(seconds[name]) for name in task.peers}
+    return found
 
 
 def _spread(seconds: list[float]) -> dict[str, float]:
@@ -111,6 +121,8 @@ def report(
         sides = (result["ours"], result["limit"])
         ours, limit = (f"{s['median']:.3f} ({s['min']:.3f} to {s['max']:.3f})" for s in sides)
         print(f"  {result['task']}: {ours}; limit {limit}; ratio {result['ratio']}  [{result['durability']}]")
+        for name, s in result.get("peers", {}).items():
+            print(f"    {name}: {s['median']:.3f} ({s['min']:.3f} to {s['max']:.3f})")
 
 
 def machine(directory: str) -> dict[str, object]:
