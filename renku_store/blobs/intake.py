@@ -20,10 +20,11 @@ Between object and row the lock `arrive` is shared: who holds it alone knows tha
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import BinaryIO
 
 from renku_store import bounds
@@ -32,7 +33,7 @@ from renku_store.blobs.presence import Presence, look_through, see
 from renku_store.blobs.reading import check, unpack
 from renku_store.blobs.removal import ARRIVE_LOCK, COLLECT_LOCK, take_marks_back
 from renku_store.blobs.taking import Staged, take_file, take_stream
-from renku_store.drivers.base import Batch, Driver
+from renku_store.drivers.base import Batch, Driver, is_near
 from renku_store.errors import DamageError, StoreUnavailableError
 from renku_store.hashing import hash_bytes
 from renku_store.metadata.base import MetadataStore, Writer
@@ -57,6 +58,7 @@ class Intake:
         self._batch = batch
         self._wait_seconds = wait_seconds
         self._verify_max_bytes = verify_max_bytes
+        self._batch_max_files = bounds.BATCH_MAX_FILES if is_near(driver) else bounds.BATCH_FAR_MAX_FILES
         self._packer = Packer()
         self._held: dict[str, bytes | Staged] = {}
         self._held_bytes = 0
@@ -76,7 +78,8 @@ class Intake:
             return reference
         self._held[reference.hash] = content
         self._held_bytes += 0 if isinstance(content, Staged) else len(content)
-        many = len(self._held) >= bounds.BATCH_MAX_FILES or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
+        most = min(self._batch_max_files, bounds.BATCH_MAX_ROWS)
+        many = len(self._held) >= most or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
         if many or self._batch.full:
             self._look_up()
         return reference
@@ -104,7 +107,7 @@ class Intake:
                 if self._batch.full and isinstance(content, bytes):  # what is staged takes its room already
                     self._commit()
                 self._stage(digest, content)
-                if len(self._new) >= bounds.BATCH_MAX_FILES or self._new_bytes >= bounds.BATCH_MAX_BYTES:
+                if len(self._new) >= self._batch_max_files or self._new_bytes >= bounds.BATCH_MAX_BYTES:
                     self._commit()
             elif isinstance(content, Staged):
                 self._batch.discard(content.file)
@@ -117,7 +120,7 @@ class Intake:
         """Make live and touched those whose object is there; returns the others, once no collector is deleting them."""
         with self._metadata.read() as reader:
             rows = reader.blobs.get(contents)
-        strays = [d for d, c in contents.items() if d not in rows and see(self._driver, d, _size(c)) is not None]
+        strays = self._strays(contents, rows)
         self._driver.settle(blob_path(digest) for digest in strays)
         missing = contents.keys() - rows.keys() - set(strays)
         known = {digest: _size(contents[digest]) for digest in (*rows, *strays)}
@@ -128,6 +131,12 @@ class Intake:
             if known and not self._unmark_for_the_dead(deleting):
                 _pause(deleting, deadline)
         return missing
+
+    def _strays(self, contents: Mapping[str, bytes | Staged], rows: Collection[str]) -> list[str]:
+        """Those that have an object, and no row."""
+        names = {blob_path(d, encoding): d for d in contents if d not in rows for encoding in SUFFIX}
+        found = dict.fromkeys(names[name] for name in self._driver.stat_many(names))
+        return [d for d in found if see(self._driver, d, _size(contents[d])) is not None]
 
     def _settle_known(self, sizes: dict[str, int], missing: set[str]) -> set[str]:
         """One transaction of `_settle`: adds to `missing` what has to be written; returns what is being deleted."""
@@ -202,29 +211,31 @@ class Intake:
         self._new_bytes += stored
 
     def _commit(self) -> None:
-        """Objects, then rows: one batch, one transaction."""
+        """Objects, then rows: one batch, few transactions."""
         if not self._new:
             return
         with self._driver.lock(ARRIVE_LOCK, shared=True, wait_seconds=self._wait_seconds):
             existing = self._batch.commit()
-            with self._metadata.write() as writer:
-                self._check_written(writer, existing)
-                writer.blobs.make_live(self._new.values())
+            new = iter(self._new.values())
+            while rows := [*itertools.islice(new, bounds.BATCH_MAX_ROWS)]:
+                with self._metadata.write() as writer:
+                    self._check_written(writer, rows, existing)
+                    writer.blobs.make_live(rows)
         self._new = {}
         self._new_bytes = 0
 
-    def _check_written(self, writer: Writer, existing: Collection[str]) -> None:
+    def _check_written(self, writer: Writer, new: Collection[Row], existing: Collection[str]) -> None:
         """See that the objects are there that were written, or existed under their names by then."""
-        rows = writer.blobs.get(self._new)
-        for digest, size, _, encoding in self._new.values():
-            row = rows.get(digest)
-            name = blob_path(digest, encoding)
+        rows = writer.blobs.get(digest for digest, *_ in new)
+        names = {digest: blob_path(digest, encoding) for digest, _, _, encoding in new}
+        # Another machine's collection, which knows no lock of this one, or somebody's own hands, may take one away.
+        there = self._driver.stat_many(names.values())
+        for digest, size, _, _ in new:
+            row, name = rows.get(digest), names[digest]
+            sound = name in there
             if row is not None or name in existing:
-                there = (row is None or row.state != "deleting") and _sound(self._driver, digest, size)
-            else:
-                # Another machine's collection, which knows no lock of this one, or somebody's own hands.
-                there = self._driver.stat(name) is not None
-            if not there:
+                sound = (row is None or row.state != "deleting") and _sound(self._driver, digest, size)
+            if not sound:
                 raise removed_meanwhile(digest)
 
 

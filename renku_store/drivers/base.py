@@ -228,5 +228,10 @@ def shares_index(driver: Driver) -> bool:
 
     Asked often, and of roots where nothing may be written: it does not try out what a file system can do.
     """
+    return is_near(driver) or driver.guarantees.shared_index
+
+
+def is_near(driver: Driver) -> bool:
+    """Whether the objects are in a folder or in the memory of this machine: there, many are made durable at once."""
     folder = driver.workspace()
-    return folder is None or driver.url == str(folder) or driver.guarantees.shared_index
+    return folder is None or driver.url == str(folder)

@@ -60,11 +60,8 @@ class LocalDriver:
     def guarantees(self) -> Guarantees:
         """What this file system can do; the first question tries it out."""
         if not self._probed and not self._read_only:
-            with self._named_errors("write below", self._root):
-                with temporary(self._tree, b"") as trial:
-                    self._tree.take_name(trial, f"{trial}-named", must_be_atomic=False)
-                with step("temporary remove"):
-                    os.unlink(f"{trial}-named")
+            with self._named_errors("write below", self._root), temporary(self._tree, b"") as trial:
+                self._tree.try_out(trial)
             self._probed = True
         return Guarantees(
             atomic_create=self._tree.atomic,
@@ -135,7 +132,9 @@ class LocalDriver:
 
     def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
         """`stat` of many names; those that are not there are left out."""
-        return {found.name: found for found in map(self.stat, names) if found is not None}
+        with self._named_errors("list below", self._root):
+            possible = self._tree.possible(names)
+        return {found.name: found for found in map(self.stat, possible) if found is not None}
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below the folder `prefix`, without temporary and lock files, in no order."""

@@ -24,6 +24,8 @@ NO_HARD_LINKS: Final = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV, errno.EINVAL}
 )
 """What `link` answers on file systems without hard links (vfat, exfat, some network and overlay file systems)."""
+NO_RENAME_NEW: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What a rename that does not replace answers where there is none (NFS, 9p, older kernels, other systems)."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REASONS: Final[dict[int, tuple[str, str]]] = {
@@ -119,10 +121,9 @@ def sync_filesystem(descriptor: int) -> None:
 
 def rename_new(source: str, target: str) -> None:
     """Rename unless the target exists (`FileExistsError`), atomically; ENOSYS or EINVAL where that cannot be done."""
-    rename = getattr(_LIBC, "renameat2", None)
-    if rename is None:
+    if _RENAME is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
-    _call(rename, _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+    _call(_RENAME, _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
 
 
 def clone_file(source: int, target: int) -> bool:
@@ -152,4 +153,5 @@ def _detect_syncfs() -> bool:
 
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_RENAME: Final = getattr(_LIBC, "renameat2", None)
 _SYNCFS: Final = _detect_syncfs()
