@@ -1,7 +1,8 @@
 """Putting: content becomes an object under its hash and a live row, or a touch of those that are there.
 
 Keeps invariants 1, 2, 8 and 9. The order: objects first, synced and named by the batch, then their rows in one
-transaction. What is there already is seen again inside a transaction, because a collector decides under the same lock:
+transaction. Of what is there already a sound object is seen, then its row is touched under the write lock if it still
+is live: a collector marks a row under that lock before it deletes the object. All else is seen inside a transaction:
 
     row        object    what is done
     live       sound     touch the row
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import secrets
 import time
@@ -37,7 +39,7 @@ from renku_store.drivers.base import Batch, Driver, is_near
 from renku_store.errors import DamageError, StoreUnavailableError
 from renku_store.hashing import hash_bytes
 from renku_store.metadata.base import MetadataStore, Writer
-from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
+from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_path
 
 Row = tuple[str, int, int, Encoding]
 Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
@@ -59,15 +61,21 @@ class Intake:
         self._wait_seconds = wait_seconds
         self._verify_max_bytes = verify_max_bytes
         self._batch_max_files = bounds.BATCH_MAX_FILES if is_near(driver) else bounds.BATCH_FAR_MAX_FILES
+        self._window_max_files = min(self._batch_max_files, bounds.BATCH_MAX_ROWS)
         self._packer = Packer()
         self._held: dict[str, bytes | Staged] = {}
         self._held_bytes = 0
+        self._held_staged_bytes = 0
         self._new: dict[str, Row] = {}
         self._new_bytes = 0
+        self._staged_since = math.inf
+        self._large_sizes: set[int] | None = None
 
     def take(self, source: Source) -> BlobRef:
         """Take one content; it is durable once `finish` has returned."""
         content = self._content(source)
+        if isinstance(content, BlobRef):
+            return content
         if isinstance(content, Staged):
             reference = BlobRef(content.hash, content.size)
         else:
@@ -77,11 +85,20 @@ class Intake:
                 self._batch.discard(content.file)
             return reference
         self._held[reference.hash] = content
-        self._held_bytes += 0 if isinstance(content, Staged) else len(content)
-        most = min(self._batch_max_files, bounds.BATCH_MAX_ROWS)
-        many = len(self._held) >= most or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
-        if many or self._batch.full:
+        if isinstance(content, Staged):
+            self._held_staged_bytes += reference.size
+            self._staged_since = min(self._staged_since, time.monotonic())
+        else:
+            self._held_bytes += reference.size
+        if (
+            len(self._held) >= self._window_max_files
+            or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
+            or self._held_staged_bytes >= bounds.BATCH_MAX_BYTES
+            or self._batch.full
+        ):
             self._look_up()
+        if time.monotonic() - self._staged_since > bounds.BATCH_MAX_SECONDS:
+            self.finish()
         return reference
 
     def finish(self) -> None:
@@ -89,19 +106,33 @@ class Intake:
         self._look_up()
         self._commit()
 
-    def _content(self, source: Source) -> bytes | Staged:
+    def _content(self, source: Source) -> bytes | Staged | BlobRef:
         if isinstance(source, bytes | Staged):
             return source
         if isinstance(source, str | os.PathLike):
-            return take_file(self._batch, source)
+            return take_file(self._batch, source, self._may_be_there, self._is_there)
         if isinstance(source, bytearray | memoryview):
             with memoryview(source) as view:
                 return take_stream(self._batch, view)
         return take_stream(self._batch, source)
 
+    def _may_be_there(self, size: int) -> bool:
+        """Whether a file is worth being hashed before it is copied: there is a large blob of as many bytes."""
+        if size < bounds.HASH_FIRST_MIN_BYTES:
+            return False
+        if self._large_sizes is None:
+            with self._metadata.read() as reader:
+                self._large_sizes = reader.blobs.sizes_from(bounds.HASH_FIRST_MIN_BYTES)
+        return size in self._large_sizes
+
+    def _is_there(self, reference: BlobRef) -> bool:
+        """Settle one blob at once, whose content is not held; False where it has to be written."""
+        digest = reference.hash
+        return digest in self._held or digest in self._new or not self._settle({digest: reference.size})
+
     def _look_up(self) -> None:
         """Settle what is there already, stage what is not."""
-        missing = self._settle(self._held)
+        missing = self._settle({digest: _size(content) for digest, content in self._held.items()})
         for digest, content in self._held.items():
             if digest in missing:
                 if self._batch.full and isinstance(content, bytes):  # what is staged takes its room already
@@ -112,18 +143,19 @@ class Intake:
             elif isinstance(content, Staged):
                 self._batch.discard(content.file)
         self._held = {}
-        self._held_bytes = 0
+        self._held_bytes = self._held_staged_bytes = 0
         if self._batch.full:
             self._commit()
 
-    def _settle(self, contents: dict[str, bytes | Staged]) -> set[str]:
+    def _settle(self, sizes: Mapping[str, int]) -> set[str]:
         """Make live and touched those whose object is there; returns the others, once no collector is deleting them."""
         with self._metadata.read() as reader:
-            rows = reader.blobs.get(contents)
-        strays = self._strays(contents, rows)
+            rows = reader.blobs.get(sizes)
+        strays = self._strays(sizes, rows)
         self._driver.settle(blob_path(digest) for digest in strays)
-        missing = contents.keys() - rows.keys() - set(strays)
-        known = {digest: _size(contents[digest]) for digest in (*rows, *strays)}
+        missing = sizes.keys() - rows.keys() - set(strays)
+        touched = self._touch_live(sizes, rows)
+        known = {digest: sizes[digest] for digest in (*rows, *strays) if digest not in touched}
         deadline = time.monotonic() + self._wait_seconds
         while known:
             deleting = self._settle_known(known, missing)
@@ -132,11 +164,26 @@ class Intake:
                 _pause(deleting, deadline)
         return missing
 
-    def _strays(self, contents: Mapping[str, bytes | Staged], rows: Collection[str]) -> list[str]:
+    def _strays(self, sizes: Mapping[str, int], rows: Collection[str]) -> list[str]:
         """Those that have an object, and no row."""
-        names = {blob_path(d, encoding): d for d in contents if d not in rows for encoding in SUFFIX}
-        found = dict.fromkeys(names[name] for name in self._driver.stat_many(names))
-        return [d for d in found if see(self._driver, d, _size(contents[d])) is not None]
+        names = {blob_path(d, encoding): d for d in sizes if d not in rows for encoding in SUFFIX}
+        found = dict.fromkeys(names[name] for name in self._driver.among(names))
+        return [d for d in found if see(self._driver, d, sizes[d]) is not None]
+
+    def _touch_live(self, sizes: Mapping[str, int], rows: Mapping[str, BlobRow]) -> Collection[str]:
+        """Touch those whose object is seen, whole, and whose row is still live then; gives them, or none.
+
+        Objects are looked at before the write lock is taken, for nobody else shall wait meanwhile.
+        """
+        live = {d: row for d, row in rows.items() if row.state == "live" and row.size == sizes[d]}
+        names = {blob_path(digest, row.encoding): digest for digest, row in live.items()}
+        found = {names[name]: status for name, status in self._driver.stat_many(names).items()}
+        seen = [d for d, status in found.items() if status.size == live[d].stored_size and self._right(d, live[d])]
+        if not seen:
+            return ()
+        with self._metadata.write() as writer:
+            count = writer.blobs.touch(seen)
+        return frozenset(seen) if count == len(seen) else ()
 
     def _settle_known(self, sizes: dict[str, int], missing: set[str]) -> set[str]:
         """One transaction of `_settle`: adds to `missing` what has to be written; returns what is being deleted."""
@@ -151,7 +198,7 @@ class Intake:
                     deleting.add(digest)
                     continue
                 found = see(self._driver, digest, size, row)
-                if found is None or found.damaged or not self._right(digest, found, size):
+                if found is None or found.damaged or not self._right(digest, found):
                     self._set_aside(writer, digest, found)
                     missing.add(digest)
                 elif row is not None and row.state == "live" and row.encoding == found.encoding:
@@ -162,9 +209,10 @@ class Intake:
             writer.blobs.touch(touched)
         return deleting
 
-    def _right(self, digest: str, found: Presence, size: int) -> bool:
+    def _right(self, digest: str, found: Presence | BlobRow) -> bool:
         """Whether an object that seems sound is, as far as it is worth a look at its bytes."""
-        if size > self._verify_max_bytes:
+        size = found.size
+        if size is None or size > self._verify_max_bytes:
             unseen = self._verify_max_bytes and found.encoding == "zstd"
             return not unseen or look_through(self._driver, digest, found.stored_size, size) is not None
         try:
@@ -209,34 +257,51 @@ class Intake:
         self._batch.name(staged, blob_path(digest, encoding))
         self._new[digest] = (digest, size, stored, encoding)
         self._new_bytes += stored
+        if self._staged_since == math.inf:
+            self._staged_since = time.monotonic()
 
     def _commit(self) -> None:
         """Objects, then rows: one batch, few transactions."""
         if not self._new:
+            self._begin_batch()
             return
         with self._driver.lock(ARRIVE_LOCK, shared=True, wait_seconds=self._wait_seconds):
             existing = self._batch.commit()
-            new = iter(self._new.values())
+            new = iter(sorted(self._new.values()))  # as the table is: neighbours share its pages, and their folder
             while rows := [*itertools.islice(new, bounds.BATCH_MAX_ROWS)]:
                 with self._metadata.write() as writer:
-                    self._check_written(writer, rows, existing)
-                    writer.blobs.make_live(rows)
+                    writer.blobs.make_live(self._checked(writer, rows, existing))
+        self._begin_batch()
+
+    def _begin_batch(self) -> None:
         self._new = {}
         self._new_bytes = 0
+        self._staged_since = math.inf
 
-    def _check_written(self, writer: Writer, new: Collection[Row], existing: Collection[str]) -> None:
-        """See that the objects are there that were written, or existed under their names by then."""
+    def _checked(self, writer: Writer, new: Collection[Row], existing: Collection[str]) -> list[Row]:
+        """See that the objects are there that were written, or existed under their names by then; gives their rows.
+
+        One that existed, another's, may be another frame of the same content.
+        """
         rows = writer.blobs.get(digest for digest, *_ in new)
-        names = {digest: blob_path(digest, encoding) for digest, _, _, encoding in new}
+        names = [blob_path(digest, encoding) for digest, _, _, encoding in new]
         # Another machine's collection, which knows no lock of this one, or somebody's own hands, may take one away.
-        there = self._driver.stat_many(names.values())
-        for digest, size, _, _ in new:
-            row, name = rows.get(digest), names[digest]
-            sound = name in there
-            if row is not None or name in existing:
-                sound = (row is None or row.state != "deleting") and _sound(self._driver, digest, size)
+        there = self._driver.among(names)
+        checked: list[Row] = []
+        for written, name in zip(new, names, strict=True):
+            digest, size, stored, encoding = written
+            row = rows.get(digest)
+            if row is None and name not in existing:
+                # A listing of a network file system may lack a name of a moment ago.
+                sound = name in there or self._driver.stat(name) is not None
+            else:
+                found = see(self._driver, digest, size)
+                sound = found is not None and not found.damaged and (row is None or row.state != "deleting")
+                stored, encoding = (found.stored_size, found.encoding) if found is not None else (stored, encoding)
             if not sound:
                 raise removed_meanwhile(digest)
+            checked.append((digest, size, stored, encoding))
+        return checked
 
 
 def removed_meanwhile(digest: str) -> StoreUnavailableError:
@@ -244,11 +309,6 @@ def removed_meanwhile(digest: str) -> StoreUnavailableError:
     return StoreUnavailableError(
         f"The blob {digest} was removed while it was being written.", hint="Try again.", reason="busy"
     )
-
-
-def _sound(driver: Driver, digest: str, size: int) -> bool:
-    found = see(driver, digest, size)
-    return found is not None and not found.damaged
 
 
 def _size(content: bytes | Staged) -> int:

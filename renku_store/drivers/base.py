@@ -147,6 +147,10 @@ class Driver(Protocol):
         """`stat` of many names, as fast as the storage allows; those that are not there are left out."""
         ...
 
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are, as fast as the storage allows: nothing else is asked of them."""
+        ...
+
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object whose name begins with the folder `prefix` (ends in `/`, or empty), in no order."""
         ...

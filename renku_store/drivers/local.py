@@ -121,20 +121,17 @@ class LocalDriver:
 
     def stat(self, name: str) -> ObjectStat | None:
         """Size and time, or None where there is no such object."""
-        path = self._tree.path(name)
-        try:
-            found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise posix.unavailable(error, "look at", path) from error
-        return ObjectStat(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+        return _look(name, self._tree.path(name))
 
     def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
         """`stat` of many names; those that are not there are left out."""
+        looks = ((name, _look(name, self._tree.path(name))) for name in names)
+        return {name: found for name, found in looks if found is not None}
+
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are; where a folder holds few others, it is listed once for all of its own."""
         with self._named_errors("list below", self._root):
-            possible = self._tree.possible(names)
-        return {found.name: found for found in map(self.stat, possible) if found is not None}
+            return self._tree.among(names)
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below the folder `prefix`, without temporary and lock files, in no order."""
@@ -357,6 +354,16 @@ def _folder(prefix: str) -> str:
 
 def _missing(path: str) -> BlobMissingError:
     return BlobMissingError(f"There is no object {posix.shown(path)}.", hint="Restore it from a copy, or make it anew.")
+
+
+def _look(name: str, path: str) -> ObjectStat | None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise posix.unavailable(error, "look at", path) from error
+    return ObjectStat(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
 
 def _writable(root: str) -> bool:

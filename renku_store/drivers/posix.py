@@ -35,6 +35,7 @@ _REASONS: Final[dict[int, tuple[str, str]]] = {
     errno.EROFS: ("the file system is read-only", "Reading works; choose another root to write to."),
     errno.EACCES: ("permission is denied", "Check who owns the folder and its mode."),
     errno.EPERM: ("the operation is not permitted", "Check who owns the folder, its mode and its attributes."),
+    errno.EXDEV: ("its folders lie on several file systems", "Let a root, with all below it, be on one file system."),
     errno.EIO: (
         "the disk reports an input/output error",
         "Check the disk or its server before trying again.",
@@ -71,9 +72,9 @@ def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
             view = view[os.write(descriptor, view) :]
 
 
-def read_all(descriptor: int, limit: int | None) -> bytes:
-    """Read to the end, or at most `limit` bytes."""
-    size = os.fstat(descriptor).st_size + 1
+def read_all(descriptor: int, limit: int | None, expected: int | None = None) -> bytes:
+    """Read to the end, or at most `limit` bytes; of a file that has `expected` bytes, as far as the caller knows."""
+    size = (os.fstat(descriptor).st_size if expected is None else expected) + 1
     if limit is not None and limit < size:
         size = limit
     data = os.read(descriptor, size)

@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from typing import Final
 
@@ -37,6 +38,13 @@ def check_name(name: str) -> str:
 def is_name(text: str) -> bool:
     """Whether this can be the name of an object."""
     return _NOT_A_PART.isdisjoint(text.split("/")) and "\0" not in text and _encodable(text)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _remove(temporary: str) -> None:
@@ -74,33 +82,35 @@ class Tree:
         """The path of an object."""
         return f"{self.root}/{check_name(name)}"
 
-    def possible(self, names: Iterable[str]) -> list[str]:
-        """Names without those that a look at their whole folder shows to be missing, where many of one are given."""
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of these names that are files: seen by a look at each, or where many are in one folder at that."""
         folders: dict[str, list[str]] = {}
         for name in names:
             folder, _, last = name.rpartition("/")
             folders.setdefault(folder, []).append(last)
-        found: list[str] = []
+        found: set[str] = set()
         for folder, given in folders.items():
             below = f"{folder}/" if folder else ""
             if not (_NOT_A_PART.isdisjoint(given) and is_name(f"{below}{''.join(given)}")):
                 for last in given:
                     check_name(f"{below}{last}")
             listed = self._listed(folder, len(given)) if len(given) >= bounds.LISTED_MIN_NAMES else None
-            found += [f"{below}{last}" for last in given if listed is None or last in listed]
+            if listed is None:
+                listed = {last for last in given if _is_file(f"{self.root}/{below}{last}")}
+            found.update(f"{below}{last}" for last in given if last in listed)
         return found
 
     def _listed(self, folder: str, count: int) -> set[str] | None:
-        """What a folder holds; None where that is so much that `count` single looks are quicker, or not to be read."""
+        """The files of a folder; None where `count` single looks are quicker, so much it holds, or it cannot be read."""
         limit = bounds.LISTED_PER_NAME_MAX * count
         try:
             with os.scandir(f"{self.root}/{folder}") as entries:
-                listed = {entry.name for entry in itertools.islice(entries, limit + 1)}
+                found = [*itertools.islice(entries, limit + 1)]
         except (FileNotFoundError, NotADirectoryError):
             return set()
         except PermissionError:
             return None
-        return listed if len(listed) <= limit else None
+        return {entry.name for entry in found if entry.is_file()} if len(found) <= limit else None
 
     def open_temporary(self) -> tuple[int, str]:
         """A new empty file without a name: its descriptor and path."""
