@@ -11,15 +11,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from blake3 import blake3
-from contents import contents
+from contents import contents, json_contents
 from measuring import Task, Work, arguments, measure, report, workplace
 from peers import Contenders
 
 from renku_store import open_store
 
 QUESTION = "How long does it take to add blobs durably, to add them again, and to read them back verified?"
-SIZES = {"small": 4_096, "large": 5 * 1_048_576}
-COUNTS = {False: {"small": 20_000, "large": 200}, True: {"small": 2_000, "large": 10}}
+SIZES = {"small": 4_096, "json": 4_096, "large": 5 * 1_048_576}
+COUNTS = {
+    False: {"small": 20_000, "json": 20_000, "large": 200},
+    True: {"small": 2_000, "json": 500, "large": 10},
+}
 DURABLE = "durable: synced before it returns"
 NONE = "reads only"
 SEEN = "durable already; one synced transaction"
@@ -42,7 +45,7 @@ class Bench:
             write_and_sync(place / "junk" / size, self._contents(-1, size))
 
     def _contents(self, number: int, size: str) -> Iterator[bytes]:
-        return contents(number, self._counts[size], SIZES[size])
+        return (json_contents if size == "json" else contents)(number, self._counts[size], SIZES[size])
 
     def tasks(self) -> list[Task]:
         """Three tasks for each size, in the order in which they build on each other."""
@@ -50,7 +53,7 @@ class Bench:
 
     def _tasks(self, size: str) -> list[Task]:
         digests: dict[int, list[str]] = {}
-        label = f"{self._counts[size]:,} x {SIZES[size] // 1024:,} KiB"
+        label = f"{self._counts[size]:,} x {SIZES[size] // 1024:,} KiB{' of JSON' if size == 'json' else ''}"
 
         def folder(number: int) -> Path:
             return self._place / "limit" / f"{size}-{number}"
@@ -67,21 +70,24 @@ class Bench:
         def write(number: int) -> None:
             write_and_sync(folder(number), self._contents(number, size))
 
-        def hashing(number: int) -> None:
-            hash_all(self._contents(number, size))
+        def files(number: int) -> list[str]:
+            return [f"{folder(number)}/{digest}" for digest in digests[number]]
+
+        def add_files(number: int) -> None:
+            assert len(self._blobs[size, number].put_many(files(number))) == self._counts[size]
 
         def read(number: int) -> None:
             read_and_hash(folder(number), digests[number], SIZES[size])
 
         return [
             Task(f"add {label}", DURABLE, add, write, self._others("add", size)),
-            Task(f"add {label} again", SEEN, add, hashing, self._others("again", size)),
+            Task(f"add {label} again", SEEN, add_files, read, self._others("again", size)),
             Task(f"read {label}, verified", NONE, read_back, read, self._others("read", size)),
         ]
 
     def _others(self, what: str, size: str) -> dict[str, Work]:
         """What the peers do for a task."""
-        if self._peers is None:
+        if self._peers is None or size == "json":
             return {}
         place, count = self._place / "peers", self._counts[size]
         return {
@@ -111,14 +117,8 @@ def write_and_sync(folder: Path, contents: Iterator[bytes]) -> None:
         os.close(descriptor)
 
 
-def hash_all(contents: Iterator[bytes]) -> None:
-    """The limit of adding what is there already: its hash must be known."""
-    for content in contents:
-        blake3(content).hexdigest()
-
-
 def read_and_hash(folder: Path, digests: list[str], size: int) -> None:
-    """The limit of reading verified, in the order in which ours reads."""
+    """The limit of reading verified, and of adding what is there: the same files in the same order."""
     for digest in digests:
         descriptor = os.open(f"{folder}/{digest}", os.O_RDONLY)
         data = os.read(descriptor, size)

@@ -240,8 +240,12 @@ class LocalDriver:
 
     def delete_many(self, names: Iterable[str]) -> None:
         """`delete` of many names, one after the other."""
-        for name in names:
-            self.delete(name)
+        path = self._root
+        with self._writing("delete below", path):
+            for name in names:
+                path = self._tree.path(name)
+                with contextlib.suppress(FileNotFoundError), step("object delete"):
+                    os.unlink(path)
 
     def local_path(self, name: str) -> Path | None:
         """The file that an object is, to be read or linked and never to be changed; None where there is none."""

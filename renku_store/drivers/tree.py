@@ -101,7 +101,7 @@ class Tree:
         return found
 
     def _listed(self, folder: str, count: int) -> set[str] | None:
-        """The files of a folder; None where `count` single looks are quicker, so much it holds, or it cannot be read."""
+        """The files of a folder; None where it holds so much that `count` looks are quicker, or cannot be read."""
         limit = bounds.LISTED_PER_NAME_MAX * count
         try:
             with os.scandir(f"{self.root}/{folder}") as entries:

@@ -32,6 +32,10 @@ class BlobReads(Protocol):
         """The rows there are, by hash."""
         ...
 
+    def unknown(self, digests: Iterable[str]) -> builtins.list[str]:
+        """Those that have no row."""
+        ...
+
     def sizes_from(self, size: int) -> set[int]:
         """Which sizes contents have from `size` bytes on; one pass over all rows."""
         ...

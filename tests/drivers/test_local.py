@@ -314,6 +314,7 @@ def test_many_looks_say_what_each_would(tmp_path: Path, folder: str, there: int)
         names += [f"{folder}deeper", f"{folder}deeper/object", f"{folder}deeper/object/below", "none/at-all"]
         alone = {name: found for name in names if (found := driver.stat(name)) is not None}
         assert driver.stat_many(name for name in names) == alone
+        assert driver.among(name for name in names) == alone.keys()
         assert len(alone) == 1 + min(asked, (there + 1) // 2)
 
 
@@ -325,4 +326,6 @@ def test_a_name_that_cannot_be_is_refused_among_many(tmp_path: Path, bad: str, c
     with pytest.raises(InvalidIdError):
         driver.stat_many([*(f"folder/{number}" for number in range(count)), f"folder/{bad}"])
     with pytest.raises(InvalidIdError):
-        driver.stat_many(f"../{number}" for number in range(count))
+        driver.among([*(f"folder/{number}" for number in range(count)), f"folder/{bad}"])
+    with pytest.raises(InvalidIdError):
+        driver.among(f"../{number}" for number in range(count))

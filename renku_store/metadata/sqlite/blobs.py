@@ -28,6 +28,9 @@ TOUCH: Final = (
     "UPDATE blobs SET touched_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)"
     " WHERE hash IN (SELECT unhex(value) FROM json_each(?)) AND state = 'live'"
 )
+UNKNOWN: Final = (
+    "SELECT j.value FROM json_each(?) AS j WHERE NOT EXISTS (SELECT 1 FROM blobs AS b WHERE b.hash = unhex(j.value))"
+)
 SIZES: Final = "SELECT DISTINCT size FROM blobs WHERE size >= ?"
 
 FORGET: Final = "DELETE FROM blobs WHERE hash = ? AND state <> 'deleting'"
@@ -122,6 +125,10 @@ class BlobTable:
     def forget(self, digests: Iterable[str]) -> None:
         """Drop the rows of objects that turned out to be gone or damaged; a `deleting` one is its collector's."""
         self._db.executemany(FORGET, [(bytes.fromhex(digest),) for digest in digests])
+
+    def unknown(self, digests: Iterable[str]) -> list[str]:
+        """Those that have no row."""
+        return [row[0] for row in all_rows(self._db.execute(UNKNOWN, (json_list(digests),)))]
 
     def sizes_from(self, size: int) -> set[int]:
         """Which sizes contents have from `size` bytes on; one pass over all rows."""
