@@ -166,16 +166,16 @@ MANY_LARGE = """
     from renku_store.drivers.local import LocalDriver
     from renku_store.metadata.sqlite.opening import open_sqlite
     root = Path(sys.argv[1])
-    bounds.BLOB_HOLD_MAX_BYTES, bounds.BATCH_MAX_BYTES = 8_192, 262_144
+    bounds.BLOB_HOLD_MAX_BYTES, bounds.BATCH_MAX_BYTES = 81_920, 2_621_440
     blobs = BlobStore(LocalDriver(root), open_sqlite(root / "metadata.db"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     for _ in range(2):
-        print(len(blobs.put_many(io.BytesIO(b"%08d" % number * 1_100) for number in range(200))))
+        print(len(blobs.put_many(io.BytesIO(b"%08d" % number * 11_000) for number in range(200))))
 """
 
 
 def test_many_large_contents_keep_few_files_open(root: Path) -> None:
-    """With all bounds a thousandth of what they are: as many as a batch may hold bytes for."""
+    """With all bounds a hundredth of what they are: as many as a batch may hold bytes for."""
     ended = children.run(MANY_LARGE, root)
     assert (ended.code, ended.out.split()) == (0, ["200", "200"]), ended.err
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -71,7 +72,7 @@ class Bench:
     def _referring(self, store: Store, count: int) -> Movie:
         """A movie of one revision that names so many blobs, which are not there: nobody asks for them."""
         movie = store.create_movie(f"references-{count}")
-        publish(movie, [blake3(number.to_bytes(8)).hexdigest() for number in range(count)])
+        publish(movie, (blake3(number.to_bytes(8)).hexdigest() for number in range(count)))
         return movie
 
     def _collect(self, number: int) -> None:
@@ -89,14 +90,22 @@ class Bench:
         assert count > 0
 
 
-def publish(movie: Movie, digests: list[str]) -> None:
+def artefact(digest: str) -> dict[str, str | int]:
+    """An artefact of a manifest."""
+    return {"hash": digest, "size": BLOB_BYTES, "mimeType": "image/png", "blob": digest}
+
+
+def publish(movie: Movie, digests: Iterable[str]) -> None:
     """A first revision with an artefact for each, as pages; written as the store writes it, without its events."""
-    given = [
-        (f"clip[{place:07}]", {"hash": digest, "size": BLOB_BYTES, "mimeType": "image/png", "blob": digest})
-        for place, digest in enumerate(digests)
-    ]
-    pages = [dict(given[start : start + PAGE_ARTEFACTS]) for start in range(0, len(given), PAGE_ARTEFACTS)]
-    stored = movie.blobs.put_many(canonical_document(page) for page in pages)
+    remaining = enumerate(digests)
+    firsts: list[str] = []
+
+    def pages() -> Iterator[bytes]:
+        while given := [*islice(remaining, PAGE_ARTEFACTS)]:
+            firsts.append(f"clip[{given[0][0]:07}]")
+            yield canonical_document({f"clip[{place:07}]": artefact(digest) for place, digest in given})
+
+    stored = movie.blobs.put_many(pages())
     document = {
         "format": 1,
         "movie": movie.id,
@@ -104,7 +113,7 @@ def publish(movie: Movie, digests: list[str]) -> None:
         "run": RUN,
         "createdAt": NOW,
         "contentHash": "0" * 64,
-        "pages": [{"first": min(page), "hash": blob.hash} for page, blob in zip(pages, stored, strict=True)],
+        "pages": [{"first": first, "hash": blob.hash} for first, blob in zip(firsts, stored, strict=True)],
     }
     data = canonical_document(document)
     movie.driver.create(MANIFEST, data)

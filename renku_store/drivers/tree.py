@@ -173,7 +173,7 @@ class Tree:
         # A rename is one call less than a link and a removal. But a file system in user space may overlook its flag:
         # no harm among blobs, whose name says what they are; a revision could be replaced.
         if not must_be_atomic:
-            if self.renames and self._rename(temporary, path):
+            if self.renames and self._rename(temporary, path, refused=self.links):
                 return True
             if self.links and self._link(temporary, path):
                 self.renames = False
@@ -184,8 +184,9 @@ class Tree:
             if self.renames and self._rename(temporary, path):
                 self.links = False
                 return True
+        self._take_unsafely(temporary, path, must_be_atomic)
         self.links = self.renames = False
-        return self._take_unsafely(temporary, path, must_be_atomic)
+        return True
 
     def _link(self, temporary: str, path: str) -> bool:
         """Name a file by a hard link; False where there are none."""
@@ -199,18 +200,21 @@ class Tree:
         _remove(temporary)
         return True
 
-    def _rename(self, temporary: str, path: str) -> bool:
-        """Name a file by a rename that does not replace; False where there is none."""
+    def _rename(self, temporary: str, path: str, *, refused: bool = False) -> bool:
+        """Name a file by a rename that does not replace; False where there is none.
+
+        `refused`: also where it is not permitted, as a sandbox says of system calls that it does not know.
+        """
         try:
             with step("object rename"):
                 posix.rename_new(temporary, path)
         except OSError as error:
-            if error.errno not in posix.NO_RENAME_NEW:
+            if error.errno not in posix.NO_RENAME_NEW and not (refused and error.errno == errno.EPERM):
                 raise
             return False
         return True
 
-    def _take_unsafely(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
+    def _take_unsafely(self, temporary: str, path: str, must_be_atomic: bool) -> None:
         if must_be_atomic:
             raise UnsafeDriverError(
                 f"The file system of {posix.shown(self.root)} can create nothing atomically.",
@@ -220,7 +224,6 @@ class Tree:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         with step("object rename"):
             os.rename(temporary, path)
-        return True
 
     def sync_folders(self, folders: Iterable[str], filesystem: int | None = None) -> None:
         """Make the names in folders durable, and the folders themselves where this process has not done so yet.

@@ -143,7 +143,7 @@ def test_without_hard_links_names_are_taken_by_a_rename_that_does_not_replace(
     assert (ended.out, len(objects(root)), temporaries(root)) == (f"{MANY}\n", MANY, [])
 
 
-@pytest.mark.parametrize("code", ["EINVAL", "ENOSYS", "EOPNOTSUPP"])
+@pytest.mark.parametrize("code", ["EINVAL", "ENOSYS", "EOPNOTSUPP", "EPERM"])
 def test_without_a_rename_that_does_not_replace_names_are_taken_by_hard_links(
     root: Path, tmp_path: Path, code: str
 ) -> None:
