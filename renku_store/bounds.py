@@ -48,6 +48,8 @@ LISTED_PER_NAME_MAX: Final = 8
 """Entries of a folder that are listed for each name: about as long as to ask for that one."""
 BATCH_MAX_SECONDS: Final = 20.0
 """How long a batch waits for more: a third of the time after which a temporary file may be taken for a dead one's."""
+UNREAD_MIN_BYTES: Final = 1_048_576
+"""A file from here is not held in memory once its blob was seen: fresh memory for more costs more than the look."""
 HASH_FIRST_MIN_BYTES: Final = 16 * 1_048_576
 """A file from here is hashed before it is copied, where a blob has its size: to read it costs less than to write it."""
 BATCH_MAX_BYTES: Final = 256 * 1_048_576

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from zstandard import ZstdCompressor
 
+from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.drivers.base import ObjectStat
 from renku_store.drivers.local import LocalDriver
@@ -234,3 +235,55 @@ def test_the_row_of_a_frame_that_another_writer_has_named_first_describes_that_o
     assert (found.stored_size, path.read_bytes()) == (len(theirs), theirs)
     assert BlobStore(LocalDriver(root), metadata).has(stored)
     assert BlobStore(LocalDriver(root), metadata).read(stored) == TEXT
+
+
+@pytest.mark.parametrize("state", ["deleting", "gone"])
+@pytest.mark.parametrize("file", ["same", "changed", "removed"])
+def test_a_file_whose_blob_is_collected_before_its_row_is_touched_is_read_again(
+    root: Path, metadata: SqliteMetadata, tmp_path: Path, file: str, state: str
+) -> None:
+    """Its bytes were let go of; where they cannot be had again the put fails by name, and stores nothing else."""
+    driver = Watched(root)
+    blobs = BlobStore(driver, metadata)
+    path = tmp_path / "clip"
+    content = os.urandom(bounds.UNREAD_MIN_BYTES)
+    path.write_bytes(content)
+    stored = blobs.put_file(path)
+
+    def collect() -> None:
+        set_state(metadata, "condemned" if state == "gone" else "deleting")
+        driver.delete(blob_path(stored.hash))
+        if state == "gone":
+            drop_rows(metadata)
+        if file == "changed":
+            path.write_bytes(b"another")
+        if file == "removed":
+            path.unlink()
+
+    driver.meanwhile = collect
+    if file == "same":
+        assert blobs.put_many([path]) == [stored]
+        assert blobs.read(stored) == content
+    else:
+        with pytest.raises(StoreUnavailableError, match="removed while"):
+            blobs.put_many([path])
+        assert list(driver.list("blobs/")) == []
+        assert list(driver.list("tmp/")) == []
+
+
+def test_a_damaged_object_of_a_large_file_is_written_anew_though_its_path_is_used_again(
+    blobs: BlobStore, root: Path, tmp_path: Path
+) -> None:
+    """Whoever yields one path for many contents has their damage seen while each content is there."""
+    path = tmp_path / "clip"
+    contents = [os.urandom(bounds.UNREAD_MIN_BYTES) for _ in range(3)]
+    stored = blobs.put_many(contents)
+    (root / blob_path(stored[0].hash)).write_bytes(b"cut")
+
+    def one_path() -> Iterator[Path]:
+        for content in contents:
+            path.write_bytes(content)
+            yield path
+
+    assert blobs.put_many(one_path()) == stored
+    assert [blobs.read(one) for one in stored] == contents

@@ -27,6 +27,7 @@ import os
 import secrets
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from renku_store import bounds
@@ -36,13 +37,21 @@ from renku_store.blobs.reading import check, unpack
 from renku_store.blobs.removal import ARRIVE_LOCK, COLLECT_LOCK, take_marks_back
 from renku_store.blobs.taking import Staged, take_file, take_stream
 from renku_store.drivers.base import Batch, Driver, is_near
-from renku_store.errors import DamageError, StoreUnavailableError
+from renku_store.errors import DamageError, NotFoundError, StoreUnavailableError
 from renku_store.hashing import hash_bytes
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_path
 
 Row = tuple[str, int, int, Encoding]
 Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file of `size` bytes whose content was hashed, and let go of, as its blob is here."""
+
+    path: str | os.PathLike[str]
+    size: int
 
 
 class Intake:
@@ -60,10 +69,11 @@ class Intake:
         self._batch = batch
         self._wait_seconds = wait_seconds
         self._verify_max_bytes = verify_max_bytes
-        self._batch_max_files = bounds.BATCH_MAX_FILES if is_near(driver) else bounds.BATCH_FAR_MAX_FILES
+        self._near = is_near(driver)
+        self._batch_max_files = bounds.BATCH_MAX_FILES if self._near else bounds.BATCH_FAR_MAX_FILES
         self._window_max_files = min(self._batch_max_files, bounds.BATCH_MAX_ROWS)
         self._packer = Packer()
-        self._held: dict[str, bytes | Staged] = {}
+        self._held: dict[str, bytes | Staged | Unread] = {}
         self._held_bytes = 0
         self._held_staged_bytes = 0
         self._new: dict[str, Row] = {}
@@ -84,11 +94,14 @@ class Intake:
             if isinstance(content, Staged):
                 self._batch.discard(content.file)
             return reference
-        self._held[reference.hash] = content
         if isinstance(content, Staged):
+            self._held[reference.hash] = content
             self._held_staged_bytes += reference.size
             self._staged_since = min(self._staged_since, time.monotonic())
+        elif isinstance(source, str | os.PathLike) and self._is_seen(reference):
+            self._held[reference.hash] = Unread(source, reference.size)
         else:
+            self._held[reference.hash] = content
             self._held_bytes += reference.size
         if (
             len(self._held) >= self._window_max_files
@@ -130,11 +143,36 @@ class Intake:
         digest = reference.hash
         return digest in self._held or digest in self._new or not self._settle({digest: reference.size})
 
+    def _is_seen(self, reference: BlobRef) -> bool:
+        """Whether a blob is here, and large enough to let go of its bytes until its row is touched with others."""
+        if not self._near or reference.size < bounds.UNREAD_MIN_BYTES:
+            return False
+        with self._metadata.read() as reader:
+            row = reader.blobs.get((reference.hash,)).get(reference.hash)
+        if row is None or row.state != "live":
+            return False
+        found = see(self._driver, reference.hash, reference.size, row)
+        return found is not None and not found.damaged
+
+    def _read_again(self, digest: str, unread: Unread) -> bytes:
+        """The content of a file whose blob was here a moment ago, and is not any more."""
+        try:
+            content = take_file(self._batch, unread.path, lambda _: False, lambda _: False)
+        except NotFoundError:
+            content = b""
+        if isinstance(content, bytes) and hash_bytes(content) == digest:
+            return content
+        if isinstance(content, Staged):
+            self._batch.discard(content.file)
+        raise removed_meanwhile(digest)
+
     def _look_up(self) -> None:
         """Settle what is there already, stage what is not."""
         missing = self._settle({digest: _size(content) for digest, content in self._held.items()})
         for digest, content in self._held.items():
             if digest in missing:
+                if isinstance(content, Unread):
+                    content = self._read_again(digest, content)  # noqa: PLW2901 (only of the few that vanish)
                 if self._batch.full and isinstance(content, bytes):  # what is staged takes its room already
                     self._commit()
                 self._stage(digest, content)
@@ -311,8 +349,8 @@ def removed_meanwhile(digest: str) -> StoreUnavailableError:
     )
 
 
-def _size(content: bytes | Staged) -> int:
-    return content.size if isinstance(content, Staged) else len(content)
+def _size(content: bytes | Staged | Unread) -> int:
+    return len(content) if isinstance(content, bytes) else content.size
 
 
 def _pause(deleting: Collection[str], deadline: float) -> None:
