@@ -139,8 +139,8 @@ def _hard_links(folder: Path) -> Check:
     try:
         (folder / "linked").hardlink_to(source)
     except OSError as error:
-        return Check("hard links", "warning", f"None here ({error.strerror}): names are taken in another, slower way.")
-    return Check("hard links", "ok", "Names are taken by linking complete files.")
+        return Check("hard links", "warning", f"None here ({error.strerror}): names are taken in another way.")
+    return Check("hard links", "ok", "Names can be taken by linking complete files.")
 
 
 def _atomic_create(folder: Path) -> Check:

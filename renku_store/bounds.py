@@ -36,8 +36,22 @@ HASH_THREADS_MIN_BYTES: Final = 4 * 1_048_576
 """BLAKE3 on two threads wins from about here; below, starting them costs more."""
 PUT_VERIFY_MAX_BYTES: Final = 1_048_576
 """Up to here a single put looks at the bytes of what is there: half a millisecond, where the commit takes more."""
-BATCH_MAX_FILES: Final = 512
-"""Temp files that one batch keeps before it syncs and links them."""
+BATCH_MAX_FILES: Final = 32_768
+"""Temp files that one batch keeps before it syncs and names them, at two syncs a batch; their names take 25 MiB."""
+BATCH_FAR_MAX_FILES: Final = 512
+"""The same where the storage is far away: each object is put by itself there, and collections wait for the batch."""
+BATCH_MAX_ROWS: Final = 4_096
+"""Blobs that one transaction looks up, sees or makes live: others wait meanwhile, for a fraction of a second."""
+LISTED_MIN_NAMES: Final = 4
+"""From so many names in one folder it is listed, rather than asked for each: what is missing costs the most."""
+LISTED_PER_NAME_MAX: Final = 8
+"""Entries of a folder that are listed for each name: about as long as to ask for that one."""
+BATCH_MAX_SECONDS: Final = 20.0
+"""How long a batch waits for more: a third of the time after which a temporary file may be taken for a dead one's."""
+UNREAD_MIN_BYTES: Final = 1_048_576
+"""A file from here is not held in memory once its blob was seen: fresh memory for more costs more than the look."""
+HASH_FIRST_MIN_BYTES: Final = 16 * 1_048_576
+"""A file from here is hashed before it is copied, where a blob has its size: to read it costs less than to write it."""
 BATCH_MAX_BYTES: Final = 256 * 1_048_576
 """Bytes that one batch keeps in temp files: what a crash in the middle of a batch loses."""
 BLOB_HOLD_MAX_BYTES: Final = 8 * 1_048_576

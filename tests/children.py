@@ -49,11 +49,11 @@ def run(
 def trace(script: str, *arguments: object, log: Path, inject: str | None = None) -> tuple[Ended, list[str]]:
     """Run a script under strace: how it ended, and in order its calls that change files, with the paths of descriptors.
 
-    `inject` is strace's own expression, such as `link:error=EPERM`.
+    `inject` is strace's own expression, such as `link:error=EPERM`, or several with blanks between.
     """
     prefix = ["strace", "-f", "-qq", "-y", "-s", "0", "-e", f"trace={_TRACED}", "-e", "signal=none", "-o", str(log)]
-    if inject is not None:
-        prefix += ["-e", f"inject={inject}"]
+    for expression in (inject or "").split():
+        prefix += ["-e", f"inject={expression}"]
     ended = run(script, *arguments, prefix=prefix)
     return ended, [line.partition(" ")[2].strip() for line in log.read_text(errors="replace").splitlines()]
 

@@ -267,6 +267,24 @@ def test_a_batch_larger_than_its_bounds_is_stored_whole(
     assert all(live(metadata, stored.hash) for stored in references)
 
 
+def test_a_batch_does_not_wait_for_ever_for_more(
+    blobs: BlobStore, metadata: SqliteMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes slowly is made durable before its temporary files can be taken for those of a dead process."""
+    monkeypatch.setattr(bounds, "BATCH_MAX_ROWS", 3)
+    monkeypatch.setattr(bounds, "BATCH_MAX_SECONDS", -1.0)
+    contents = [b"%d" % number for number in range(10)]
+    stored: list[int] = []
+
+    def slowly() -> Iterator[bytes]:
+        for data in contents:
+            stored.append(sum(live(metadata, reference(one).hash) for one in contents))
+            yield data
+
+    blobs.put_many(slowly())
+    assert stored == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
+
+
 def test_an_error_in_a_batch_keeps_every_stored_item_whole(blobs: BlobStore, driver: Driver, tmp_path: Path) -> None:
     """The item that failed is named, what was staged leaves no trace, the batch can be put again."""
     contents: list[bytes | Path] = [b"%d" % number for number in range(20)]

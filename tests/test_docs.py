@@ -226,7 +226,7 @@ def test_the_performance_page_has_the_figures_of_the_result_files() -> None:
         re.MULTILINE,
     )
     measured = []
-    for name in ("add-blobs", "nothing-changed"):
+    for name in ("add-blobs", "large-blobs", "nothing-changed"):
         (*_, newest) = sorted((_TOP / "benchmarks" / name / "results").glob("*.json"))
         for result in json.loads(newest.read_text(encoding="utf-8"))["results"]:
             ours, limit = (f"{result[key]['median']:.2f}" for key in ("ours", "limit"))

@@ -7,18 +7,22 @@ import sys
 from collections.abc import Iterator
 from ctypes import CDLL, get_errno
 from pathlib import Path
-from random import Random
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from blake3 import blake3
-from measuring import Task, arguments, measure, report, workplace
+from contents import contents, json_contents
+from measuring import Task, Work, arguments, measure, report, workplace
+from peers import Contenders
 
-from renku_store import BlobStore, open_store
+from renku_store import open_store
 
 QUESTION = "How long does it take to add blobs durably, to add them again, and to read them back verified?"
-SIZES = {"small": 4_096, "large": 5 * 1_048_576}
-COUNTS = {False: {"small": 20_000, "large": 100}, True: {"small": 2_000, "large": 10}}
+SIZES = {"small": 4_096, "json": 4_096, "large": 5 * 1_048_576}
+COUNTS = {
+    False: {"small": 20_000, "json": 20_000, "large": 200},
+    True: {"small": 2_000, "json": 500, "large": 10},
+}
 DURABLE = "durable: synced before it returns"
 NONE = "reads only"
 SEEN = "durable already; one synced transaction"
@@ -28,24 +32,20 @@ _LIBC = CDLL(None, use_errno=True)
 class Bench:
     """The folders of all rounds; round by round, and size by size, one movie and one folder of the limit."""
 
-    def __init__(self, place: Path, counts: dict[str, int]) -> None:
+    def __init__(self, place: Path, counts: dict[str, int], rounds: int, peers: Contenders | None) -> None:
         self._place = place
+        self._peers = peers
         self._counts = counts
-        self._store = open_store(place / "ours")
+        store = open_store(place / "ours")
+        self._blobs = {
+            (size, number): store.create_movie(f"{size}-{number}").blobs for size in SIZES for number in range(rounds)
+        }
         for size in SIZES:
             # The first touch of fresh memory and disk is slow, whoever comes first.
             write_and_sync(place / "junk" / size, self._contents(-1, size))
 
     def _contents(self, number: int, size: str) -> Iterator[bytes]:
-        """Contents that cannot be compressed, each another; made by one copy as they are asked for, which both pay."""
-        random = Random(f"{size} {number}")
-        body = random.randbytes(SIZES[size] - 16)
-        for _ in range(self._counts[size]):
-            yield random.randbytes(16) + body
-
-    def _blobs(self, number: int, size: str) -> BlobStore:
-        name = f"{size}-{number}"
-        return (self._store.movie(name) if name in self._store.ids() else self._store.create_movie(name)).blobs
+        return (json_contents if size == "json" else contents)(number, self._counts[size], SIZES[size])
 
     def tasks(self) -> list[Task]:
         """Three tasks for each size, in the order in which they build on each other."""
@@ -53,27 +53,47 @@ class Bench:
 
     def _tasks(self, size: str) -> list[Task]:
         digests: dict[int, list[str]] = {}
-        label = f"{self._counts[size]:,} x {SIZES[size] // 1024:,} KiB"
+        label = f"{self._counts[size]:,} x {SIZES[size] // 1024:,} KiB{' of JSON' if size == 'json' else ''}"
 
         def folder(number: int) -> Path:
             return self._place / "limit" / f"{size}-{number}"
 
         def add(number: int) -> None:
-            references = self._blobs(number, size).put_many(self._contents(number, size))
+            references = self._blobs[size, number].put_many(self._contents(number, size))
             digests[number] = [reference.hash for reference in references]
 
         def read_back(number: int) -> None:
-            blobs = self._blobs(number, size)
+            blobs = self._blobs[size, number]
             for digest in digests[number]:
                 blobs.read(digest)
 
+        def write(number: int) -> None:
+            write_and_sync(folder(number), self._contents(number, size))
+
+        def files(number: int) -> list[str]:
+            return [f"{folder(number)}/{digest}" for digest in digests[number]]
+
+        def add_files(number: int) -> None:
+            assert len(self._blobs[size, number].put_many(files(number))) == self._counts[size]
+
+        def read(number: int) -> None:
+            read_and_hash(folder(number), digests[number], SIZES[size])
+
         return [
-            Task(f"add {label}", DURABLE, add, lambda n: write_and_sync(folder(n), self._contents(n, size))),
-            Task(f"add {label} again", SEEN, add, lambda n: hash_all(self._contents(n, size))),
-            Task(
-                f"read {label}, verified", NONE, read_back, lambda n: read_and_hash(folder(n), digests[n], SIZES[size])
-            ),
+            Task(f"add {label}", DURABLE, add, write, self._others("add", size)),
+            Task(f"add {label} again", SEEN, add_files, read, self._others("again", size)),
+            Task(f"read {label}, verified", NONE, read_back, read, self._others("read", size)),
         ]
+
+    def _others(self, what: str, size: str) -> dict[str, Work]:
+        """What the peers do for a task."""
+        if self._peers is None or size == "json":
+            return {}
+        place, count = self._place / "peers", self._counts[size]
+        return {
+            f"{peer.name} ({peer.durability})": self._peers.work(peer, what, place, count, SIZES[size])
+            for peer in self._peers.all
+        }
 
 
 # The limits use bare system calls: what is measured is the disk, not a library.
@@ -97,14 +117,8 @@ def write_and_sync(folder: Path, contents: Iterator[bytes]) -> None:
         os.close(descriptor)
 
 
-def hash_all(contents: Iterator[bytes]) -> None:
-    """The limit of adding what is there already: its hash must be known."""
-    for content in contents:
-        blake3(content).hexdigest()
-
-
 def read_and_hash(folder: Path, digests: list[str], size: int) -> None:
-    """The limit of reading verified, in the order in which ours reads."""
+    """The limit of reading verified, and of adding what is there: the same files in the same order."""
     for digest in digests:
         descriptor = os.open(f"{folder}/{digest}", os.O_RDONLY)
         data = os.read(descriptor, size)
@@ -116,8 +130,9 @@ def main() -> None:
     """Measure and report."""
     given = arguments(QUESTION)
     counts = COUNTS[given.quick]
+    peers = Contenders(Path(given.peers).resolve()) if given.peers else None
     with workplace(given.directory) as place:
-        results = measure(Bench(place, counts).tasks(), given.rounds)
+        results = measure(Bench(place, counts, given.rounds, peers).tasks(), given.rounds)
     report(QUESTION, {}, results, given)
 
 

@@ -13,14 +13,13 @@ What was written is seen again in the same way: a collector may have looked at a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
 from renku_store.blobs.intake import Intake, Row, Source, removed_meanwhile
 from renku_store.blobs.keeping import kept_young
 from renku_store.blobs.presence import see_all
-from renku_store.blobs.taking import Staged
 from renku_store.drivers.base import Batch, Driver, EarlyBatch
 from renku_store.metadata.base import MetadataStore
 from renku_store.records.blob import BlobRef, BlobRow
@@ -35,14 +34,13 @@ class IntakeApart(Intake):
         super().__init__(driver, metadata, batch, 0.0, verify_max_bytes)
         self._announcer = announcer
 
-    def _settle(self, contents: dict[str, bytes | Staged]) -> set[str]:
-        sizes: dict[str, int | None] = {digest: _size(content) for digest, content in contents.items()}
+    def _settle(self, sizes: Mapping[str, int]) -> set[str]:
         with self._metadata.read() as reader:
             rows = reader.blobs.get(sizes)
         found = see_all(self._driver, sizes, rows)
-        sound = {d: p for d, p in found.items() if not p.damaged and self._right(d, p, sizes[d] or 0)}
+        sound = {digest: seen for digest, seen in found.items() if not seen.damaged and self._right(digest, seen)}
         present = kept_young(self._driver, self._announcer, sound)
-        live: list[Row] = [(d, sizes[d] or 0, seen.stored_size, seen.encoding) for d, seen in present.items()]
+        live: list[Row] = [(d, sizes[d], seen.stored_size, seen.encoding) for d, seen in present.items()]
         with self._metadata.write() as writer:
             for digest in found.keys() - sound.keys():
                 self._set_aside(writer, digest, found[digest])
@@ -57,6 +55,7 @@ class IntakeApart(Intake):
 
     def _commit(self) -> None:
         if not self._new:
+            self._begin_batch()
             return
         self._batch.commit()
         self._announcer.wait_for_sweeps(self._new)
@@ -68,8 +67,7 @@ class IntakeApart(Intake):
                 raise removed_meanwhile(digest)
         with self._metadata.write() as writer:
             writer.blobs.make_live((d, rows[d].size, seen.stored_size, seen.encoding) for d, seen in kept.items())
-        self._new = {}
-        self._new_bytes = 0
+        self._begin_batch()
 
 
 def put_all(
@@ -112,7 +110,3 @@ def taking(
             intake = Intake(driver, metadata, batch, wait_seconds, verify_max_bytes)
         yield intake, batch
         intake.finish()
-
-
-def _size(content: bytes | Staged) -> int:
-    return content.size if isinstance(content, Staged) else len(content)

@@ -1,7 +1,8 @@
 """Putting: content becomes an object under its hash and a live row, or a touch of those that are there.
 
 Keeps invariants 1, 2, 8 and 9. The order: objects first, synced and named by the batch, then their rows in one
-transaction. What is there already is seen again inside a transaction, because a collector decides under the same lock:
+transaction. Of what is there already a sound object is seen, then its row is touched under the write lock if it still
+is live: a collector marks a row under that lock before it deletes the object. All else is seen inside a transaction:
 
     row        object    what is done
     live       sound     touch the row
@@ -20,10 +21,13 @@ Between object and row the lock `arrive` is shared: who holds it alone knows tha
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import os
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from renku_store import bounds
@@ -32,14 +36,22 @@ from renku_store.blobs.presence import Presence, look_through, see
 from renku_store.blobs.reading import check, unpack
 from renku_store.blobs.removal import ARRIVE_LOCK, COLLECT_LOCK, take_marks_back
 from renku_store.blobs.taking import Staged, take_file, take_stream
-from renku_store.drivers.base import Batch, Driver
-from renku_store.errors import DamageError, StoreUnavailableError
+from renku_store.drivers.base import Batch, Driver, is_near
+from renku_store.errors import DamageError, NotFoundError, StoreUnavailableError
 from renku_store.hashing import hash_bytes
 from renku_store.metadata.base import MetadataStore, Writer
-from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
+from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_path
 
 Row = tuple[str, int, int, Encoding]
 Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file of `size` bytes whose content was hashed, and let go of, as its blob is here."""
+
+    path: str | os.PathLike[str]
+    size: int
 
 
 class Intake:
@@ -57,15 +69,23 @@ class Intake:
         self._batch = batch
         self._wait_seconds = wait_seconds
         self._verify_max_bytes = verify_max_bytes
+        self._near = is_near(driver)
+        self._batch_max_files = bounds.BATCH_MAX_FILES if self._near else bounds.BATCH_FAR_MAX_FILES
+        self._window_max_files = min(self._batch_max_files, bounds.BATCH_MAX_ROWS)
         self._packer = Packer()
-        self._held: dict[str, bytes | Staged] = {}
+        self._held: dict[str, bytes | Staged | Unread] = {}
         self._held_bytes = 0
+        self._held_staged_bytes = 0
         self._new: dict[str, Row] = {}
         self._new_bytes = 0
+        self._staged_since = math.inf
+        self._large_sizes: set[int] | None = None
 
     def take(self, source: Source) -> BlobRef:
         """Take one content; it is durable once `finish` has returned."""
         content = self._content(source)
+        if isinstance(content, BlobRef):
+            return content
         if isinstance(content, Staged):
             reference = BlobRef(content.hash, content.size)
         else:
@@ -74,11 +94,24 @@ class Intake:
             if isinstance(content, Staged):
                 self._batch.discard(content.file)
             return reference
-        self._held[reference.hash] = content
-        self._held_bytes += 0 if isinstance(content, Staged) else len(content)
-        many = len(self._held) >= bounds.BATCH_MAX_FILES or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
-        if many or self._batch.full:
+        if isinstance(content, Staged):
+            self._held[reference.hash] = content
+            self._held_staged_bytes += reference.size
+            self._staged_since = min(self._staged_since, time.monotonic())
+        elif isinstance(source, str | os.PathLike) and self._is_seen(reference):
+            self._held[reference.hash] = Unread(source, reference.size)
+        else:
+            self._held[reference.hash] = content
+            self._held_bytes += reference.size
+        if (
+            len(self._held) >= self._window_max_files
+            or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
+            or self._held_staged_bytes >= bounds.BATCH_MAX_BYTES
+            or self._batch.full
+        ):
             self._look_up()
+        if time.monotonic() - self._staged_since > bounds.BATCH_MAX_SECONDS:
+            self.finish()
         return reference
 
     def finish(self) -> None:
@@ -86,30 +119,69 @@ class Intake:
         self._look_up()
         self._commit()
 
-    def _content(self, source: Source) -> bytes | Staged:
+    def _content(self, source: Source) -> bytes | Staged | BlobRef:
         if isinstance(source, bytes | Staged):
             return source
         if isinstance(source, str | os.PathLike):
-            return take_file(self._batch, source)
+            return take_file(self._batch, source, self._may_be_there, self._is_there)
         if isinstance(source, bytearray | memoryview):
             with memoryview(source) as view:
                 return take_stream(self._batch, view)
         return take_stream(self._batch, source)
 
+    def _may_be_there(self, size: int) -> bool:
+        """Whether a file is worth being hashed before it is copied: there is a large blob of as many bytes."""
+        if size < bounds.HASH_FIRST_MIN_BYTES:
+            return False
+        if self._large_sizes is None:
+            with self._metadata.read() as reader:
+                self._large_sizes = reader.blobs.sizes_from(bounds.HASH_FIRST_MIN_BYTES)
+        return size in self._large_sizes
+
+    def _is_there(self, reference: BlobRef) -> bool:
+        """Settle one blob at once, whose content is not held; False where it has to be written."""
+        digest = reference.hash
+        return digest in self._held or digest in self._new or not self._settle({digest: reference.size})
+
+    def _is_seen(self, reference: BlobRef) -> bool:
+        """Whether a blob is here, and large enough to let go of its bytes until its row is touched with others."""
+        if not self._near or reference.size < bounds.UNREAD_MIN_BYTES:
+            return False
+        with self._metadata.read() as reader:
+            row = reader.blobs.get((reference.hash,)).get(reference.hash)
+        if row is None or row.state != "live":
+            return False
+        found = see(self._driver, reference.hash, reference.size, row)
+        return found is not None and not found.damaged
+
+    def _read_again(self, digest: str, unread: Unread) -> bytes:
+        """The content of a file whose blob was here a moment ago, and is not any more."""
+        try:
+            content = take_file(self._batch, unread.path, lambda _: False, lambda _: False)
+        except NotFoundError:
+            content = b""
+        if isinstance(content, bytes) and hash_bytes(content) == digest:
+            return content
+        if isinstance(content, Staged):
+            self._batch.discard(content.file)
+        raise removed_meanwhile(digest)
+
     def _look_up(self) -> None:
         """Settle what is there already, stage what is not."""
-        missing = self._settle(self._held)
+        missing = self._settle({digest: _size(content) for digest, content in self._held.items()})
         for digest, content in self._held.items():
             if digest in missing:
+                if isinstance(content, Unread):
+                    content = self._read_again(digest, content)  # noqa: PLW2901 (only of the few that vanish)
                 if self._batch.full and isinstance(content, bytes):  # what is staged takes its room already
                     self._make_room()
                 self._stage(digest, content)
-                if len(self._new) >= bounds.BATCH_MAX_FILES or self._new_bytes >= bounds.BATCH_MAX_BYTES:
+                if len(self._new) >= self._batch_max_files or self._new_bytes >= bounds.BATCH_MAX_BYTES:
                     self._commit()
             elif isinstance(content, Staged):
                 self._batch.discard(content.file)
         self._held = {}
-        self._held_bytes = 0
+        self._held_bytes = self._held_staged_bytes = 0
         if self._batch.full:
             self._make_room()
 
@@ -117,14 +189,15 @@ class Intake:
         """Let the batch give back memory before more is staged."""
         self._commit()
 
-    def _settle(self, contents: dict[str, bytes | Staged]) -> set[str]:
+    def _settle(self, sizes: Mapping[str, int]) -> set[str]:
         """Make live and touched those whose object is there; returns the others, once no collector is deleting them."""
         with self._metadata.read() as reader:
-            rows = reader.blobs.get(contents)
-        strays = [d for d, c in contents.items() if d not in rows and see(self._driver, d, _size(c)) is not None]
+            rows = reader.blobs.get(sizes)
+        strays = self._strays(sizes, rows)
         self._driver.settle(blob_path(digest) for digest in strays)
-        missing = contents.keys() - rows.keys() - set(strays)
-        known = {digest: _size(contents[digest]) for digest in (*rows, *strays)}
+        missing = sizes.keys() - rows.keys() - set(strays)
+        touched = self._touch_live(sizes, rows)
+        known = {digest: sizes[digest] for digest in (*rows, *strays) if digest not in touched}
         deadline = time.monotonic() + self._wait_seconds
         while known:
             deleting = self._settle_known(known, missing)
@@ -132,6 +205,27 @@ class Intake:
             if known and not self._unmark_for_the_dead(deleting):
                 _pause(deleting, deadline)
         return missing
+
+    def _strays(self, sizes: Mapping[str, int], rows: Collection[str]) -> list[str]:
+        """Those that have an object, and no row."""
+        names = {blob_path(d, encoding): d for d in sizes if d not in rows for encoding in SUFFIX}
+        found = dict.fromkeys(names[name] for name in self._driver.among(names))
+        return [d for d in found if see(self._driver, d, sizes[d]) is not None]
+
+    def _touch_live(self, sizes: Mapping[str, int], rows: Mapping[str, BlobRow]) -> Collection[str]:
+        """Touch those whose object is seen, whole, and whose row is still live then; gives them, or none.
+
+        Objects are looked at before the write lock is taken, for nobody else shall wait meanwhile.
+        """
+        live = {d: row for d, row in rows.items() if row.state == "live" and row.size == sizes[d]}
+        names = {blob_path(digest, row.encoding): digest for digest, row in live.items()}
+        found = {names[name]: status for name, status in self._driver.stat_many(names).items()}
+        seen = [d for d, status in found.items() if status.size == live[d].stored_size and self._right(d, live[d])]
+        if not seen:
+            return ()
+        with self._metadata.write() as writer:
+            count = writer.blobs.touch(seen)
+        return frozenset(seen) if count == len(seen) else ()
 
     def _settle_known(self, sizes: dict[str, int], missing: set[str]) -> set[str]:
         """One transaction of `_settle`: adds to `missing` what has to be written; returns what is being deleted."""
@@ -146,7 +240,7 @@ class Intake:
                     deleting.add(digest)
                     continue
                 found = see(self._driver, digest, size, row)
-                if found is None or found.damaged or not self._right(digest, found, size):
+                if found is None or found.damaged or not self._right(digest, found):
                     self._set_aside(writer, digest, found)
                     missing.add(digest)
                 elif row is not None and row.state == "live" and row.encoding == found.encoding:
@@ -157,9 +251,10 @@ class Intake:
             writer.blobs.touch(touched)
         return deleting
 
-    def _right(self, digest: str, found: Presence, size: int) -> bool:
+    def _right(self, digest: str, found: Presence | BlobRow) -> bool:
         """Whether an object that seems sound is, as far as it is worth a look at its bytes."""
-        if size > self._verify_max_bytes:
+        size = found.size
+        if size is None or size > self._verify_max_bytes:
             unseen = self._verify_max_bytes and found.encoding == "zstd"
             return not unseen or look_through(self._driver, digest, found.stored_size, size) is not None
         try:
@@ -204,32 +299,51 @@ class Intake:
         self._batch.name(staged, blob_path(digest, encoding))
         self._new[digest] = (digest, size, stored, encoding)
         self._new_bytes += stored
+        if self._staged_since == math.inf:
+            self._staged_since = time.monotonic()
 
     def _commit(self) -> None:
-        """Objects, then rows: one batch, one transaction."""
+        """Objects, then rows: one batch, few transactions."""
         if not self._new:
+            self._begin_batch()
             return
         with self._driver.lock(ARRIVE_LOCK, shared=True, wait_seconds=self._wait_seconds):
             existing = self._batch.commit()
-            with self._metadata.write() as writer:
-                self._check_written(writer, existing)
-                writer.blobs.make_live(self._new.values())
+            new = iter(sorted(self._new.values()))  # as the table is: neighbours share its pages, and their folder
+            while rows := [*itertools.islice(new, bounds.BATCH_MAX_ROWS)]:
+                with self._metadata.write() as writer:
+                    writer.blobs.make_live(self._checked(writer, rows, existing))
+        self._begin_batch()
+
+    def _begin_batch(self) -> None:
         self._new = {}
         self._new_bytes = 0
+        self._staged_since = math.inf
 
-    def _check_written(self, writer: Writer, existing: Collection[str]) -> None:
-        """See that the objects are there that were written, or existed under their names by then."""
-        rows = writer.blobs.get(self._new)
-        for digest, size, _, encoding in self._new.values():
+    def _checked(self, writer: Writer, new: Collection[Row], existing: Collection[str]) -> list[Row]:
+        """See that the objects are there that were written, or existed under their names by then; gives their rows.
+
+        One that existed, another's, may be another frame of the same content.
+        """
+        rows = writer.blobs.get(digest for digest, *_ in new)
+        names = [blob_path(digest, encoding) for digest, _, _, encoding in new]
+        # Another machine's collection, which knows no lock of this one, or somebody's own hands, may take one away.
+        there = self._driver.among(names)
+        checked: list[Row] = []
+        for written, name in zip(new, names, strict=True):
+            digest, size, stored, encoding = written
             row = rows.get(digest)
-            name = blob_path(digest, encoding)
-            if row is not None or name in existing:
-                there = (row is None or row.state != "deleting") and _sound(self._driver, digest, size)
+            if row is None and name not in existing:
+                # A listing of a network file system may lack a name of a moment ago.
+                sound = name in there or self._driver.stat(name) is not None
             else:
-                # Another machine's collection, which knows no lock of this one, or somebody's own hands.
-                there = self._driver.stat(name) is not None
-            if not there:
+                found = see(self._driver, digest, size)
+                sound = found is not None and not found.damaged and (row is None or row.state != "deleting")
+                stored, encoding = (found.stored_size, found.encoding) if found is not None else (stored, encoding)
+            if not sound:
                 raise removed_meanwhile(digest)
+            checked.append((digest, size, stored, encoding))
+        return checked
 
 
 def removed_meanwhile(digest: str) -> StoreUnavailableError:
@@ -239,13 +353,8 @@ def removed_meanwhile(digest: str) -> StoreUnavailableError:
     )
 
 
-def _sound(driver: Driver, digest: str, size: int) -> bool:
-    found = see(driver, digest, size)
-    return found is not None and not found.damaged
-
-
-def _size(content: bytes | Staged) -> int:
-    return content.size if isinstance(content, Staged) else len(content)
+def _size(content: bytes | Staged | Unread) -> int:
+    return len(content) if isinstance(content, bytes) else content.size
 
 
 def _pause(deleting: Collection[str], deadline: float) -> None:

@@ -26,9 +26,7 @@ def finish_deleting(driver: Driver, metadata: MetadataStore, digests: Iterable[s
     To be called under the lock `collect`. Raises `StoreUnavailableError`; the rows then stay for the next who tries.
     """
     marked = _marked(metadata, digests)
-    for digest in marked:
-        for encoding in SUFFIX:
-            driver.delete(blob_path(digest, encoding))
+    driver.delete_many(blob_path(digest, encoding) for digest in marked for encoding in SUFFIX)
     if marked:
         with metadata.write() as writer:
             writer.blobs.end_deleting(marked)

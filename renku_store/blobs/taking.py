@@ -11,7 +11,7 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from blake3 import blake3
 
 from renku_store import bounds
 from renku_store.drivers.base import Batch, StagedFile
-from renku_store.drivers.posix import shown, unavailable
+from renku_store.drivers.posix import read_all, shown, unavailable
 from renku_store.drivers.urls import checked_path
 from renku_store.errors import InvalidValueError, NotFoundError
+from renku_store.records.blob import BlobRef
 
 _CHUNKS_AHEAD: Final = 4
 
@@ -75,36 +76,65 @@ class _Digester:
             self._hasher.update(chunk)
 
 
-def take_file(batch: Batch, path: str | os.PathLike[str]) -> bytes | Staged:
+def take_file(
+    batch: Batch,
+    path: str | os.PathLike[str],
+    may_be_there: Callable[[int], bool],
+    is_there: Callable[[BlobRef], bool],
+) -> bytes | Staged | BlobRef:
     """The content of a regular file: in memory if small, else staged, by reflink where the file system can.
 
+    A reference where the content of a large file is stored already: asked by its size, and if that may be by its hash.
     `NotFoundError` where there is no such file, `InvalidValueError` for a folder, a device, or what no path can be.
     """
     try:
-        source = io.FileIO(checked_path(os.fspath(path)), opener=_open_without_waiting)
+        # A FIFO without a writer would else block the caller for ever.
+        descriptor = os.open(checked_path(os.fspath(path)), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"There is no file {shown(path)}.", hint="Check the path.") from error
-    except IsADirectoryError as error:
-        raise _not_a_file(path) from error
     except OSError as error:
         raise unavailable(error, "read", path) from error
-    with source:
-        status = os.fstat(source.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _not_a_file(path)
-        if status.st_size > bounds.BLOB_HOLD_MAX_BYTES:
-            cloned = _clone(batch, Path(path))
-            if cloned is not None:
-                return cloned
-        try:
-            return take_stream(batch, source)
-        except OSError as error:
-            raise unavailable(error, "read", path) from error
+        if status.st_size <= bounds.BLOB_HOLD_MAX_BYTES:
+            data = read_all(descriptor, bounds.BLOB_HOLD_MAX_BYTES + 1, status.st_size)
+            if len(data) <= bounds.BLOB_HOLD_MAX_BYTES:
+                return data
+            os.lseek(descriptor, 0, os.SEEK_SET)  # it has grown since
+        with io.FileIO(descriptor, closefd=False) as source:
+            return _take_large(batch, source, path, status.st_size, may_be_there, is_there)
+    except OSError as error:
+        raise unavailable(error, "read", path) from error
+    finally:
+        os.close(descriptor)
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    # A FIFO without a writer would block the caller for ever.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+def _take_large(
+    batch: Batch,
+    source: BinaryIO,
+    path: str | os.PathLike[str],
+    size: int,
+    may_be_there: Callable[[int], bool],
+    is_there: Callable[[BlobRef], bool],
+) -> bytes | Staged | BlobRef:
+    if may_be_there(size):
+        reference = _hashed(source)
+        if is_there(reference):
+            return reference
+    return _clone(batch, Path(path)) or take_stream(batch, source)
+
+
+def _hashed(source: BinaryIO) -> BlobRef:
+    """What a file holds now, read to its end and wound back."""
+    size = 0
+    with _Digester() as digester:
+        for chunk in _chunks(source):
+            digester.feed(chunk)
+            size += len(chunk)
+    source.seek(0)
+    return BlobRef(digester.digest(), size)
 
 
 def _not_a_file(path: str | os.PathLike[str]) -> InvalidValueError:

@@ -162,6 +162,10 @@ class Driver(Protocol):
         """`stat` of many names, as fast as the storage allows; those that are not there are left out."""
         ...
 
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are, as fast as the storage allows: nothing else is asked of them."""
+        ...
+
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object whose name begins with the folder `prefix` (ends in `/`, or empty), in no order."""
         ...
@@ -243,5 +247,10 @@ def shares_index(driver: Driver) -> bool:
 
     Asked often, and of roots where nothing may be written: it does not try out what a file system can do.
     """
+    return is_near(driver) or driver.guarantees.shared_index
+
+
+def is_near(driver: Driver) -> bool:
+    """Whether the objects are in a folder or in the memory of this machine: there, many are made durable at once."""
     folder = driver.workspace()
-    return folder is None or driver.url == str(folder) or driver.guarantees.shared_index
+    return folder is None or driver.url == str(folder)

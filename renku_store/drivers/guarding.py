@@ -161,6 +161,10 @@ class GuardedDriver:
         """`stat` of many names."""
         return self._driver.stat_many(names)
 
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are."""
+        return self._driver.among(names)
+
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below a folder."""
         return self._driver.list(prefix)

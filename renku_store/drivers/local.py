@@ -60,11 +60,8 @@ class LocalDriver:
     def guarantees(self) -> Guarantees:
         """What this file system can do; the first question tries it out."""
         if not self._probed and not self._read_only:
-            with self._named_errors("write below", self._root):
-                with temporary(self._tree, b"") as trial:
-                    self._tree.take_name(trial, f"{trial}-named", must_be_atomic=False)
-                with step("temporary remove"):
-                    os.unlink(f"{trial}-named")
+            with self._named_errors("write below", self._root), temporary(self._tree, b"") as trial:
+                self._tree.try_out(trial)
             self._probed = True
         return Guarantees(
             atomic_create=self._tree.atomic,
@@ -124,18 +121,17 @@ class LocalDriver:
 
     def stat(self, name: str) -> ObjectStat | None:
         """Size and time, or None where there is no such object."""
-        path = self._tree.path(name)
-        try:
-            found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise posix.unavailable(error, "look at", path) from error
-        return ObjectStat(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+        return _look(name, self._tree.path(name))
 
     def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
         """`stat` of many names; those that are not there are left out."""
-        return {found.name: found for found in map(self.stat, names) if found is not None}
+        looks = ((name, _look(name, self._tree.path(name))) for name in names)
+        return {name: found for name, found in looks if found is not None}
+
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are; where a folder holds few others, it is listed once for all of its own."""
+        with self._named_errors("list below", self._root):
+            return self._tree.among(names)
 
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below the folder `prefix`, without temporary and lock files, in no order."""
@@ -244,8 +240,12 @@ class LocalDriver:
 
     def delete_many(self, names: Iterable[str]) -> None:
         """`delete` of many names, one after the other."""
-        for name in names:
-            self.delete(name)
+        path = self._root
+        with self._writing("delete below", path):
+            for name in names:
+                path = self._tree.path(name)
+                with contextlib.suppress(FileNotFoundError), step("object delete"):
+                    os.unlink(path)
 
     def local_path(self, name: str) -> Path | None:
         """The file that an object is, to be read or linked and never to be changed; None where there is none."""
@@ -358,6 +358,16 @@ def _folder(prefix: str) -> str:
 
 def _missing(path: str) -> BlobMissingError:
     return BlobMissingError(f"There is no object {posix.shown(path)}.", hint="Restore it from a copy, or make it anew.")
+
+
+def _look(name: str, path: str) -> ObjectStat | None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise posix.unavailable(error, "look at", path) from error
+    return ObjectStat(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
 
 def _writable(root: str) -> bool:

@@ -24,6 +24,8 @@ NO_HARD_LINKS: Final = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV, errno.EINVAL}
 )
 """What `link` answers on file systems without hard links (vfat, exfat, some network and overlay file systems)."""
+NO_RENAME_NEW: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What a rename that does not replace answers where there is none (NFS, 9p, older kernels, other systems)."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REASONS: Final[dict[int, tuple[str, str]]] = {
@@ -33,6 +35,7 @@ _REASONS: Final[dict[int, tuple[str, str]]] = {
     errno.EROFS: ("the file system is read-only", "Reading works; choose another root to write to."),
     errno.EACCES: ("permission is denied", "Check who owns the folder and its mode."),
     errno.EPERM: ("the operation is not permitted", "Check who owns the folder, its mode and its attributes."),
+    errno.EXDEV: ("its folders lie on several file systems", "Let a root, with all below it, be on one file system."),
     errno.EIO: (
         "the disk reports an input/output error",
         "Check the disk or its server before trying again.",
@@ -69,9 +72,9 @@ def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
             view = view[os.write(descriptor, view) :]
 
 
-def read_all(descriptor: int, limit: int | None) -> bytes:
-    """Read to the end, or at most `limit` bytes."""
-    size = os.fstat(descriptor).st_size + 1
+def read_all(descriptor: int, limit: int | None, expected: int | None = None) -> bytes:
+    """Read to the end, or at most `limit` bytes; of a file that has `expected` bytes, as far as the caller knows."""
+    size = (os.fstat(descriptor).st_size if expected is None else expected) + 1
     if limit is not None and limit < size:
         size = limit
     data = os.read(descriptor, size)
@@ -119,10 +122,9 @@ def sync_filesystem(descriptor: int) -> None:
 
 def rename_new(source: str, target: str) -> None:
     """Rename unless the target exists (`FileExistsError`), atomically; ENOSYS or EINVAL where that cannot be done."""
-    rename = getattr(_LIBC, "renameat2", None)
-    if rename is None:
+    if _RENAME is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
-    _call(rename, _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+    _call(_RENAME, _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
 
 
 def clone_file(source: int, target: int) -> bool:
@@ -152,4 +154,5 @@ def _detect_syncfs() -> bool:
 
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_RENAME: Final = getattr(_LIBC, "renameat2", None)
 _SYNCFS: Final = _detect_syncfs()

@@ -149,7 +149,7 @@ class LocalBatch:
                 if not self._tree.take_name(staged.path, path, must_be_atomic=False):
                     existing.append(path)
                 del self._staged[staged]
-            self._tree.sync_folders({os.path.dirname(path) for _, path in named}, self._filesystem)
+            self._tree.sync_folders({path[: path.rindex("/")] for _, path in named}, self._filesystem)
         except OSError as error:
             raise posix.unavailable(error, "write", path) from error
         start = len(self._tree.root) + 1

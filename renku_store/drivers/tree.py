@@ -9,8 +9,8 @@ import contextlib
 import errno
 import itertools
 import os
-import re
 import secrets
+import stat
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,12 +19,11 @@ from renku_store.drivers import posix
 from renku_store.durability import step
 from renku_store.errors import InvalidIdError, UnsafeDriverError
 
-_NAME: Final = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\0]+(?:/(?=.)|\Z))+", re.DOTALL)
-
 TEMPORARY: Final = "tmp"
 """Where files live that have no name yet; what a crash leaves there is swept after the grace time."""
 LOCKS: Final = "locks"
 """Where lock files live."""
+_NOT_A_PART: Final = frozenset({"", ".", ".."})
 
 
 def check_name(name: str) -> str:
@@ -38,7 +37,14 @@ def check_name(name: str) -> str:
 
 def is_name(text: str) -> bool:
     """Whether this can be the name of an object."""
-    return _NAME.fullmatch(text) is not None and _encodable(text)
+    return _NOT_A_PART.isdisjoint(text.split("/")) and "\0" not in text and _encodable(text)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _remove(temporary: str) -> None:
@@ -61,8 +67,8 @@ class Tree:
 
     def __init__(self, root: str, top: str | None = None) -> None:
         self.root = root
-        self.atomic = True
         self.links = True
+        self.renames = True
         self._durable: set[str] = set()
         # Another process may have made the root, or what it is a part of, and died before their names were durable.
         self._above: set[str] = {root}
@@ -75,6 +81,36 @@ class Tree:
     def path(self, name: str) -> str:
         """The path of an object."""
         return f"{self.root}/{check_name(name)}"
+
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of these names that are files: seen by a look at each, or where many are in one folder at that."""
+        folders: dict[str, list[str]] = {}
+        for name in names:
+            folder, _, last = name.rpartition("/")
+            folders.setdefault(folder, []).append(last)
+        found: set[str] = set()
+        for folder, given in folders.items():
+            below = f"{folder}/" if folder else ""
+            if not (_NOT_A_PART.isdisjoint(given) and is_name(f"{below}{''.join(given)}")):
+                for last in given:
+                    check_name(f"{below}{last}")
+            listed = self._listed(folder, len(given)) if len(given) >= bounds.LISTED_MIN_NAMES else None
+            if listed is None:
+                listed = {last for last in given if _is_file(f"{self.root}/{below}{last}")}
+            found.update(f"{below}{last}" for last in given if last in listed)
+        return found
+
+    def _listed(self, folder: str, count: int) -> set[str] | None:
+        """The files of a folder; None where it holds so much that `count` looks are quicker, or cannot be read."""
+        limit = bounds.LISTED_PER_NAME_MAX * count
+        try:
+            with os.scandir(f"{self.root}/{folder}") as entries:
+                found = [*itertools.islice(entries, limit + 1)]
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        except PermissionError:
+            return None
+        return {entry.name for entry in found if entry.is_file()} if len(found) <= limit else None
 
     def open_temporary(self) -> tuple[int, str]:
         """A new empty file without a name: its descriptor and path."""
@@ -103,6 +139,21 @@ class Tree:
         self._durable.difference_update(missing)
         self._above.update(level for level in missing if self.root.startswith(level))
 
+    @property
+    def atomic(self) -> bool:
+        """Whether a name can be taken atomically, as far as that is known."""
+        return self.links or self.renames
+
+    def try_out(self, temporary: str) -> None:
+        """Find out how names can be taken here; the temporary path is gone afterwards."""
+        named = f"{temporary}-named"
+        links = self._link(temporary, named)
+        if links:
+            temporary, named = named, temporary
+        renames = self._rename(temporary, named)
+        _remove(named if renames else temporary)
+        self.links, self.renames = links, renames
+
     def take_name(self, temporary: str, path: str, *, must_be_atomic: bool) -> bool:
         """Give a temporary file its name if that is free; False if it is not. The temporary path is gone afterwards.
 
@@ -119,29 +170,51 @@ class Tree:
             return False
 
     def _take(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
-        if self.links:
-            try:
-                with step("object link"):
-                    os.link(temporary, path)
-            except OSError as error:
-                if error.errno not in posix.NO_HARD_LINKS:
-                    raise
-            else:
-                _remove(temporary)
+        # A rename is one call less than a link and a removal. But a file system in user space may overlook its flag:
+        # no harm among blobs, whose name says what they are; a revision could be replaced.
+        if not must_be_atomic:
+            if self.renames and self._rename(temporary, path, refused=self.links):
                 return True
-        try:
-            if self.atomic:
-                with step("object rename"):
-                    posix.rename_new(temporary, path)
+            if self.links and self._link(temporary, path):
+                self.renames = False
+                return True
+        else:
+            if self.links and self._link(temporary, path):
+                return True
+            if self.renames and self._rename(temporary, path):
                 self.links = False
                 return True
-        except OSError as error:
-            if error.errno not in {errno.EINVAL, errno.ENOSYS}:
-                raise
-            self.atomic = self.links = False
-        return self._take_unsafely(temporary, path, must_be_atomic)
+        self._take_unsafely(temporary, path, must_be_atomic)
+        self.links = self.renames = False
+        return True
 
-    def _take_unsafely(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
+    def _link(self, temporary: str, path: str) -> bool:
+        """Name a file by a hard link; False where there are none."""
+        try:
+            with step("object link"):
+                os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in posix.NO_HARD_LINKS:
+                raise
+            return False
+        _remove(temporary)
+        return True
+
+    def _rename(self, temporary: str, path: str, *, refused: bool = False) -> bool:
+        """Name a file by a rename that does not replace; False where there is none.
+
+        `refused`: also where it is not permitted, as a sandbox says of system calls that it does not know.
+        """
+        try:
+            with step("object rename"):
+                posix.rename_new(temporary, path)
+        except OSError as error:
+            if error.errno not in posix.NO_RENAME_NEW and not (refused and error.errno == errno.EPERM):
+                raise
+            return False
+        return True
+
+    def _take_unsafely(self, temporary: str, path: str, must_be_atomic: bool) -> None:
         if must_be_atomic:
             raise UnsafeDriverError(
                 f"The file system of {posix.shown(self.root)} can create nothing atomically.",
@@ -151,7 +224,6 @@ class Tree:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         with step("object rename"):
             os.rename(temporary, path)
-        return True
 
     def sync_folders(self, folders: Iterable[str], filesystem: int | None = None) -> None:
         """Make the names in folders durable, and the folders themselves where this process has not done so yet.

@@ -149,14 +149,17 @@ def _keep(row: BlobRow, now_ms: int, is_root: bool, found: Survey) -> None:
 
 
 def _survey_objects(movie: Movie, roots: Roots, when: Moment, found: Survey) -> None:
-    """Objects without a row: their writer died before it was written, or their row was lost."""
-    for group in _objects(movie):
+    """Objects without a row: their writer died before it was written, or their row was lost. No others are seen."""
+    unknown: set[str] = set()
+    for digests in _named(movie):
         with movie.metadata.read() as reader:
-            rows = reader.blobs.get(group)
+            unknown.update(reader.blobs.unknown(digests))
+    for group in _objects(movie) if unknown else ():
+        with movie.metadata.read() as reader:
+            strays = reader.blobs.unknown(digest for digest in group if digest in unknown)
             now = reader.now_ms() / 1000
-        for digest, (size, modified) in group.items():
-            if digest in rows:
-                continue
+        for digest in strays:
+            size, modified = group[digest]
             found.total += 1
             found.total_bytes += size
             if digest in roots:
@@ -165,6 +168,18 @@ def _survey_objects(movie: Movie, roots: Roots, when: Moment, found: Survey) -> 
                 found.strays[digest] = found.strays.get(digest, 0) + size
             elif modified > now + bounds.GC_FUTURE_SECONDS:
                 found.future += 1
+
+
+def _named(movie: Movie) -> Iterator[set[str]]:
+    """What the names below `blobs/` say that there is, in groups: hashes, also such as no object has."""
+    group: set[str] = set()
+    for folder in movie.driver.children("blobs/"):
+        if folder.endswith("/"):
+            group.update(name.removesuffix(SUFFIX["zstd"]) for name in movie.driver.children(f"blobs/{folder}"))
+        if len(group) >= bounds.EVENT_PAGE_ROWS:
+            yield {name for name in group if _DIGEST.fullmatch(name)}
+            group = set()
+    yield {name for name in group if _DIGEST.fullmatch(name)}
 
 
 def _objects(movie: Movie) -> Iterator[dict[str, tuple[int, float]]]:

@@ -32,6 +32,14 @@ class BlobReads(Protocol):
         """The rows there are, by hash."""
         ...
 
+    def unknown(self, digests: Iterable[str]) -> builtins.list[str]:
+        """Those that have no row."""
+        ...
+
+    def sizes_from(self, size: int) -> set[int]:
+        """Which sizes contents have from `size` bytes on; one pass over all rows."""
+        ...
+
     def page(self, after: str, limit: int) -> list[BlobRow]:
         """Rows in the order of their hashes, beyond `after` (empty: from the first), at most `limit`."""
         ...
@@ -64,8 +72,8 @@ class BlobWrites(BlobReads, Protocol):
         """Insert or revive (hash, size, stored size, encoding), touched now by its clock; never a `deleting` row."""
         ...
 
-    def touch(self, digests: Iterable[str]) -> None:
-        """Set `touched_at` of live rows to now."""
+    def touch(self, digests: Iterable[str]) -> int:
+        """Set `touched_at` of live rows to now; gives how many of these are live."""
         ...
 
     def forget(self, digests: Iterable[str]) -> None:

@@ -68,23 +68,23 @@ def temporaries(root: Path) -> list[Path]:
     return [path for path in (root / "tmp").rglob("*") if path.is_file()]
 
 
-def test_a_blob_is_synced_then_linked_then_its_folders_are_synced_then_its_row(root: Path, tmp_path: Path) -> None:
+def test_a_blob_is_synced_then_named_then_its_folders_are_synced_then_its_row(root: Path, tmp_path: Path) -> None:
     """Each step of the order ends before the next begins."""
     ended, calls = children.trace(PUT, root, 1, log=tmp_path / "log")
     assert (ended.code, ended.out) == (0, "1\n")
     [written] = places(calls, r"write\(\d+<.*/root/tmp/")
     [synced] = places(calls, r"(fsync|fdatasync|syncfs)\(\d+<.*/root/tmp/")
-    [linked] = places(calls, r"link(at)?\(.*/root/tmp/.*/blobs/.* = 0")
-    [unlinked] = places(calls, r"unlink(at)?\(.*/root/tmp/")
+    [named] = places(calls, r"renameat2\(.*/root/tmp/.*/blobs/.*RENAME_NOREPLACE\)\s+= 0")
     folders = [
         place
         for level in (r"root/blobs/..", "root/blobs", "root")
         for place in places(calls, rf"fsync\(\d+<.*/{level}>")
     ]
-    [row, *_] = [place for place in places(calls, r"(fsync|fdatasync)\(\d+<.*/metadata\.db-wal") if place > linked]
-    assert written < synced < linked < unlinked
+    [row, *_] = [place for place in places(calls, r"(fsync|fdatasync)\(\d+<.*/metadata\.db-wal") if place > named]
+    assert written < synced < named
     assert len(folders) == 3
-    assert linked < min(folders) < max(folders) < row
+    assert named < min(folders) < max(folders) < row
+    assert places(calls, r"(link|linkat|unlink|unlinkat)\(.*/root/tmp/") == []
 
 
 def test_a_batch_is_synced_at_once_before_its_first_name_and_after_its_last(root: Path, tmp_path: Path) -> None:
@@ -92,19 +92,19 @@ def test_a_batch_is_synced_at_once_before_its_first_name_and_after_its_last(root
     ended, calls = children.trace(PUT, root, MANY, log=tmp_path / "log")
     assert (ended.code, ended.out) == (0, f"{MANY}\n")
     written = places(calls, r"write\(\d+<.*/root/tmp/")
-    linked = places(calls, r"link(at)?\(.*/root/tmp/.*/blobs/.* = 0")
+    named = places(calls, r"renameat2\(.*/root/tmp/.*/blobs/.*RENAME_NOREPLACE\)\s+= 0")
     data, folders = places(calls, r"syncfs\(")
     [opened, *_] = places(calls, r'openat\(.*"[^"]*/root/tmp", O_RDONLY.*= \d')
-    row = min(place for place in places(calls, r"(fsync|fdatasync)\(\d+<.*/metadata\.db-wal") if place > linked[0])
-    assert len(written) == len(linked) == MANY
+    row = min(place for place in places(calls, r"(fsync|fdatasync)\(\d+<.*/metadata\.db-wal") if place > named[0])
+    assert len(written) == len(named) == MANY
     assert places(calls, r"fsync\(\d+<.*/root/tmp/") == []
     assert opened < written[0]
-    assert written[-1] < data < linked[0]
-    assert linked[-1] < folders < row
+    assert written[-1] < data < named[0]
+    assert named[-1] < folders < row
 
 
 def test_an_object_without_a_row_has_its_name_synced_before_it_gets_one(root: Path, tmp_path: Path) -> None:
-    """Its writer may have died between link and sync: the row would promise what a power cut can take back."""
+    """Its writer may have died between rename and sync: the row would promise what a power cut can take back."""
     metadata = open_sqlite(root / "metadata.db")
     BlobStore(LocalDriver(root), metadata).put(b"content 0")
     with metadata.write():
@@ -115,7 +115,7 @@ def test_an_object_without_a_row_has_its_name_synced_before_it_gets_one(root: Pa
     [folder] = places(calls, r"fsync\(\d+<.*/root/blobs/..>")
     row = max(places(calls, r"(fsync|fdatasync)\(\d+<.*/metadata\.db-wal"))
     assert folder < row
-    assert places(calls, r"(write|link|linkat)\(.*/root/tmp/") == []
+    assert places(calls, r"(write|link|linkat|renameat2)\(.*/root/tmp/") == []
 
 
 def test_a_created_object_is_synced_then_linked_then_its_folder_is_synced(root: Path, tmp_path: Path) -> None:
@@ -143,6 +143,23 @@ def test_without_hard_links_names_are_taken_by_a_rename_that_does_not_replace(
     assert (ended.out, len(objects(root)), temporaries(root)) == (f"{MANY}\n", MANY, [])
 
 
+@pytest.mark.parametrize("code", ["EINVAL", "ENOSYS", "EOPNOTSUPP", "EPERM"])
+def test_without_a_rename_that_does_not_replace_names_are_taken_by_hard_links(
+    root: Path, tmp_path: Path, code: str
+) -> None:
+    """The first name taken so was the last one tried otherwise; synced in the same order."""
+    ended, calls = children.trace(PUT, root, MANY, log=tmp_path / "log", inject=f"renameat2:error={code}")
+    assert (ended.out, len(objects(root)), temporaries(root)) == (f"{MANY}\n", MANY, [])
+    written = places(calls, r"write\(\d+<.*/root/tmp/")
+    linked = places(calls, r"link(at)?\(.*/root/tmp/.*/blobs/.* = 0")
+    unlinked = places(calls, r"unlink(at)?\(.*/root/tmp/.* = 0")
+    data, folders = places(calls, r"syncfs\(")
+    assert len(linked) == len(unlinked) == MANY
+    assert places(calls, r"renameat2\(")[-1] < linked[0]
+    assert written[-1] < data < linked[0] < unlinked[0]
+    assert linked[-1] < unlinked[-1] < folders
+
+
 def test_where_nothing_is_atomic_revisions_are_refused_and_blobs_still_stored(root: Path, tmp_path: Path) -> None:
     """Blobs of one name have one content, so a plain rename does; a revision must never be replaced."""
     neither = "link,linkat,renameat2:error=EINVAL"
@@ -158,8 +175,10 @@ def test_where_nothing_is_atomic_revisions_are_refused_and_blobs_still_stored(ro
     ("inject", "reason"),
     [
         ("syncfs,fsync:error=EIO:when=1", "input/output error"),
-        ("link,linkat:error=ENOSPC", "disk is full"),
-        ("link,linkat:error=EDQUOT", "quota"),
+        ("renameat2:error=ENOSPC", "disk is full"),
+        ("renameat2:error=EDQUOT", "quota"),
+        ("renameat2:error=EINVAL link,linkat:error=ENOSPC", "disk is full"),
+        ("renameat2:error=EINVAL link,linkat:error=EDQUOT", "quota"),
     ],
 )
 def test_a_failing_disk_is_named_and_nothing_is_promised(
@@ -244,7 +263,17 @@ def test_a_write_that_is_cut_short_is_continued_and_then_named(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("count", [1, MANY])
-@pytest.mark.parametrize("call", ["write", "syncfs,fsync", "link,linkat", "unlink,unlinkat"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "write",
+        "syncfs,fsync",
+        "renameat2",
+        "unlink,unlinkat",
+        "renameat2:error=EINVAL link,linkat",
+        "renameat2:error=EINVAL unlink,unlinkat",
+    ],
+)
 def test_a_kill_at_any_call_leaves_whole_blobs_and_a_store_that_works(
     root: Path, tmp_path: Path, count: int, call: str
 ) -> None:

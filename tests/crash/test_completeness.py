@@ -27,6 +27,7 @@ PREPARE = """
 WORK = """
     import contextlib, errno, os, shutil, sys
     from pathlib import Path
+    from renku_store.drivers import posix
     from renku_store.durability import listening
     from tests.crash.operations import OPERATIONS, small_bounds
 
@@ -38,13 +39,15 @@ WORK = """
         pass
 
     def refused(source, target):
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     with small_bounds(), listening(mark):
         for number, operation in enumerate(OPERATIONS.values()):
             operation.operate(Path(sys.argv[1]) / str(number), forget)
-        os.link = refused
+        os.link, linked = refused, os.link
         OPERATIONS["publish"].operate(Path(sys.argv[1]) / "without links", forget)
+        os.link, posix.rename_new = linked, refused
+        OPERATIONS["publish"].operate(Path(sys.argv[1]) / "without renames", forget)
 """
 DURABLE = "fsync,fdatasync,syncfs,sync_file_range,msync,link,linkat,symlink,symlinkat,rename,renameat,renameat2,unlink"
 DURABLE += ",unlinkat,rmdir,mkdir,mkdirat,truncate,ftruncate,fallocate,write,writev,pwrite64,pwritev,copy_file_range"
@@ -91,12 +94,13 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     place = tmp_path_factory.mktemp("traced")
     ended = children.run(PREPARE, place / "roots")
     assert ended.code == 0, ended.err
-    ended = children.run(
-        "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])",
-        place / "roots" / str(list(OPERATIONS).index("publish")),
-        place / "roots" / "without links",
-    )
-    assert ended.code == 0, ended.err
+    for name in ("without links", "without renames"):
+        ended = children.run(
+            "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])",
+            place / "roots" / str(list(OPERATIONS).index("publish")),
+            place / "roots" / name,
+        )
+        assert ended.code == 0, ended.err
     log = place / "log"
     calls = f"trace={DURABLE},openat,newfstatat"
     prefix = ["strace", "-f", "-qq", "-y", "-s", "0", "-e", calls, "-e", "signal=none", "-o", str(log)]

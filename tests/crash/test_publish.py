@@ -142,7 +142,7 @@ def test_a_publish_goes_blobs_events_archive_intent_manifest_pointer_rows(root: 
     synced_temporary, committed = r"fsync\(\d+<.*/film/tmp/", r"(fsync|fdatasync)\(\d+<.*/metadata\.db-wal"
     expected = [
         synced_temporary,
-        r"link(at)?\(.*/film/tmp/.*/film/blobs/.* = 0",
+        r"renameat2\(.*/film/tmp/.*/film/blobs/.*RENAME_NOREPLACE\)\s+= 0",
         r"fsync\(\d+<.*/film/blobs/..>",
         committed,  # the row of the blob
         committed,  # the events

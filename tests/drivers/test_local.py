@@ -123,10 +123,26 @@ RACE = """
 """
 
 
-def test_of_racing_processes_exactly_one_creates_each_name(tmp_path: Path) -> None:
-    """Eight processes create the same fifty names; the successes add up to fifty."""
+BATCHES = """
+    import sys
+    from renku_store.drivers.local import LocalDriver
+    driver = LocalDriver(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with driver.batch() as batch:
+        for number in range(50):
+            staged = batch.stage()
+            staged.write(sys.argv[2].encode())
+            batch.name(staged, f"blobs/7f/{number}")
+        print(50 - len(batch.commit()))
+"""
+
+
+@pytest.mark.parametrize("program", [RACE, BATCHES], ids=["creations", "batches"])
+def test_of_racing_processes_exactly_one_takes_each_name(tmp_path: Path, program: str) -> None:
+    """Eight processes take the same fifty names; the successes add up to fifty."""
     gate = tmp_path / "gate"
-    script = RACE.replace(
+    script = program.replace(
         "sys.stdin.readline()", f"import os, time\n    while not os.path.exists({str(gate)!r}): time.sleep(0.001)"
     )
     racers = [children.start(script, tmp_path / "root", number) for number in range(8)]
@@ -281,3 +297,35 @@ def test_what_belongs_to_this_machine_lies_in_the_folder_itself(tmp_path: Path) 
     assert on_this_machine(local.sub("film")).url == str(tmp_path / "root/film")
     assert on_this_machine(memory) is memory
     assert on_this_machine(Elsewhere(tmp_path / "root")).url == str(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("there", [0, 1, 10, 200])
+@pytest.mark.parametrize("folder", ["", "blobs/7f/"])
+def test_many_looks_say_what_each_would(tmp_path: Path, folder: str, there: int) -> None:
+    """Whether folders are listed for it or not, and whatever else is in them: a folder is no object."""
+    driver = LocalDriver(tmp_path)
+    with driver.batch() as batch:
+        for number in range(there):
+            batch.name(batch.stage(), f"{folder}{number}")
+        batch.name(batch.stage(), f"{folder}deeper/object")
+        batch.commit()
+    for asked in (1, 3, 4, 30, 300):
+        names = [f"{folder}{number}" for number in range(0, 2 * asked, 2)]
+        names += [f"{folder}deeper", f"{folder}deeper/object", f"{folder}deeper/object/below", "none/at-all"]
+        alone = {name: found for name in names if (found := driver.stat(name)) is not None}
+        assert driver.stat_many(name for name in names) == alone
+        assert driver.among(name for name in names) == alone.keys()
+        assert len(alone) == 1 + min(asked, (there + 1) // 2)
+
+
+@pytest.mark.parametrize("bad", ["..", ".", "", "x\0", "\udcff\ud800"])
+@pytest.mark.parametrize("count", [1, 10])
+def test_a_name_that_cannot_be_is_refused_among_many(tmp_path: Path, bad: str, count: int) -> None:
+    """Also where its folder is listed, or is not there."""
+    driver = LocalDriver(tmp_path)
+    with pytest.raises(InvalidIdError):
+        driver.stat_many([*(f"folder/{number}" for number in range(count)), f"folder/{bad}"])
+    with pytest.raises(InvalidIdError):
+        driver.among([*(f"folder/{number}" for number in range(count)), f"folder/{bad}"])
+    with pytest.raises(InvalidIdError):
+        driver.among(f"../{number}" for number in range(count))

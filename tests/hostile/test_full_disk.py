@@ -165,6 +165,7 @@ BEHIND_THE_COMMIT = [("flock:error=EIO", "locks/swap/current.json")]
     ("struck", "at"),
     [
         ("rename:error=ENOSPC", None),
+        ("renameat2:error=ENOSPC", None),
         ("pwrite64:error=ENOSPC", None),
         ("fsync:error=EIO", "events"),
         ("link:error=ENOSPC", "manifests/rev-0002.json"),

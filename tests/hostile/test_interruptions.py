@@ -222,7 +222,7 @@ def test_a_killed_run_is_continued_and_nothing_stored_is_made_again(
     ("moment", "at"),
     [
         ("fsync", "runs"),
-        ("link", None),
+        ("renameat2", None),
         ("fdatasync", "metadata.db-wal"),
         ("fsync", "events"),
         ("link", "manifests/rev-0002.json"),

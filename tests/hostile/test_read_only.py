@@ -1,8 +1,9 @@
-"""A read-only root, and one on a file system without hard links."""
+"""A read-only root, and one on a file system where names are taken in one way only."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -108,24 +109,30 @@ def test_a_read_only_root_without_movies_is_empty_and_stays_so(call: Call, place
 NO_LINKS = "link,linkat"
 
 
-@pytest.mark.parametrize("error", ["EPERM", "EOPNOTSUPP"])
-def test_without_hard_links_a_movie_goes_from_init_to_a_revision(
-    call: Call, place: Path, film: Path, ledger: Ledger, error: str
+@pytest.mark.parametrize(
+    ("inject", "instead"),
+    [
+        (f"{NO_LINKS}:error=EPERM", r"renameat2\(.*/manifests/rev-0001\.json.*RENAME_NOREPLACE\)\s+= 0"),
+        (f"{NO_LINKS}:error=EOPNOTSUPP", r"renameat2\(.*/manifests/rev-0001\.json.*RENAME_NOREPLACE\)\s+= 0"),
+        ("renameat2:error=EINVAL", r"link(at)?\(.*/blobs/.*\)\s+= 0"),
+        ("renameat2:error=ENOSYS", r"link(at)?\(.*/blobs/.*\)\s+= 0"),
+    ],
+)
+def test_where_names_are_taken_in_one_way_only_a_movie_goes_from_init_to_a_revision(
+    call: Call, place: Path, film: Path, ledger: Ledger, inject: str, instead: str
 ) -> None:
-    """A rename that does not replace does what a link does elsewhere."""
+    """A rename that does not replace does what a link does elsewhere, and the other way round."""
     shutil.rmtree(film)
     (place / "lines.json").write_text(json.dumps({"lines": LINES}))
     (place / "film.yaml").write_text(BLUEPRINT)
     commands = [["set", "--file", "lines.json"], ["run"], ["log"], ["doctor"], ["cat", "reel.video"]]
-    ended, calls = children.trace(
-        PROGRAM, "init", "film", "--blueprint", "film.yaml", log=place / "log", inject=f"{NO_LINKS}:error={error}"
-    )
+    ended, calls = children.trace(PROGRAM, "init", "film", "--blueprint", "film.yaml", log=place / "log", inject=inject)
     assert ended.code == 0, ended.err
-    ended, calls = children.trace(MANY, json.dumps(commands), log=place / "log", inject=f"{NO_LINKS}:error={error}")
+    ended, calls = children.trace(MANY, json.dumps(commands), log=place / "log", inject=inject)
     assert ended.code == 0, ended.err
     assert [code for code, _, _ in json.loads(ended.out)] == [0] * len(commands), ended.out
     assert any("INJECTED" in line for line in calls)
-    assert any(line.startswith("renameat2(") and "RENAME_NOREPLACE" in line for line in calls)
+    assert any(re.match(instead, line) for line in calls)
     assert ledger.calls == JOBS
     assert call("cat", "reel.video").code == 0
     assert call("run", "--json").json["status"] == "unchanged"

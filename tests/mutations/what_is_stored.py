@@ -19,17 +19,28 @@ MUTANTS = (
         f"{_STORE}/drivers/staging.py",
         "            self._sync_data()\n            existing",
         "            self._close_unsynced()\n            existing",
-        (f"{_ORDER}::test_a_blob_is_synced_then_linked_then_its_folders_are_synced_then_its_row",),
+        (f"{_ORDER}::test_a_blob_is_synced_then_named_then_its_folders_are_synced_then_its_row",),
     ),
     Mutant(
         "a batch returns before the folders of its names are synced",
         (3, 8),
         f"{_STORE}/drivers/staging.py",
-        "            self._tree.sync_folders({os.path.dirname(path) for _, path in named}, self._filesystem)\n",
+        '            self._tree.sync_folders({path[: path.rindex("/")] for _, path in named}, self._filesystem)\n',
         "",
         (
-            f"{_ORDER}::test_a_blob_is_synced_then_linked_then_its_folders_are_synced_then_its_row",
+            f"{_ORDER}::test_a_blob_is_synced_then_named_then_its_folders_are_synced_then_its_row",
             f"{_ORDER}::test_a_batch_is_synced_at_once_before_its_first_name_and_after_its_last",
+        ),
+    ),
+    Mutant(
+        "a blob replaces what has its name",
+        (2,),
+        f"{_STORE}/drivers/posix.py",
+        "_AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)",
+        "_AT_FDCWD, os.fsencode(target), 0)",
+        (
+            f"{_ORDER}::test_a_blob_is_synced_then_named_then_its_folders_are_synced_then_its_row",
+            "tests/drivers/test_local.py::test_of_racing_processes_exactly_one_takes_each_name",
         ),
     ),
     Mutant(
@@ -142,7 +153,7 @@ MUTANTS = (
         "                    self._tree.make_folder(os.path.dirname(path))\n"
         "                    os.replace(complete, path)\n"
         "                    created = True\n",
-        ("tests/drivers/test_local.py::test_of_racing_processes_exactly_one_creates_each_name",),
+        ("tests/drivers/test_local.py::test_of_racing_processes_exactly_one_takes_each_name",),
     ),
     Mutant(
         "a revision is published on another base than it names",

@@ -77,6 +77,10 @@ class MemoryDriver:
         """`stat` of many names; those that are not there are left out."""
         return {found.name: found for found in map(self.stat, names) if found is not None}
 
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are."""
+        return set(self.stat_many(names))
+
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below the folder `prefix`, as they are when the listing begins; in no order."""
         start, apart = len(self._prefix), (f"{TEMPORARY}/", f"{LOCKS}/")

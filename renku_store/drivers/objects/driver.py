@@ -155,6 +155,10 @@ class ObjectDriver:
         self._workers.map(look, dict.fromkeys(names))
         return found
 
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are."""
+        return set(self.stat_many(names))
+
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below the folder `prefix`, page by page; temporary ones only if these are asked for."""
         shown = prefix.startswith(f"{TEMPORARY}/")

@@ -25,8 +25,13 @@ MAKE_LIVE: Final = (
     " encoding = excluded.encoding, state = 'live', touched_at = excluded.touched_at WHERE state <> 'deleting'"
 )
 TOUCH: Final = (
-    "UPDATE blobs SET touched_at = CAST(unixepoch('subsec') * 1000 AS INTEGER) WHERE hash = ? AND state = 'live'"
+    "UPDATE blobs SET touched_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    " WHERE hash IN (SELECT unhex(value) FROM json_each(?)) AND state = 'live'"
 )
+UNKNOWN: Final = (
+    "SELECT j.value FROM json_each(?) AS j WHERE NOT EXISTS (SELECT 1 FROM blobs AS b WHERE b.hash = unhex(j.value))"
+)
+SIZES: Final = "SELECT DISTINCT size FROM blobs WHERE size >= ?"
 
 FORGET: Final = "DELETE FROM blobs WHERE hash = ? AND state <> 'deleting'"
 
@@ -112,13 +117,22 @@ class BlobTable:
         """
         self._db.executemany(MAKE_LIVE, [(bytes.fromhex(row[0]), *row[1:]) for row in rows])
 
-    def touch(self, digests: Iterable[str]) -> None:
-        """Set `touched_at` of live rows to now."""
-        self._db.executemany(TOUCH, [(bytes.fromhex(digest),) for digest in digests])
+    def touch(self, digests: Iterable[str]) -> int:
+        """Set `touched_at` of live rows to now; gives how many of these are live."""
+        self._db.execute(TOUCH, (json_list(digests),))
+        return self._db.changes()
 
     def forget(self, digests: Iterable[str]) -> None:
         """Drop the rows of objects that turned out to be gone or damaged; a `deleting` one is its collector's."""
         self._db.executemany(FORGET, [(bytes.fromhex(digest),) for digest in digests])
+
+    def unknown(self, digests: Iterable[str]) -> list[str]:
+        """Those that have no row."""
+        return [row[0] for row in all_rows(self._db.execute(UNKNOWN, (json_list(digests),)))]
+
+    def sizes_from(self, size: int) -> set[int]:
+        """Which sizes contents have from `size` bytes on; one pass over all rows."""
+        return {row[0] for row in all_rows(self._db.execute(SIZES, (size,)))}
 
     def page(self, after: str, limit: int) -> list[BlobRow]:
         """Rows in the order of their hashes, beyond `after` (empty: from the first), at most `limit`."""

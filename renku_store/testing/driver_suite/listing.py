@@ -93,6 +93,7 @@ class ListingClaims:
         found = driver.stat_many(name for name in [*names, "nothing", "many", *names[:3]])
         assert {name: stat.size for name, stat in found.items()} == {name: n % 5 for n, name in enumerate(names)}
         assert found[names[0]] == driver.stat(names[0])
+        assert driver.among(name for name in [*names, "nothing", "many", *names[:3]]) == set(names)
         read = driver.read_many(name for name in [*names, "nothing", "many", *names[:3]])
         assert read == {name: b"x" * (number % 5) for number, name in enumerate(names)}
         assert driver.read_many([names[4], "nothing"], limit=2) == {names[4]: b"xx"}

@@ -69,7 +69,7 @@ class ObjectClaims:
             driver.replace(name, b"")
         with pytest.raises(InvalidIdError):
             driver.compare_and_swap(name, None, b"")
-        for many in (driver.stat_many, driver.read_many, driver.delete_many):
+        for many in (driver.stat_many, driver.among, driver.read_many, driver.delete_many):
             with pytest.raises(InvalidIdError):
                 many(["fine", name])
         with pytest.raises(InvalidIdError):

@@ -145,6 +145,10 @@ class SharedObjects:
         """One look after the other."""
         return {found.name: found for found in map(self.stat, names) if found is not None}
 
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are."""
+        return set(self.stat_many(names))
+
     def list(self, prefix: str) -> Iterator[ObjectStat]:
         """Every object below a folder, in one page: as they all are at one moment."""
         self._step("list", prefix)

@@ -146,6 +146,10 @@ class SimulatedDriver:
         """One look after the other."""
         return {found.name: found for found in map(self.stat, names) if found is not None}
 
+    def among(self, names: Iterable[str]) -> set[str]:
+        """Those of many names that there are."""
+        return set(self.stat_many(names))
+
     def _stat(self, name: str) -> ObjectStat | None:
         found = self._storage.objects.get(name)
         return None if found is None else ObjectStat(name, len(found[0]), found[1])
