@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -23,7 +24,9 @@ from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefa
 _LAST_BMP: Final = "\uffff"
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
+_SETTLED: Final = _SCALARS | _CONTAINERS | {float}
 _ORJSON: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_ITEMS_AT_ONCE: Final = 4_096
 _PLAIN_FLOAT_MIN: Final = 1e-4
 """From here up to 2^53 every float with a fraction looks the same in ECMAScript, in orjson and in `repr`."""
 
@@ -53,6 +56,8 @@ def canonical_json(value: Json, *, max_depth: int = bounds.VALUE_MAX_DEPTH) -> b
     place.
     """
     try:
+        if type(value) is str:
+            return orjson.dumps(value)
         (settled,) = _settle((value,), max_depth)
         return orjson.dumps(settled, option=_ORJSON)
     except _AstralKeyError:
@@ -112,10 +117,10 @@ def _settle(container: Any, depth: int) -> Any:
     is_object = type(container) is dict
     if is_object:
         _look_at_keys(container)
-    others = set(map(type, container.values() if is_object else container)) - _SCALARS
-    if not others:
+    kinds = set(map(type, container.values() if is_object else container))
+    if kinds <= _SCALARS:
         return container
-    if not others <= _CONTAINERS | {float}:
+    if not kinds <= _SETTLED:
         raise _RefusedError
     changed: Any = None
     for key, item in container.items() if is_object else enumerate(container):
@@ -151,6 +156,10 @@ def _settle_float(number: float) -> float | int | orjson.Fragment:
 
 def _is_safe(number: float) -> bool:
     return -bounds.INTEGER_MAX <= number <= bounds.INTEGER_MAX
+
+
+_NOT_PLAIN: Final = (_AstralKeyError, _RefusedError, orjson.JSONEncodeError)
+"""What calls for the long way: it writes what the short one cannot, or says what is wrong."""
 
 
 # What is refused, and where it is; walked only once something is
@@ -250,19 +259,26 @@ def signature(node: GraphNode, inputs: Mapping[str, dict[str, Json]]) -> str:
     `inputs` maps each input name to `value_item`, `artefact_item` or `list_item`; a missing value is left out, which is
     not the same as null. Neither job id nor artefact ids are signed: two jobs that ask the same share a result.
     """
-    return _hash_document(
-        {
-            "format": bounds.FORMAT_VERSION,
-            "producer": node.producer,
-            "version": node.version,
-            "provider": node.provider,
-            "model": node.provider_model,
-            "config": node.config,
-            "context": node.context,
-            "outputs": {output.name: output.mime_type for output in node.produces},
-            "inputs": dict(inputs),
-        }
-    )
+    outputs = {output.name: output.mime_type for output in node.produces}
+    document: dict[str, Json] = {
+        "format": bounds.FORMAT_VERSION,
+        "producer": node.producer,
+        "version": node.version,
+        "provider": node.provider,
+        "model": node.provider_model,
+        "config": node.config,
+        "context": node.context,
+        "outputs": outputs,
+        "inputs": inputs,
+    }
+    try:
+        # All else is text below keys of this project, which orjson writes as it is to be.
+        _look_at_keys(outputs)
+        _look_at_keys(inputs)
+        document["config"], document["context"] = _settle_beside((node.config, node.context))
+        return hash_bytes(orjson.dumps(document, option=_ORJSON))
+    except _NOT_PLAIN:
+        return _hash_document({**document, "config": node.config, "context": node.context, "inputs": dict(inputs)})
 
 
 def content_hash(
@@ -284,11 +300,55 @@ def graph_bytes(graph: ProducerGraph) -> bytes:
     Without the prices: what a call is expected to cost is no property of what it makes, and changes nothing of it.
     Without the fingerprints of program files, too, which are noted where they made something.
     """
-    document = graph.to_json()
-    for node in document["nodes"]:
-        node.pop("cost", None)
-        node.pop("source", None)
-    return canonical_document(document)
+    try:
+        return b"".join(_graph_pieces(graph))
+    except _NOT_PLAIN:
+        return canonical_document(graph.recorded())
+
+
+def graph_hash(graph: ProducerGraph) -> str:
+    """The hash of `graph_bytes`, which are never there all at once."""
+    hasher = blake3()
+    try:
+        for piece in _graph_pieces(graph):
+            hasher.update(piece)
+    except _NOT_PLAIN:
+        return hash_bytes(graph_bytes(graph))
+    return hasher.hexdigest()
+
+
+def _graph_pieces(graph: ProducerGraph) -> Iterator[bytes]:
+    """`graph_bytes`, in pieces of some thousand jobs."""
+    yield b'{"edges":['
+    yield from _joined({"from": edge.from_, "to": edge.to} for edge in graph.edges)
+    yield b'],"nodes":['
+    yield from _joined(map(_settled_node, graph.nodes))
+    yield b"]" if graph.timeline is None else b'],"timeline":' + canonical_json(graph.timeline)
+    yield b"}"
+
+
+def _joined(items: Iterator[dict[str, Json]]) -> Iterator[bytes]:
+    """The items of a list as canonical JSON, commas between them."""
+    comma = b""
+    while some := list(islice(items, _ITEMS_AT_ONCE)):
+        yield comma + orjson.dumps(some, option=_ORJSON)[1:-1]
+        comma = b","
+
+
+def _settled_node(node: GraphNode) -> dict[str, Json]:
+    document = node.recorded()
+    document["config"], document["context"] = _settle_beside((node.config, node.context))
+    if node.uses is not None:
+        _look_at_keys(node.uses)
+    if node.timeout_seconds is not None:
+        document["timeoutSeconds"] = _settle_float(node.timeout_seconds)  # type: ignore[assignment]
+    return document
+
+
+def _settle_beside(parts: tuple[dict[str, Json], dict[str, Json]]) -> tuple[Json, Json]:
+    """What people wrote, settled, as it lies in a document of this project: deep enough for any value."""
+    first, second = (part if not part else _settle(part, bounds.VALUE_MAX_DEPTH) for part in parts)
+    return first, second
 
 
 def manifest_content_hash(manifest: Manifest) -> str:

@@ -47,7 +47,7 @@ class _Maker:
         family = Family(spec, is_made=self._loops.is_made(spec), labels=[set() for _ in spec.loops])
         longest = max(len(output.name) for output in spec.outputs)
         for places in self._loops.walk(spec, family.labels):
-            job_id = job_name(spec.name, tuple(turn.label for turn in places))
+            job_id = job_name(spec.name, tuple([turn.label for turn in places]))
             if len(job_id.encode()) + len(".") + longest > bounds.ID_MAX_BYTES:
                 raise self._blueprint.place("producers", spec.name).error(
                     f"The artefact ids of the job {shown(job_id)} are longer than {bounds.ID_MAX_BYTES} bytes.",
@@ -57,7 +57,11 @@ class _Maker:
         return family
 
     def _add(self, family: Family, job_id: str, places: tuple[Turn, ...]) -> None:
-        labels = tuple(turn.label for turn in places)
+        labels = tuple([turn.label for turn in places])
+        if family.spec.when is None and not family.is_made:
+            family.jobs[labels] = job_id
+            family.members.append((job_id, places))
+            return
         open_turns = [turn.awaits for turn in places if turn.awaits is not None]
         decided = self._when(family.spec, family.turns(places), unknown=bool(open_turns))
         if decided is False:
