@@ -41,7 +41,7 @@ Documents = dict[str, Json | Unusable]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a movie's graph is made from: a blueprint, or a graph as it was given; `values` are `given` with defaults."""
+    """What a graph is made from: a blueprint, or a graph as it was given. `values`: those `given`, and defaults."""
 
     made_from: Blueprint | ProducerGraph
     values: dict[str, Json]

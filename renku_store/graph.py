@@ -256,7 +256,8 @@ class _Rows:
     def collect(cls, rows: Iterable[Iterable[int]]) -> _Rows:
         starts, targets = array("q", [0]), array("i")
         for row in rows:
-            targets.extend(row)
+            if row:
+                targets.extend(row)
             starts.append(len(targets))
         return cls(starts, targets)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -26,7 +26,9 @@ _CONTAINERS: Final = frozenset({dict, list, tuple})
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 _SETTLED: Final = _SCALARS | _CONTAINERS | {float}
 _ORJSON: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
-_ITEMS_AT_ONCE: Final = 4_096
+_LARGE_IN_TEXT: Final = re.compile(r"[0-9]{16}")
+_LARGE_IN_BYTES: Final = re.compile(rb"[0-9]{16}")
+"""So many digits has 2^53 - 1: without them there is no integer beyond it."""
 _PLAIN_FLOAT_MIN: Final = 1e-4
 """From here up to 2^53 every float with a fraction looks the same in ECMAScript, in orjson and in `repr`."""
 
@@ -80,7 +82,8 @@ def parse_json(data: bytes | str) -> Json:
     8785 writes the float 1e20 as an integer.
     """
     value = orjson.loads(data)
-    return exact_numbers(value)
+    large = _LARGE_IN_TEXT if isinstance(data, str) else _LARGE_IN_BYTES
+    return value if large.search(data) is None else exact_numbers(value)  # type: ignore[arg-type]
 
 
 def exact_numbers(value: Json) -> Json:
@@ -294,61 +297,23 @@ def content_hash(
     )
 
 
+def _settle_beside(parts: tuple[dict[str, Json], dict[str, Json]]) -> tuple[Json, Json]:
+    """What people wrote, settled, as it lies in a document of this project: deep enough for any value."""
+    first, second = (part if not part else _settle(part, bounds.VALUE_MAX_DEPTH) for part in parts)
+    return first, second
+
+
 def graph_bytes(graph: ProducerGraph) -> bytes:
     """The canonical JSON of an expanded graph: the blob that plans and manifests name by its hash.
 
     Without the prices: what a call is expected to cost is no property of what it makes, and changes nothing of it.
     Without the fingerprints of program files, too, which are noted where they made something.
     """
-    try:
-        return b"".join(_graph_pieces(graph))
-    except _NOT_PLAIN:
-        return canonical_document(graph.recorded())
-
-
-def graph_hash(graph: ProducerGraph) -> str:
-    """The hash of `graph_bytes`, which are never there all at once."""
-    hasher = blake3()
-    try:
-        for piece in _graph_pieces(graph):
-            hasher.update(piece)
-    except _NOT_PLAIN:
-        return hash_bytes(graph_bytes(graph))
-    return hasher.hexdigest()
-
-
-def _graph_pieces(graph: ProducerGraph) -> Iterator[bytes]:
-    """`graph_bytes`, in pieces of some thousand jobs."""
-    yield b'{"edges":['
-    yield from _joined({"from": edge.from_, "to": edge.to} for edge in graph.edges)
-    yield b'],"nodes":['
-    yield from _joined(map(_settled_node, graph.nodes))
-    yield b"]" if graph.timeline is None else b'],"timeline":' + canonical_json(graph.timeline)
-    yield b"}"
-
-
-def _joined(items: Iterator[dict[str, Json]]) -> Iterator[bytes]:
-    """The items of a list as canonical JSON, commas between them."""
-    comma = b""
-    while some := list(islice(items, _ITEMS_AT_ONCE)):
-        yield comma + orjson.dumps(some, option=_ORJSON)[1:-1]
-        comma = b","
-
-
-def _settled_node(node: GraphNode) -> dict[str, Json]:
-    document = node.recorded()
-    document["config"], document["context"] = _settle_beside((node.config, node.context))
-    if node.uses is not None:
-        _look_at_keys(node.uses)
-    if node.timeout_seconds is not None:
-        document["timeoutSeconds"] = _settle_float(node.timeout_seconds)  # type: ignore[assignment]
-    return document
-
-
-def _settle_beside(parts: tuple[dict[str, Json], dict[str, Json]]) -> tuple[Json, Json]:
-    """What people wrote, settled, as it lies in a document of this project: deep enough for any value."""
-    first, second = (part if not part else _settle(part, bounds.VALUE_MAX_DEPTH) for part in parts)
-    return first, second
+    document = graph.to_json()
+    for node in document["nodes"]:
+        node.pop("cost", None)
+        node.pop("source", None)
+    return canonical_document(document)
 
 
 def manifest_content_hash(manifest: Manifest) -> str:

@@ -211,6 +211,7 @@ def look(
             failed=failed,
             edits_through=max((event.seq or 0 for event in taken), default=edits_through or 0),
             choices=choices,
+            entries={key: entry for key, entry in base.inputs.items() if key not in edits} if base else {},
         )
 
     plan = settle(movie, source, base, planned)

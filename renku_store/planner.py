@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from renku_store import bounds
 from renku_store.costs import price_plan
 from renku_store.graph import GraphIndex
-from renku_store.hashing import canonical_json, graph_hash, hash_bytes
+from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.projection import jobs_before
 from renku_store.reasons import Origin
 from renku_store.records._base import Json
@@ -22,6 +22,7 @@ from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
 from renku_store.records.plan import Choices, CostRange, ExecutionPlan, PlannedJob
 from renku_store.selection import MISSING, Missing
+from renku_store.signing import graph_hash
 from renku_store.verdicts import Document, Former, Verdicts
 from renku_store.versions import decided, homeless
 
@@ -52,6 +53,7 @@ class Planner:
         reusable: Collection[str] = (),
         past_costs: Mapping[str, CostRange] | None = None,
         decided_jobs: Mapping[str, PlannedJob] | None = None,
+        entries: Mapping[str, ManifestInput] | None = None,
     ) -> ExecutionPlan:
         """The plan for the revision after `manifest` (None: for the first one).
 
@@ -60,12 +62,13 @@ class Planner:
         - `base_graph`, `base_inputs`: what `manifest` was made from, defaults included, for reasons that name changes.
         - `origins`: by job, the older revision that its outputs were made for, where `manifest` left them as they were.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
-        - `document`, `former`: in place of `documents`, and of `base_graph` with `base_inputs`, what reads them once they
-          are needed.
+        - `document`, `former`: in place of `documents`, and of `base_graph` with `base_inputs`, what reads them
+          when they are needed.
         - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
         - `choices`: what a person wants of this run beyond that.
         - `decided_before`: what people decided on, as an earlier plan has it (`edits`), instead of what is pending.
         - `reusable` and `past_costs`: as in `price_plan`, for what it will cost.
+        - `entries`: what plans and manifests hold for some `inputs`, where that is known.
         - `decided_jobs`: what an earlier plan of the same run says of jobs; it stays. No document is needed for those.
 
         Time and memory are linear in the graph. Raises `GraphError` for a cycle, a duplicate, a reference to nothing,
@@ -99,7 +102,7 @@ class Planner:
             "defaults": sorted(set(defaults) - edited.keys()),
             "choices": choices,
         }
-        plan = _written(state, manifest, values).model_copy(update=frozen)
+        plan = _written(state, manifest, _entries(values, entries or {}, edited)).model_copy(update=frozen)
         waiting = _waiting(manifest, edits, decided_before, index)
         plan = plan.model_copy(update={"warnings": [*plan.warnings, *waiting]})
         return price_plan(plan, state.now, reusable=reusable, past=past_costs, priced=state.decided)
@@ -137,7 +140,15 @@ def _waiting(
     ]
 
 
-def _written(state: Verdicts, manifest: Manifest | None, values: Mapping[str, Json]) -> ExecutionPlan:
+def _entries(
+    values: Mapping[str, Json], known: Mapping[str, ManifestInput], edited: Collection[str]
+) -> dict[str, ManifestInput]:
+    """The inputs as the plan holds them; a migrated one without what an older layout called it."""
+    kept = {key: entry for key, entry in known.items() if key not in edited and entry.legacy_hash is None}
+    return {key: kept.get(key) or input_entry(value) for key, value in values.items()}
+
+
+def _written(state: Verdicts, manifest: Manifest | None, inputs: dict[str, ManifestInput]) -> ExecutionPlan:
     """The jobs of a plan, and what they stand on."""
     jobs = state.chosen.restrict(state.index, state.jobs(), state.decided)
     return ExecutionPlan(
@@ -149,7 +160,7 @@ def _written(state: Verdicts, manifest: Manifest | None, values: Mapping[str, Js
         jobs=jobs,
         graph=state.index.graph,
         graph_hash=graph_hash(state.index.graph),
-        inputs={key: input_entry(value) for key, value in values.items()},
+        inputs=inputs,
         edits={key: entry for key, entry in state.decisions.items() if key not in state.lapsed},
         warnings=[*state.warnings, *state.chosen.told(jobs)],
     )

@@ -78,10 +78,11 @@ class Selection:
         if reference.kind == "artefact" and not reference.path:
             artefact = self._artefacts.get(reference.id)
             return None if artefact is None else artefact_item(artefact)
-        digest = self._value_hash(reference)
+        digest = self.digest(reference)
         return None if digest is None else value_item(digest)
 
-    def _value_hash(self, reference: Reference) -> str | None:
+    def digest(self, reference: Reference) -> str | None:
+        """The hash of the value that a reference to an input, or into an artefact, selects; None: there is none."""
         if reference.kind == "input":
             value = self.value(reference)
             if isinstance(value, str) and len(value) <= _HASHED_ANEW_MAX:

@@ -13,14 +13,14 @@ from typing import TypeAlias
 from renku_store.choosing import Chosen
 from renku_store.errors import BlobMissingError, InvalidValueError
 from renku_store.graph import GraphIndex
-from renku_store.hashing import signature
 from renku_store.reasons import Differences, Origin, in_words
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, ManifestArtefact
-from renku_store.records.pattern import pattern
+from renku_store.records.pattern import pattern_of_two
 from renku_store.records.plan import Choices, PlannedJob, Reason
 from renku_store.selection import Missing, Selection, artefacts_awaited
+from renku_store.signing import Signer
 from renku_store.versions import Held, source_changed
 
 Document: TypeAlias = Callable[[ArtefactValue], Json | Missing]
@@ -28,7 +28,7 @@ Document: TypeAlias = Callable[[ArtefactValue], Json | Missing]
 Former: TypeAlias = Callable[[], tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None]
 """Gives the jobs, by id, and the input values that the base revision was made from; None where nobody can tell."""
 
-_clean = pattern(PlannedJob(state="clean", layer=0))
+_clean = pattern_of_two(PlannedJob(state="clean", layer=0), "signature", "layer")
 
 
 @dataclass(slots=True)
@@ -54,9 +54,11 @@ class Verdicts:
     decided: Mapping[str, PlannedJob] = field(default_factory=dict[str, PlannedJob])
     before: Mapping[str, int] = field(default_factory=dict[str, int])
     named: set[str] = field(init=False)
+    signer: Signer = field(init=False)
 
     def __post_init__(self) -> None:
         self.named = self.chosen.forced | self.chosen.pinned
+        self.signer = Signer(self.now)
 
     @classmethod
     def of(
@@ -87,8 +89,12 @@ class Verdicts:
         jobs: dict[str, PlannedJob] = {}
         open_positions = bytearray(len(self.index))
         for position, node, layer in self.index.in_order():
-            waits = any(open_positions[before] for before in self.index.positions_before(position))
-            job = None if waits else self._ordinary(node, layer)
+            for before in self.index.positions_before(position):
+                if open_positions[before]:
+                    job = None
+                    break
+            else:
+                job = self._ordinary(node, layer)
             if job is None:
                 job = self._job(node, layer, jobs)
                 open_positions[position] = job.state != "clean"
@@ -109,11 +115,11 @@ class Verdicts:
             if present.blob in self.damaged:
                 return None
             if known is None:
-                known = signature(node, self.now.signed_inputs(node))
+                known = self.signer.signature(node)
             if present.signature != known:
                 return None
             known = present.signature  # one text for both
-        return None if known is None else _clean(signature=known, layer=layer)
+        return None if known is None else _clean(known, layer)
 
     def _job(self, node: GraphNode, layer: int, jobs: Mapping[str, PlannedJob]) -> PlannedJob:
         """A job, whatever is the matter with it."""
@@ -125,7 +131,7 @@ class Verdicts:
         waits = self._dirty_makers(node, jobs)
         if node.awaits is not None or any(jobs[maker].state == "deferred" for maker in waits):
             return self._deferred(node, waits)
-        known = None if waits else signature(node, self.now.signed_inputs(node))
+        known = None if waits else self.signer.signature(node)
         if self.held.all_edited(node):
             return self._edited(node, known, waits)
         if job_id in self.chosen.pinned:

@@ -22,7 +22,7 @@ from renku_store.blueprint.turning import Documents
 from renku_store.blueprint.values import with_defaults
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphEdge, GraphNode, GraphOutput, ProducerGraph
-from renku_store.records.pattern import pattern
+from renku_store.records.pattern import pattern, pattern_of_one, pattern_of_two
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +77,24 @@ def _nodes(family: Family, resolver: Resolver, settings: list[Overrides]) -> Ite
     spec = family.spec
     make = pattern(_common(spec, settings))
     outputs = [
-        (f".{output.name}", pattern(GraphOutput(id="", name=output.name, mime_type=output.mime_type)))
+        (f".{output.name}", pattern_of_one(GraphOutput(id="", name=output.name, mime_type=output.mime_type), "id"))
         for output in spec.outputs
     ]
+    overridden = {target for overrides in settings for target in overrides}
     varies = any(isinstance(value, str) and value in spec.loops for value in spec.context.values())
     for job_id, places in family.members:
         turns = family.turns(places)
         own: dict[str, object] = {}
         if varies:
             own["context"] = _context(spec, turns)
-        if any(job_id in overrides for overrides in settings):
+        if job_id in overridden:
             own["config"] = _config(spec, job_id, settings)
         if job_id in family.awaited:
             own["awaits"] = family.awaited[job_id]
         yield make(
             job_id=job_id,
             inputs=resolver.inputs_of(family, turns),
-            produces=[output(id=job_id + ending) for ending, output in outputs],
+            produces=[output(job_id + ending) for ending, output in outputs],
             **own,
         )
 
@@ -143,8 +144,8 @@ def _edges(nodes: list[GraphNode], families: Mapping[str, Family]) -> list[Graph
         for artefact in deciders
     )
     pairs.update((makers[artefact], node.job_id) for node in nodes if node.awaits for artefact in node.awaits.artefacts)
-    edge = pattern(GraphEdge.model_validate({"from": "", "to": ""}))
-    return [edge(from_=before, to=after) for before, after in sorted(pairs)]
+    edge = pattern_of_two(GraphEdge.model_validate({"from": "", "to": ""}), "from_", "to")
+    return [edge(before, after) for before, after in sorted(pairs)]
 
 
 def _config(spec: ProducerSpec, job_id: str, settings: list[Overrides]) -> dict[str, Json]:

@@ -71,16 +71,13 @@ def select(value: Json, steps: Iterable[Step], turns: Turns) -> Found | Lost:
         if isinstance(step, Every):
             return Lost(value, "*")
         concrete = _in_value(step, turns, value)
-        if isinstance(value, dict) and isinstance(concrete, str):
-            if concrete not in value:
-                return Lost(value, concrete)
-            value = value[concrete]
-        elif isinstance(value, list) and isinstance(concrete, int):
-            if concrete >= len(value):
-                return Lost(value, concrete)
-            value = value[concrete]
+        if isinstance(value, dict):
+            there = isinstance(concrete, str) and concrete in value
         else:
+            there = isinstance(value, list) and isinstance(concrete, int) and concrete < len(value)
+        if not there:
             return Lost(value, concrete)
+        value = value[concrete]  # type: ignore[index,call-overload]
         path.append(concrete)
     return Found(value, path)
 

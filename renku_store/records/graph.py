@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
 
@@ -19,10 +19,6 @@ class Reference(Record):
     id: str
     path: list[PathStep] = []
 
-    def recorded(self) -> dict[str, Any]:
-        """Its JSON form."""
-        return {"kind": self.kind, "id": self.id, "path": self.path}
-
     def text(self) -> str:
         """As a person writes it: `segments[2].text`."""
         return self.id + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
@@ -36,15 +32,6 @@ class GraphInput(Record):
     name: str
     ref: Reference | None = None
     refs: list[Reference | None] | None = None
-
-    def recorded(self) -> dict[str, Any]:
-        """Its JSON form."""
-        written: dict[str, Any] = {"name": self.name}
-        if self.ref is not None:
-            written["ref"] = self.ref.recorded()
-        if self.refs is not None:
-            written["refs"] = [None if reference is None else reference.recorded() for reference in self.refs]
-        return written
 
 
 class GraphOutput(Record):
@@ -130,32 +117,6 @@ class GraphNode(Record):
     source: Hash | None = None
     awaits: Awaited | None = None
 
-    def recorded(self) -> dict[str, Any]:
-        """Its JSON form as graphs are recorded: without `cost` and `source`."""
-        written: dict[str, Any] = {
-            "jobId": self.job_id,
-            "producer": self.producer,
-            "inputs": [entry.recorded() for entry in self.inputs],
-            "produces": [{"id": made.id, "name": made.name, "mimeType": made.mime_type} for made in self.produces],
-            "provider": self.provider,
-            "providerModel": self.provider_model,
-            "version": self.version,
-            "rateKey": self.rate_key,
-            "config": self.config,
-            "context": self.context,
-        }
-        for name, value in (
-            ("timeoutSeconds", self.timeout_seconds),
-            ("maxOutputBytes", self.max_output_bytes),
-            ("uses", self.uses),
-            ("sources", self.sources),
-        ):
-            if value is not None:
-                written[name] = value
-        if self.awaits is not None:
-            written["awaits"] = self.awaits.to_json()
-        return written
-
     @property
     def stands_for_many(self) -> bool:
         """Whether this is a placeholder for any number of jobs, and not for one that may be there or not."""
@@ -190,14 +151,6 @@ class ProducerGraph(Record):
     nodes: list[GraphNode]
     edges: list[GraphEdge] = []
     timeline: str | None = None
-
-    def recorded(self) -> dict[str, Any]:
-        """Its JSON form as it is recorded: without the prices, and the fingerprints of program files."""
-        written = self.to_json()
-        for node in written["nodes"]:
-            node.pop("cost", None)
-            node.pop("source", None)
-        return written
 
 
 EVERY_LABEL: Final = "*"

@@ -15,6 +15,7 @@ from renku_store.records._base import Record
 
 _Kind = TypeVar("_Kind", bound=Record)
 
+_NEW: Final = object.__new__
 _SET_VALUES: Final = BaseModel.__dict__["__dict__"].__set__
 _SET_GIVEN: Final = BaseModel.__dict__["__pydantic_fields_set__"].__set__
 _SET_EXTRA: Final = BaseModel.__dict__["__pydantic_extra__"].__set__
@@ -30,7 +31,7 @@ def pattern(record: _Kind) -> Callable[..., _Kind]:
     shared = _with_shared_names(record)
 
     def make(**fields: Any) -> _Kind:
-        made = object.__new__(kind)
+        made = _NEW(kind)
         values = shared.copy()
         values.update(fields)
         _SET_VALUES(made, values)
@@ -42,13 +43,46 @@ def pattern(record: _Kind) -> Callable[..., _Kind]:
     return make
 
 
-def share_given(records: list[_Kind]) -> list[_Kind]:
-    """The same records, of one kind: which of its fields were given is noted once for all of them, where it is alike."""
-    known: dict[frozenset[str], set[str]] = {}
-    for record in records:
-        given = record.__pydantic_fields_set__
-        _SET_GIVEN(record, known.setdefault(frozenset(given), given))
-    return records
+def pattern_of_one(record: _Kind, field: str) -> Callable[[Any], _Kind]:
+    """As `pattern`, for records that differ in one field."""
+    kind, given = type(record), record.__pydantic_fields_set__
+    shared = _with_shared_names(record)
+
+    def make(value: Any) -> _Kind:
+        made = _NEW(kind)
+        values = shared.copy()
+        values[field] = value
+        _SET_VALUES(made, values)
+        _SET_GIVEN(made, given)
+        _SET_EXTRA(made, None)
+        _SET_PRIVATE(made, None)
+        return made
+
+    return make
+
+
+def pattern_of_two(record: _Kind, first: str, second: str) -> Callable[[Any, Any], _Kind]:
+    """As `pattern`, for records that differ in two fields."""
+    kind, given = type(record), record.__pydantic_fields_set__
+    shared = _with_shared_names(record)
+
+    def make(one: Any, other: Any) -> _Kind:
+        made = _NEW(kind)
+        values = shared.copy()
+        values[first], values[second] = one, other
+        _SET_VALUES(made, values)
+        _SET_GIVEN(made, given)
+        _SET_EXTRA(made, None)
+        _SET_PRIVATE(made, None)
+        return made
+
+    return make
+
+
+def without_own_names(record: _Kind, given: set[str]) -> _Kind:
+    """The same record, which no longer holds a set of its own that says which fields it was given."""
+    _SET_GIVEN(record, given)
+    return record
 
 
 def _with_shared_names(record: Record) -> dict[str, Any]:
