@@ -138,7 +138,7 @@ def _settle(container: Any, depth: int) -> Any:
     return container if changed is None else changed
 
 
-def _look_at_keys(container: dict[Any, Any]) -> None:
+def _look_at_keys(container: Mapping[Any, Any]) -> None:
     try:
         keys = "".join(container)
     except TypeError:
@@ -263,7 +263,7 @@ def signature(node: GraphNode, inputs: Mapping[str, dict[str, Json]]) -> str:
     not the same as null. Neither job id nor artefact ids are signed: two jobs that ask the same share a result.
     """
     outputs = {output.name: output.mime_type for output in node.produces}
-    document: dict[str, Json] = {
+    document: dict[str, Any] = {
         "format": bounds.FORMAT_VERSION,
         "producer": node.producer,
         "version": node.version,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 from blake3 import blake3
@@ -180,7 +180,7 @@ def _check_plain(text: str) -> None:
 
 
 class _Nodes:
-    """Jobs as recorded graphs have them: without prices and fingerprints."""
+    """Jobs as recorded graphs have them: without prices and fingerprints of files."""
 
     def __init__(self) -> None:
         self._texts = _Texts()
@@ -210,8 +210,8 @@ class _Nodes:
 
     def _ends_of(self, node: GraphNode) -> tuple[str, str]:
         """What stands between a job's id and its outputs, and after these."""
-        key = (node.producer, node.provider, node.provider_model, node.version, node.rate_key, node.timeout_seconds)
-        key += (node.max_output_bytes, id(node.uses), id(node.sources))
+        named = (node.producer, node.provider, node.provider_model, node.version, node.rate_key)
+        key = (*named, node.timeout_seconds, node.max_output_bytes, id(node.uses), id(node.sources))
         known = self._ends.get(key)
         if known is None:
             size = (
@@ -225,7 +225,7 @@ class _Nodes:
                 "rateKey": node.rate_key,
                 "version": node.version,
             }
-            optional: dict[str, Json] = {
+            optional: dict[str, Any] = {
                 "timeoutSeconds": node.timeout_seconds,
                 "uses": node.uses,
                 "sources": node.sources,

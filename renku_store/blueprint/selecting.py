@@ -77,7 +77,7 @@ def select(value: Json, steps: Iterable[Step], turns: Turns) -> Found | Lost:
             there = isinstance(value, list) and isinstance(concrete, int) and concrete < len(value)
         if not there:
             return Lost(value, concrete)
-        value = value[concrete]  # type: ignore[index,call-overload]
+        value = value[concrete]  # type: ignore[index]
         path.append(concrete)
     return Found(value, path)
 

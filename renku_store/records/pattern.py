@@ -90,4 +90,4 @@ def _with_shared_names(record: Record) -> dict[str, Any]:
     bare = object.__new__(type(record))
     for name, value in record.__dict__.items():
         object.__setattr__(bare, name, value)
-    return bare.__dict__
+    return vars(bare)

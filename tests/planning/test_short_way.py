@@ -5,6 +5,7 @@ from __future__ import annotations
 import cProfile
 import pstats
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ from renku_store.records.graph import GraphNode
 from renku_store.records.plan import PlannedJob
 from renku_store.selection import MISSING, Missing, Selection
 from renku_store.verdicts import Verdicts
-from tests.planning.histories import histories
+from tests.planning.histories import Step, histories
 from tests.planning.worlds import World
 
 _FILM = """
@@ -101,7 +102,7 @@ def _lines(count: int, changed: int = 0) -> list[Json]:
 
 
 @given(histories(edits_only=True), st.data())
-def test_the_short_way_says_what_the_long_way_says(history: list, data: st.DataObject) -> None:  # type: ignore[type-arg]
+def test_the_short_way_says_what_the_long_way_says(history: list[Step], data: st.DataObject) -> None:
     """Whatever was changed, lost, forced, kept or decided on by people: both give the same jobs and warnings."""
     first: World = history[0].world
     second: World = history[-1].world
@@ -212,7 +213,7 @@ def test_the_work_for_a_job_is_bounded(tmp_path: Path, changed: int) -> None:
         plan_movie(movie, inputs=given)  # what is done once only is done
         plan = plan_movie(movie, inputs=given)
         assert len(plan.dirty) == (2 if changed else 0)
-        counts.append(_calls(lambda movie=movie, given=given: plan_movie(movie, inputs=given)))
+        counts.append(_calls(partial(plan_movie, movie, inputs=given)))
         movie.close()
     fewer, more = counts
 
