@@ -167,13 +167,14 @@ class GraphIndex:
                         hint=_nearest(job_id, self._positions),
                     )
             declared.setdefault(self._positions[edge.to], []).append(self._positions[edge.from_])
+        makers = self._makers
         for position, node in enumerate(self.graph.nodes):
             waits = declared.pop(position, [])
             for entry in node.inputs:
-                if entry.refs is not None:
-                    waits += [self._maker_read(ref, node, entry) for ref in entry.refs if ref and ref.kind != "input"]
-                elif entry.ref is not None and entry.ref.kind != "input":
-                    waits.append(self._maker_read(entry.ref, node, entry))
+                for reference in (entry.ref,) if entry.refs is None else entry.refs:
+                    if reference is not None and reference.kind != "input":
+                        maker = makers.get(reference.id)
+                        waits.append(self._maker_read(reference, node, entry) if maker is None else maker)
             yield waits if len(waits) < 2 else sorted(set(waits))
 
     def _maker_read(self, reference: Reference, node: GraphNode, entry: GraphInput) -> int:

@@ -18,7 +18,7 @@ from renku_store import bounds
 from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_document, canonical_json, graph_bytes, hash_bytes, signature
 from renku_store.records._base import Json
-from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, ProducerGraph, Reference
+from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
 from renku_store.selection import Selection
 
 T = TypeVar("T")
@@ -185,6 +185,7 @@ class _Nodes:
     def __init__(self) -> None:
         self._texts = _Texts()
         self._ends: dict[tuple[object, ...], tuple[str, str]] = {}
+        self._outputs: dict[tuple[str, str], str] = {}
 
     def texts(self, nodes: list[GraphNode]) -> str:
         """Some jobs, commas between them."""
@@ -199,8 +200,8 @@ class _Nodes:
         made: list[str] = []
         for output in node.produces:
             ids.append(output.id)
-            kind, name = self._texts.text(output.mime_type), self._texts.text(output.name)
-            made.append(f'{{"id":"{output.id}","mimeType":{kind},"name":{name}}}')
+            rest = self._outputs.get((output.mime_type, output.name)) or self._output(output)
+            made.append(f'{{"id":"{output.id}",{rest}')
         awaits = "" if node.awaits is None else f'"awaits":{canonical_document(node.awaits.to_json()).decode()},'
         before, after = self._ends_of(node)
         return (
@@ -237,16 +238,24 @@ class _Nodes:
                 self._ends[key] = known
         return known
 
+    def _output(self, output: GraphOutput) -> str:
+        kind, name = self._texts.text(output.mime_type), self._texts.text(output.name)
+        self._outputs[output.mime_type, output.name] = known = f'"mimeType":{kind},"name":{name}}}'
+        return known
+
     def _entry(self, entry: GraphInput, ids: list[str]) -> str:
-        written = f'{{"name":{self._texts.text(entry.name)}'
-        if entry.ref is not None:
-            written += f',"ref":{self._reference(entry.ref, ids)}'
-        if entry.refs is not None:
-            references = ["null" if ref is None else self._reference(ref, ids) for ref in entry.refs]
-            written += f',"refs":[{",".join(references)}]'
-        return written + "}"
+        name = self._texts.text(entry.name)
+        if entry.refs is None and entry.ref is not None:
+            return f'{{"name":{name},"ref":{self._reference(entry.ref, ids)}}}'
+        one = "" if entry.ref is None else f',"ref":{self._reference(entry.ref, ids)}'
+        if entry.refs is None:
+            return f'{{"name":{name}{one}}}'
+        references = ["null" if ref is None else self._reference(ref, ids) for ref in entry.refs]
+        return f'{{"name":{name}{one},"refs":[{",".join(references)}]}}'
 
     def _reference(self, reference: Reference, ids: list[str]) -> str:
         ids.append(reference.id)
-        path = "[]" if not reference.path else orjson.dumps(reference.path, option=orjson.OPT_STRICT_INTEGER).decode()
+        if not reference.path:
+            return f'{{"id":"{reference.id}","kind":"{reference.kind}","path":[]}}'
+        path = orjson.dumps(reference.path, option=orjson.OPT_STRICT_INTEGER).decode()
         return f'{{"id":"{reference.id}","kind":"{reference.kind}","path":{path}}}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -146,9 +145,15 @@ def memory(root: Path, small: Path) -> None:
     """Print the bytes by which this process grows, at its highest, while it plans; what it needs anyhow is loaded."""
     plan_movie(open_store(small).movie("film"))
     movie = open_store(root).movie("film")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident("VmRSS")
     plan_movie(movie)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1_024)
+    print(resident("VmHWM") - before)
+
+
+def resident(which: str) -> int:
+    """Bytes of memory that this process has now (VmRSS), or had at its highest (VmHWM), as Linux tells them."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    return int(status[which].split()[0]) * 1_024
 
 
 def bytes_of_a_job(root: Path, small: Path, jobs: int) -> int:
@@ -171,8 +176,9 @@ def results(place: Path, sizes: tuple[int, ...], rounds: int) -> list[dict[str, 
             median = measured["ours"]["median"]
             found.append({**measured, "jobs": jobs, "microseconds a job": round(1e6 * median / jobs, 2)})
         movie.close()
+        taken = bytes_of_a_job(root, small, jobs)
         for measured in found[-2:]:
-            measured["bytes a job"] = bytes_of_a_job(root, small, jobs)
+            measured["bytes a job"] = taken
     return found
 
 
