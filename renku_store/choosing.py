@@ -38,6 +38,8 @@ class Chosen:
         self, index: GraphIndex, jobs: dict[str, PlannedJob], decided: Collection[str]
     ) -> dict[str, PlannedJob]:
         """Leave out what is not wanted, and what reads from that; not what is `decided` already."""
+        if self.wanted is None and self.deepest is None:
+            return jobs
         left_out: set[str] = set()
         for job_id, job in jobs.items():
             if job.state == "clean" or job_id in decided:

@@ -6,8 +6,9 @@ run has made it (`growth`). A list of which nothing can be made is a placeholder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import orjson
 from pydantic import ValidationError
@@ -26,10 +27,11 @@ from renku_store.hashing import parse_json
 from renku_store.media_types import is_json
 from renku_store.movie import Movie
 from renku_store.records._base import Json
-from renku_store.records.graph import ProducerGraph
+from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.inputs import BLUEPRINT, CONFIG
 from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import ExecutionPlan
+from renku_store.selection import MISSING, Missing
 from renku_store.sources import with_sources
 from renku_store.versions import Held
 
@@ -39,10 +41,11 @@ Documents = dict[str, Json | Unusable]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a movie's graph is made from: a blueprint, or a graph as it was given. `values` include defaults."""
+    """What a graph is made from: a blueprint, or a graph as it was given. `values`: those `given`, and defaults."""
 
     made_from: Blueprint | ProducerGraph
     values: dict[str, Json]
+    given: Mapping[str, Json]
 
     def expand(self, documents: Mapping[str, Json | Unusable]) -> Expansion:
         """The graph, as far as it is known with these documents."""
@@ -50,6 +53,17 @@ class Source:
             return Expansion(with_sources(self.made_from), [])
         found = expansion(self.made_from, self.values, self.values.get(CONFIG), documents)
         return replace(found, graph=with_sources(found.graph))
+
+    def with_inputs(self, movie: str, given: Mapping[str, Json]) -> Source:
+        """What other inputs would make the graph from; raises what `source_of` raises."""
+        if given.get(BLUEPRINT) is not self.given[BLUEPRINT]:
+            return source_of(movie, given)
+        if isinstance(self.made_from, Blueprint):
+            return replace(self, values=effective_inputs(self.made_from, given), given=given)
+        # What the jobs of a graph read is resolved by which inputs there are, not by their values.
+        if given.keys() != self.given.keys():
+            return source_of(movie, given)
+        return replace(self, values=dict(given), given=given)
 
 
 def source_of(movie: str, given: Mapping[str, Json]) -> Source:
@@ -63,9 +77,9 @@ def source_of(movie: str, given: Mapping[str, Json]) -> Source:
             )
         case str():
             blueprint = parse_blueprint(source, BLUEPRINT)
-            return Source(blueprint, effective_inputs(blueprint, given))
+            return Source(blueprint, effective_inputs(blueprint, given), given)
         case dict():
-            return Source(parse_graph(source, given.keys()), dict(given))
+            return Source(parse_graph(source, given.keys()), dict(given), given)
         case _:
             raise InvalidValueError("The @blueprint is neither YAML text nor a graph.", hint="Set it from a file.")
 
@@ -88,6 +102,81 @@ def recorded_graph(movie: Movie, digest: str) -> ProducerGraph:
         return ProducerGraph.model_validate_json(movie.blobs.read(digest))
     except ValidationError as error:
         raise BlobCorruptError(f"The blob {digest} is not the graph of a movie.") from error
+
+
+class FormerState:
+    """What the base revision was made from, read when something turns out to be other than it was.
+
+    The recorded graph is read as JSON, and of its jobs those become records that are asked for.
+    """
+
+    def __init__(self, movie: Movie, base: Manifest | None, before: Mapping[str, Json], present: Source) -> None:
+        """`before` has the values of the base's inputs; what the `present` is made from need not be parsed again."""
+        self._movie = movie
+        self._base = base
+        self._before = before
+        self._present = present
+
+    def __call__(self) -> tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None:
+        """The jobs by id, and the values of the inputs with defaults; None where it cannot be told any more."""
+        return self._found
+
+    @cached_property
+    def _found(self) -> tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None:
+        if self._base is None or self._base.graph is None:
+            return None
+        try:
+            nodes = RecordedNodes(self._movie.blobs.read(self._base.graph))
+            return nodes, self._present.with_inputs(self._movie.id, self._before).values
+        except (DamageError, BadInputError):
+            return None
+
+
+class RecordedNodes(Mapping[str, GraphNode]):
+    """The jobs of a recorded graph by id, from its bytes; those that are no jobs are not there.
+
+    Raises `BlobCorruptError` for bytes that are no graph.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            self._written = {node["jobId"]: node for node in orjson.loads(data)["nodes"]}
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise BlobCorruptError("The graph of the base revision is not the graph of a movie.") from error
+
+    def __getitem__(self, job_id: str) -> GraphNode:
+        try:
+            return GraphNode.model_validate(self._written[job_id])
+        except ValidationError as error:
+            raise KeyError(job_id) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._written)
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+
+class JsonReader:
+    """The parsed JSON of artefacts, read when somebody asks for what is in them."""
+
+    def __init__(self, movie: Movie) -> None:
+        self._movie = movie
+        self._known: dict[str, Json | Missing] = {}
+
+    def read(self, artefact: ArtefactValue) -> Json | Missing:
+        """The JSON of an artefact; `MISSING` where it is none, or cannot be read."""
+        if not is_json(artefact.mime_type):
+            return MISSING
+        if artefact.hash not in self._known:
+            self._known[artefact.hash] = self._parsed(artefact)
+        return self._known[artefact.hash]
+
+    def _parsed(self, artefact: ArtefactValue) -> Json | Missing:
+        try:
+            return parse_json(self._movie.read(artefact))
+        except (DamageError, orjson.JSONDecodeError):
+            return MISSING
 
 
 def read_documents(movie: Movie, held: Iterable[tuple[str, ArtefactValue]], needed: set[str]) -> dict[str, Json]:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 
 from renku_store.errors import GraphError, NotFoundError
-from renku_store.records.graph import GraphNode, ProducerGraph
+from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
 
 _SHOWN_OF_CYCLE: Final = 12
 _SEARCHED_FOR_NEAREST: Final = 20_000
@@ -44,6 +44,15 @@ class GraphIndex:
         """All job ids, each after what it waits for: by layer, within a layer as in the graph."""
         nodes = self.graph.nodes
         return [nodes[position].job_id for position in self._order]
+
+    def in_order(self) -> Iterator[tuple[int, GraphNode, int]]:
+        """Position in the graph, node and layer of every job, in the same order."""
+        nodes, layers = self.graph.nodes, self._layers
+        return ((position, nodes[position], layers[position]) for position in self._order)
+
+    def positions_before(self, position: int) -> Sequence[int]:
+        """The positions of the jobs that the one at a position waits for."""
+        return self._dependencies.of(position)
 
     @property
     def layers(self) -> Sequence[Sequence[str]]:
@@ -158,23 +167,24 @@ class GraphIndex:
                         hint=_nearest(job_id, self._positions),
                     )
             declared.setdefault(self._positions[edge.to], []).append(self._positions[edge.from_])
+        makers = self._makers
         for position, node in enumerate(self.graph.nodes):
-            waits = set(declared.pop(position, ()))
-            waits.update(self._makers_read(node))
-            yield sorted(waits)
+            waits = declared.pop(position, [])
+            for entry in node.inputs:
+                for reference in (entry.ref,) if entry.refs is None else entry.refs:
+                    if reference is not None and reference.kind != "input":
+                        maker = makers.get(reference.id)
+                        waits.append(self._maker_read(reference, node, entry) if maker is None else maker)
+            yield waits if len(waits) < 2 else sorted(set(waits))
 
-    def _makers_read(self, node: GraphNode) -> Iterator[int]:
-        for entry in node.inputs:
-            for reference in entry.refs if entry.refs is not None else (entry.ref,):
-                if reference is None or reference.kind == "input":
-                    continue
-                maker = self._makers.get(reference.id)
-                if maker is None:
-                    raise GraphError(
-                        f"The job {node.job_id} reads {reference.id} as {entry.name}, which no job makes.",
-                        hint=_nearest(reference.id, self._makers),
-                    )
-                yield maker
+    def _maker_read(self, reference: Reference, node: GraphNode, entry: GraphInput) -> int:
+        maker = self._makers.get(reference.id)
+        if maker is None:
+            raise GraphError(
+                f"The job {node.job_id} reads {reference.id} as {entry.name}, which no job makes.",
+                hint=_nearest(reference.id, self._makers),
+            )
+        return maker
 
     def _sort(self) -> tuple[array[int], array[int]]:
         """Order by whole layers (Kahn, 1962), so that a job's layer is its depth, whatever the graph's own order is."""
@@ -247,7 +257,8 @@ class _Rows:
     def collect(cls, rows: Iterable[Iterable[int]]) -> _Rows:
         starts, targets = array("q", [0]), array("i")
         for row in rows:
-            targets.extend(row)
+            if row:
+                targets.extend(row)
             starts.append(len(targets))
         return cls(starts, targets)
 

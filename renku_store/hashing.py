@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -23,7 +24,11 @@ from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefa
 _LAST_BMP: Final = "\uffff"
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
+_SETTLED: Final = _SCALARS | _CONTAINERS | {float}
 _ORJSON: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_LARGE_IN_TEXT: Final = re.compile(r"[0-9]{16}")
+_LARGE_IN_BYTES: Final = re.compile(rb"[0-9]{16}")
+"""So many digits has 2^53 - 1: without them there is no integer beyond it."""
 _PLAIN_FLOAT_MIN: Final = 1e-4
 """From here up to 2^53 every float with a fraction looks the same in ECMAScript, in orjson and in `repr`."""
 
@@ -53,6 +58,8 @@ def canonical_json(value: Json, *, max_depth: int = bounds.VALUE_MAX_DEPTH) -> b
     place.
     """
     try:
+        if type(value) is str:
+            return orjson.dumps(value)
         (settled,) = _settle((value,), max_depth)
         return orjson.dumps(settled, option=_ORJSON)
     except _AstralKeyError:
@@ -75,7 +82,8 @@ def parse_json(data: bytes | str) -> Json:
     8785 writes the float 1e20 as an integer.
     """
     value = orjson.loads(data)
-    return exact_numbers(value)
+    large = _LARGE_IN_TEXT if isinstance(data, str) else _LARGE_IN_BYTES
+    return value if large.search(data) is None else exact_numbers(value)  # type: ignore[arg-type]
 
 
 def exact_numbers(value: Json) -> Json:
@@ -112,10 +120,10 @@ def _settle(container: Any, depth: int) -> Any:
     is_object = type(container) is dict
     if is_object:
         _look_at_keys(container)
-    others = set(map(type, container.values() if is_object else container)) - _SCALARS
-    if not others:
+    kinds = set(map(type, container.values() if is_object else container))
+    if kinds <= _SCALARS:
         return container
-    if not others <= _CONTAINERS | {float}:
+    if not kinds <= _SETTLED:
         raise _RefusedError
     changed: Any = None
     for key, item in container.items() if is_object else enumerate(container):
@@ -130,7 +138,7 @@ def _settle(container: Any, depth: int) -> Any:
     return container if changed is None else changed
 
 
-def _look_at_keys(container: dict[Any, Any]) -> None:
+def _look_at_keys(container: Mapping[Any, Any]) -> None:
     try:
         keys = "".join(container)
     except TypeError:
@@ -151,6 +159,10 @@ def _settle_float(number: float) -> float | int | orjson.Fragment:
 
 def _is_safe(number: float) -> bool:
     return -bounds.INTEGER_MAX <= number <= bounds.INTEGER_MAX
+
+
+_NOT_PLAIN: Final = (_AstralKeyError, _RefusedError, orjson.JSONEncodeError)
+"""What calls for the long way: it writes what the short one cannot, or says what is wrong."""
 
 
 # What is refused, and where it is; walked only once something is
@@ -250,19 +262,26 @@ def signature(node: GraphNode, inputs: Mapping[str, dict[str, Json]]) -> str:
     `inputs` maps each input name to `value_item`, `artefact_item` or `list_item`; a missing value is left out, which is
     not the same as null. Neither job id nor artefact ids are signed: two jobs that ask the same share a result.
     """
-    return _hash_document(
-        {
-            "format": bounds.FORMAT_VERSION,
-            "producer": node.producer,
-            "version": node.version,
-            "provider": node.provider,
-            "model": node.provider_model,
-            "config": node.config,
-            "context": node.context,
-            "outputs": {output.name: output.mime_type for output in node.produces},
-            "inputs": dict(inputs),
-        }
-    )
+    outputs = {output.name: output.mime_type for output in node.produces}
+    document: dict[str, Any] = {
+        "format": bounds.FORMAT_VERSION,
+        "producer": node.producer,
+        "version": node.version,
+        "provider": node.provider,
+        "model": node.provider_model,
+        "config": node.config,
+        "context": node.context,
+        "outputs": outputs,
+        "inputs": inputs,
+    }
+    try:
+        # All else is text below keys of this project, which orjson writes as it is to be.
+        _look_at_keys(outputs)
+        _look_at_keys(inputs)
+        document["config"], document["context"] = _settle_beside((node.config, node.context))
+        return hash_bytes(orjson.dumps(document, option=_ORJSON))
+    except _NOT_PLAIN:
+        return _hash_document({**document, "config": node.config, "context": node.context, "inputs": dict(inputs)})
 
 
 def content_hash(
@@ -276,6 +295,12 @@ def content_hash(
             "timeline": timeline,
         }
     )
+
+
+def _settle_beside(parts: tuple[dict[str, Json], dict[str, Json]]) -> tuple[Json, Json]:
+    """What people wrote, settled, as it lies in a document of this project: deep enough for any value."""
+    first, second = (part if not part else _settle(part, bounds.VALUE_MAX_DEPTH) for part in parts)
+    return first, second
 
 
 def graph_bytes(graph: ProducerGraph) -> bytes:

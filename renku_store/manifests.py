@@ -33,10 +33,12 @@ from renku_store.hashing import (
 )
 from renku_store.records.ids import check_run_id, revision_name, revision_number
 from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer
+from renku_store.records.pattern import without_own_names
 
 POINTER = "current.json"
 _REVISION = re.compile(r"rev-(\d{4,12})")
 _PAGE = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
+_GIVEN = set(ManifestArtefact.model_fields)
 _STUB_SEEN_WITHIN_BYTES = 1_024
 """By then a stub has said that it is one: large manifests are not parsed for that."""
 
@@ -190,7 +192,7 @@ class ManifestStore:
             artefacts: dict[str, ManifestArtefact] = {}
             known, pages = self._remembered or {}, {}
             for page in manifest.pages:
-                pages[page.hash] = known.get(page.hash) or _PAGE.validate_json(self._read_blob(page.hash))
+                pages[page.hash] = known.get(page.hash) or _page(self._read_blob(page.hash))
                 artefacts.update(pages[page.hash])
             self._remembered = None if self._remembered is None else pages
         except ValidationError as error:
@@ -284,6 +286,13 @@ def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
         match = _REVISION.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
         if match and int(match[1]) and f"{revision_name(int(match[1]))}{suffix}" == name:
             yield int(match[1])
+
+
+def _page(data: bytes) -> dict[str, ManifestArtefact]:
+    page = _PAGE.validate_json(data)
+    for artefact in page.values():
+        without_own_names(artefact, _GIVEN)
+    return page
 
 
 def _stub(revision: str, data: bytes) -> ManifestStub | None:

@@ -30,8 +30,10 @@ def origins_of(movie: Movie, base: Manifest, decisions: Iterable[ArtefactEvent])
     undone = {event.artefact: event.status == "edit-undone" for event in decisions}
     older: dict[str, tuple[str, ManifestArtefact]] = {}
     for key, entry in base.artefacts.items():
+        if not entry.outdated and not entry.edited_by:
+            continue
         made = entry.as_made()
-        if made is not None and made.job is not None and (entry.outdated or (entry.edited_by and undone.get(key))):
+        if made is not None and made.job is not None and (entry.outdated or undone.get(key)):
             older.setdefault(made.job, (key, made))
     if not older:
         return {}

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from renku_store.blueprint.collector import paused_collector
 from renku_store.costs import Prices, dollars
 from renku_store.durations import with_seconds
 from renku_store.errors import BadInputError, DamageError, NotFoundError
-from renku_store.expansion import base_graph, graph_as_held, read_documents, settle, source_of
+from renku_store.expansion import FormerState, JsonReader, graph_as_held, settle, source_of
 from renku_store.forecast import forecast
 from renku_store.hashing import hash_value
 from renku_store.movie import Movie
@@ -27,7 +28,6 @@ from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
 from renku_store.running.totals import run_totals
-from renku_store.selection import documents_needed
 from renku_store.versions import DECISIONS, settled
 
 
@@ -165,6 +165,7 @@ def private_edits(movie: Movie, run: str) -> list[InputEvent]:
     return [event for event in movie.events.stream(run=run) if isinstance(event, InputEvent)]
 
 
+@paused_collector()
 def look(
     movie: Movie,
     private: Sequence[InputEvent] = (),
@@ -191,28 +192,26 @@ def look(
     before = _input_values(movie, base, replaced=edits.keys())
     present = {**before, **edits}
     source = source_of(movie.id, present)
-    past_graph, past_values = base_graph(movie, base, before)
+    former, documents = FormerState(movie, base, before, source), JsonReader(movie)
     origins = origins_of(movie, base, decisions) if base is not None else {}
-    held = _values_held(base, decisions)
-    damaged = movie.blobs.damaged({value.blob: value.size for _, value in held if value.blob})
+    damaged = movie.blobs.damaged({value.blob: value.size for value in _values_held(base, decisions) if value.blob})
 
     def planned(graph: ProducerGraph, failed: Collection[str] = ()) -> ExecutionPlan:
-        needed = documents_needed(graph) | documents_needed(past_graph or graph)
         return Planner.compute_plan(
             graph=graph,
             manifest=base,
             manifest_hash=base_hash,
             inputs=source.values,
             pending_edits=decisions,
-            base_graph=past_graph,
-            base_inputs=past_values,
+            former=former,
             origins=origins,
             defaults=source.values.keys() - present.keys(),
-            documents=read_documents(movie, held, needed),
+            document=documents.read,
             damaged=damaged,
             failed=failed,
             edits_through=max((event.seq or 0 for event in taken), default=edits_through or 0),
             choices=choices,
+            entries={key: entry for key, entry in base.inputs.items() if key not in edits} if base else {},
         )
 
     plan = settle(movie, source, base, planned)
@@ -246,14 +245,13 @@ def _values_given(movie: Movie, edits: Iterable[InputEvent]) -> dict[str, Json]:
     return {key: movie.events.read_value(event) for key, event in {edit.input: edit for edit in edits}.items()}
 
 
-def _values_held(base: Manifest | None, decisions: Sequence[ArtefactEvent]) -> list[tuple[str, ArtefactValue]]:
+def _values_held(base: Manifest | None, decisions: Sequence[ArtefactEvent]) -> Iterator[ArtefactValue]:
     """Every value that may stand for an artefact: of the base, under people's versions, and of decisions since."""
-    found: list[tuple[str, ArtefactValue]] = []
-    for key, artefact in base.artefacts.items() if base else ():
-        found.append((key, artefact))
+    for artefact in base.artefacts.values() if base else ():
+        yield artefact
         if artefact.made is not None:
-            found.append((key, artefact.made))
-    return found + [(event.artefact, event.value) for event in decisions if event.value is not None]
+            yield artefact.made
+    yield from (event.value for event in decisions if event.value is not None)
 
 
 def anything_to_do(outlook: Outlook) -> bool:

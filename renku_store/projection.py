@@ -97,7 +97,8 @@ def jobs_before(placeholders: Iterable[GraphNode], base: Mapping[str, ManifestAr
         if EVERY_LABEL in labels:
             open_labels.setdefault(node.producer, set()).add(tuple(label == EVERY_LABEL for label in labels))
     counts: Counter[str] = Counter()
-    for job_id, producer in {(entry.job, entry.produced_by) for entry in base.values()}:
+    within = (entry for entry in base.values() if entry.produced_by in open_labels) if open_labels else ()
+    for job_id, producer in {(entry.job, entry.produced_by) for entry in within}:
         labels = labels_of(job_id or "", producer or "") or []
         for opened in open_labels.get(producer or "", ()):
             if len(opened) == len(labels):

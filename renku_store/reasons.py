@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph
+from renku_store.records.graph import GraphInput, GraphNode
 from renku_store.records.plan import Reason
 from renku_store.selection import Selection, references
 
@@ -34,22 +35,26 @@ class Differences:
 
     def __init__(
         self,
-        base_graph: ProducerGraph | None,
-        past: Selection,
+        before: Callable[[], tuple[Mapping[str, GraphNode], Selection]],
         now: Selection,
         origins: Mapping[str, Origin] | None = None,
     ) -> None:
-        self._nodes = {node.job_id: node for node in base_graph.nodes} if base_graph else {}
-        self._past = past
+        """`before` gives the base revision's jobs, by id, and its state; it is asked once something is other."""
+        self._read = before
         self._now = now
         self._origins = origins or {}
+
+    @cached_property
+    def _before(self) -> tuple[Mapping[str, GraphNode], Selection]:
+        return self._read()
 
     def of(self, node: GraphNode, *, sure: bool) -> list[Reason]:
         """The reasons why this job's signature is not that of its outputs; with `sure` at least one is given."""
         origin = self._origins.get(node.job_id)
         if origin is None:
-            base = self._nodes.get(node.job_id)
-            reasons = [*self._since(base, self._past, node)] if base is not None else []
+            nodes, past = self._before
+            base = nodes.get(node.job_id)
+            reasons = [*self._since(base, past, node)] if base is not None else []
             vague = "made from other inputs" if base is not None else "nothing tells what it was made from"
         else:
             found = self._since(*origin.then, node) if origin.then is not None else ()

@@ -13,6 +13,9 @@ from renku_store.records._base import Json
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
 from renku_store.records.manifest import ArtefactValue
 
+_HASHED_ANEW_MAX: Final = 256
+"""Characters of a text in an input that is hashed again for each job that reads it: to look it up takes no less."""
+
 
 class Missing:
     """The type of `MISSING`."""
@@ -75,10 +78,15 @@ class Selection:
         if reference.kind == "artefact" and not reference.path:
             artefact = self._artefacts.get(reference.id)
             return None if artefact is None else artefact_item(artefact)
-        digest = self._value_hash(reference)
+        digest = self.digest(reference)
         return None if digest is None else value_item(digest)
 
-    def _value_hash(self, reference: Reference) -> str | None:
+    def digest(self, reference: Reference) -> str | None:
+        """The hash of the value that a reference to an input, or into an artefact, selects; None: there is none."""
+        if reference.kind == "input":
+            value = self.value(reference)
+            if isinstance(value, str) and len(value) <= _HASHED_ANEW_MAX:
+                return hash_value(value)
         holder = reference.id if reference.kind == "input" else getattr(self._artefacts.get(reference.id), "hash", "")
         key = (reference.kind, holder, tuple(reference.path))
         if key not in self._hashes:
@@ -94,8 +102,12 @@ class Selection:
 
     def signed_inputs(self, node: GraphNode) -> dict[str, dict[str, Json]]:
         """What `hashing.signature` takes: every input of a job that is there."""
-        items = ((entry.name, self.signed(entry)) for entry in node.inputs)
-        return {name: item for name, item in items if item is not None}
+        found: dict[str, dict[str, Json]] = {}
+        for entry in node.inputs:
+            item = self.item(entry.ref) if entry.refs is None else self.signed(entry)
+            if item is not None:
+                found[entry.name] = item
+        return found
 
 
 def references(entry: GraphInput) -> list[Reference]:

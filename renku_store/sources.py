@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Final
 
 from blake3 import blake3
 
 from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode, ProducerGraph
+
+_WITH_FILES: Final = frozenset({"command", "python"})
+"""The providers whose program files are found without being declared."""
 
 
 def with_sources(graph: ProducerGraph) -> ProducerGraph:
@@ -28,12 +32,19 @@ def with_sources(graph: ProducerGraph) -> ProducerGraph:
     """
     known: dict[tuple[object, ...], str | None] = {}
     nodes: list[GraphNode] = []
+    if all(node.source is None and _has_no_files(node) for node in graph.nodes):
+        return graph
     for node in graph.nodes:
         key = (node.provider, node.provider_model, str(node.config.get("argv")), *(node.sources or ()))
         if key not in known:
             known[key] = _fingerprint(node)
         nodes.append(node if known[key] == node.source else node.model_copy(update={"source": known[key]}))
     return graph.model_copy(update={"nodes": nodes})
+
+
+def _has_no_files(node: GraphNode) -> bool:
+    """Whether no program file can be behind a job."""
+    return node.sources is None and node.provider not in _WITH_FILES
 
 
 def _fingerprint(node: GraphNode) -> str | None:

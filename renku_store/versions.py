@@ -142,9 +142,13 @@ class Held:
 
     def everything(self) -> dict[str, ManifestArtefact]:
         """What stands for every artefact before takes are chosen, which is for those who know signatures."""
-        shown = {key: artefact for key, artefact in self._base.items() if artefact.edited_by is None}
-        undone = {key: made for key in self._base.keys() - shown.keys() if (made := self._base[key].as_made())}
-        return {**shown, **undone, **{key: self._edits[key] for key in self._edits if self.edited(key)}}
+        shown = dict(self._base)
+        for key in [key for key, artefact in self._base.items() if artefact.edited_by is not None]:
+            made = shown.pop(key).as_made()
+            if made is not None:
+                shown[key] = made
+        shown.update((key, entry) for key, entry in self._edits.items() if entry.edited_by is not None)
+        return shown
 
 
 def marked(artefact: ManifestArtefact, *, outdated: Literal[True] | None) -> ManifestArtefact:

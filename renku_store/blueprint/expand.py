@@ -8,7 +8,7 @@ itself, for parsing refuses cycles of producers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from renku_store.blueprint.collector import paused_collector
@@ -22,6 +22,7 @@ from renku_store.blueprint.turning import Documents
 from renku_store.blueprint.values import with_defaults
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphEdge, GraphNode, GraphOutput, ProducerGraph
+from renku_store.records.pattern import pattern, pattern_of_one, pattern_of_two
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,39 +67,56 @@ def _expand(blueprint: Blueprint, values: Mapping[str, Json], config: Json, docu
     resolver.check_found()
     place = blueprint.place("timeline")
     timeline = resolver.artefact(blueprint.timeline, "timeline", place) if blueprint.timeline else None
-    return Expansion(ProducerGraph(nodes=nodes, edges=_edges(nodes, families), timeline=timeline), warnings)
+    # Its jobs are right as they are: their producers were checked, and so were the values that they go into.
+    graph = ProducerGraph.model_construct(nodes=nodes, edges=_edges(nodes, families), timeline=timeline)
+    return Expansion(graph, warnings)
 
 
-def _nodes(family: Family, resolver: Resolver, settings: list[Overrides]) -> list[GraphNode]:
+def _nodes(family: Family, resolver: Resolver, settings: list[Overrides]) -> Iterator[GraphNode]:
+    """The jobs of a producer: what they have in common is checked once, and shared."""
     spec = family.spec
-    rate_key = spec.rate_key or f"{spec.run.provider}/{spec.run.model}"
-    nodes: list[GraphNode] = []
+    make = pattern(_common(spec, settings))
+    outputs = [
+        (f".{output.name}", pattern_of_one(GraphOutput(id="", name=output.name, mime_type=output.mime_type), "id"))
+        for output in spec.outputs
+    ]
+    overridden = {target for overrides in settings for target in overrides}
+    varies = any(isinstance(value, str) and value in spec.loops for value in spec.context.values())
     for job_id, places in family.members:
         turns = family.turns(places)
-        nodes.append(
-            GraphNode(
-                job_id=job_id,
-                producer=spec.name,
-                inputs=resolver.inputs_of(family, turns),
-                produces=[
-                    GraphOutput(id=f"{job_id}.{output.name}", name=output.name, mime_type=output.mime_type)
-                    for output in spec.outputs
-                ],
-                provider=spec.run.provider,
-                provider_model=spec.run.model,
-                version=spec.run.version,
-                rate_key=rate_key,
-                config=_config(spec, job_id, settings),
-                context=_context(spec, turns),
-                timeout_seconds=spec.timeout_seconds,
-                max_output_bytes=spec.max_output_bytes,
-                uses=dict(spec.uses) or None,
-                cost=spec.cost,
-                sources=None if spec.sources is None else list(spec.sources),
-                awaits=family.awaited.get(job_id),
-            )
+        own: dict[str, object] = {}
+        if varies:
+            own["context"] = _context(spec, turns)
+        if job_id in overridden:
+            own["config"] = _config(spec, job_id, settings)
+        if job_id in family.awaited:
+            own["awaits"] = family.awaited[job_id]
+        yield make(
+            job_id=job_id,
+            inputs=resolver.inputs_of(family, turns),
+            produces=[output(job_id + ending) for ending, output in outputs],
+            **own,
         )
-    return nodes
+
+
+def _common(spec: ProducerSpec, settings: list[Overrides]) -> GraphNode:
+    """A job of a producer, but for what is its own."""
+    return GraphNode(
+        job_id="",
+        producer=spec.name,
+        produces=[],
+        provider=spec.run.provider,
+        provider_model=spec.run.model,
+        version=spec.run.version,
+        rate_key=spec.rate_key or f"{spec.run.provider}/{spec.run.model}",
+        config=_config(spec, spec.name, settings),
+        context=dict(spec.context),
+        timeout_seconds=spec.timeout_seconds,
+        max_output_bytes=spec.max_output_bytes,
+        uses=dict(spec.uses) or None,
+        cost=spec.cost,
+        sources=None if spec.sources is None else list(spec.sources),
+    )
 
 
 def _context(spec: ProducerSpec, turns: Turns) -> dict[str, Json]:
@@ -111,13 +129,14 @@ def _context(spec: ProducerSpec, turns: Turns) -> dict[str, Json]:
 def _edges(nodes: list[GraphNode], families: Mapping[str, Family]) -> list[GraphEdge]:
     """An edge for each pair of jobs where one reads what the other makes, or is there because of it."""
     makers = {output.id: node.job_id for node in nodes for output in node.produces}
-    pairs = {
-        (makers[reference.id], node.job_id)
-        for node in nodes
-        for entry in node.inputs
-        for reference in (entry.refs if entry.refs is not None else (entry.ref,))
-        if reference is not None and reference.kind == "artefact"
-    }
+    pairs: set[tuple[str, str]] = set()
+    for node in nodes:
+        job_id = node.job_id
+        for entry in node.inputs:
+            if entry.refs is not None:
+                pairs.update((makers[ref.id], job_id) for ref in entry.refs if ref and ref.kind == "artefact")
+            elif entry.ref is not None and entry.ref.kind == "artefact":
+                pairs.add((makers[entry.ref.id], job_id))
     pairs.update(
         (makers[artefact], job_id)
         for family in families.values()
@@ -125,7 +144,8 @@ def _edges(nodes: list[GraphNode], families: Mapping[str, Family]) -> list[Graph
         for artefact in deciders
     )
     pairs.update((makers[artefact], node.job_id) for node in nodes if node.awaits for artefact in node.awaits.artefacts)
-    return [GraphEdge(**{"from": before, "to": after}) for before, after in sorted(pairs)]
+    edge = pattern_of_two(GraphEdge.model_validate({"from": "", "to": ""}), "from_", "to")
+    return [edge(before, after) for before, after in sorted(pairs)]
 
 
 def _config(spec: ProducerSpec, job_id: str, settings: list[Overrides]) -> dict[str, Json]:

@@ -57,4 +57,4 @@ def agree(own: Labels, other: Labels) -> bool:
 
 def job_name(producer: str, labels: Labels) -> str:
     """`picture[2][0]`."""
-    return producer + "".join(f"[{label}]" for label in labels)
+    return f"{producer}[{']['.join(labels)}]" if labels else producer

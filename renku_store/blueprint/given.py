@@ -25,11 +25,17 @@ from renku_store.errors import GraphError, InvalidIdError
 from renku_store.records._base import Json, Record
 from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
 from renku_store.records.ids import check_id
+from renku_store.records.pattern import pattern_of_two
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _STEP: Final = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<position>[0-9]{1,15})\]")
 _HEAD: Final = re.compile(r"[^.\[]+")
+_RATE_KEYS: Final = ("rateKey", "rate_key")
 _Kind = TypeVar("_Kind", bound=Record)
+
+_of_text = pattern_of_two(GraphInput(name=""), "name", "ref")
+_of_input = pattern_of_two(Reference(kind="input", id=""), "id", "path")
+_of_artefact = pattern_of_two(Reference(kind="artefact", id=""), "id", "path")
 
 
 def parse_graph(document: Json, inputs: Collection[str] | None) -> ProducerGraph:
@@ -82,7 +88,7 @@ class _Names:
             kind = "artefact" if head in self.makers else "input" if self._is_input(head) else None
             path = _path(text[end:]) if kind else None
             if kind and path is not None:
-                return Reference(kind="artefact" if kind == "artefact" else "input", id=head, path=path)
+                return (_of_artefact if kind == "artefact" else _of_input)(head, path)
         if self.inputs is None:
             return self._assumed(text, job_id)
         raise _unresolved(job_id, text, [*self.makers, *self.inputs])
@@ -178,6 +184,9 @@ def _node(outline: _Outline, names: _Names) -> GraphNode:
     _refuse_twice([entry.name for entry in entries], "reads", job_id)
     check_given_cost(job_id, fields.get("cost"), [entry.name for entry in entries], fields.get("config"))
     whole = {**fields, "inputs": entries, "produces": outline.produces, "awaits": None}  # no list will come
+    provider, model = fields.get("provider"), fields.get("providerModel")
+    if isinstance(provider, str) and isinstance(model, str) and fields.keys().isdisjoint(_RATE_KEYS):
+        whole["rateKey"] = f"{provider}/{model}"
     node = _validated(GraphNode, whole, f"The job {job_id}")
     _check(node.producer, "producer", job_id)
     return node if node.rate_key else node.model_copy(update={"rate_key": f"{node.provider}/{node.provider_model}"})
@@ -185,7 +194,7 @@ def _node(outline: _Outline, names: _Names) -> GraphNode:
 
 def _input(item: object, names: _Names, job_id: str) -> GraphInput:
     if isinstance(item, str):
-        return GraphInput(name=item, ref=names.resolve(item, job_id))
+        return _of_text(item, names.resolve(item, job_id))
     if not isinstance(item, dict):
         raise GraphError(
             f"The job {job_id} has an input that is {describe(item)}.", hint="Inputs are texts or mappings."
@@ -227,7 +236,8 @@ def _edges(written: object, nodes: list[GraphNode], makers: Mapping[str, str]) -
                     hint=nearest(job_id, jobs),
                 )
         pairs.add((edge.from_, edge.to))
-    return [GraphEdge(**{"from": before, "to": after}) for before, after in sorted(pairs)]
+    written_edge = pattern_of_two(GraphEdge.model_validate({"from": "", "to": ""}), "from_", "to")
+    return [written_edge(before, after) for before, after in sorted(pairs)]
 
 
 def _path(text: str) -> list[str | int] | None:
@@ -261,8 +271,8 @@ def _check(value: str, thing: str, job_id: str) -> None:
 
 
 def _refuse_twice(names: list[str], verb: str, job_id: str) -> None:
-    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
-    if count > 1:
+    if len(set(names)) < len(names):
+        name = Counter(names).most_common(1)[0][0]
         raise GraphError(f"The job {job_id} {verb} {name} twice.", hint="Name each once.", reason="duplicate")
 
 

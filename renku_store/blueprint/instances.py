@@ -12,7 +12,7 @@ from renku_store import bounds
 from renku_store.blueprint.decisions import deciding_order
 from renku_store.blueprint.document import Blueprint, ProducerSpec
 from renku_store.blueprint.expressions import evaluate, references
-from renku_store.blueprint.family import Family, job_name
+from renku_store.blueprint.family import Family, Labels, job_name
 from renku_store.blueprint.places import shown
 from renku_store.blueprint.references import ReferenceText
 from renku_store.blueprint.selecting import Found, Turn, Turns, select
@@ -47,17 +47,21 @@ class _Maker:
         family = Family(spec, is_made=self._loops.is_made(spec), labels=[set() for _ in spec.loops])
         longest = max(len(output.name) for output in spec.outputs)
         for places in self._loops.walk(spec, family.labels):
-            job_id = job_name(spec.name, tuple(turn.label for turn in places))
+            labels = tuple([turn.label for turn in places])
+            job_id = job_name(spec.name, labels)
             if len(job_id.encode()) + len(".") + longest > bounds.ID_MAX_BYTES:
                 raise self._blueprint.place("producers", spec.name).error(
                     f"The artefact ids of the job {shown(job_id)} are longer than {bounds.ID_MAX_BYTES} bytes.",
                     "Use shorter names or keys.",
                 )
-            self._add(family, job_id, places)
+            if spec.when is None and not family.is_made:
+                family.jobs[labels] = job_id
+                family.members.append((job_id, places))
+            else:
+                self._add(family, job_id, labels, places)
         return family
 
-    def _add(self, family: Family, job_id: str, places: tuple[Turn, ...]) -> None:
-        labels = tuple(turn.label for turn in places)
+    def _add(self, family: Family, job_id: str, labels: Labels, places: tuple[Turn, ...]) -> None:
         open_turns = [turn.awaits for turn in places if turn.awaits is not None]
         decided = self._when(family.spec, family.turns(places), unknown=bool(open_turns))
         if decided is False:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from renku_store import bounds
 from renku_store.blueprint.document import ArtefactUse, Blueprint, InputUse
@@ -19,8 +20,16 @@ from renku_store.blueprint.references import Every, LoopVariable
 from renku_store.blueprint.selecting import Lost, Turns, fixed_path, known_steps, select
 from renku_store.records._base import Json
 from renku_store.records.graph import EVERY_LABEL, GraphInput, Reference
+from renku_store.records.pattern import pattern_of_two
 
 _Labels = tuple[str | None, ...]
+
+# Their ids and paths are made of names and values that have been checked.
+_WHOLE: Final[list[str | int]] = []
+_one = pattern_of_two(GraphInput(name=""), "name", "ref")
+_several = pattern_of_two(GraphInput(name=""), "name", "refs")
+_of_input = pattern_of_two(Reference(kind="input", id=""), "id", "path")
+_of_artefact = pattern_of_two(Reference(kind="artefact", id=""), "id", "path")
 
 
 @dataclass(slots=True)
@@ -62,15 +71,17 @@ class Resolver:
     def _entry(self, family: Family, name: str, use: InputUse | ArtefactUse, turns: Turns) -> GraphInput | None:
         if isinstance(use, ArtefactUse) and use.is_fan_in:
             place = self.blueprint.place("producers", family.spec.name, "inputs", name)
-            return GraphInput(name=name, refs=self._fan_in(use, turns, place))
-        luck = self._luck.setdefault((family.spec.name, name), _Luck())
+            return _several(name, self._fan_in(use, turns, place))
+        luck = self._luck.get((family.spec.name, name))
+        if luck is None:
+            luck = self._luck[family.spec.name, name] = _Luck()
         if isinstance(use, InputUse):
             reference = self._input(use, turns, luck)
-            return None if reference is None else GraphInput(name=name, ref=reference)
+            return None if reference is None else _one(name, reference)
         found = self._artefacts(use, turns, luck)
         if len(found) == 1:
-            return GraphInput(name=name, ref=found[0])
-        return GraphInput(name=name, refs=[*found]) if found else None
+            return _one(name, found[0])
+        return _several(name, [*found]) if found else None
 
     def check_found(self) -> None:
         """Refuse inputs that were found for no job: misspelt keys and positions beyond the end."""
@@ -97,12 +108,12 @@ class Resolver:
             luck.missed = luck.missed or (f"{use.text}, which is nowhere in the input {use.id}.", hint)
             return None
         luck.found = True
-        return Reference(kind="input", id=use.id, path=selected.path)
+        return _of_input(use.id, selected.path)
 
     def _artefacts(self, use: ArtefactUse, turns: Turns, luck: _Luck) -> list[Reference]:
         """The artefact that is meant; several only where a placeholder may come to mean any of them."""
         family = self.families[use.producer]
-        labels = tuple(EVERY_LABEL if label is None else label for label in _labels(use, turns))
+        labels = tuple([EVERY_LABEL if label is None else label for label in _labels(use, turns)])
         if labels in family.jobs:
             luck.found = True
             job = family.jobs[labels]
@@ -116,7 +127,9 @@ class Resolver:
         return []
 
     def _reference(self, job: str, use: ArtefactUse, turns: Turns) -> Reference:
-        return Reference(kind="artefact", id=f"{job}.{use.output}", path=fixed_path(use.steps, turns, self._lists(use)))
+        if not use.steps:
+            return _of_artefact(f"{job}.{use.output}", _WHOLE)
+        return _of_artefact(f"{job}.{use.output}", fixed_path(use.steps, turns, self._lists(use)))
 
     def _lists(self, use: ArtefactUse) -> frozenset[int]:
         """The places in the steps of a use where a loop stands that runs over what the steps before select."""
@@ -142,10 +155,7 @@ class Resolver:
         known = (use.producer, use.output, labels, tuple(path))
         if known not in self._fan_ins:
             self._check_labels(use, labels, place)
-            self._fan_ins[known] = [
-                None if job is None else Reference(kind="artefact", id=f"{job}.{use.output}", path=path)
-                for job in group
-            ]
+            self._fan_ins[known] = [None if job is None else _of_artefact(f"{job}.{use.output}", path) for job in group]
         return self._fan_ins[known]
 
     def _check_labels(self, use: ArtefactUse, labels: _Labels, place: Place) -> None:
@@ -189,6 +199,8 @@ class Resolver:
 
 def _labels(use: ArtefactUse, turns: Turns) -> _Labels:
     return tuple(
-        None if isinstance(index, Every) else turns[index.name].label if isinstance(index, LoopVariable) else index
-        for index in use.indices
+        [
+            turns[index.name].label if isinstance(index, LoopVariable) else None if isinstance(index, Every) else index
+            for index in use.indices
+        ]
     )

@@ -39,7 +39,7 @@ class Turn:
 Turns = Mapping[str, Turn]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """A selected value and the path to it, without loops."""
 
@@ -71,23 +71,23 @@ def select(value: Json, steps: Iterable[Step], turns: Turns) -> Found | Lost:
         if isinstance(step, Every):
             return Lost(value, "*")
         concrete = _in_value(step, turns, value)
-        if isinstance(value, dict) and isinstance(concrete, str):
-            if concrete not in value:
-                return Lost(value, concrete)
-            value = value[concrete]
-        elif isinstance(value, list) and isinstance(concrete, int):
-            if concrete >= len(value):
-                return Lost(value, concrete)
-            value = value[concrete]
+        if isinstance(value, dict):
+            there = isinstance(concrete, str) and concrete in value
         else:
+            there = isinstance(value, list) and isinstance(concrete, int) and concrete < len(value)
+        if not there:
             return Lost(value, concrete)
+        value = value[concrete]  # type: ignore[index]
         path.append(concrete)
     return Found(value, path)
 
 
 def known_steps(steps: Iterable[Step], turns: Turns) -> list[Step]:
     """The steps up to the first that a loop decides whose list is not known."""
-    return list(takewhile(lambda step: not (isinstance(step, LoopVariable) and turns[step.name].awaits), steps))
+    given = list(steps)
+    if all(turn.awaits is None for turn in turns.values()):
+        return given
+    return list(takewhile(lambda step: not (isinstance(step, LoopVariable) and turns[step.name].awaits), given))
 
 
 def fixed_path(steps: Iterable[Step], turns: Turns, lists: Collection[int] = ()) -> list[str | int]:
@@ -116,10 +116,9 @@ def path_text(root: str, path: Iterable[str | int]) -> str:
 
 
 def _in_value(step: ValueStep, turns: Turns, value: Json) -> str | int:
-    match step:
-        case Key(text):
-            return text
-        case Position(number):
-            return number
-        case LoopVariable(name):
-            return turns[name].label if isinstance(value, dict) else turns[name].position
+    if isinstance(step, Key):
+        return step.text
+    if isinstance(step, LoopVariable):
+        turn = turns[step.name]
+        return turn.label if isinstance(value, dict) else turn.position
+    return step.number

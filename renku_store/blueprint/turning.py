@@ -120,9 +120,13 @@ class Loops:
             yield places
             return
         loop = self._blueprint.loops[spec.loops[len(places)]]
-        for turn in self._turns(loop, dict(zip(spec.loops, places, strict=False))):
-            labels[len(places)].add(turn.label)
-            yield from self._walk(spec, (*places, turn), labels)
+        here = self._turns(loop, dict(zip(spec.loops, places, strict=False)))
+        labels[len(places)].update([turn.label for turn in here])
+        for turn in here:
+            if len(places) + 1 == len(spec.loops):
+                yield (*places, turn)
+            else:
+                yield from self._walk(spec, (*places, turn), labels)
 
     def _count(self, spec: ProducerSpec, outer: Turns, *, made: bool) -> None:
         """Turns of outer loops count too, so that loops over nothing inside of large loops end soon."""

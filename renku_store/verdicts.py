@@ -1,0 +1,279 @@
+"""Which jobs of a graph are clean, and why the others are not. Pure; the planner makes plans of it.
+
+Most jobs of most plans are ordinary: nothing that they read is to be made, and nobody has decided anything about them.
+For those there is one short way, without a list of reasons; every other job goes the long one, and both say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from renku_store.choosing import Chosen
+from renku_store.errors import BlobMissingError, InvalidValueError
+from renku_store.graph import GraphIndex
+from renku_store.reasons import Differences, Origin, in_words
+from renku_store.records._base import Json
+from renku_store.records.graph import GraphNode
+from renku_store.records.manifest import ArtefactValue, ManifestArtefact
+from renku_store.records.pattern import pattern_of_two
+from renku_store.records.plan import Choices, PlannedJob, Reason
+from renku_store.selection import Missing, Selection, artefacts_awaited
+from renku_store.signing import Signer
+from renku_store.versions import Held, source_changed
+
+Document: TypeAlias = Callable[[ArtefactValue], Json | Missing]
+"""Gives the parsed JSON of an artefact; `MISSING` where there is none."""
+Former: TypeAlias = Callable[[], tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None]
+"""Gives the jobs, by id, and the input values that the base revision was made from; None where nobody can tell."""
+
+_clean = pattern_of_two(PlannedJob(state="clean", layer=0), "signature", "layer")
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """One planning: what is given, and how far it has come.
+
+    `decisions` is what people decided on artefacts, `damaged` are hashes of blobs that cannot be used, `failed`
+    signatures whose last attempt failed, `decided` the jobs of an earlier plan that stay as they are.
+    """
+
+    index: GraphIndex
+    base: Mapping[str, ManifestArtefact]
+    decisions: dict[str, ManifestArtefact]
+    held: Held
+    shown: dict[str, ManifestArtefact]
+    now: Selection
+    differences: Differences
+    chosen: Chosen
+    damaged: set[str] = field(default_factory=set[str])
+    failed: set[str] = field(default_factory=set[str])
+    warnings: list[str] = field(default_factory=list[str])
+    lapsed: set[str] = field(default_factory=set[str])
+    decided: Mapping[str, PlannedJob] = field(default_factory=dict[str, PlannedJob])
+    before: Mapping[str, int] = field(default_factory=dict[str, int])
+    named: set[str] = field(init=False)
+    signer: Signer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.named = self.chosen.forced | self.chosen.pinned
+        self.signer = Signer(self.now)
+
+    @classmethod
+    def of(
+        cls,
+        index: GraphIndex,
+        base: Mapping[str, ManifestArtefact],
+        decisions: dict[str, ManifestArtefact],
+        values: Mapping[str, Json],
+        document: Document,
+        former: Former,
+        origins: Mapping[str, Origin] | None,
+        choices: Choices | None,
+    ) -> Verdicts:
+        """What a graph is compared with: a base, what people decided on, and what `former` says it was made from."""
+        held = Held(base, decisions)
+        shown = held.everything()
+
+        def before() -> tuple[Mapping[str, GraphNode], Selection]:
+            nodes, inputs = former() or ({}, {})
+            return nodes, Selection(inputs, base, document)
+
+        now = Selection(values, shown, document)
+        chosen = Chosen.of(index, choices or Choices(), held)
+        return cls(index, base, decisions, held, shown, now, Differences(before, now, origins), chosen)
+
+    def jobs(self) -> dict[str, PlannedJob]:
+        """Every job of the graph, each after what it waits for."""
+        jobs: dict[str, PlannedJob] = {}
+        open_positions = bytearray(len(self.index))
+        for position, node, layer in self.index.in_order():
+            for before in self.index.positions_before(position):
+                if open_positions[before]:
+                    job = None
+                    break
+            else:
+                job = self._ordinary(node, layer)
+            if job is None:
+                job = self._job(node, layer, jobs)
+                open_positions[position] = job.state != "clean"
+            jobs[node.job_id] = job
+        self._warn_of_sources(jobs)
+        return jobs
+
+    def _ordinary(self, node: GraphNode, layer: int) -> PlannedJob | None:
+        """A job whose outputs the base holds, whole, as its inputs give them now; None: it is to be looked at."""
+        job_id = node.job_id
+        if node.awaits is not None or job_id in self.named or job_id in self.decided:
+            return None
+        known: str | None = None
+        for output in node.produces:
+            present = self.base.get(output.id)
+            if present is None or present.edited_by is not None or output.id in self.decisions:
+                return None
+            if present.blob in self.damaged:
+                return None
+            if known is None:
+                known = self.signer.signature(node)
+            if present.signature != known:
+                return None
+            known = present.signature  # one text for both
+        return None if known is None else _clean(known, layer)
+
+    def _job(self, node: GraphNode, layer: int, jobs: Mapping[str, PlannedJob]) -> PlannedJob:
+        """A job, whatever is the matter with it."""
+        job_id = node.job_id
+        if job_id in self.decided:
+            planned = _moved(self.decided[job_id], layer)
+            self._take_choice(node, planned)
+            return planned
+        waits = self._dirty_makers(node, jobs)
+        if node.awaits is not None or any(jobs[maker].state == "deferred" for maker in waits):
+            return self._deferred(node, waits)
+        known = None if waits else self.signer.signature(node)
+        if self.held.all_edited(node):
+            return self._edited(node, known, waits)
+        if job_id in self.chosen.pinned:
+            return self._pinned(node, known)
+        reasons = [Reason(kind="upstream", subject=maker) for maker in waits]
+        reasons += self._reasons(node, known)
+        if job_id in self.chosen.forced:
+            reasons.append(Reason(kind="forced", subject=job_id))
+        planned = PlannedJob(
+            state="dirty" if reasons else "clean",
+            reasons=reasons,
+            signature=known,
+            layer=layer,
+            made_in=self.differences.made_in(job_id) if reasons else None,
+        )
+        self._take_choice(node, planned)
+        return planned
+
+    def _deferred(self, node: GraphNode, waits: Sequence[str]) -> PlannedJob:
+        """A placeholder, or a job that comes after one: what it is to read is known during the run."""
+        reasons = [Reason(kind="upstream", subject=maker) for maker in waits]
+        if node.awaits is not None and node.awaits.problem is not None:
+            makers = dict.fromkeys(self.index.maker(artefact) for artefact in node.awaits.artefacts)
+            reasons = [Reason(kind="upstream", subject=maker or "", detail=node.awaits.problem) for maker in makers]
+        if node.job_id in self.chosen.forced:
+            reasons.append(Reason(kind="forced", subject=node.job_id))
+        before = self.before.get(node.job_id) if node.awaits is not None else None
+        return PlannedJob(state="deferred", reasons=reasons, layer=self.index.layer(node.job_id), jobs_before=before)
+
+    def _pinned(self, node: GraphNode, known: str | None) -> PlannedJob:
+        """A job that is kept as it is: it needs something good to keep. One that is clean is so without being kept."""
+        outputs = [output for output in node.produces if not self.held.edited(output.id)]
+        made = {output.id: self.held.made(output.id, known) for output in outputs}
+        for output in outputs:
+            present = made[output.id]
+            if present is None or present.blob in self.damaged:
+                wrong = "missing" if present is None else "damaged"
+                raise InvalidValueError(
+                    f"{node.job_id} cannot be kept as it is: {output.id} is {wrong}.",
+                    hint="Let it be made once, then pin it.",
+                )
+        layer = self.index.layer(node.job_id)
+        signatures = [present.signature for present in made.values() if present is not None]
+        if known is not None and set(signatures) <= {known}:
+            return PlannedJob(state="clean", signature=known, layer=layer)
+        held = signatures[0] if signatures else None
+        return PlannedJob(
+            state="clean",
+            reasons=[Reason(kind="pinned", subject=node.job_id)],
+            signature=held,
+            layer=layer,
+            pinned=True,
+        )
+
+    def _dirty_makers(self, node: GraphNode, jobs: Mapping[str, PlannedJob]) -> list[str]:
+        """The jobs whose outputs this one reads and that are not clean, each once, in the order of reading."""
+        makers: dict[str, None] = {}
+        for artefact in artefacts_awaited(node):
+            maker = None if self.held.edited(artefact) else self.index.maker(artefact)
+            if maker is not None and jobs[maker].state != "clean":
+                makers[maker] = None
+        return list(makers)
+
+    def _is_persons(self, artefact: str) -> bool:
+        """Whether a person's version stands for an artefact; `BlobMissingError` where it is damaged."""
+        if not self.held.edited(artefact):
+            return False
+        if self.shown[artefact].blob in self.damaged:
+            raise BlobMissingError(
+                f"{self.shown[artefact].edited_by}'s version of {artefact} is missing or damaged; no run can make it.",
+                hint=f"Give it again with `renku-store edit '{artefact}' @FILE`, or go back with `--undo`.",
+            )
+        return True
+
+    def _edited(self, node: GraphNode, known: str | None, waits: Sequence[str]) -> PlannedJob:
+        """A job whose outputs are all people's versions: it does not run, and says so where it would have."""
+        if node.job_id in self.chosen.forced:
+            self.warnings.append(f"{node.job_id} is not made anew: what it makes would lie under a person's version.")
+        for output in node.produces:
+            self._is_persons(output.id)
+            made = self.held.made(output.id, known)
+            if made is not None and (known is None or made.signature != known):
+                changed = [in_words(reason) for reason in self.differences.of(node, sure=False)]
+                changed += [f"{maker} is made anew" for maker in waits]
+                if changed:
+                    stays = f"{output.id} stays {self.shown[output.id].edited_by}'s version"
+                    self.warnings.append(f"{stays}, though: {'; '.join(changed)}.")
+        made_with = [self.shown[output.id].signature for output in node.produces]
+        reasons = [
+            Reason(kind="edited", subject=output.id, detail=f"by {self.shown[output.id].edited_by}")
+            for output in node.produces
+        ]
+        layer = self.index.layer(node.job_id)
+        return PlannedJob(state="clean", reasons=reasons, signature=made_with[0], layer=layer, edited=True)
+
+    def _warn_of_sources(self, jobs: Mapping[str, PlannedJob]) -> None:
+        """Say of which producers the files have changed, and not the version, since they made what stays."""
+        changed: dict[str, int] = {}
+        for job_id, planned in jobs.items() if any(node.source for node in self.index.graph.nodes) else ():
+            node = self.index.node(job_id)
+            if planned.state == "clean" and not planned.edited and source_changed(node, self.held, planned.signature):
+                changed[node.producer] = changed.get(node.producer, 0) + 1
+        for producer, count in changed.items():
+            jobs_stay = "1 job stays" if count == 1 else f"{count:,} jobs stay"
+            self.warnings.append(
+                f"The files of {producer} have changed, its version has not: {jobs_stay} as made before."
+                f" Raise `version` to make them anew, or `renku-store accept {producer}` to keep them."
+            )
+
+    def _take_choice(self, node: GraphNode, planned: PlannedJob) -> None:
+        """Let what comes after a job read the take chosen for it, if the choice holds."""
+        for output in node.produces:
+            take = self.held.chosen(output.id)
+            if take is None or planned.signature is None:
+                continue
+            if take.signature == planned.signature:
+                self.shown[output.id] = take
+            else:
+                self.lapsed.add(output.id)
+                self.warnings.append(f"What was chosen for {output.id} holds no longer: its inputs have changed since.")
+
+    def _reasons(self, node: GraphNode, known: str | None) -> list[Reason]:
+        """Why a job is dirty by itself, whatever is upstream of it."""
+        reasons: list[Reason] = []
+        changed = False
+        for output in node.produces:
+            if self._is_persons(output.id):
+                continue
+            present = self.held.made(output.id, known)
+            if present is None:
+                reasons.append(Reason(kind="output missing", subject=output.id))
+            elif present.blob in self.damaged:
+                reasons.append(Reason(kind="blob missing or damaged", subject=output.id, detail=present.hash))
+            elif known is not None and present.signature != known:
+                changed = True
+        if changed or (known is None and not reasons):
+            reasons = [*self.differences.of(node, sure=known is not None), *reasons]
+        if reasons and known in self.failed:
+            reasons.append(Reason(kind="last attempt failed", subject=node.job_id))
+        return reasons
+
+
+def _moved(job: PlannedJob, layer: int) -> PlannedJob:
+    """The same job where it stands in another graph."""
+    return job if job.layer == layer else job.model_copy(update={"layer": layer})
