@@ -7,15 +7,17 @@ forward).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
-from renku_store.encoding import contradiction, expiry_path, manifest_path
+from renku_store.encoding import PAGES, Page, contradiction, expiry_path, manifest_path
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -36,9 +38,17 @@ from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, Man
 
 POINTER = "current.json"
 _REVISION = re.compile(r"rev-(\d{4,12})")
-_PAGE = TypeAdapter(dict[str, ManifestArtefact])
 _STUB_SEEN_WITHIN_BYTES = 1_024
 """By then a stub has said that it is one: large manifests are not parsed for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """The last manifest with pages that was read: its bytes, what they are, and its pages by their hashes."""
+
+    data: bytes = b""
+    manifest: Manifest | None = None
+    pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
 
 
 class ManifestStore:
@@ -48,13 +58,16 @@ class ManifestStore:
         self._driver = driver
         self._read_blob = read_blob
         self._fetched: Callable[[str], bytes] | None = None
-        self._remembered: dict[str, dict[str, ManifestArtefact]] | None = None
+        self._remembered: _Remembered | None = None
 
     def remembering(self) -> ManifestStore:
-        """The same manifests for one who reads many: a page that the last one read had, too, is not read again."""
+        """The same manifests for one who reads many: a page that the last one read had, too, is not read again.
+
+        The last one's pages stay in memory as long as this does, about a KiB for each artefact.
+        """
         other = ManifestStore(self._driver, self._read_blob)
         other._fetched = self._fetched
-        other._remembered = {}
+        other._remembered = _Remembered()
         return other
 
     def fetched(self, read: Callable[[str], bytes], read_blob: Callable[[str], bytes]) -> ManifestStore:
@@ -118,6 +131,19 @@ class ManifestStore:
             raise _corrupt(revision, "it contradicts itself")
         return found, digest
 
+    def base_of(self, manifest: Manifest) -> Manifest | None:
+        """The revision before a manifest; None where there is none, or none that can be read."""
+        number = revision_number(manifest.revision)
+        with suppress(DamageError, NotFoundError):
+            return self.load(number - 1, manifest.base_hash)[0] if number > 1 else None
+        return None
+
+    def pages_of(self, manifest: Manifest) -> dict[str, tuple[str, Page]]:
+        """By first id those pages of a manifest that are remembered, with their hashes."""
+        known = self._remembered.pages if self._remembered else {}
+        named = ((reference, known.get(reference.hash)) for reference in manifest.pages or ())
+        return {reference.first: (reference.hash, page) for reference, page in named if page is not None}
+
     def expiry(self, number: int) -> Expiry | None:
         """The mark that a revision has expired; None where there is none, or none that can be read."""
         try:
@@ -167,6 +193,10 @@ class ManifestStore:
 
         Raises `BlobCorruptError` where they are none, `UnsupportedFormatError` for a newer format.
         """
+        last = self._remembered
+        if last is not None and last.manifest is not None and last.data == data:
+            own = {"inputs": dict(last.manifest.inputs), "artefacts": dict(last.manifest.artefacts)}
+            return last.manifest.model_copy(update=own)
         try:
             document = orjson.loads(data)
             version = document["format"]
@@ -187,15 +217,16 @@ class ManifestStore:
             }
             if manifest.pages is None:
                 return manifest.model_copy(update={"inputs": inputs})
-            artefacts: dict[str, ManifestArtefact] = {}
-            known, pages = self._remembered or {}, {}
+            known, pages = last.pages if last else {}, {}
             for page in manifest.pages:
-                pages[page.hash] = known.get(page.hash) or _PAGE.validate_json(self._read_blob(page.hash))
-                artefacts.update(pages[page.hash])
-            self._remembered = None if self._remembered is None else pages
+                pages[page.hash] = known.get(page.hash) or PAGES.validate_json(self._read_blob(page.hash))
         except ValidationError as error:
             raise _corrupt(revision, f"{error.error_count()} of its fields are not those of a manifest") from error
-        return manifest.model_copy(update={"inputs": inputs, "artefacts": artefacts})
+        whole = manifest.model_copy(update={"inputs": inputs, "artefacts": _together(pages.values())})
+        if last is not None:
+            self._remembered = _Remembered(data, whole, pages)
+            return whole.model_copy(update={"inputs": dict(inputs), "artefacts": dict(whole.artefacts)})
+        return whole
 
     def pointer(self) -> Pointer | None:
         """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""
@@ -276,6 +307,13 @@ class ManifestStore:
     def _is_ahead(self, named: Pointer, number: int, digest: str) -> bool:
         named_number = revision_number(named.revision)
         return (named_number, named.hash) == (number, digest) or (named_number > number and self.exists(named_number))
+
+
+def _together(pages: Iterable[Page]) -> dict[str, ManifestArtefact]:
+    artefacts: dict[str, ManifestArtefact] = {}
+    for page in pages:
+        artefacts.update(page)
+    return artefacts
 
 
 def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:

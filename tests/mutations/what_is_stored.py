@@ -164,7 +164,8 @@ MUTANTS = (
         "a revision is published without touching its blobs",
         (5, 9),
         f"{_STORE}/commit.py",
-        "            self._blobs.revive(transaction, named, seen)\n            number = ",
+        "            to_see = _to_see(transaction, manifest, encoded.page_hashes, base)\n"
+        "            self._blobs.revive(transaction, to_see, seen)\n            number = ",
         "            number = ",
         (f"{_COMMIT}::test_a_missing_blob_is_named_before_the_intent",),
     ),
