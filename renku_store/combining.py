@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 _LOOK_SECONDS: Final = 1.0
 """How often who waits looks whether it has its answer, in case Ctrl-C hit the thread that was about to say so."""
+_GATHER_SECONDS: Final = 0.001
+"""How long a group waits for those who were answered in the one before, and are likely to ask again at once."""
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -46,6 +49,7 @@ class Combined(Generic[Question, Answer]):
         self._waiting: list[_Asked[Question, Answer]] = []
         self._lock = threading.Lock()
         self._is_led = False
+        self._answered = 0
         self._process = os.getpid()
 
     def ask(self, question: Question) -> Answer:
@@ -74,9 +78,11 @@ class Combined(Generic[Question, Answer]):
 
     def _lead(self, leader: _Asked[Question, Answer]) -> None:
         """Answer the first who wait, of whom this thread is one; then let the next do so."""
+        self._gather()
         with self._lock:
             group = self._waiting[: self._most]
             del self._waiting[: len(group)]
+            self._answered = len(group)
         try:
             self._answer(group)
         except BaseException:
@@ -87,6 +93,13 @@ class Combined(Generic[Question, Answer]):
         for asked in group:
             if asked is not leader:
                 asked.woken.release()
+
+    def _gather(self) -> None:
+        """Let those run who were answered just now: they are more than one, and a group costs about what one costs."""
+        if self._answered > 1:
+            deadline = time.monotonic() + _GATHER_SECONDS
+            while len(self._waiting) < self._answered and time.monotonic() < deadline:
+                time.sleep(0)
 
     def _pass_on(self, leader: _Asked[Question, Answer]) -> None:
         with self._lock:

@@ -121,7 +121,7 @@ MUTANTS = (
         "an event is appended without having seen its blobs",
         (3, 9),
         f"{_STORE}/events.py",
-        "            self._revive(writer, _named_blobs(events))\n",
+        "            if named:\n                self._revive(writer, named)\n",
         "",
         (f"{_GC}::test_an_event_of_a_blob_that_was_collected_is_refused",),
     ),
