@@ -24,7 +24,7 @@ from renku_store.records.manifest import ArtefactValue
 
 QUESTION = "How fast are events appended, and how fast is the newest of an id found among many?"
 SIZES = {
-    False: {"single": 5_000, "batched": 50_000, "history": 1_000_000, "short": 10_000, "ids": 10_000, "looks": 10_000},
+    False: {"single": 3_000, "batched": 20_000, "history": 1_000_000, "short": 10_000, "ids": 10_000, "looks": 10_000},
     True: {"single": 300, "batched": 2_000, "history": 4_000, "short": 1_000, "ids": 500, "looks": 500},
 }
 BATCH = 100
