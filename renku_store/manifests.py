@@ -132,8 +132,10 @@ class ManifestStore:
         return found, digest
 
     def base_of(self, manifest: Manifest) -> Manifest | None:
-        """The revision before a manifest; None where there is none, or none that can be read."""
-        number = revision_number(manifest.revision)
+        """The revision before a manifest; None where there is none, or none that can be read. Nobody changes it."""
+        number, last = revision_number(manifest.revision), self._remembered
+        if last is not None and last.manifest is not None and hash_bytes(last.data) == manifest.base_hash:
+            return last.manifest
         with suppress(DamageError, NotFoundError):
             return self.load(number - 1, manifest.base_hash)[0] if number > 1 else None
         return None

@@ -111,7 +111,8 @@ def main() -> None:
         def ours(number: int) -> None:
             with open_store(place / f"ours-{number}") as store:
                 report = migrate(old, store, every=True)
-            assert report.whole and sum(len(movie.mapped) for movie in report.movies) == total
+            assert report.whole
+            assert sum(len(movie.mapped) for movie in report.movies) == total
 
         def again(number: int) -> None:
             with open_store(place / f"ours-{number}") as store:

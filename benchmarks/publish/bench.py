@@ -91,7 +91,7 @@ class Least:
             os.write(descriptor, self._random.randbytes(size))
             os.fsync(descriptor)
             os.close(descriptor)
-            os.rename(f"{name}.new", name)
+            Path(f"{name}.new").rename(name)
         folder = os.open(self._folder, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)

@@ -32,7 +32,7 @@ def files_below(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 class Least:
-    """The limit: every object seen; manifests, pages and archives read, hashed and parsed; a row for each blob and event.
+    """The limit: every object seen; manifests, pages, archives read, hashed and parsed; a row for each blob and event.
 
     The rows have a unique key each and come in one synced transaction.
     """
