@@ -44,7 +44,7 @@ def assemble(
         read_archive=archives.in_order,
         announcer=announcer,
     )
-    manifests = ManifestStore(driver, blobs.read)
+    manifests = ManifestStore(driver, blobs.read).remembering()
     archiver = RunArchiver(driver, metadata, events, manifests, archives, clock)
     committer = Committer(driver, metadata, blobs, events, manifests, archives, clock, announcer)
     tags = TagStore(driver)

@@ -2,8 +2,8 @@
 
 What `running.grouping` is for tasks of an event loop.
 
-1. Nobody waits for a thread that was chosen: each waits for the turn, and whoever gets it answers all who wait. So
-   an exception may end any of them at any instruction (Ctrl-C, a signal's handler), and the others go on.
+1. Nobody depends on a thread that was chosen: whoever finds nobody at work answers all who wait. So an exception may
+   end any of them at any instruction (Ctrl-C, a signal's handler), and the others go on, a moment later at the worst.
 2. A question leaves the list only once it is answered, or nobody waits for its answer.
 """
 
@@ -11,8 +11,16 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Final, Generic, TypeVar
+
+_LOOK_SECONDS: Final = 0.1
+"""How often who waits looks by itself, in case an exception has ended the thread that was about to wake it."""
+_GATHER_SECONDS: Final = 0.001
+"""How long a group waits for those who were answered in the one before, and are likely to ask again at once."""
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -21,13 +29,14 @@ Answer = TypeVar("Answer")
 class _Asked(Generic[Question, Answer]):
     """A question; `is_over` once it has its answer or its error, or nobody waits for them any more."""
 
-    __slots__ = ("answer", "error", "is_over", "question")
+    __slots__ = ("answer", "error", "is_over", "question", "woken")
 
     def __init__(self, question: Question) -> None:
         self.question = question
         self.is_over = False
         self.answer: Answer
         self.error: Exception | None = None
+        self.woken: SimpleQueue[None] = SimpleQueue()
 
 
 class Combined(Generic[Question, Answer]):
@@ -47,6 +56,7 @@ class Combined(Generic[Question, Answer]):
         self._waiting: list[_Asked[Question, Answer]] = []
         self._turn = threading.Lock()
         self._at_work: int | None = None
+        self._answered = 0
         self._process = os.getpid()
 
     def ask(self, question: Question) -> Answer:
@@ -61,10 +71,15 @@ class Combined(Generic[Question, Answer]):
         try:
             self._waiting.append(asked)
             while not asked.is_over:
+                if self._turn.locked():
+                    with suppress(Empty):
+                        asked.woken.get(timeout=_LOOK_SECONDS)
+                    continue
                 # Nothing but `with` will do: the interpreter lets no signal in between the lock and the block.
                 with self._turn:
                     if not asked.is_over:
                         self._answer_first()
+                self._wake_next()
         except BaseException:
             asked.is_over = True
             raise
@@ -76,11 +91,29 @@ class Combined(Generic[Question, Answer]):
         """Answer the first who wait; by whom has the turn."""
         self._at_work = threading.get_ident()
         try:
+            self._gather()
             group = self._waiting[: self._most]
             self._answer([asked for asked in group if not asked.is_over])
             del self._waiting[: len(group)]
         finally:
             self._at_work = None
+        self._answered = len(group)
+        for asked in group:
+            asked.woken.put(None)
+
+    def _gather(self) -> None:
+        """Let those run who were answered just now: they are more than one, and a group costs about what one costs."""
+        if self._answered > 1:
+            deadline = time.monotonic() + _GATHER_SECONDS
+            while len(self._waiting) < self._answered and time.monotonic() < deadline:
+                time.sleep(0)
+
+    def _wake_next(self) -> None:
+        """Let the first who waits find out that nobody is at work; by whom has just given up the turn."""
+        for asked in self._waiting[:]:
+            if not asked.is_over:
+                asked.woken.put(None)
+                return
 
     def _answer(self, group: Sequence[_Asked[Question, Answer]]) -> None:
         if not group:

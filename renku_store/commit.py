@@ -6,9 +6,14 @@ Where each machine has an index of its own, others hear of it before the intent:
 and sweeps that may not have heard are waited for; then each blob is seen, and from then on nobody removes one.
 
 Keeps invariants 3 (an archive names durable events), 5 and 6 (create if absent, on the hash of the one before), 7
-(pointer forward; repaired on open, whatever kept it from being moved behind the manifest), 9 (every blob live and
-touched before the intent) and 11 (everything behind the manifest can be repaired from the objects, and is, when the
-movie is opened for writing; so no failure behind it says that nothing was published).
+(pointer forward; repaired on open, whatever kept it from being moved behind the manifest), 9 (every blob that becomes
+reachable is live and touched before the intent) and 11 (everything behind the manifest can be repaired from the
+objects, and is, when the movie is opened for writing; so no failure behind it says that nothing was published).
+
+Of invariant 5, under the write lock of an index that all share: what the newest revision names is reachable already,
+and a root of every collection as long as that one is the newest, or the intent stands. So of those blobs only the rows
+are asked whether they are live, and objects are looked at that are new, or whose row is not. Should another revision
+come before ours, ours is never created. Where there is any doubt about the base, every object is looked at (ADR 0038).
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from renku_store.archiving import PUBLISH_LOCK, check_run, intent_of
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.drivers.base import Driver
-from renku_store.encoding import EncodedManifest, encode_manifest, named_blobs
+from renku_store.encoding import EncodedManifest, PageCuts, encode_manifest, named_blobs, newly_named
 from renku_store.errors import (
     BlobMissingError,
     DamageError,
@@ -41,7 +46,7 @@ from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.indexing import Indexer
 from renku_store.manifests import ManifestStore
-from renku_store.metadata.base import Intent, MetadataStore
+from renku_store.metadata.base import Intent, MetadataStore, Reader
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestStub
 from renku_store.records.run import LeaseToken
@@ -82,30 +87,40 @@ class Committer:
         self._archives = archives
         self._clock = clock
         self._announcer = announcer
+        self._cuts = PageCuts()
         self._index = Indexer(driver, metadata, blobs, manifests, archives, events.new_id, apart=announcer.needed)
 
-    def publish(self, manifest: Manifest, *, token: LeaseToken | None = None) -> PublishedRevision:
+    def base_of(self, manifest: Manifest) -> Manifest | None:
+        """The revision before, where an index that all share can tell what that holds; else None."""
+        return None if self._announcer.needed else self._manifests.base_of(manifest)
+
+    def publish(
+        self, manifest: Manifest, *, token: LeaseToken | None = None, base: Manifest | None = None
+    ) -> PublishedRevision:
         """Publish a manifest whose blobs and archive are durable, as the revision after its base.
 
+        `base` is what `base_of` gives of it: what that holds needs neither be written nor looked at again.
         Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` if the run has published
         another revision, `BlobMissingError` for a blob that is not there, and `ManifestConflictError` with both hashes
         if the revision exists with other bytes, the base is another one, or the archive is not the one that is named.
         """
         self._check_base(manifest, revision_number(manifest.revision))
-        encoded = encode_manifest(manifest)
+        encoded = encode_manifest(manifest, self._manifests.pages_of(base) if base else None, self._cuts)
         try:
-            return self._carry_out(self._intent(manifest, encoded, token))
+            return self._carry_out(self._intent(manifest, encoded, token, base), base)
         except (BlobMissingError, ManifestConflictError, RevisionExistsError):
             if token is None:  # nobody goes on with it
                 self._announcer.withdraw([manifest.run])
             raise
 
-    def _intent(self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None) -> Intent:
+    def _intent(
+        self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None, base: Manifest | None
+    ) -> Intent:
         """Record what is about to be published, once all that it needs is there, and stays."""
-        named = named_blobs(manifest, encoded.pages)
+        named = named_blobs(manifest, encoded.page_hashes) if self._announcer.needed else set[str]()
         self._announce(manifest.run, named)
         self._blobs.put_many(list(encoded.pages.values()))
-        return self._with_blobs(named, lambda: self._record(manifest, encoded, token, named))
+        return self._with_blobs(named, lambda: self._record(manifest, encoded, token, base, named))
 
     def _with_blobs(self, named: Collection[str], action: Callable[[], T]) -> T:
         """Do what needs blobs; again, where another machine had collected some that this one could put once more."""
@@ -117,14 +132,20 @@ class Committer:
             return action()
 
     def _record(
-        self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None, named: Collection[str]
+        self,
+        manifest: Manifest,
+        encoded: EncodedManifest,
+        token: LeaseToken | None,
+        base: Manifest | None,
+        named: Collection[str],
     ) -> Intent:
-        """Record what is about to be published, with every blob seen in the same transaction."""
+        """Record what is about to be published, with every blob seen that may not be there, in the same transaction."""
         seen = self._blobs.look(named)
         with self._metadata.write() as transaction:
             check_run(transaction, manifest.run, token, manifest.revision)
             self._check_archive(manifest)
-            self._blobs.revive(transaction, named, seen)
+            to_see = _to_see(transaction, manifest, encoded.page_hashes, base)
+            self._blobs.revive(transaction, to_see, seen)
             number = revision_number(manifest.revision)
             intent = Intent(run=manifest.run, number=number, hash=encoded.hash, manifest=encoded.data)
             transaction.revisions.put_intent(intent)
@@ -282,7 +303,7 @@ class Committer:
                 hint="Run again: it archives anew, and nothing is made twice.",
             )
 
-    def _carry_out(self, intent: Intent) -> PublishedRevision:
+    def _carry_out(self, intent: Intent, base: Manifest | None = None) -> PublishedRevision:
         """Commit, and do what comes behind; where that cannot be done now, whoever opens the movie next does it.
 
         An error there would say of a revision that it was not published, and be answered by publishing it again.
@@ -293,7 +314,7 @@ class Committer:
             self._advance(intent.number, intent.hash)
             # Whoever published the base may have died before it was booked.
             self._index.catch_up(intent.number - 1)
-            self._index.book(*self._manifests.load(intent.number, intent.hash))
+            self._index.book(*self._manifests.load(intent.number, intent.hash), base)
         except StoreUnavailableError as error:
             _logger.warning(
                 "%s is published; current.json, or the index, follows when the movie is opened again: %s",
@@ -349,3 +370,12 @@ class Committer:
     def _drop_intent(self, run: str) -> None:
         with self._metadata.write() as transaction:
             transaction.revisions.drop_intent(run)
+
+
+def _to_see(reader: Reader, manifest: Manifest, pages: Collection[str], base: Manifest | None) -> set[str]:
+    """The blobs of a manifest whose objects have to be looked at before it is meant; see the head of this module."""
+    newest = reader.revisions.newest()
+    if base is None or newest is None or newest.expired or newest.hash != manifest.base_hash:
+        return named_blobs(manifest, pages)
+    fresh, doubtful = newly_named(manifest, pages, base), reader.revisions.doubtful()
+    return fresh | (named_blobs(manifest, pages).intersection(doubtful) if doubtful else set())

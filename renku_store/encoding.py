@@ -1,15 +1,32 @@
-"""Manifests as bytes: canonical, cut into pages when large; stubs of expired ones; what they name."""
+"""Manifests as bytes: canonical, cut into pages when large; stubs of expired ones; what they name.
+
+What a manifest has in common with its base is found by looking which entries are the same, so that only the pages are
+written, and only the blobs counted, that are not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter, eq
+from typing import Final, TypeVar
+
+from blake3 import blake3
+from pydantic import ConfigDict, TypeAdapter
 
 from renku_store import bounds
 from renku_store.hashing import canonical_document, hash_bytes, hash_value, manifest_content_hash
-from renku_store.records.manifest import Manifest, ManifestStub, PageRef
+from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput, ManifestStub, PageRef
 
+T = TypeVar("T")
+
+Page = Mapping[str, ManifestArtefact]
+"""The artefacts of a page, by id."""
+PAGES: Final = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
+"""A page to its JSON form and back."""
+
+_blob_of: Final = attrgetter("blob")
+_made_of: Final = attrgetter("made")
 _ALWAYS_WRITTEN = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 
 
@@ -25,30 +42,42 @@ def expiry_path(revision: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EncodedManifest:
-    """A manifest's exact bytes, their hash, and the pages (blobs, by hash) that it names."""
+    """A manifest's exact bytes, their hash, the pages (by hash) that it names, and the bytes of those that are new."""
 
     data: bytes
     hash: str
+    page_hashes: tuple[str, ...]
     pages: dict[str, bytes]
 
 
-def encode_manifest(manifest: Manifest) -> EncodedManifest:
-    """The canonical bytes of a manifest; artefacts go into pages where there are more than 1,024."""
-    document = manifest.to_json()
+def encode_manifest(
+    manifest: Manifest, known: Mapping[str, tuple[str, Page]] | None = None, cuts: PageCuts | None = None
+) -> EncodedManifest:
+    """The canonical bytes of a manifest; artefacts go into pages where there are more than 1,024.
+
+    `known` are pages that exist, by their first id, with their hash: those that are the same are not made again.
+    `cuts` remembers where ids are cut, for who encodes many.
+    """
+    large = len(manifest.artefacts) > bounds.MANIFEST_PAGE_MIN_ARTEFACTS
+    document = (manifest.model_copy(update={"artefacts": {}}) if large else manifest).to_json()
     for key in _ALWAYS_WRITTEN:
         document.setdefault(key, None)
     document.pop("pages", None)
-    pages: dict[str, bytes] = {}
-    if len(manifest.artefacts) > bounds.MANIFEST_PAGE_MIN_ARTEFACTS:
-        references: list[dict[str, Any]] = []
-        for page in cut_pages(document.pop("artefacts")):
-            data = canonical_document(page)
-            digest = hash_bytes(data)
-            pages[digest] = data
-            references.append(PageRef(first=next(iter(page)), hash=digest).to_json())
-        document["pages"] = references
+    references: list[PageRef] = []
+    new: dict[str, bytes] = {}
+    if large:
+        for page in (cuts or PageCuts()).cut(manifest.artefacts):
+            first = next(iter(page))
+            digest, same = (known or {}).get(first, ("", {}))
+            if page != same:
+                data = canonical_document(PAGES.dump_python(page, mode="json", by_alias=True, exclude_none=True))
+                digest = hash_bytes(data)
+                new[digest] = data
+            references.append(PageRef(first=first, hash=digest))
+        del document["artefacts"]
+        document["pages"] = [reference.to_json() for reference in references]
     data = canonical_document(document)
-    return EncodedManifest(data, hash_bytes(data), pages)
+    return EncodedManifest(data, hash_bytes(data), tuple(reference.hash for reference in references), new)
 
 
 def encode_stub(manifest: Manifest, digest: str) -> bytes:
@@ -68,44 +97,93 @@ def encode_stub(manifest: Manifest, digest: str) -> bytes:
     return canonical_document(stub.to_json())
 
 
-def cut_pages(artefacts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def cut_pages(artefacts: Mapping[str, T]) -> Iterator[dict[str, T]]:
     """Cut a map, sorted by id (code points), before each id whose BLAKE3 begins with a zero byte: one in 256.
 
     The cut depends on ids alone, so an edit changes one page and an insertion moves at most one cut.
     Source: content-defined chunking, applied to keys.
     """
-    page: dict[str, Any] = {}
-    for key in sorted(artefacts):
-        if page and hash_bytes(key.encode()).startswith("00"):
-            yield page
-            page = {}
-        page[key] = artefacts[key]
-    if page:
-        yield page
+    return PageCuts().cut(artefacts)
+
+
+class PageCuts:
+    """Where the ids of the last map were cut: those of the next one are mostly the same, and need not be hashed."""
+
+    def __init__(self) -> None:
+        self._last: tuple[list[str], list[int]] = ([], [])
+
+    def cut(self, artefacts: Mapping[str, T]) -> Iterator[dict[str, T]]:
+        """`cut_pages`."""
+        ids, starts = self._last
+        present = sorted(artefacts)
+        if present != ids:
+            starts = [at for at, key in enumerate(present) if not at or not blake3(key.encode()).digest()[0]]
+            self._last = present, starts
+        for start, end in zip(starts, [*starts[1:], len(present)], strict=True):
+            yield {key: artefacts[key] for key in present[start:end]}
 
 
 def named_blobs(manifest: Manifest, pages: Iterable[str]) -> set[str]:
     """The hash of every blob that a manifest needs: graph, large inputs, pages, artefacts, what lies under edits."""
-    blobs = {value.blob for value in manifest.inputs.values() if value.blob}
-    for held in manifest.artefacts.values():
+    return {*_named(manifest.inputs.values(), manifest.artefacts.values(), manifest.graph), *pages}
+
+
+def newly_named(manifest: Manifest, pages: Iterable[str], base: Manifest) -> set[str]:
+    """Of `named_blobs` at least those that a base does not name; no more than what its entries that differ name."""
+    inputs = (held for key, held in manifest.inputs.items() if base.inputs.get(key) != held)
+    artefacts = (held for _, held in differing(manifest.artefacts, base.artefacts))
+    graph = manifest.graph if manifest.graph != base.graph else None
+    return {*_named(inputs, artefacts, graph), *pages} - {reference.hash for reference in base.pages or ()}
+
+
+def no_longer_named(base: Manifest, manifest: Manifest, pages: Collection[str]) -> set[str]:
+    """The blobs that a base names, and a manifest with these pages does not."""
+    gone = newly_named(base, (reference.hash for reference in base.pages or ()), manifest) - {*pages}
+    gone -= {*_named(manifest.inputs.values(), (), manifest.graph)}
+    held = manifest.artefacts.values()
+    if gone.isdisjoint(map(_blob_of, held)) and not any(map(_made_of, held)):
+        return gone
+    return gone.difference(_named((), held, None))
+
+
+def differing(present: Mapping[str, T], base: Mapping[str, T]) -> Iterator[tuple[str, T]]:
+    """The entries that a base does not have, or not so.
+
+    Most are the very same object, which is seen without a look at it.
+    """
+    if len(present) == len(base) and all(map(eq, present, base)):
+        before: Iterable[T | None] = base.values()
+    else:
+        before = map(base.get, present)
+    for key, held, was in zip(present, present.values(), before, strict=True):
+        if was is not held and was != held:
+            yield key, held
+
+
+def _named(inputs: Iterable[ManifestInput], artefacts: Iterable[ManifestArtefact], graph: str | None) -> Iterator[str]:
+    for given in inputs:
+        if given.blob:
+            yield given.blob
+    for held in artefacts:
         if held.blob:
-            blobs.add(held.blob)
+            yield held.blob
         if held.made is not None and held.made.blob:
-            blobs.add(held.made.blob)
-    blobs.update(pages)
-    if manifest.graph:
-        blobs.add(manifest.graph)
-    return blobs
+            yield held.made.blob
+    if graph:
+        yield graph
 
 
-def contradiction(manifest: Manifest) -> str | None:
-    """The first thing that a manifest says twice, and not the same both times; None where it agrees with itself."""
+def contradiction(manifest: Manifest, sound: Mapping[str, ManifestArtefact] | None = None) -> str | None:
+    """The first thing that a manifest says twice, and not the same both times; None where it agrees with itself.
+
+    `sound` are artefacts that are known to agree: of those that are the same nothing is hashed.
+    """
     if manifest.content_hash != manifest_content_hash(manifest):
         return "contentHash"
     for key, given in manifest.inputs.items():
         if (given.blob or hash_value(given.value)) != given.hash:
             return f"inputs.{key}"
-    for key, held in manifest.artefacts.items():
+    for key, held in differing(manifest.artefacts, sound or {}):
         for value in (held, held.made):
             if value and (value.blob if value.inline is None else hash_bytes(value.inline.encode())) != value.hash:
                 return f"artefacts.{key}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from renku_store import bounds
@@ -116,8 +117,8 @@ class EventLog:
 
     def append_artefact(self, event: ArtefactEvent) -> ArtefactEvent:
         """Append one artefact event; `BlobMissingError` if it names a blob that is not there."""
-        appended = self.append_many([event])[0]
-        return event.model_copy(update={"seq": appended.seq})
+        (appended,) = self._append([self._checked(event)])
+        return appended if isinstance(appended, ArtefactEvent) else event
 
     def append_many(self, events: Iterable[Event]) -> list[Event]:
         """Append events in one transaction, durable on return, and return them with their numbers, in order.
@@ -134,13 +135,14 @@ class EventLog:
         return self._appending.ask(events)
 
     def _append_groups(self, groups: Sequence[Sequence[Event]]) -> list[list[Event]]:
-        """Append what several threads hand over at once, in one transaction."""
+        """Append what several threads hand over at once, in one transaction and as one list: statements are shared."""
+        events = [event for group in groups for event in group]
+        named = _named_blobs(events)
         with self._metadata.write() as writer:
-            appended = []
-            for events in groups:
-                self._revive(writer, _named_blobs(events))
-                appended.append(writer.events.append(events))
-            return appended
+            if named:
+                self._revive(writer, named)
+            appended = iter(writer.events.append(events))
+        return [[*islice(appended, len(group))] for group in groups]
 
     def _announce(self, events: Sequence[Event]) -> None:
         """Tell other machines what the movie-wide edits among these need: a revision may take them in weeks."""

@@ -7,15 +7,17 @@ forward).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
-from renku_store.encoding import contradiction, expiry_path, manifest_path
+from renku_store.encoding import PAGES, Page, contradiction, expiry_path, manifest_path
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -37,10 +39,18 @@ from renku_store.records.pattern import without_own_names
 
 POINTER = "current.json"
 _REVISION = re.compile(r"rev-(\d{4,12})")
-_PAGE = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
 _GIVEN = set(ManifestArtefact.model_fields)
 _STUB_SEEN_WITHIN_BYTES = 1_024
 """By then a stub has said that it is one: large manifests are not parsed for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """The last manifest with pages that was read: its bytes, what they are, and its pages by their hashes."""
+
+    data: bytes = b""
+    manifest: Manifest | None = None
+    pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
 
 
 class ManifestStore:
@@ -50,13 +60,16 @@ class ManifestStore:
         self._driver = driver
         self._read_blob = read_blob
         self._fetched: Callable[[str], bytes] | None = None
-        self._remembered: dict[str, dict[str, ManifestArtefact]] | None = None
+        self._remembered: _Remembered | None = None
 
     def remembering(self) -> ManifestStore:
-        """The same manifests for one who reads many: a page that the last one read had, too, is not read again."""
+        """The same manifests for one who reads many: a page that the last one read had, too, is not read again.
+
+        The last one's pages stay in memory as long as this does, about a KiB for each artefact.
+        """
         other = ManifestStore(self._driver, self._read_blob)
         other._fetched = self._fetched
-        other._remembered = {}
+        other._remembered = _Remembered()
         return other
 
     def fetched(self, read: Callable[[str], bytes], read_blob: Callable[[str], bytes]) -> ManifestStore:
@@ -120,6 +133,21 @@ class ManifestStore:
             raise _corrupt(revision, "it contradicts itself")
         return found, digest
 
+    def base_of(self, manifest: Manifest) -> Manifest | None:
+        """The revision before a manifest; None where there is none, or none that can be read. Nobody changes it."""
+        number, last = revision_number(manifest.revision), self._remembered
+        if last is not None and last.manifest is not None and hash_bytes(last.data) == manifest.base_hash:
+            return last.manifest
+        with suppress(DamageError, NotFoundError):
+            return self.load(number - 1, manifest.base_hash)[0] if number > 1 else None
+        return None
+
+    def pages_of(self, manifest: Manifest) -> dict[str, tuple[str, Page]]:
+        """By first id those pages of a manifest that are remembered, with their hashes."""
+        known = self._remembered.pages if self._remembered else {}
+        named = ((reference, known.get(reference.hash)) for reference in manifest.pages or ())
+        return {reference.first: (reference.hash, page) for reference, page in named if page is not None}
+
     def expiry(self, number: int) -> Expiry | None:
         """The mark that a revision has expired; None where there is none, or none that can be read."""
         try:
@@ -169,6 +197,10 @@ class ManifestStore:
 
         Raises `BlobCorruptError` where they are none, `UnsupportedFormatError` for a newer format.
         """
+        last = self._remembered
+        if last is not None and last.manifest is not None and last.data == data:
+            own = {"inputs": dict(last.manifest.inputs), "artefacts": dict(last.manifest.artefacts)}
+            return last.manifest.model_copy(update=own)
         try:
             document = orjson.loads(data)
             version = document["format"]
@@ -189,15 +221,16 @@ class ManifestStore:
             }
             if manifest.pages is None:
                 return manifest.model_copy(update={"inputs": inputs})
-            artefacts: dict[str, ManifestArtefact] = {}
-            known, pages = self._remembered or {}, {}
+            known, pages = last.pages if last else {}, {}
             for page in manifest.pages:
                 pages[page.hash] = known.get(page.hash) or _page(self._read_blob(page.hash))
-                artefacts.update(pages[page.hash])
-            self._remembered = None if self._remembered is None else pages
         except ValidationError as error:
             raise _corrupt(revision, f"{error.error_count()} of its fields are not those of a manifest") from error
-        return manifest.model_copy(update={"inputs": inputs, "artefacts": artefacts})
+        whole = manifest.model_copy(update={"inputs": inputs, "artefacts": _together(pages.values())})
+        if last is not None:
+            self._remembered = _Remembered(data, whole, pages)
+            return whole.model_copy(update={"inputs": dict(inputs), "artefacts": dict(whole.artefacts)})
+        return whole
 
     def pointer(self) -> Pointer | None:
         """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""
@@ -280,6 +313,13 @@ class ManifestStore:
         return (named_number, named.hash) == (number, digest) or (named_number > number and self.exists(named_number))
 
 
+def _together(pages: Iterable[Page]) -> dict[str, ManifestArtefact]:
+    artefacts: dict[str, ManifestArtefact] = {}
+    for page in pages:
+        artefacts.update(page)
+    return artefacts
+
+
 def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
     """The numbers of revisions that some names of objects, all but the suffix, are the names of."""
     for name in names:
@@ -289,7 +329,7 @@ def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
 
 
 def _page(data: bytes) -> dict[str, ManifestArtefact]:
-    page = _PAGE.validate_json(data)
+    page = PAGES.validate_json(data)
     for artefact in page.values():
         without_own_names(artefact, _GIVEN)
     return page

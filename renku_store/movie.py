@@ -210,16 +210,17 @@ class ManifestService:
                 actual=manifest.base_hash,
                 hint="Build it on the current revision.",
             )
-        self._check_sound(manifest)
+        base = self._committer.base_of(manifest)
+        self._check_sound(manifest, base)
         if manifest.archive is None:
             archive = self._archiver.archive(manifest.run, self._edits_through(manifest), token=token)
             manifest = manifest.model_copy(update={"archive": archive})
-        return self._committer.publish(manifest, token=token)
+        return self._committer.publish(manifest, token=token, base=base)
 
-    def _check_sound(self, manifest: Manifest) -> None:
-        """Refuse what could be published but not be read again."""
+    def _check_sound(self, manifest: Manifest, base: Manifest | None) -> None:
+        """Refuse what could be published but not be read again; what its base holds has been looked at."""
         number = revision_number(manifest.revision)
-        wrong = contradiction(manifest)
+        wrong = contradiction(manifest, base.artefacts if base else None)
         if manifest.movie != self._movie:
             wrong = "movie"
         elif manifest.base_revision != (revision_name(number - 1) if number > 1 else None):

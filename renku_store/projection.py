@@ -43,18 +43,22 @@ def edits_reflected(pending: Sequence[Event], manifest: Manifest, own: Iterable[
 
     Folded, they come to what the manifest holds; what its run's `own` events say of an id overrules them.
     """
-    overruled = {_subject(event) for event in own}
-    held = {("input", key): value.hash for key, value in manifest.inputs.items()}
-    held.update({("artefact", key): value.hash for key, value in manifest.artefacts.items()})
+    overruled = {_subject(event) for event in own} if pending else set()
     differing: set[tuple[str, str]] = set()
     through = 0
     for event in pending:
         subject, digest = _subject(event), _digest(event)
         if subject not in overruled and digest is not None:
-            (differing.discard if held.get(subject) == digest else differing.add)(subject)
+            (differing.discard if _held(manifest, *subject) == digest else differing.add)(subject)
         if not differing:
             through = event.seq or 0
     return through
+
+
+def _held(manifest: Manifest, kind: str, key: str) -> str | None:
+    """The hash of an input or artefact, as a manifest holds it."""
+    value = manifest.inputs.get(key) if kind == "input" else manifest.artefacts.get(key)
+    return None if value is None else value.hash
 
 
 def _subject(event: Event) -> tuple[str, str]:
@@ -142,7 +146,7 @@ def next_manifest(
     """The manifest of `revision` on top of `base`; of the artefacts only those in `keep` (None: all) remain."""
     kept = dict(artefacts) if keep is None else {key: artefacts[key] for key in artefacts if key in keep}
     shown = timeline if timeline in kept else None
-    return Manifest(
+    made = Manifest(
         format=bounds.FORMAT_VERSION,
         movie=movie,
         revision=revision,
@@ -154,7 +158,7 @@ def next_manifest(
         content_hash=content_hash(inputs, kept, shown),
         graph=graph,
         inputs=dict(inputs),
-        artefacts=kept,
         timeline=shown,
         metrics=metrics or Metrics(),
     )
+    return made.model_copy(update={"artefacts": kept})  # they are what they are: each was checked when it was made

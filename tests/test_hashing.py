@@ -252,6 +252,28 @@ def test_the_forms_of_an_input_are_told_apart() -> None:
     assert len({signature(_NODE, form) for form in forms}) == len(forms)
 
 
+@given(
+    names=st.dictionaries(_text, _text, max_size=5),
+    inputs=st.sets(_text, max_size=3),
+    timeline=st.none() | _text,
+)
+def test_content_hash_is_that_of_the_canonical_document(
+    names: dict[str, str], inputs: set[str], timeline: str | None
+) -> None:
+    """Whatever ids and types hold: quotes, control characters, text beyond the basic plane."""
+    made = {
+        key: ManifestArtefact(hash=hash_bytes(key.encode()), size=1, mime_type=mime_type, inline="x")
+        for key, mime_type in names.items()
+    }
+    given = {key: ManifestInput(hash=hash_value(key), value=key) for key in inputs}
+    document = {
+        "inputs": {key: value.hash for key, value in given.items()},
+        "artefacts": {key: [value.hash, value.mime_type] for key, value in made.items()},
+        "timeline": timeline,
+    }
+    assert content_hash(given, made, timeline) == hash_bytes(rfc8785.dumps(cast("Any", document)))
+
+
 def test_content_hash_covers_ids_bytes_and_types_only() -> None:
     """Who made an artefact and how it is stored is not content; its bytes, type and id are."""
     digest = hash_value("a")

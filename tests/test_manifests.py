@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from renku_store import bounds
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
-from renku_store.encoding import cut_pages, encode_manifest, named_blobs
+from renku_store.encoding import PageCuts, cut_pages, encode_manifest, named_blobs, newly_named, no_longer_named
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -172,6 +172,38 @@ def test_an_edit_changes_one_page_only(count: int, changed: int) -> None:
     after = [*cut_pages(artefacts)]
     assert len(before) == len(after)
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
+
+
+@given(count=many, edits=st.dictionaries(st.integers(0, 10**6), st.sampled_from(["", "new"]), max_size=4))
+def test_what_is_shared_with_the_base_makes_no_difference_to_the_bytes(count: int, edits: dict[int, str]) -> None:
+    """Known pages and cuts save work only: edited, added to or cut down, bytes and new pages are the same."""
+    base = manifest(artefacts={f"shot[{n}].image": artefact(str(n)) for n in range(count)})
+    cuts = PageCuts()
+    first = encode_manifest(base, None, cuts)
+    pages = zip(first.page_hashes, cut_pages(base.artefacts), strict=True)
+    known = {next(iter(page)): (digest, page) for digest, page in pages}
+    changed = dict(base.artefacts)
+    for place, text in edits.items():
+        changed[f"shot[{place % (count + 2)}].image"] = artefact(text or f"{place}")
+        changed.pop(f"shot[{place % 7}].image", None)
+    present = manifest(2, artefacts=changed, base_hash=first.hash)
+    plain, quick = encode_manifest(present), encode_manifest(present, known, cuts)
+    assert (quick.data, quick.hash, quick.page_hashes) == (plain.data, plain.hash, plain.page_hashes)
+    assert quick.pages == {digest: data for digest, data in plain.pages.items() if digest not in first.page_hashes}
+
+
+@given(count=many, pages=st.sets(st.integers(0, 10**6), max_size=3), shared=st.booleans())
+def test_what_is_newly_named_and_no_longer_named_is_the_difference(count: int, pages: set[int], shared: bool) -> None:
+    """Of two manifests, for edits, inputs, graphs, and blobs that several artefacts share."""
+    before = {f"shot[{n}].image": artefact(str(n // 2 if shared else n), blob=True) for n in range(count % 50 + 2)}
+    after = {**before, **{f"shot[{n % 60}].image": artefact(f"new {n}", blob=True) for n in pages}}
+    after.pop("shot[1].image", None)
+    large = {"x": ManifestInput(hash=hash_bytes(b"x"), blob=hash_bytes(b"x"))}
+    base = manifest(artefacts=before, inputs=large).model_copy(update={"graph": hash_bytes(b"graph")})
+    present = manifest(2, artefacts=after)
+    old, new = named_blobs(base, ()), named_blobs(present, ["page"])
+    assert new - old <= newly_named(present, ["page"], base) <= new
+    assert no_longer_named(base, present, ["page"]) == old - new
 
 
 @given(count=many, added=st.text("xyz[0]", min_size=1, max_size=8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -16,25 +17,51 @@ import orjson
 from measuring import Task, arguments, measure, report, workplace
 
 from renku_store import Movie, open_store
+from renku_store.metadata.sqlite import appending, open_sqlite
+from renku_store.metadata.sqlite.rows import artefact_row, trace_row
 from renku_store.records.events import ArtefactEvent
 from renku_store.records.manifest import ArtefactValue
 
 QUESTION = "How fast are events appended, and how fast is the newest of an id found among many?"
 SIZES = {
-    False: {"single": 5_000, "batched": 50_000, "history": 1_000_000, "short": 10_000, "ids": 10_000, "looks": 10_000},
+    False: {"single": 3_000, "batched": 20_000, "history": 1_000_000, "short": 10_000, "ids": 10_000, "looks": 10_000},
     True: {"single": 300, "batched": 2_000, "history": 4_000, "short": 1_000, "ids": 500, "looks": 500},
 }
 BATCH = 100
 THREADS = 64
-PROCESSES = 8
+PROCESSES = (2, 8)
 DURABLE = "durable: synced before it returns"
 NONE = "reads only"
 NOW = "2026-01-01T00:00:00.000Z"
 CHILD = "import sys; sys.path[:0] = sys.argv[1:3]; from bench import appends; appends(sys.argv[3], int(sys.argv[4]))"
 
 
+Row = tuple[object, ...]
+
+
+class Raw:
+    """The limit: the same rows in the same tables with the same indexes, through apsw, as durable, and nothing else.
+
+    Rows are made before the clock runs; nobody else is locked out but by SQLite itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_sqlite(path).connection
+        self._last = 0
+
+    def append(self, rows: Sequence[tuple[Row, Row]]) -> None:
+        """One commit."""
+        events = [(seq, *event[1:]) for seq, (event, _) in enumerate(rows, self._last + 1)]
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany(appending.INSERT["artefact_events"], events)
+        self._connection.executemany(appending.POINT_ARTEFACT, [(event[3], event[0]) for event in events])
+        self._connection.executemany(appending.ADD_TRACE, [trace for _, trace in rows])
+        self._connection.execute("COMMIT")
+        self._last += len(rows)
+
+
 class Bare:
-    """The limit: rows with a unique id and the newest row of each artefact, in SQLite through apsw, as durable."""
+    """Less than that: rows with a unique id and the newest row of each artefact, through apsw, as durable."""
 
     def __init__(self, path: Path) -> None:
         self._connection = apsw.Connection(str(path))
@@ -56,14 +83,15 @@ class Bare:
 
 
 def new_events(movie: Movie, count: int, ids: int, random: Random) -> list[ArtefactEvent]:
-    """Results of calls, each of an artefact of its own choice."""
-    events = []
+    """Results of a run's calls, each of an artefact of its own choice."""
+    events, run = [], movie.events.new_id()
     for _ in range(count):
         digest = random.randbytes(32).hex()
         value = ArtefactValue(hash=digest, size=40, mime_type="text/plain", inline="x" * 40)
         number = random.randrange(ids)
         event = ArtefactEvent(
             id=movie.events.new_id(),
+            run=run,
             artefact=f"clip[{number}].clip",
             status="succeeded",
             output="clip",
@@ -80,8 +108,13 @@ def new_events(movie: Movie, count: int, ids: int, random: Random) -> list[Artef
     return events
 
 
-def rows_of(events: Sequence[ArtefactEvent]) -> list[tuple[str, str]]:
+def rows_of(events: Sequence[ArtefactEvent]) -> list[tuple[Row, Row]]:
     """The same as rows of the limit."""
+    return [(artefact_row(event, 0), trace_row([event])) for event in events]
+
+
+def bare_rows_of(events: Sequence[ArtefactEvent]) -> list[tuple[str, str]]:
+    """The same as rows of what does less."""
     return [(event.artefact, orjson.dumps(event.to_json()).decode()) for event in events]
 
 
@@ -93,7 +126,10 @@ def groups(items: Sequence[object], size: int) -> Iterator[Sequence[object]]:
 def appends(root: str, count: int) -> None:
     """What each of several processes does."""
     with open_store(root) as store, store.movie("many") as movie:
-        for event in new_events(movie, count, 1_000, Random()):
+        events = new_events(movie, count, 1_000, Random())
+        print("ready", flush=True)
+        sys.stdin.read()
+        for event in events:
             movie.events.append_artefact(event)
 
 
@@ -106,6 +142,7 @@ class Bench:
         self._store = open_store(place / "ours")
         self._movie = self._store.create_movie("appended")
         self._store.create_movie("many").close()
+        self._raw = Raw(place / "raw.db")
         self._bare = Bare(place / "bare.db")
         self._random = Random(7)
         self._events: dict[tuple[str, int], list[ArtefactEvent]] = {}
@@ -114,29 +151,38 @@ class Bench:
         """All of them; what is appended is made before the clock runs."""
         single, many = self._sizes["single"], self._sizes["batched"]
         return [
-            Task(f"append {single:,} events, a commit each", DURABLE, self._singly, self._bare_of("single", 1)),
-            Task(f"append {many:,} events, {BATCH} a commit", DURABLE, self._batched, self._bare_of("batched", BATCH)),
-            Task(
-                f"append {single:,} events from {THREADS} threads",
-                DURABLE,
-                self._from_threads,
-                self._bare_of("single", THREADS),
-            ),
-            Task(
-                f"append {single:,} events from {PROCESSES} processes",
-                DURABLE,
-                self._from_processes,
-                self._bare_of("single", 1),
+            self._task(f"append {single:,} events, a commit each", self._singly, "single", 1),
+            self._task(f"append {many:,} events, {BATCH} a commit", self._batched, "batched", BATCH),
+            self._task(f"append {many:,} events from {THREADS} threads", self._from_threads, "batched", THREADS),
+            *(
+                self._task(f"append {single:,} events from {count} processes", self._from_processes(count), "single", 1)
+                for count in PROCESSES
             ),
             *self._look_ups(),
         ]
+
+    def _task(self, name: str, ours: Callable[[int], float | None], kind: str, size: int) -> Task:
+        given = [self._new(len(events)) for (found, _), events in self._events.items() if found == kind]
+        raw, bare = [rows_of(events) for events in given], [bare_rows_of(events) for events in given]
+
+        def limit(number: int) -> None:
+            for group in groups(raw[number], size):
+                self._raw.append(group)
+
+        def less(number: int) -> None:
+            for group in groups(bare[number], size):
+                self._bare.append(group)
+
+        return Task(name, DURABLE, ours, limit, {"apsw, one index and one look-up": less})
 
     def prepare(self, rounds: int) -> None:
         """Make what is appended."""
         for number in range(rounds):
             for kind in ("single", "batched", "threads"):
-                count = self._sizes["batched" if kind == "batched" else "single"]
-                self._events[kind, number] = new_events(self._movie, count, self._sizes["ids"], self._random)
+                self._events[kind, number] = self._new(self._sizes["single" if kind == "single" else "batched"])
+
+    def _new(self, count: int) -> list[ArtefactEvent]:
+        return new_events(self._movie, count, self._sizes["ids"], self._random)
 
     def _singly(self, number: int) -> None:
         for event in self._events["single", number]:
@@ -145,15 +191,6 @@ class Bench:
     def _batched(self, number: int) -> None:
         for group in groups(self._events["batched", number], BATCH):
             self._movie.events.append_many(group)
-
-    def _bare_of(self, kind: str, size: int) -> Callable[[int], None]:
-        rows = {number: rows_of(events) for (found, number), events in self._events.items() if found == kind}
-
-        def work(number: int) -> None:
-            for group in groups(rows[number], size):
-                self._bare.append(group)
-
-        return work
 
     def _from_threads(self, number: int) -> None:
         events = self._events["threads", number]
@@ -168,12 +205,29 @@ class Bench:
         for thread in threads:
             thread.join()
 
-    def _from_processes(self, _number: int) -> None:
+    def _from_processes(self, processes: int) -> Callable[[int], float]:
         here = Path(__file__).resolve().parent
         words = [sys.executable, "-c", CHILD, str(here), str(here.parent), str(self._place / "ours")]
-        count = str(self._sizes["single"] // PROCESSES)
-        crew = [subprocess.Popen([*words, count]) for _ in range(PROCESSES)]
-        assert [child.wait() for child in crew] == [0] * PROCESSES
+        count = str(self._sizes["single"] // processes)
+
+        def work(_number: int) -> float:
+            pipe = subprocess.PIPE
+            crew = [subprocess.Popen([*words, count], stdin=pipe, stdout=pipe) for _ in range(processes)]
+            for child in crew:  # all have opened the movie
+                assert child.stdout is not None
+                child.stdout.readline()
+            started = time.perf_counter()
+            for child in crew:
+                assert child.stdin is not None
+                child.stdin.close()
+            assert [child.wait() for child in crew] == [0] * processes
+            taken = time.perf_counter() - started
+            for child in crew:
+                assert child.stdout is not None
+                child.stdout.close()
+            return taken
+
+        return work
 
     def _look_ups(self) -> list[Task]:
         short, full = (self._history(name) for name in ("short", "history"))

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from renku_store.archives import ArchiveStore, archive_path
 from renku_store.blobs import BlobStore
 from renku_store.drivers.base import Driver
-from renku_store.encoding import named_blobs
+from renku_store.encoding import differing, named_blobs, newly_named, no_longer_named
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.hashing import hash_bytes
 from renku_store.indexing.elsewhere import blobs_of
@@ -61,9 +61,9 @@ class Booker:
         self.unreadable: set[str] = set()
         """The archives (paths) of which something was wanted that could not be read."""
 
-    def book(self, manifest: Manifest, digest: str) -> None:
-        """Index a published revision, in a transaction; again is no harm."""
-        base = self._base(manifest)
+    def book(self, manifest: Manifest, digest: str, base: Manifest | None = None) -> None:
+        """Index a published revision, in a transaction; again is no harm. `base`: its base, if it is at hand."""
+        base = base or self._manifests.base_of(manifest)
         told = Telling(None)
         with self._metadata.write() as writer:
             self._book(writer, manifest, digest, base, told)
@@ -99,9 +99,11 @@ class Booker:
         taken = [] if booked else self._append_archived(writer, manifest, told)
         if not booked:
             writer.events.append([self._published_event(manifest)])
+        blobs, left = _named(writer, manifest, base)
         writer.revisions.book(
             _row(manifest, digest),
-            blobs=named_blobs(manifest, (page.hash for page in manifest.pages or ())),
+            blobs=blobs,
+            left=left,
             inputs=_changed(base.inputs if base else {}, manifest.inputs),
             artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
             taken=taken,
@@ -117,13 +119,6 @@ class Booker:
         writer.revisions.book(_row(stub, stub.hash), blobs=(), inputs={}, artefacts={}, taken=taken)
         writer.revisions.expire(revision_number(stub.revision))
         _close_run(writer, stub, elsewhere=self._apart)
-
-    def _base(self, manifest: Manifest) -> Manifest | None:
-        """The revision before; None where there is none that can be read: then everything counts as changed."""
-        number = revision_number(manifest.revision)
-        with suppress(DamageError, NotFoundError):
-            return self._manifests.load(number - 1, manifest.base_hash)[0] if number > 1 else None
-        return None
 
     def _append_archived(self, writer: Writer, published: Manifest | ManifestStub, told: Telling) -> list[str]:
         """See that the index has a run's archived events; gives the ids of the movie-wide edits that it took.
@@ -230,14 +225,24 @@ def _row(published: Manifest | ManifestStub, digest: str) -> RevisionRow:
     )
 
 
+def _named(writer: Writer, manifest: Manifest, base: Manifest | None) -> tuple[set[str], set[str] | None]:
+    """The blobs that a revision names; where the index has its base as the newest, what is other than there."""
+    pages = {page.hash for page in manifest.pages or ()}
+    newest = writer.revisions.newest()
+    follows = base is not None and newest is not None and base.revision == manifest.base_revision
+    if base is None or newest is None or not follows or newest.hash != manifest.base_hash:
+        return named_blobs(manifest, pages), None
+    return newly_named(manifest, pages, base), no_longer_named(base, manifest, pages)
+
+
 def _changed(
     base: Mapping[str, ManifestInput | ManifestArtefact], present: Mapping[str, ManifestInput | ManifestArtefact]
 ) -> dict[str, str | None]:
     """The ids whose hash is another than in the base, with the new hash; None for those that are no more."""
     changed: dict[str, str | None] = dict.fromkeys(base.keys() - present.keys())
-    changed.update(
-        {key: value.hash for key, value in present.items() if key not in base or base[key].hash != value.hash}
-    )
+    for key, value in differing(present, base):
+        if key not in base or base[key].hash != value.hash:
+            changed[key] = value.hash
     return changed
 
 

@@ -211,6 +211,10 @@ class RevisionReads(Protocol):
         """Every intent."""
         ...
 
+    def doubtful(self) -> builtins.list[str]:
+        """The blobs that the newest booked revision names and that have no live row."""
+        ...
+
     def blob_spans(self, after: tuple[str, int], limit: int) -> builtins.list[BlobSpan]:
         """Which revisions name which blobs: spans beyond (hash, first revision), in that order, at most `limit`."""
         ...
@@ -236,15 +240,18 @@ class RevisionWrites(RevisionReads, Protocol):
         row: RevisionRow,
         *,
         blobs: Iterable[str],
+        left: Iterable[str] | None = None,
         inputs: Mapping[str, str | None],
         artefacts: Mapping[str, str | None],
         taken: Iterable[str],
     ) -> None:
         """Index a published revision; again is no harm. Revisions are booked in rising order.
 
-        `blobs` are all that its manifest names. `inputs` and `artefacts` map the ids that changed against the base to
-        their new hash, None where the revision has them no more; `taken` are the ids of the movie-wide events that the
-        run took, pending no longer. The run's private inputs become latest values, where no edit came after them.
+        `blobs` are all that its manifest names; or, where `left` gives those that the newest booked revision names and
+        this one does not, at least those that this one names and that one does not. `inputs` and `artefacts` map the
+        ids that changed against the base to their new hash, None where the revision has them no more; `taken` are the
+        ids of the movie-wide events that the run took, pending no longer. The run's private inputs become latest
+        values, where no edit came after them.
         """
         ...
 

@@ -166,13 +166,20 @@ def test_views_show_hashes_as_people_know_them(store: SqliteMetadata, path: Path
     assert views == set(expected)
 
 
-@given(manifests=st.lists(st.sets(st.integers(0, 5)), max_size=8))
-def test_the_blobs_of_each_revision_can_be_told_from_their_spans(manifests: list[set[int]]) -> None:
-    """However blobs come and go, the spans of revisions that name each say exactly what every manifest named."""
+@given(manifests=st.lists(st.sets(st.integers(0, 5)), max_size=8), more=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_the_blobs_of_each_revision_can_be_told_from_their_spans(manifests: list[set[int]], more: list[bool]) -> None:
+    """However blobs come and go, the spans of revisions that name each say exactly what every manifest named.
+
+    Booking is told of all blobs, or (`more`) of those that came and those that left, and maybe of some that stayed.
+    """
     store = open_sqlite(Path(":memory:"))
     with store.write() as writer:
+        before: set[int] = set()
         for number, names in enumerate(manifests, 1):
-            _book(writer, number, blobs=[digest(name) for name in [*names, *names]])
+            left = list(map(digest, before - names)) if more[number - 1] else None
+            told = names if left is None else names - before | set(list(names)[:1])
+            _book(writer, number, blobs=[digest(name) for name in [*told, *told]], left=left)
+            before = names
     spans = "SELECT lower(hex(hash)) FROM manifest_blobs WHERE first <= ?1 AND (last IS NULL OR last >= ?1)"
     for number, names in enumerate(manifests, 1):
         assert sorted(row[0] for row in store.connection.execute(spans, (number,))) == sorted(map(digest, names))

@@ -132,7 +132,7 @@ MUTANTS = (
         "an event is appended without having seen its blobs",
         (3, 9),
         f"{_STORE}/events.py",
-        "            self._revive(writer, _named_blobs(events))\n",
+        "            if named:\n                self._revive(writer, named)\n",
         "",
         (f"{_GC}::test_an_event_of_a_blob_that_was_collected_is_refused",),
     ),
@@ -175,7 +175,8 @@ MUTANTS = (
         "a revision is published without touching its blobs",
         (5, 9),
         f"{_STORE}/commit.py",
-        "            self._blobs.revive(transaction, named, seen)\n            number = ",
+        "            to_see = _to_see(transaction, manifest, encoded.page_hashes, base)\n"
+        "            self._blobs.revive(transaction, to_see, seen)\n            number = ",
         "            number = ",
         (f"{_COMMIT}::test_a_missing_blob_is_named_before_the_intent",),
     ),

@@ -5,7 +5,7 @@ Row numbers are given out here, beyond the last one ever used: SQLite's own reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from renku_store.metadata.sqlite.events import EventReading
@@ -65,6 +65,10 @@ ADD_TRACE: Final = (
 ADD_FAILURE: Final = (
     "INSERT INTO failures (signature, seq) VALUES (?, ?) ON CONFLICT (signature) DO UPDATE SET seq = excluded.seq"
 )
+ADD_PENDING_INPUT: Final = "INSERT INTO pending_inputs (seq) VALUES (?)"
+ADD_PENDING_ARTEFACT: Final = "INSERT INTO pending_artefacts (seq) VALUES (?)"
+ANY_CHOICE: Final = "SELECT 1 FROM choices LIMIT 1"
+ANY_FAILURE: Final = "SELECT 1 FROM failures LIMIT 1"
 DROP_FAILURE: Final = "DELETE FROM failures WHERE signature = ?"
 ADD_CHOICE: Final = (
     "INSERT INTO choices (signature, result, chosen_at) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM traces"
@@ -113,23 +117,25 @@ class EventTables(EventReading):
         # A run's private inputs are nobody else's until it publishes: `book` moves the pointers then.
         movie_wide = {seq: event.input for seq, event in new if event.run is None}
         newest = {name: seq for seq, name in movie_wide.items()}
-        self._db.executemany(POINT_INPUT, list(newest.items()))
-        self._db.executemany("INSERT INTO pending_inputs (seq) VALUES (?)", [(seq,) for seq in movie_wide])
+        self._many(POINT_INPUT, newest.items())
+        self._many(ADD_PENDING_INPUT, [(seq,) for seq in movie_wide])
 
     def _derive_artefacts(self, new: Numbered[ArtefactEvent]) -> None:
         newest = {event.artefact: seq for seq, event in new if event.value and event.status != "kept"}
-        self._db.executemany(POINT_ARTEFACT, list(newest.items()))
-        movie_wide = [(seq,) for seq, event in new if event.run is None]
-        self._db.executemany("INSERT INTO pending_artefacts (seq) VALUES (?)", movie_wide)
+        self._many(POINT_ARTEFACT, newest.items())
+        self._many(ADD_PENDING_ARTEFACT, [(seq,) for seq, event in new if event.run is None])
         self._derive_failures(new)
         results: dict[str, list[ArtefactEvent]] = {}
         for _, event in new:
             if event.status in MADE and event.signature and event.result and event.value:
                 results.setdefault(event.result, []).append(event)
-        self._db.executemany(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
+        self._many(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
         self._derive_choices(new)  # last: what ended a choice may be told in the same breath
 
     def _derive_choices(self, new: Numbered[ArtefactEvent]) -> None:
+        chosen = [event for _, event in new if event.status in CHOSEN]
+        if not chosen and self._db.execute(ANY_CHOICE).get is None:
+            return  # as most often: there is none that a result could end
         for _, event in new:
             if event.signature is None or event.result is None:
                 continue
@@ -145,5 +151,11 @@ class EventTables(EventReading):
             for seq, event in new
             if event.signature and (event.status == "failed" or event.status in MADE)
         }
-        self._db.executemany(ADD_FAILURE, [item for item in attempts.items() if item[1] is not None])
-        self._db.executemany(DROP_FAILURE, [(key,) for key, seq in attempts.items() if seq is None])
+        self._many(ADD_FAILURE, [item for item in attempts.items() if item[1] is not None])
+        if self._db.execute(ANY_FAILURE).get is not None:
+            self._many(DROP_FAILURE, [(key,) for key, seq in attempts.items() if seq is None])
+
+    def _many(self, statement: str, rows: Collection[Row]) -> None:
+        """A statement for each row; nothing at all where there is none."""
+        if rows:
+            self._db.executemany(statement, rows)

@@ -53,12 +53,16 @@ TAKE_ARTEFACTS: Final = (
     "DELETE FROM pending_artefacts WHERE seq IN"
     " (SELECT e.seq FROM json_each(?) AS j CROSS JOIN artefact_events AS e ON e.id = j.value)"
 )
-CLOSE_BLOBS: Final = (
-    "UPDATE manifest_blobs SET last = ?2 WHERE last IS NULL AND hash NOT IN (SELECT unhex(value) FROM json_each(?1))"
-)
+_GIVEN: Final = "IN (SELECT unhex(value) FROM json_each(?1))"
+CLOSE_OTHERS: Final = f"UPDATE manifest_blobs SET last = ?2 WHERE last IS NULL AND hash NOT {_GIVEN}"
+CLOSE_BLOBS: Final = f"UPDATE manifest_blobs SET last = ?2 WHERE last IS NULL AND hash {_GIVEN}"
 OPEN_BLOBS: Final = (
     "INSERT INTO manifest_blobs (hash, first) SELECT DISTINCT unhex(j.value), ?2 FROM json_each(?1) AS j"
     " WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs AS m WHERE m.hash = unhex(j.value) AND m.last IS NULL)"
+)
+DOUBTFUL: Final = (
+    "SELECT lower(hex(m.hash)) FROM manifest_blobs AS m WHERE m.last IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM blobs AS b WHERE b.hash = m.hash AND b.state = 'live')"
 )
 BLOB_SPANS: Final = (
     "SELECT lower(hex(m.hash)), m.first, m.last, coalesce(b.stored_size, 0)"
@@ -85,6 +89,10 @@ class RevisionTables:
         """Every intent."""
         return [Intent(row[0], row[1], row[2].hex(), row[3]) for row in all_rows(self._db.execute(INTENTS))]
 
+    def doubtful(self) -> builtins.list[str]:
+        """The blobs that the newest booked revision names and that have no live row."""
+        return [row[0] for row in all_rows(self._db.execute(DOUBTFUL))]
+
     def blob_spans(self, after: tuple[str, int], limit: int) -> builtins.list[BlobSpan]:
         """Which revisions name which blobs: spans beyond (hash, first revision), in that order, at most `limit`."""
         bindings = (bytes.fromhex(after[0]), after[1], limit)
@@ -107,15 +115,18 @@ class RevisionTables:
         row: RevisionRow,
         *,
         blobs: Iterable[str],
+        left: Iterable[str] | None = None,
         inputs: Mapping[str, str | None],
         artefacts: Mapping[str, str | None],
         taken: Iterable[str],
     ) -> None:
         """Index a published revision; again is no harm. Revisions are booked in rising order.
 
-        `blobs` are all that its manifest names. `inputs` and `artefacts` map the ids that changed against the base to
-        their new hash, None where the revision has them no more; `taken` are the ids of the movie-wide events that the
-        run took, pending no longer. The run's private inputs become latest values, where no edit came after them.
+        `blobs` are all that its manifest names; or, where `left` gives those that the newest booked revision names and
+        this one does not, at least those that this one names and that one does not. `inputs` and `artefacts` map the
+        ids that changed against the base to their new hash, None where the revision has them no more; `taken` are the
+        ids of the movie-wide events that the run took, pending no longer. The run's private inputs become latest
+        values, where no edit came after them.
 
         Raises `ManifestConflictError` if the number is booked with another hash, `RevisionExistsError` if it is not and
         a later one is.
@@ -138,8 +149,11 @@ class RevisionTables:
             ) from error
         self._db.execute(POINT_PRIVATE_INPUTS, (row.run,))
         self.take(taken)
-        digests = json_list(blobs)
-        self._db.execute(CLOSE_BLOBS, (digests, 0 if newest is None else newest.number))
+        digests, before = json_list(blobs), 0 if newest is None else newest.number
+        if left is None:
+            self._db.execute(CLOSE_OTHERS, (digests, before))
+        else:
+            self._db.execute(CLOSE_BLOBS, (json_list(left), before))
         self._db.execute(OPEN_BLOBS, (digests, row.number))
 
     def _add(self, row: RevisionRow, inputs: Mapping[str, str | None], artefacts: Mapping[str, str | None]) -> None:
