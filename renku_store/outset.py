@@ -67,8 +67,8 @@ def set_out(
 
 
 def untouched(entry: PlannedJob) -> JobResult:
-    """How a job ended that was not to be run. A plan may have a million of them; it has checked what is said."""
-    return JobResult.model_construct(status="skipped" if entry.left_out else "clean", signature=entry.signature)
+    """How a job ended that was not to be run."""
+    return JobResult(status="skipped" if entry.left_out else "clean", signature=entry.signature)
 
 
 def _finish(movie: Movie, run: str) -> PublishedRevision | None:

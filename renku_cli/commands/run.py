@@ -183,7 +183,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: it is not from Python
 
 
 def _private_inputs(blueprint: str | None, graph: str | None, inputs_file: str | None) -> dict[str, Json]:

@@ -1,0 +1,68 @@
+"""What is loaded or worked out late is the same as if it had been there from the start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from renku_store import rebuild
+from renku_store.late import late_names
+from renku_store.rebuild import database
+
+_TOGETHER = """
+import sys, threading
+from renku_store.records.manifest import Manifest, Pointer
+from renku_store.records.plan import ExecutionPlan
+
+together = threading.Barrier(16)
+failures, found = [], []
+
+def first(number):
+    together.wait()
+    try:
+        pointer = Pointer(revision="rev-0001", manifest="m", hash="0" * 64, updated_at="now")
+        document = b'{"revision":"r","manifest":"m","hash":"%s","updatedAt":"n"}' % (b"1" * 64)
+        found.append(Pointer.model_validate_json(document))
+        assert pointer.to_json()["updatedAt"] == "now"
+        try:
+            Manifest.model_validate({})
+        except ValueError as error:
+            assert error.error_count() == 6, error
+        try:
+            ExecutionPlan.model_validate([])
+        except ValueError:
+            pass
+    except BaseException as error:
+        failures.append(repr(error))
+
+threads = [threading.Thread(target=first, args=(number,)) for number in range(16)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not failures, failures
+assert len(found) == 16 and {one.hash for one in found} == {"1" * 64}
+"""
+
+
+def test_threads_that_use_a_record_first_at_once_get_it_whole() -> None:
+    """Sixteen of them, in a fresh process in which no class of records has been built."""
+    sooner = "import sys; sys.setswitchinterval(1e-6)\n"
+    done = subprocess.run([sys.executable, "-c", sooner + _TOGETHER], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_late_names_are_those_of_their_modules() -> None:
+    """Asked for through the room, they are the very objects."""
+    assert rebuild.rebuild_database is database.rebuild_database
+    assert rebuild.RebuildReport is database.RebuildReport
+
+
+def test_a_name_that_a_room_does_not_give_is_no_attribute() -> None:
+    """The error is that of any module."""
+    given = late_names("renku_store.rebuild", {"database": "RebuildReport"})
+    assert given("RebuildReport") is database.RebuildReport
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        given("nothing")
+    with pytest.raises(AttributeError):
+        _ = rebuild.nothing  # type: ignore[attr-defined]
