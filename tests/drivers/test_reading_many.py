@@ -110,7 +110,7 @@ def test_an_error_ends_the_reading(driver: ObjectDriver, bucket: CountedBucket) 
 
 
 def test_a_large_object_is_not_put_together_before_it_is_taken(seaweed: Server, tmp_path: Path) -> None:
-    """Its pieces are as they came: the thread that fetches does not put 3 MiB together, the one that takes them does."""
+    """Its pieces are as they came: not the thread that fetches puts 3 MiB together, but the one that takes them."""
     place = seaweed.place()
     client = ObstoreClient(place, credentials=credentials)
     driver = ObjectDriver(client, url=place.url, prefix=place.prefix, workspace=tmp_path)
