@@ -22,7 +22,7 @@ from renku_store.records._base import Json
 
 QUESTION = "How long does a collection take, to remove what is dead and to find out what is alive?"
 BLOBS = {False: 20_200, True: 1_000}
-REFERENCES = {False: (10_000, 100_000, 1_000_000), True: (1_000, 10_000)}
+REFERENCES = {False: (10_000, 100_000, 1_000_000), True: (1_000, 3_000, 10_000)}
 PAGE_ARTEFACTS = 256
 RUN = "01900000-0000-7000-8000-000000000000"
 NOW = "2026-01-01T00:00:00.000Z"
