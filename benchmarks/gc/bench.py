@@ -18,10 +18,11 @@ from zstandard import ZstdDecompressor
 
 from renku_store import CollectionProgress, Movie, Store, collect, hash_bytes, open_store
 from renku_store.hashing import canonical_document
+from renku_store.records._base import Json
 
 QUESTION = "How long does a collection take, to remove what is dead and to find out what is alive?"
 BLOBS = {False: 20_200, True: 1_000}
-REFERENCES = {False: (10_000, 100_000, 1_000_000), True: (1_000, 10_000)}
+REFERENCES = {False: (10_000, 100_000, 1_000_000), True: (1_000, 3_000, 10_000)}
 PAGE_ARTEFACTS = 256
 RUN = "01900000-0000-7000-8000-000000000000"
 NOW = "2026-01-01T00:00:00.000Z"
@@ -90,7 +91,7 @@ class Bench:
         assert count > 0
 
 
-def artefact(digest: str) -> dict[str, str | int]:
+def artefact(digest: str) -> Json:
     """An artefact of a manifest."""
     return {"hash": digest, "size": BLOB_BYTES, "mimeType": "image/png", "blob": digest}
 
@@ -106,7 +107,7 @@ def publish(movie: Movie, digests: Iterable[str]) -> None:
             yield canonical_document({f"clip[{place:07}]": artefact(digest) for place, digest in given})
 
     stored = movie.blobs.put_many(pages())
-    document = {
+    document: dict[str, Json] = {
         "format": 1,
         "movie": movie.id,
         "revision": "rev-0001",
@@ -117,7 +118,12 @@ def publish(movie: Movie, digests: Iterable[str]) -> None:
     }
     data = canonical_document(document)
     movie.driver.create(MANIFEST, data)
-    pointer = {"revision": "rev-0001", "manifest": MANIFEST, "hash": hash_bytes(data), "updatedAt": NOW}
+    pointer: dict[str, Json] = {
+        "revision": "rev-0001",
+        "manifest": MANIFEST,
+        "hash": hash_bytes(data),
+        "updatedAt": NOW,
+    }
     movie.driver.replace("current.json", canonical_document(pointer))
 
 
