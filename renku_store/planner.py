@@ -66,7 +66,7 @@ class Planner:
         - `choices`: what a person wants of this run beyond that.
         - `decided_before`: what people decided on, as an earlier plan has it (`edits`), instead of what is pending.
         - `reusable` and `past_costs`: as in `price_plan`, for what it will cost.
-        - `entries`: what is held for some `inputs`; `decided_jobs`: what an earlier plan of the run says of jobs; it stays.
+        - `entries`: what is held for some `inputs`; `decided_jobs`: what an earlier plan of the run says; it stays.
 
         Linear in the graph. Raises `GraphError` for a cycle, a duplicate, a reference to nothing, `NotFoundError` and
         `InvalidValueError` for choices, `BlobMissingError` for a person's version that is damaged.
