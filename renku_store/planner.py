@@ -17,13 +17,12 @@ from renku_store.projection import jobs_before
 from renku_store.reasons import Origin
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, Event, InputEvent
-from renku_store.records.graph import GraphNode, ProducerGraph
+from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
+from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput
 from renku_store.records.plan import Choices, CostRange, ExecutionPlan, PlannedJob
-from renku_store.selection import MISSING, Missing
 from renku_store.signing import graph_hash
-from renku_store.verdicts import Document, Former, Verdicts
+from renku_store.verdicts import Document, Former, Verdicts, contents, made_from
 from renku_store.versions import decided, homeless
 
 
@@ -62,49 +61,34 @@ class Planner:
         - `base_graph`, `base_inputs`: what `manifest` was made from, defaults included, for reasons that name changes.
         - `origins`: by job, the older revision that its outputs were made for, where `manifest` left them as they were.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
-        - `document`, `former`: in place of `documents`, and of `base_graph` with `base_inputs`, what reads them
-          when they are needed.
+        - `document`, `former`: what reads these, and what `manifest` was made from, when they are needed.
         - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
         - `choices`: what a person wants of this run beyond that.
         - `decided_before`: what people decided on, as an earlier plan has it (`edits`), instead of what is pending.
         - `reusable` and `past_costs`: as in `price_plan`, for what it will cost.
-        - `entries`: what plans and manifests hold for some `inputs`, where that is known.
-        - `decided_jobs`: what an earlier plan of the same run says of jobs; it stays. No document is needed for those.
+        - `entries`: what is held for some `inputs`; `decided_jobs`: what an earlier plan of the run says; it stays.
 
-        Time and memory are linear in the graph. Raises `GraphError` for a cycle, a duplicate, a reference to nothing,
-        `NotFoundError` and `InvalidValueError` for choices, `BlobMissingError` for a person's version that is damaged.
+        Linear in the graph. Raises `GraphError` for a cycle, a duplicate, a reference to nothing, `NotFoundError` and
+        `InvalidValueError` for choices, `BlobMissingError` for a person's version that is damaged.
         """
-        edits = list(pending_edits)
-        known = documents or {}
+        edits, known = list(pending_edits), documents or {}
         edited = {e.input: known[e.blob] if e.blob else e.value for e in edits if isinstance(e, InputEvent)}
-        values = {**inputs, **edited}
-        index = GraphIndex(graph)
+        values, index = {**inputs, **edited}, GraphIndex(graph)
         decisions = _decisions(manifest, edits, decided_before, index, damaged)
         artefacts = manifest.artefacts if manifest else {}
-
-        def known_before() -> tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None:
-            if base_graph is None or base_inputs is None:
-                return None
-            return {node.job_id: node for node in base_graph.nodes}, base_inputs
-
-        def known_document(artefact: ArtefactValue) -> Json | Missing:
-            return known.get(artefact.hash, MISSING)
-
-        state = Verdicts.of(
-            index, artefacts, decisions, values, document or known_document, former or known_before, origins, choices
-        )
-        state.damaged, state.failed = set(damaged), set(failed)
-        state.decided = decided_jobs or {}
+        former, document = former or made_from(base_graph, base_inputs), document or contents(known)
+        state = Verdicts.of(index, artefacts, decisions, values, document, former, origins, choices)
+        state.damaged, state.failed, state.decided = set(damaged), set(failed), decided_jobs or {}
         state.before = jobs_before(index.placeholders, artefacts)
+        plan = _written(state, manifest, _entries(values, entries or {}, edited))
         frozen = {
             "manifest_base_hash": manifest_hash,
             "edits_through": max([edits_through, *(edit.seq or 0 for edit in edits)]),
             "defaults": sorted(set(defaults) - edited.keys()),
             "choices": choices,
+            "warnings": [*plan.warnings, *_waiting(manifest, edits, decided_before, index)],
         }
-        plan = _written(state, manifest, _entries(values, entries or {}, edited)).model_copy(update=frozen)
-        waiting = _waiting(manifest, edits, decided_before, index)
-        plan = plan.model_copy(update={"warnings": [*plan.warnings, *waiting]})
+        plan = plan.model_copy(update=frozen)
         return price_plan(plan, state.now, reusable=reusable, past=past_costs, priced=state.decided)
 
 

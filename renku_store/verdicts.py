@@ -15,11 +15,11 @@ from renku_store.errors import BlobMissingError, InvalidValueError
 from renku_store.graph import GraphIndex
 from renku_store.reasons import Differences, Origin, in_words
 from renku_store.records._base import Json
-from renku_store.records.graph import GraphNode
+from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.manifest import ArtefactValue, ManifestArtefact
 from renku_store.records.pattern import pattern_of_two
 from renku_store.records.plan import Choices, PlannedJob, Reason
-from renku_store.selection import Missing, Selection, artefacts_awaited
+from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
 from renku_store.signing import Signer
 from renku_store.versions import Held, source_changed
 
@@ -27,6 +27,23 @@ Document: TypeAlias = Callable[[ArtefactValue], Json | Missing]
 """Gives the parsed JSON of an artefact; `MISSING` where there is none."""
 Former: TypeAlias = Callable[[], tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None]
 """Gives the jobs, by id, and the input values that the base revision was made from; None where nobody can tell."""
+
+
+def made_from(graph: ProducerGraph | None, inputs: Mapping[str, Json] | None) -> Former:
+    """A base revision of which the graph and the inputs are at hand, or one of them is not."""
+
+    def found() -> tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None:
+        if graph is None or inputs is None:
+            return None
+        return {node.job_id: node for node in graph.nodes}, inputs
+
+    return found
+
+
+def contents(documents: Mapping[str, Json]) -> Document:
+    """Documents that are at hand, by the hash of the artefact."""
+    return lambda artefact: documents.get(artefact.hash, MISSING)
+
 
 _clean = pattern_of_two(PlannedJob(state="clean", layer=0), "signature", "layer")
 

@@ -22,7 +22,7 @@ from renku_store.projection import next_manifest
 from renku_store.selection import MISSING, Selection
 
 QUESTION = "How long does it take to plan a movie, and how does that grow with its jobs?"
-SIZES = {False: (1_000, 10_000, 100_000), True: (200, 400)}
+SIZES = {False: (1_000, 10_000, 100_000), True: (100, 200, 400)}
 MILLION = 1_000_000
 """Jobs of the largest movie, with --full."""
 DURABILITY = "reads only"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -77,8 +78,9 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
         version=node.version,
         provider=node.provider,
         model=node.provider_model,
-        config=node.config,
-        context=node.context,
+        # Jobs of a producer share theirs, and a handler may do with its own what it likes.
+        config=deepcopy(node.config),
+        context=deepcopy(node.context),
         inputs=inputs,
         outputs={output.name: OutputSpec(output.mime_type) for output in node.produces},
         signature=signature,

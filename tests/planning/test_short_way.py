@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import cProfile
 import pstats
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -16,8 +19,11 @@ from renku_store import (
     ArtefactValue,
     BlobCorruptError,
     Choices,
+    Job,
+    JobContext,
     ManifestArtefact,
     Movie,
+    Produced,
     ProducerGraph,
     StoreError,
     canonical_json,
@@ -25,6 +31,7 @@ from renku_store import (
     open_store,
     parse_graph,
     plan_movie,
+    run_movie,
     set_inputs,
 )
 from renku_store.blueprint import expand, parse_blueprint
@@ -168,6 +175,24 @@ def test_recorded_jobs_are_those_of_the_graph() -> None:
     ):
         with pytest.raises(BlobCorruptError):
             RecordedNodes(data)
+
+
+def test_a_handler_that_changes_its_config_changes_nobody_elses(tmp_path: Path) -> None:
+    """Jobs that share their fields in a plan are each asked as the blueprint says."""
+    asked: list[tuple[str, Json]] = []
+
+    async def produce(job: Job, _context: JobContext) -> Produced:
+        asked.append((job.job_id, deepcopy(dict(job.config))))
+        for own in (job.config, job.context):
+            cast("dict[str, Json]", own).update(size=0, line="other")
+        return Produced(dict.fromkeys(job.outputs, f"{job.job_id}"))
+
+    with open_store(tmp_path) as store, store.create_movie("film") as movie:
+        set_inputs(movie, {"@blueprint": _FILM, "lines": _lines(4)})
+        assert asyncio.run(run_movie(movie, produce=produce, concurrency=1)).status == "published"
+        assert plan_movie(movie).dirty == []
+    sizes = {job: config["size"] for job, config in asked if isinstance(config, dict) and job.startswith("picture")}
+    assert sizes == {"picture[0]": 1024, "picture[1]": 2048, "picture[2]": 1024, "picture[3]": 1024}
 
 
 def _published(root: Path, count: int) -> Movie:
