@@ -107,7 +107,7 @@ class Committer:
         self._check_base(manifest, revision_number(manifest.revision))
         encoded = encode_manifest(manifest, self._manifests.pages_of(base) if base else None, self._cuts)
         try:
-            return self._carry_out(self._intent(manifest, encoded, token, base), base)
+            return self._carry_out(self._intent(manifest, encoded, token, base))
         except (BlobMissingError, ManifestConflictError, RevisionExistsError):
             if token is None:  # nobody goes on with it
                 self._announcer.withdraw([manifest.run])
@@ -303,7 +303,7 @@ class Committer:
                 hint="Run again: it archives anew, and nothing is made twice.",
             )
 
-    def _carry_out(self, intent: Intent, base: Manifest | None = None) -> PublishedRevision:
+    def _carry_out(self, intent: Intent) -> PublishedRevision:
         """Commit, and do what comes behind; where that cannot be done now, whoever opens the movie next does it.
 
         An error there would say of a revision that it was not published, and be answered by publishing it again.
@@ -314,7 +314,7 @@ class Committer:
             self._advance(intent.number, intent.hash)
             # Whoever published the base may have died before it was booked.
             self._index.catch_up(intent.number - 1)
-            self._index.book(*self._manifests.load(intent.number, intent.hash), base)
+            self._index.book(*self._manifests.load(intent.number, intent.hash))
         except StoreUnavailableError as error:
             _logger.warning(
                 "%s is published; current.json, or the index, follows when the movie is opened again: %s",

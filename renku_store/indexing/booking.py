@@ -61,9 +61,9 @@ class Booker:
         self.unreadable: set[str] = set()
         """The archives (paths) of which something was wanted that could not be read."""
 
-    def book(self, manifest: Manifest, digest: str, base: Manifest | None = None) -> None:
-        """Index a published revision, in a transaction; again is no harm. `base`: its base, if it is at hand."""
-        base = base or self._manifests.base_of(manifest)
+    def book(self, manifest: Manifest, digest: str) -> None:
+        """Index a published revision, in a transaction; again is no harm."""
+        base = self._manifests.base_of(manifest)
         told = Telling(None)
         with self._metadata.write() as writer:
             self._book(writer, manifest, digest, base, told)
