@@ -94,17 +94,15 @@ class Committer:
         """The revision before, where an index that all share can tell what that holds; else None."""
         return None if self._announcer.needed else self._manifests.base_of(manifest)
 
-    def publish(
-        self, manifest: Manifest, *, token: LeaseToken | None = None, base: Manifest | None = None
-    ) -> PublishedRevision:
+    def publish(self, manifest: Manifest, *, token: LeaseToken | None = None) -> PublishedRevision:
         """Publish a manifest whose blobs and archive are durable, as the revision after its base.
 
-        `base` is what `base_of` gives of it: what that holds needs neither be written nor looked at again.
         Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` if the run has published
         another revision, `BlobMissingError` for a blob that is not there, and `ManifestConflictError` with both hashes
         if the revision exists with other bytes, the base is another one, or the archive is not the one that is named.
         """
         self._check_base(manifest, revision_number(manifest.revision))
+        base = self.base_of(manifest)
         encoded = encode_manifest(manifest, self._manifests.pages_of(base) if base else None, self._cuts)
         try:
             return self._carry_out(self._intent(manifest, encoded, token, base))
