@@ -33,6 +33,7 @@ from renku_store.clock import Clock, timestamp
 from renku_store.drivers.base import Driver
 from renku_store.encoding import EncodedManifest, PageCuts, encode_manifest, named_blobs, newly_named
 from renku_store.errors import (
+    BlobCorruptError,
     BlobMissingError,
     DamageError,
     LeaseLostError,
@@ -102,14 +103,21 @@ class Committer:
         if the revision exists with other bytes, the base is another one, or the archive is not the one that is named.
         """
         self._check_base(manifest, revision_number(manifest.revision))
-        base = self.base_of(manifest)
-        encoded = encode_manifest(manifest, self._manifests.pages_of(base) if base else None, self._cuts)
         try:
-            return self._carry_out(self._intent(manifest, encoded, token, base))
+            return self._carry_out(self._meant(manifest, token))
         except (BlobMissingError, ManifestConflictError, RevisionExistsError):
             if token is None:  # nobody goes on with it
                 self._announcer.withdraw([manifest.run])
             raise
+
+    def _meant(self, manifest: Manifest, token: LeaseToken | None) -> Intent:
+        """`_intent`, on what the base holds; where some of that is gone, with everything made and looked at anew."""
+        base = self.base_of(manifest)
+        if base is not None:
+            encoded = encode_manifest(manifest, self._manifests.pages_of(base), self._cuts)
+            with suppress(BlobMissingError, BlobCorruptError):
+                return self._intent(manifest, encoded, token, base)
+        return self._intent(manifest, encode_manifest(manifest), token, None)
 
     def _intent(
         self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None, base: Manifest | None
