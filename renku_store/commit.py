@@ -33,6 +33,7 @@ from renku_store.clock import Clock, timestamp
 from renku_store.drivers.base import Driver
 from renku_store.encoding import EncodedManifest, PageCuts, encode_manifest, named_blobs, newly_named
 from renku_store.errors import (
+    BlobCorruptError,
     BlobMissingError,
     DamageError,
     LeaseLostError,
@@ -94,24 +95,29 @@ class Committer:
         """The revision before, where an index that all share can tell what that holds; else None."""
         return None if self._announcer.needed else self._manifests.base_of(manifest)
 
-    def publish(
-        self, manifest: Manifest, *, token: LeaseToken | None = None, base: Manifest | None = None
-    ) -> PublishedRevision:
+    def publish(self, manifest: Manifest, *, token: LeaseToken | None = None) -> PublishedRevision:
         """Publish a manifest whose blobs and archive are durable, as the revision after its base.
 
-        `base` is what `base_of` gives of it: what that holds needs neither be written nor looked at again.
         Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` if the run has published
         another revision, `BlobMissingError` for a blob that is not there, and `ManifestConflictError` with both hashes
         if the revision exists with other bytes, the base is another one, or the archive is not the one that is named.
         """
         self._check_base(manifest, revision_number(manifest.revision))
-        encoded = encode_manifest(manifest, self._manifests.pages_of(base) if base else None, self._cuts)
         try:
-            return self._carry_out(self._intent(manifest, encoded, token, base), base)
+            return self._carry_out(self._meant(manifest, token))
         except (BlobMissingError, ManifestConflictError, RevisionExistsError):
             if token is None:  # nobody goes on with it
                 self._announcer.withdraw([manifest.run])
             raise
+
+    def _meant(self, manifest: Manifest, token: LeaseToken | None) -> Intent:
+        """`_intent`, on what the base holds; where some of that is gone, with everything made and looked at anew."""
+        base = self.base_of(manifest)
+        if base is not None:
+            encoded = encode_manifest(manifest, self._manifests.pages_of(base), self._cuts)
+            with suppress(BlobMissingError, BlobCorruptError):
+                return self._intent(manifest, encoded, token, base)
+        return self._intent(manifest, encode_manifest(manifest), token, None)
 
     def _intent(
         self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None, base: Manifest | None
@@ -303,7 +309,7 @@ class Committer:
                 hint="Run again: it archives anew, and nothing is made twice.",
             )
 
-    def _carry_out(self, intent: Intent, base: Manifest | None = None) -> PublishedRevision:
+    def _carry_out(self, intent: Intent) -> PublishedRevision:
         """Commit, and do what comes behind; where that cannot be done now, whoever opens the movie next does it.
 
         An error there would say of a revision that it was not published, and be answered by publishing it again.
@@ -314,7 +320,7 @@ class Committer:
             self._advance(intent.number, intent.hash)
             # Whoever published the base may have died before it was booked.
             self._index.catch_up(intent.number - 1)
-            self._index.book(*self._manifests.load(intent.number, intent.hash), base)
+            self._index.book(*self._manifests.load(intent.number, intent.hash))
         except StoreUnavailableError as error:
             _logger.warning(
                 "%s is published; current.json, or the index, follows when the movie is opened again: %s",

@@ -6,7 +6,7 @@ written, and only the blobs counted, that are not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter, eq
 from typing import Final, TypeVar
@@ -130,34 +130,40 @@ def named_blobs(manifest: Manifest, pages: Iterable[str]) -> set[str]:
 
 def newly_named(manifest: Manifest, pages: Iterable[str], base: Manifest) -> set[str]:
     """Of `named_blobs` at least those that a base does not name; no more than what its entries that differ name."""
-    inputs = (held for key, held in manifest.inputs.items() if base.inputs.get(key) != held)
-    artefacts = (held for _, held in differing(manifest.artefacts, base.artefacts))
-    graph = manifest.graph if manifest.graph != base.graph else None
-    return {*_named(inputs, artefacts, graph), *pages} - {reference.hash for reference in base.pages or ()}
+    return _of_changed(manifest, pages, base, parted(manifest.artefacts, base.artefacts)[0])
 
 
-def no_longer_named(base: Manifest, manifest: Manifest, pages: Collection[str]) -> set[str]:
-    """The blobs that a base names, and a manifest with these pages does not."""
-    gone = newly_named(base, (reference.hash for reference in base.pages or ()), manifest) - {*pages}
-    gone -= {*_named(manifest.inputs.values(), (), manifest.graph)}
+def blobs_moved(manifest: Manifest, base: Manifest, came: Page, went: Page) -> tuple[set[str], set[str]]:
+    """What is `newly_named` by a manifest that was read, and those blobs that only its base names.
+
+    `came` and `went` are what `parted` gives of their artefacts.
+    """
+    pages, before = ({reference.hash for reference in one.pages or ()} for one in (manifest, base))
+    gone = _of_changed(base, before, manifest, went) - {*_named(manifest.inputs.values(), (), manifest.graph)}
     held = manifest.artefacts.values()
-    if gone.isdisjoint(map(_blob_of, held)) and not any(map(_made_of, held)):
-        return gone
-    return gone.difference(_named((), held, None))
+    if not gone.isdisjoint(map(_blob_of, held)) or any(map(_made_of, held)):
+        gone = gone.difference(_named((), held, None))
+    return _of_changed(manifest, pages, base, came), gone
 
 
-def differing(present: Mapping[str, T], base: Mapping[str, T]) -> Iterator[tuple[str, T]]:
-    """The entries that a base does not have, or not so.
+def parted(present: Mapping[str, T], base: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """The entries that a base does not have, or not so; and those of the base that are not there any more, or not so.
 
     Most are the very same object, which is seen without a look at it.
     """
     if len(present) == len(base) and all(map(eq, present, base)):
-        before: Iterable[T | None] = base.values()
-    else:
-        before = map(base.get, present)
-    for key, held, was in zip(present, present.values(), before, strict=True):
-        if was is not held and was != held:
-            yield key, held
+        rows = zip(present, present.values(), base.values(), strict=True)
+        differing = [(key, now, was) for key, now, was in rows if now is not was and now != was]
+        return {key: now for key, now, _ in differing}, {key: was for key, _, was in differing}
+    came = {key: now for key, now in present.items() if (was := base.get(key)) is not now and was != now}
+    went = {key: was for key, was in base.items() if (now := present.get(key)) is not was and now != was}
+    return came, went
+
+
+def _of_changed(manifest: Manifest, pages: Iterable[str], other: Manifest, changed: Page) -> set[str]:
+    inputs = (held for key, held in manifest.inputs.items() if other.inputs.get(key) != held)
+    graph = manifest.graph if manifest.graph != other.graph else None
+    return {*_named(inputs, changed.values(), graph), *pages} - {reference.hash for reference in other.pages or ()}
 
 
 def _named(inputs: Iterable[ManifestInput], artefacts: Iterable[ManifestArtefact], graph: str | None) -> Iterator[str]:
@@ -183,7 +189,7 @@ def contradiction(manifest: Manifest, sound: Mapping[str, ManifestArtefact] | No
     for key, given in manifest.inputs.items():
         if (given.blob or hash_value(given.value)) != given.hash:
             return f"inputs.{key}"
-    for key, held in differing(manifest.artefacts, sound or {}):
+    for key, held in parted(manifest.artefacts, sound or {})[0].items():
         for value in (held, held.made):
             if value and (value.blob if value.inline is None else hash_bytes(value.inline.encode())) != value.hash:
                 return f"artefacts.{key}"

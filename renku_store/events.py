@@ -146,9 +146,9 @@ class EventLog:
 
     def _announce(self, events: Sequence[Event]) -> None:
         """Tell other machines what the movie-wide edits among these need: a revision may take them in weeks."""
-        if self._announcer is None or not self._announcer.needed:
-            return
         edits = [event for event in events if event.run is None]
+        if not edits or self._announcer is None or not self._announcer.needed:
+            return
         for edit in edits:
             if blobs := _named_blobs([edit]):
                 self._announcer.announce_edit(edit.id, blobs)

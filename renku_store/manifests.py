@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -46,10 +46,14 @@ _STUB_SEEN_WITHIN_BYTES = 1_024
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """The last manifest with pages that was read: its bytes, what they are, and its pages by their hashes."""
+    """The last manifest with pages that was read: its bytes, what they are, and its pages by their hashes.
+
+    And the one before that, which may be its base.
+    """
 
     data: bytes = b""
     manifest: Manifest | None = None
+    before: _Remembered | None = None
     pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
 
 
@@ -136,8 +140,9 @@ class ManifestStore:
     def base_of(self, manifest: Manifest) -> Manifest | None:
         """The revision before a manifest; None where there is none, or none that can be read. Nobody changes it."""
         number, last = revision_number(manifest.revision), self._remembered
-        if last is not None and last.manifest is not None and hash_bytes(last.data) == manifest.base_hash:
-            return last.manifest
+        for one in () if last is None else (last, last.before):
+            if one is not None and one.manifest is not None and hash_bytes(one.data) == manifest.base_hash:
+                return one.manifest
         with suppress(DamageError, NotFoundError):
             return self.load(number - 1, manifest.base_hash)[0] if number > 1 else None
         return None
@@ -228,7 +233,7 @@ class ManifestStore:
             raise _corrupt(revision, f"{error.error_count()} of its fields are not those of a manifest") from error
         whole = manifest.model_copy(update={"inputs": inputs, "artefacts": _together(pages.values())})
         if last is not None:
-            self._remembered = _Remembered(data, whole, pages)
+            self._remembered = _Remembered(data, whole, replace(last, before=None, pages={}), pages)
             return whole.model_copy(update={"inputs": dict(inputs), "artefacts": dict(whole.artefacts)})
         return whole
 

@@ -210,12 +210,11 @@ class ManifestService:
                 actual=manifest.base_hash,
                 hint="Build it on the current revision.",
             )
-        base = self._committer.base_of(manifest)
-        self._check_sound(manifest, base)
+        self._check_sound(manifest, self._committer.base_of(manifest))
         if manifest.archive is None:
             archive = self._archiver.archive(manifest.run, self._edits_through(manifest), token=token)
             manifest = manifest.model_copy(update={"archive": archive})
-        return self._committer.publish(manifest, token=token, base=base)
+        return self._committer.publish(manifest, token=token)
 
     def _check_sound(self, manifest: Manifest, base: Manifest | None) -> None:
         """Refuse what could be published but not be read again; what its base holds has been looked at."""

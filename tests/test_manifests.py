@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from renku_store import bounds
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
-from renku_store.encoding import PageCuts, cut_pages, encode_manifest, named_blobs, newly_named, no_longer_named
+from renku_store.encoding import PageCuts, blobs_moved, cut_pages, encode_manifest, named_blobs, newly_named, parted
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -23,13 +23,14 @@ from renku_store.errors import (
 )
 from renku_store.hashing import canonical_document, content_hash, hash_bytes, hash_value
 from renku_store.manifests import ManifestStore
-from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput
+from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, PageRef
 from tests import children
 from tests.roots import Root
 
 pytestmark = pytest.mark.long_away
 NOW = "2026-03-04T05:06:07.890Z"
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
+PAGE = hash_bytes(b"page")
 
 
 def artefact(text: str, *, blob: bool = False) -> ManifestArtefact:
@@ -201,9 +202,12 @@ def test_what_is_newly_named_and_no_longer_named_is_the_difference(count: int, p
     large = {"x": ManifestInput(hash=hash_bytes(b"x"), blob=hash_bytes(b"x"))}
     base = manifest(artefacts=before, inputs=large).model_copy(update={"graph": hash_bytes(b"graph")})
     present = manifest(2, artefacts=after)
-    old, new = named_blobs(base, ()), named_blobs(present, ["page"])
-    assert new - old <= newly_named(present, ["page"], base) <= new
-    assert no_longer_named(base, present, ["page"]) == old - new
+    old, new = named_blobs(base, ()), named_blobs(present, [PAGE])
+    assert new - old <= newly_named(present, [PAGE], base) <= new
+    named = present.model_copy(update={"pages": [PageRef(first="shot[0].image", hash=PAGE)]})
+    came, gone = blobs_moved(named, base, *parted(present.artefacts, base.artefacts))
+    assert new - old <= came <= new
+    assert gone == old - new
 
 
 @given(count=many, added=st.text("xyz[0]", min_size=1, max_size=8))

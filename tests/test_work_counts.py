@@ -174,6 +174,17 @@ def test_nothing_is_published_that_names_what_is_known_to_be_gone(store: Store, 
         movie.manifests.save_manifest(manifest, previous_hash=manifest.base_hash)
 
 
+def test_a_page_that_was_lost_under_an_open_movie_is_made_anew(store: Store) -> None:
+    """The base was read before; what it has in common with the next revision is all there again."""
+    movie = with_artefacts(store, 1_100)
+    manifest = next_manifest_of(movie)
+    page = (movie.manifests.load_current()[0].pages or [])[-1].hash
+    movie.driver.delete(movie.blobs.stat(page).path)
+    assert movie.blobs.quarantine(page)
+    movie.manifests.save_manifest(manifest, previous_hash=manifest.base_hash)
+    check_whole(movie)
+
+
 def test_the_base_of_another_index_is_not_relied_on(store: Store) -> None:
     """Where the newest revision of the index is not the base, every object is looked at."""
     movie = with_artefacts(store, 1_100)

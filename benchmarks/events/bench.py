@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,6 +38,7 @@ CHILD = "import sys; sys.path[:0] = sys.argv[1:3]; from bench import appends; ap
 
 
 Row = tuple[object, ...]
+T = TypeVar("T")
 
 
 class Raw:
@@ -118,7 +120,7 @@ def bare_rows_of(events: Sequence[ArtefactEvent]) -> list[tuple[str, str]]:
     return [(event.artefact, orjson.dumps(event.to_json()).decode()) for event in events]
 
 
-def groups(items: Sequence[object], size: int) -> Iterator[Sequence[object]]:
+def groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Parts of so many."""
     return (items[first : first + size] for first in range(0, len(items), size))
 
@@ -233,7 +235,7 @@ class Bench:
         short, full = (self._history(name) for name in ("short", "history"))
         looks, ids = self._sizes["looks"], self._sizes["ids"]
         named = [f"clip[{self._random.randrange(ids)}].clip" for _ in range(looks)]
-        known = {movie.id: [event.signature for event in some] for movie, some in (short, full)}
+        known = {movie.id: [event.signature or "" for event in some] for movie, some in (short, full)}
         log = self._place / "log.jsonl"
 
         def newest(movie: Movie) -> None:

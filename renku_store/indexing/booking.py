@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from renku_store.archives import ArchiveStore, archive_path
 from renku_store.blobs import BlobStore
 from renku_store.drivers.base import Driver
-from renku_store.encoding import differing, named_blobs, newly_named, no_longer_named
+from renku_store.encoding import blobs_moved, named_blobs, parted
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.hashing import hash_bytes
 from renku_store.indexing.elsewhere import blobs_of
@@ -61,9 +61,9 @@ class Booker:
         self.unreadable: set[str] = set()
         """The archives (paths) of which something was wanted that could not be read."""
 
-    def book(self, manifest: Manifest, digest: str, base: Manifest | None = None) -> None:
-        """Index a published revision, in a transaction; again is no harm. `base`: its base, if it is at hand."""
-        base = base or self._manifests.base_of(manifest)
+    def book(self, manifest: Manifest, digest: str) -> None:
+        """Index a published revision, in a transaction; again is no harm."""
+        base = self._manifests.base_of(manifest)
         told = Telling(None)
         with self._metadata.write() as writer:
             self._book(writer, manifest, digest, base, told)
@@ -99,13 +99,17 @@ class Booker:
         taken = [] if booked else self._append_archived(writer, manifest, told)
         if not booked:
             writer.events.append([self._published_event(manifest)])
-        blobs, left = _named(writer, manifest, base)
+        came, went = parted(manifest.artefacts, base.artefacts if base else {})
+        if base is not None and _follows(writer, manifest, base):
+            blobs, left = blobs_moved(manifest, base, came, went)
+        else:
+            blobs, left = named_blobs(manifest, (page.hash for page in manifest.pages or ())), None
         writer.revisions.book(
             _row(manifest, digest),
             blobs=blobs,
             left=left,
-            inputs=_changed(base.inputs if base else {}, manifest.inputs),
-            artefacts=_changed(base.artefacts if base else {}, manifest.artefacts),
+            inputs=_changed(*parted(manifest.inputs, base.inputs if base else {})),
+            artefacts=_changed(came, went),
             taken=taken,
         )
         _close_run(writer, manifest, elsewhere=self._apart)
@@ -225,24 +229,18 @@ def _row(published: Manifest | ManifestStub, digest: str) -> RevisionRow:
     )
 
 
-def _named(writer: Writer, manifest: Manifest, base: Manifest | None) -> tuple[set[str], set[str] | None]:
-    """The blobs that a revision names; where the index has its base as the newest, what is other than there."""
-    pages = {page.hash for page in manifest.pages or ()}
+def _follows(writer: Writer, manifest: Manifest, base: Manifest) -> bool:
+    """Whether the index has the base of a revision as the newest: then its spans of blobs are those of the base."""
     newest = writer.revisions.newest()
-    follows = base is not None and newest is not None and base.revision == manifest.base_revision
-    if base is None or newest is None or not follows or newest.hash != manifest.base_hash:
-        return named_blobs(manifest, pages), None
-    return newly_named(manifest, pages, base), no_longer_named(base, manifest, pages)
+    return newest is not None and newest.hash == manifest.base_hash and base.revision == manifest.base_revision
 
 
 def _changed(
-    base: Mapping[str, ManifestInput | ManifestArtefact], present: Mapping[str, ManifestInput | ManifestArtefact]
+    came: Mapping[str, ManifestInput | ManifestArtefact], went: Mapping[str, ManifestInput | ManifestArtefact]
 ) -> dict[str, str | None]:
     """The ids whose hash is another than in the base, with the new hash; None for those that are no more."""
-    changed: dict[str, str | None] = dict.fromkeys(base.keys() - present.keys())
-    for key, value in differing(present, base):
-        if key not in base or base[key].hash != value.hash:
-            changed[key] = value.hash
+    changed: dict[str, str | None] = {key: None for key in went if key not in came}
+    changed.update({key: now.hash for key, now in came.items() if key not in went or went[key].hash != now.hash})
     return changed
 
 
