@@ -141,6 +141,11 @@ class SqliteMetadata:
         """Grows with every rebuild of the database: the Unix milliseconds at which it was created."""
         return self._epoch
 
+    @property
+    def is_within(self) -> bool:
+        """Whether this thread is within a transaction."""
+        return self._owner == threading.get_ident()
+
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A moment to read; within a transaction of the same thread, the moment of that one.
@@ -165,7 +170,7 @@ class SqliteMetadata:
         self._refuse_unusable()
         if self.read_only:
             raise StoreUnavailableError(f"{self.path} was opened for reading only.", hint="Open the root for writing.")
-        if self._owner == threading.get_ident():
+        if self.is_within:
             raise RuntimeError("A write transaction cannot begin within another transaction.")
         with self._turn(), self._lock(), self._connection_lock, self._begun(WRITE) as transaction:
             yield transaction
