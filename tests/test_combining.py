@@ -391,3 +391,19 @@ def test_an_append_within_a_transaction_of_its_thread_is_refused_at_once(movie: 
     assert [why for why in refused if "within" in why] == refused != []
     other.join(20)
     assert [event.input for event in movie.events.stream_inputs()] == ["b"]
+
+
+@pytest.mark.parametrize("module", ["renku_store.metadata.sqlite.store", "renku_store.metadata.sqlite.transactions"])
+def test_a_signal_amid_an_append_keeps_no_later_one_from_the_store(movie: Movie, module: str) -> None:
+    """Neither the turn of writers nor a transaction stays anybody's: the next append of another thread is stored."""
+    file = sys.modules[module].__file__ or ""
+    for moment in range(1_000):
+        was_cut_off = cut_off_at(moment, partial(movie.events.append_input, "a", moment), file)
+        assert asked_in_time(partial(movie.events.append_input, "b", moment)), f"a signal at moment {moment}"
+        newest = movie.events.latest_input("b")
+        assert newest is not None
+        assert movie.events.read_value(newest) == moment
+        if not was_cut_off:
+            assert moment > 3, "there are that many moments"
+            return
+    raise AssertionError("the append does not end")
