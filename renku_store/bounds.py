@@ -102,6 +102,10 @@ LIMIT_BUSY_SECONDS: Final = 2.0
 """How long one look at the limits of the machine waits for another process's; it is asked again after that."""
 LIMIT_POLL_SECONDS: Final = 0.1
 """How often a waiter looks whether another process has given a slot back, on average: jitter keeps them apart."""
+LIMIT_RATE_LOOK_MAX_SECONDS: Final = 5.0
+"""How long a waiter sleeps at most before it looks whether a rate lets it start earlier than it was told."""
+LIMIT_ASKED_SECONDS: Final = 3.0
+"""Who has not asked for so long, beyond its sleep, keeps no other from a free slot: many looks, and a busy one."""
 LIMIT_START_MARGIN_SECONDS: Final = 0.05
 """A call that begins so late after its start was noted for all has it noted anew; windows are longer by it."""
 RESULT_BUSY_MAX_SECONDS: Final = 600.0

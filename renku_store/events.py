@@ -131,6 +131,8 @@ class EventLog:
     def _append(self, events: Sequence[Event]) -> list[Event]:
         if not events:
             return []
+        if self._metadata.is_within:
+            raise RuntimeError("Events cannot be appended within a transaction of the same thread.")
         self._announce(events)
         return self._appending.ask(events)
 

@@ -24,7 +24,7 @@ def this_process() -> Holder:
 def process_alive(holder: Holder) -> bool:
     """False if the process is known to be gone; True for one that lives, or that cannot be seen from here.
 
-    Only processes of the same host, boot and process namespace can be seen: two containers may well have one name. A
+    Only processes of the same host, boot and namespaces can be seen: two containers may well have one name. A
     number that another process has by now does not deceive, as the time of its start is part of the holder.
     """
     if holder.host != _host() or not holder.process_start:
@@ -34,7 +34,10 @@ def process_alive(holder: Holder) -> bool:
 
 
 def boot() -> str | None:
-    """Which boot of the machine this is; None where that cannot be told. Since then its monotonic clock counts."""
+    """Which boot of the machine this is, as its clocks tell; None where that cannot be told.
+
+    All processes with the same answer have the same monotonic clock: in a time namespace it is another one.
+    """
     return _place().partition("/")[0] or None
 
 
@@ -71,10 +74,18 @@ def _is_hidden(pid: int) -> bool:
 
 @cache
 def _place() -> str:
-    """This boot of the machine and this process namespace, as `boot/namespace`; empty without a Linux `/proc`."""
+    """This boot with its time namespace, and this process namespace, as `boot/namespace`; empty without a `/proc`."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+        return f"{boot}{_time_namespace()}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _time_namespace() -> str:
+    """That of the clocks, and of the starts of processes; empty where the kernel has none (before 5.6)."""
+    try:
+        return f" {Path('/proc/self/ns/time').readlink()}"
     except OSError:
         return ""
 

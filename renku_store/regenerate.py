@@ -231,7 +231,7 @@ def _input_conflict(
     return InputConflictError(
         f"{after.plan.base_revision}, published meanwhile, and this run changed the same: {told}.",
         values=values,
-        hint="Nothing is lost: set (or edit) what is meant and run again; what was made is reused.",
+        hint="Set (or edit) what is meant and run again: what was made is reused until a collection takes it.",
     )
 
 

@@ -366,3 +366,44 @@ def test_the_handler_of_a_signal_may_ask_amid_its_own_thread_s_work() -> None:
 
     combined = Combined(work, 10, lambda error: True)
     assert combined.ask(1) == 1
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_an_append_within_a_transaction_of_its_thread_is_refused_at_once(movie: Movie, kind: str) -> None:
+    """Even where another thread appends, which waits for the end of that transaction."""
+    refused: list[str] = []
+
+    def within() -> None:
+        with getattr(movie.metadata, kind)():
+            other.start()
+            tick = threading.Event()
+            while not movie.events._appending._waiting:
+                tick.wait(0.001)
+            try:
+                movie.events.append_input("a", 1)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    other = threading.Thread(target=lambda: movie.events.append_input("b", 2), daemon=True)
+    thread = threading.Thread(target=within, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [why for why in refused if "within" in why] == refused != []
+    other.join(20)
+    assert [event.input for event in movie.events.stream_inputs()] == ["b"]
+
+
+@pytest.mark.parametrize("module", ["renku_store.metadata.sqlite.store", "renku_store.metadata.sqlite.transactions"])
+def test_a_signal_amid_an_append_keeps_no_later_one_from_the_store(movie: Movie, module: str) -> None:
+    """Neither the turn of writers nor a transaction stays anybody's: the next append of another thread is stored."""
+    file = sys.modules[module].__file__ or ""
+    for moment in range(1_000):
+        was_cut_off = cut_off_at(moment, partial(movie.events.append_input, "a", moment), file)
+        assert asked_in_time(partial(movie.events.append_input, "b", moment)), f"a signal at moment {moment}"
+        newest = movie.events.latest_input("b")
+        assert newest is not None
+        assert movie.events.read_value(newest) == moment
+        if not was_cut_off:
+            assert moment > 3, "there are that many moments"
+            return
+    raise AssertionError("the append does not end")

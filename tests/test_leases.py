@@ -19,7 +19,7 @@ from renku_store.errors import LeaseLostError, NotFoundError, StoreUnavailableEr
 from renku_store.leases import AlreadyMade, Claimed, HeldBy, RunLeases
 from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
-from renku_store.processes import process_alive, this_process
+from renku_store.processes import boot, process_alive, this_process
 from renku_store.records.run import Holder, LeaseToken
 from tests.metadata.samples import digest, made, value
 
@@ -383,3 +383,12 @@ def test_the_holder_says_who_it_is() -> None:
     assert here.command.isprintable()
     assert here.pid > 0
     assert isinstance(here, Holder)
+
+
+def test_another_time_namespace_is_another_boot() -> None:
+    """Its clocks count from elsewhere, and so do the starts of processes that are seen in it."""
+    namespace = Path("/proc/self/ns/time")
+    told = str(namespace.readlink()) if namespace.exists() else ""
+    assert told in (boot() or "")
+    assert this_process().process_start.startswith(f"{boot()}/")
+    assert process_alive(replace(this_process(), process_start="other boot time:[1]/pid:[1]/5"))

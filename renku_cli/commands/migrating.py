@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import click
 
@@ -48,16 +49,17 @@ def migrate_(options: GlobalOptions, source: str, every: bool, dry_run: bool, re
         raise Misuse("--all takes every movie, --movie one.", hint="Give one of them.")
     folder = os.path.expanduser(source) if source.startswith("~") else source  # noqa: PTH111 - stays as it was given
     target = _report_file(report, Path(folder).resolve(), every=every) if report is not None else None
-    with open_root(options) as store:
-        done = migrate(
-            folder, store, movie=options.movie, every=every, dry_run=dry_run, on_progress=now_and_again(_in_words)
-        )
-    if options.as_json:
-        print_json(done.to_json())
-    else:
-        _show(done)
-    if target is not None:
-        target.write_bytes(_as_text(done) if target.suffix == ".txt" else json_line(done.to_json()))
+    with _opened(target) as file:
+        with open_root(options) as store:
+            done = migrate(
+                folder, store, movie=options.movie, every=every, dry_run=dry_run, on_progress=now_and_again(_in_words)
+            )
+        if options.as_json:
+            print_json(done.to_json())
+        else:
+            _show(done)
+        if target is not None and file is not None:
+            _write(file, target, _as_text(done) if target.suffix == ".txt" else json_line(done.to_json()))
     if done.problem is not None:
         raise done.problem
     return 0 if done.whole else INCOMPLETE
@@ -65,7 +67,10 @@ def migrate_(options: GlobalOptions, source: str, every: bool, dry_run: bool, re
 
 def _report_file(name: str, source: Path, *, every: bool) -> Path:
     """The file of a report, which must not turn out to be impossible when hours have passed, nor be one of a movie."""
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:
+        raise Misuse(f"{name} is in the home folder of nobody.", hint="Name a file for the report.") from None
     folder = path.resolve().parent
     if folder.is_relative_to(source) and not (every and folder == source):
         raise Misuse(f"{name} is in what is migrated, which is only read.", hint="Name a file elsewhere.")
@@ -73,6 +78,38 @@ def _report_file(name: str, source: Path, *, every: bool) -> Path:
         why = "it is a folder" if path.is_dir() else "its folder is not there"
         raise Misuse(f"{name} cannot be the file of a report: {why}.", hint="Name a file in a folder that is there.")
     return path
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO | None]:
+    """The file of a report, open before the work begins: what is in it stays until there is another report."""
+    if path is None:
+        yield None
+        return
+    is_new = not path.exists()
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise Misuse(
+            f"{path} cannot be the file of a report: {error.strerror}.", hint="Name a file that can be written."
+        ) from None
+    with file:
+        try:
+            yield file
+        finally:
+            if is_new and os.fstat(file.fileno()).st_size == 0:
+                path.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, path: Path, report: bytes) -> None:
+    try:
+        if path.is_file():
+            file.truncate(0)
+        left = memoryview(report)
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _show(done: MigrationReport) -> None:

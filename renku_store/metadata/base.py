@@ -339,6 +339,11 @@ class MetadataStore(Space, Protocol):
         """Grows with every rebuild of the database."""
         ...
 
+    @property
+    def is_within(self) -> bool:
+        """Whether this thread is within a transaction: it must not wait for others then, who may wait for its end."""
+        ...
+
     def read(self) -> AbstractContextManager[Reader]:
         """A moment to read."""
         ...

@@ -23,6 +23,11 @@ class DeferredMetadata:
         """That of the store that is made."""
         return self._store().epoch
 
+    @property
+    def is_within(self) -> bool:
+        """Whether this thread is within a transaction of the store that is made."""
+        return self._store().is_within
+
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """A moment to read."""

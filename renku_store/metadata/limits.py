@@ -6,7 +6,7 @@ seen to be gone, and no more starts in any window than its rate. One transaction
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
@@ -35,6 +35,11 @@ class Demand:
         """Whether its starts are counted."""
         return self.starts is not None or self.spacing_ms > 0
 
+    @property
+    def rule(self) -> str:
+        """Under which rule of the key it stands: who waits under another one does not stand in its way."""
+        return f"{self.slots}/{self.starts}/{self.period_ms}/{self.spacing_ms}"
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -62,18 +67,23 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class HeldPlace:
-    """A slot or a place in the queue: its number or ticket, what it weighs or its priority, and whose it is."""
+    """A slot or a place in the queue: its number or ticket, what it weighs or its priority, and whose it is.
+
+    A place in the queue has the `rule` under which it waits, too.
+    """
 
     number: int
     size: float
     holder: Holder
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
     """What the tables say of a key at one moment; what expired holders have is not in it.
 
-    `starts` are moment and weight of those of the last window, oldest first.
+    `queue`: who was refused under this key, and asked a moment ago. `starts` are moment and weight of those of the last
+    window, oldest first.
     """
 
     slots: Sequence[HeldPlace]
@@ -87,7 +97,7 @@ def refusal(demand: Demand, found: Occupancy, now_ms: int, *, ticket: int | None
     wait = found.paused_until_ms - now_ms
     if wait > 0:
         return Refused("rate", demand.key, wait / 1000)
-    if any(_before(other, ticket, priority) for other in found.queue):
+    if any(other.rule == demand.rule and _before(other, ticket, priority) for other in found.queue):
         return Refused("limit", demand.key)
     used = sum(slot.size for slot in found.slots)
     if demand.slots is not None and used and used + demand.weight > demand.slots:
@@ -130,8 +140,8 @@ class LimitReads(Protocol):
         """Whether all of these slots are still held."""
         ...
 
-    def waits(self, ticket: int) -> bool:
-        """Whether this ticket is still in the queue."""
+    def waits(self, ticket: int, rules: Mapping[str, str], milliseconds: int) -> bool:
+        """Whether this ticket waits under just these rules, by their keys, and for so long from now at least."""
         ...
 
 
@@ -178,8 +188,12 @@ class LimitWrites(LimitReads, Protocol):
         """Let nobody start under a key for so long from now; a longer pause stays."""
         ...
 
-    def enqueue(self, keys: Sequence[str], priority: float, holder: int) -> int:
-        """Wait for keys; gives the ticket, which is higher than any before."""
+    def enqueue(self, priority: float, holder: int) -> int:
+        """Wait; gives the ticket, which is higher than any before."""
+        ...
+
+    def ask(self, ticket: int, rules: Mapping[str, str], milliseconds: int) -> bool:
+        """Stand in the way under rules, by their keys, for so long from now; False for a ticket that is gone."""
         ...
 
     def leave(self, tickets: Iterable[int]) -> None:

@@ -24,10 +24,14 @@ class Grouped(Generic[Question, Answer]):
         self._most = most
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def ask(self, question: Question) -> Answer:
         """The answer to one question. Whoever is cancelled leaves the question: it is answered all the same."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # the former one was left, and nobody in it can be answered any more
+            self._loop, self._task, self._waiting = loop, None, []
+        future: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((question, future))
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
@@ -35,21 +39,24 @@ class Grouped(Generic[Question, Answer]):
 
     async def flush(self) -> None:
         """Wait until everything that was asked is answered."""
-        while self._task is not None:
+        while self._task is not None and self._loop is asyncio.get_running_loop():
             await asyncio.shield(self._task)
 
     async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            while self._waiting:
+            while self._loop is loop and self._waiting:
                 group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._answer(group)
         except asyncio.CancelledError:  # the loop is being closed: nobody is to be asked for in another
-            for _, future in self._waiting:
-                future.cancel()
-            self._waiting = []
+            if self._loop is loop:
+                for _, future in self._waiting:
+                    future.cancel()
+                self._waiting = []
             raise
         finally:
-            self._task = None
+            if self._loop is loop:
+                self._task = None
 
     async def _answer(self, group: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         answers: Sequence[Answer | Exception]

@@ -30,9 +30,9 @@ class LimitRule:
     - `rate` per `period_seconds`: in no window of that length do more calls start; `spacing_seconds` between two.
     - `reservoir`: a burst of that many, then one for each `refill_seconds`.
     - `weight`: what one call counts, unless its producer says otherwise under `uses`.
-    - `scope`: calls of this process, of whatever movie, or `machine`: those of all processes that work on the same
-      movie, too. Concurrency, rate, spacing and the pauses that a provider asks for are shared then; an adaptive limit
-      is each process's own.
+    - `scope`: calls of this process, of whatever movie, or `machine`: those of all processes of this machine, of
+      whatever movies, too. Concurrency, rate, spacing and the pauses that a provider asks for are shared then; an
+      adaptive limit is each process's own.
 
     Raises `InvalidValueError` for limits that let nobody in or contradict each other.
     """

@@ -2,7 +2,8 @@
 
 1. Slots and starts of all keys of a call are given in one transaction, or none: nobody waits while it holds another's.
 2. What a run holds counts while it renews its part, as it does a lease; of a process that is gone it is free at once.
-3. Nothing is opened, and nothing written, until a call asks. Who gives back waits for nothing.
+3. Who waits stands in the way of those alone who come later under the rule that it was refused under, while it asks.
+4. Nothing is opened, and nothing written, until a call asks. Who gives back waits for nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -47,6 +48,15 @@ class _Debt:
     ticket: int | None = None
     started: bool = True
     pause: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldUp:
+    """The first refusal of a call; the rules, by their keys, under which it was refused; and who holds these up."""
+
+    first: Refused
+    rules: Mapping[str, str]
+    by: Sequence[HeldPlace]
 
 
 class MachineLimits:
@@ -111,9 +121,10 @@ class MachineLimits:
         self._refuse_unusable()
         if ticket is not None:
             with self._opened().read() as reader:
-                found = self._look(reader, demands, priority, ticket) if reader.waits(ticket) else None
-            if found is not None and all(process_alive(place.holder) for place in found[1]):
-                return replace(found[0], ticket=ticket)
+                found = self._look(reader, demands, priority, ticket)
+                stays = found is not None and reader.waits(ticket, found.rules, _asked_ms(found.first) // 2)
+            if found is not None and stays and all(process_alive(place.holder) for place in found.by):
+                return replace(found.first, ticket=ticket)
         self._check()
         with self._lock:
             with self._writing() as writer:
@@ -245,9 +256,11 @@ class MachineLimits:
     ) -> Grant | Refused:
         held_up = self._look(writer, demands, priority, ticket)
         if held_up is not None:
-            if queue and (ticket is None or not writer.waits(ticket)):
-                ticket = writer.enqueue([demand.key for demand in demands], priority, holder)
-            return replace(held_up[0], ticket=ticket)
+            asked = held_up.rules, _asked_ms(held_up.first)
+            if queue and (ticket is None or not writer.ask(ticket, *asked)):
+                ticket = writer.enqueue(priority, holder)
+                writer.ask(ticket, *asked)
+            return replace(held_up.first, ticket=ticket)
         if ticket is not None:
             writer.leave([ticket])
         slots = [writer.take(demand.key, demand.weight, holder) for demand in demands if demand.slots is not None]
@@ -256,15 +269,20 @@ class MachineLimits:
 
     def _look(
         self, reader: LimitReads, demands: Sequence[Demand], priority: float, ticket: int | None
-    ) -> tuple[Refused, list[HeldPlace]] | None:
+    ) -> _HeldUp | None:
         """What holds a call up, and who does; None if nothing does."""
         now = reader.now_ms()
+        refused: list[Refused] = []
+        rules: dict[str, str] = {}
+        by: list[HeldPlace] = []
         for demand in demands:
             found = reader.occupancy(demand.key, demand.period_ms)
             held_up = refusal(demand, found, now, ticket=ticket, priority=priority)
             if held_up is not None:
-                return held_up, [*found.slots, *found.queue]
-        return None
+                refused.append(held_up)
+                rules[demand.key] = demand.rule
+                by += [*found.slots, *found.queue]
+        return _HeldUp(refused[0], rules, by) if refused else None
 
 
 def limits_file() -> Path:
@@ -275,6 +293,12 @@ def limits_file() -> Path:
 def limits_of_this_machine(check: Callable[[], None], clock: Clock) -> MachineLimits:
     """Those that all processes with the same cache folder share, for one run; `check` is as in `MachineLimits`."""
     return MachineLimits(lambda: open_limits(limits_file()), check, clock)
+
+
+def _asked_ms(refused: Refused) -> int:
+    """For how long one who was refused so is sure to ask again."""
+    wait = min(refused.seconds or 0.0, bounds.LIMIT_RATE_LOOK_MAX_SECONDS)
+    return round((wait + bounds.LIMIT_ASKED_SECONDS) * 1000)
 
 
 def _pay(writer: LimitWrites, debt: _Debt) -> None:

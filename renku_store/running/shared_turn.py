@@ -7,15 +7,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 from renku_store import bounds
 from renku_store.errors import StoreUnavailableError
 from renku_store.finishing import to_the_end
 from renku_store.metadata.limits import Demand, Grant, Refused, SharedLimits
 from renku_store.running.remembering import patience
-
-_RATE_LOOK_MAX_SECONDS: Final = 5.0
 
 
 class SharedTurn:
@@ -52,7 +49,7 @@ class SharedTurn:
     async def pause(self, refused: Refused) -> None:
         """Wait until asking again may help; with jitter, where nobody knows."""
         if refused.seconds is not None:
-            await asyncio.sleep(min(refused.seconds, _RATE_LOOK_MAX_SECONDS) + 0.001)
+            await asyncio.sleep(min(refused.seconds, bounds.LIMIT_RATE_LOOK_MAX_SECONDS) + 0.001)
         else:
             await asyncio.sleep(bounds.LIMIT_POLL_SECONDS * (0.5 + self._chance()))
 

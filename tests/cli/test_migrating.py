@@ -152,7 +152,7 @@ def test_a_report_does_not_take_the_place_of_a_file_that_is_migrated(call: Call,
     assert call("migrate", "old", "--all", "--report", "old/report.json").code == 0
 
 
-@pytest.mark.parametrize("report", ["nowhere/report.json", "."])
+@pytest.mark.parametrize("report", ["nowhere/report.json", ".", "~nobody.of.that.name/report.json", "/proc/version"])
 def test_a_report_that_cannot_be_written_is_said_before_anything_is_done(report: str, call: Call, place: Path) -> None:
     """Not when hours have passed."""
     build_revision_folder(place / "old/film", Random(1), revisions=1)
@@ -160,6 +160,16 @@ def test_a_report_that_cannot_be_written_is_said_before_anything_is_done(report:
     assert (refused.code, refused.out) == (2, "")
     assert "report" in refused.err
     assert not (place / "builds").exists()
+
+
+def test_a_report_for_which_there_is_no_room_is_named(call: Call, place: Path) -> None:
+    """The movie has come over, and the file that could not be written is told; a former report stays until then."""
+    build_revision_folder(place / "old/film", Random(1), revisions=1)
+    full = call("migrate", "old/film", "--report", "/dev/full")
+    assert (full.code, "/dev/full" in full.err) == (5, True), full.err
+    (place / "report.json").write_text("the former one, which is longer than any line of the new one" * 1_000)
+    assert call("migrate", "old/film", "--report", "report.json").code == 0
+    assert json.loads((place / "report.json").read_text()), "nothing of the former one is left"
 
 
 def test_names_that_are_no_text_are_escaped(call: Call, place: Path) -> None:

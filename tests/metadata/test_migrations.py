@@ -55,6 +55,20 @@ def test_every_older_schema_becomes_the_present_one(tmp_path: Path, oldest: int)
     assert _schema(path)[0] == len(every)
 
 
+@pytest.mark.parametrize("oldest", range(1, len(SHIPPED) + 1))
+def test_a_process_of_an_older_version_that_is_at_work_keeps_its_tables(tmp_path: Path, oldest: int) -> None:
+    """What it has paid for must be stored: a newer version that opens the movie takes no table or column from it."""
+    path = tmp_path / "old.db"
+    old = open_sqlite(path, migrations=SHIPPED[:oldest])
+    columns = "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
+    before = set(old.connection.execute(columns))
+    open_sqlite(path).close()
+    assert before <= set(old.connection.execute(columns))
+    with old.write() as writer:
+        writer.events.append([input_event("a", 1)])
+    old.close()
+
+
 def test_opening_again_changes_nothing(path: Path) -> None:
     """A step runs once."""
     for _ in range(3):

@@ -201,3 +201,30 @@ def test_a_lost_lease_ends_the_whole_group(movie: Movie, token: LeaseToken) -> N
         return list(await asyncio.gather(*wanted, return_exceptions=True))
 
     assert [type(answer) for answer in asyncio.run(go())] == [LeaseLostError] * 3
+
+
+@pytest.mark.filterwarnings("ignore:.*was never awaited", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_who_asks_in_another_loop_waits_for_nobody_of_one_that_was_left() -> None:
+    """Ctrl-C leaves a loop amid a group; the next one that asks gets its answer, and `flush` comes to its end."""
+
+    async def work(questions: Sequence[int]) -> Sequence[int]:
+        await asyncio.sleep(0 if 2 in questions else 3_600)
+        return questions
+
+    grouped: Grouped[int, int] = Grouped(work, 10)
+    left = asyncio.new_event_loop()
+    task = left.create_task(grouped.ask(1))
+    left.call_soon(left.call_soon, left.stop)
+    left.run_forever()
+    assert not task.done()
+
+    async def again() -> int:
+        await grouped.flush()
+        return await asyncio.wait_for(grouped.ask(2), 20)
+
+    assert asyncio.run(again()) == 2
+    for one in asyncio.all_tasks(left):
+        one.cancel()
+    left.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    left.run_until_complete(asyncio.sleep(0))
+    left.close()

@@ -43,6 +43,7 @@ from renku_store.clock import SystemClock
 from renku_store.metadata.limits import Demand, Grant, HeldPlace, Occupancy, Refused, refusal
 from renku_store.metadata.sqlite.limit_store import SqliteLimits, open_limits
 from renku_store.metadata.sqlite.limits import LimitTables
+from renku_store.metadata.sqlite.migrations import migrate, shipped_migrations
 from renku_store.processes import boot
 from renku_store.records.run import Holder
 from renku_store.running.shared_limits import MachineLimits, limits_file, limits_of_this_machine
@@ -763,3 +764,123 @@ def test_weights_of_all_holders_count() -> None:
     assert refusal(demand, found, 0, ticket=None, priority=0.0) is not None
     assert refusal(replace(demand, weight=1), found, 0, ticket=None, priority=0.0) is None
     assert refusal(replace(demand, weight=9), replace(found, slots=[]), 0, ticket=None, priority=0.0) is None
+
+
+DAY_MS = 86_400_000
+
+
+def test_who_waits_for_its_own_rate_holds_up_nobody_under_another_rule(
+    limits: MachineLimits, other: MachineLimits
+) -> None:
+    """One project says one call a day; another, which says a hundred at once, does not wait until tomorrow."""
+    mine = [Demand("openai", starts=1, period_ms=DAY_MS)]
+    assert isinstance(limits.take(mine, 0.0, None, queue=True), Grant)
+    waits = limits.take(mine, 0.0, None, queue=True)
+    assert isinstance(waits, Refused)
+    assert waits.ticket is not None
+    assert isinstance(other.take([Demand("openai", slots=100)], 0.0, None, queue=True), Grant)
+    behind = other.take([replace(mine[0], starts=1)], 0.0, None, queue=True)
+    assert isinstance(behind, Refused), "under the same rule it waits its turn"
+
+
+def test_who_waits_for_two_keys_leaves_the_free_one_to_others(limits: MachineLimits, other: MachineLimits) -> None:
+    """All slots of the first key idle while the day of the second is used up."""
+    gpu, both = Demand("gpu", slots=4), [Demand("gpu", slots=4), Demand("openai", starts=1, period_ms=DAY_MS)]
+    first = limits.take(both, 0.0, None, queue=True)
+    assert isinstance(first, Grant)
+    limits.give(first, None, started=True)
+    waits = limits.take(both, 0.0, None, queue=True)
+    assert isinstance(waits, Refused)
+    assert waits.key == "openai"
+    assert isinstance(other.take([gpu], 0.0, None, queue=True), Grant)
+    again = limits.take(both, 0.0, waits.ticket, queue=True)
+    assert isinstance(again, Refused)
+    assert again.ticket == waits.ticket, "its place stays"
+
+
+def test_a_call_stands_in_the_way_while_it_asks(tmp_path: Path) -> None:
+    """One whose loop is blocked keeps no slot from others, however long its process lives; once it asks it is first."""
+    moment = 0.0
+    connection = apsw.Connection(str(tmp_path / "limits.db"))
+    for step in shipped_migrations("sql/limits"):
+        for _ in connection.execute(step.sql):
+            pass
+    tables = LimitTables(connection, "boot", lambda: moment, lambda: moment)
+    holder = tables.join(Holder("host", 1, "", ""), 600_000)
+    ticket = tables.enqueue(0.0, holder)
+    demand = Demand("gpu", slots=1)
+    for asked in (0.0, 100.0):
+        moment = asked
+        assert tables.ask(ticket, {"gpu": demand.rule}, 3_000)
+        assert tables.waits(ticket, {"gpu": demand.rule}, 1_000)
+        assert not tables.waits(ticket, {"openai": demand.rule}, 1_000)
+        moment = asked + 2.5
+        assert not tables.waits(ticket, {"gpu": demand.rule}, 1_000)
+        assert refusal(demand, tables.occupancy("gpu", 0), 0, ticket=None, priority=0.0) is not None
+        moment = asked + 3.5
+        assert refusal(demand, tables.occupancy("gpu", 0), 0, ticket=None, priority=0.0) is None
+    tables.leave([ticket])
+    assert not tables.ask(ticket, {"gpu": demand.rule}, 3_000)
+    connection.close()
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 90), st.integers(-200, 200)), min_size=1, max_size=8), known=st.booleans()
+)
+@settings(deadline=None, max_examples=40)
+def test_a_rate_holds_whatever_becomes_of_the_wall_clock(steps: list[tuple[int, int]], known: bool) -> None:
+    """Seconds pass, and the wall clock steps: within a boot no window of a minute ever holds more than two starts."""
+    connection = apsw.Connection(":memory:")
+    for step in shipped_migrations("sql/limits"):
+        for _ in connection.execute(step.sql):
+            pass
+    moment, started = 0.0, list[float]()
+    tables = LimitTables(connection, "boot", lambda: moment, lambda: moment)
+    demand = Demand("openai", starts=2, period_ms=60_000)
+    for passed, stepped in steps:
+        moment += passed
+        connection.execute("UPDATE starts SET started_at = started_at - ?", (stepped * 1000,))
+        connection.execute("UPDATE pauses SET until = until - ?", (stepped * 1000,))
+        found = tables.occupancy("openai", demand.period_ms)
+        expected = [at for at in started if at > moment - 60]
+        assert [at - tables.now_ms() for at, _ in found.starts] == pytest.approx(
+            [(at - moment) * 1000 for at in expected], abs=5_000
+        )
+        assert (refusal(demand, found, tables.now_ms(), ticket=None, priority=0.0) is None) == (len(expected) < 2)
+        if len(expected) < 2:
+            tables.start("openai", 1)
+            started.append(moment)
+        if known:
+            tables.pause("paused", 30_000)
+            assert tables.occupancy("paused", 0).paused_until_ms - tables.now_ms() == pytest.approx(30_000, abs=5_000)
+    connection.close()
+
+
+def test_a_start_of_another_boot_that_is_in_the_future_counts_as_now(tmp_path: Path) -> None:
+    """Where only the wall clock is known, one that was set back lets no call start twice; one of long ago is over."""
+    with closing(apsw.Connection(str(tmp_path / "limits.db"))) as connection:
+        for step in shipped_migrations("sql/limits"):
+            for _ in connection.execute(step.sql):
+                pass
+        LimitTables(connection, "former", lambda: 5.0, lambda: 5.0).start("openai", 1)
+        for ahead, counts in ((2_000, True), (62_000, False), (-62_000, False), (-2_000, True)):
+            connection.execute("UPDATE starts SET started_at = unixepoch('subsec') * 1000 + ?", (ahead,))
+            found = LimitTables(connection, boot()).occupancy("openai", 60_000)
+            assert len(found.starts) == counts, ahead
+            assert all(at <= LimitTables(connection, None).now_ms() for at, _ in found.starts)
+
+
+def test_a_process_of_an_older_version_shares_limits_beside_a_newer_one(tmp_path: Path) -> None:
+    """Its statements find all that they name after the file was brought to the present schema."""
+    with closing(apsw.Connection(str(tmp_path / "limits.db"))) as old:
+        migrate(old, "limits.db", shipped_migrations("sql/limits")[:1])
+        open_limits(tmp_path / "limits.db").close()
+        old.execute(
+            "INSERT INTO holders (host, pid, process_start, boot, until, expires_at) VALUES ('h', 1, '', 'b', 9, 9);"
+            "INSERT INTO waiters (holder, priority) VALUES (1, 0.0); INSERT INTO waits (key, ticket) VALUES ('k', 1);"
+            "INSERT INTO starts (key, weight, started_at) VALUES ('k', 1, unixepoch('subsec') * 1000);"
+            "INSERT INTO pauses (key, until) VALUES ('k', (unixepoch('subsec') + 60) * 1000);"
+        ).fetchall()
+        found = LimitTables(old, boot()).occupancy("k", 60_000)
+        assert (len(found.starts), found.queue) == (1, [])
+        assert found.paused_until_ms > LimitTables(old, boot()).now_ms()

@@ -128,6 +128,10 @@ class _Shared:
     def epoch(self) -> int:
         return self._database.epoch
 
+    @property
+    def is_within(self) -> bool:
+        return self._open().is_within
+
     def read(self) -> AbstractContextManager[Reader]:
         return self._open().read()
 

@@ -131,7 +131,7 @@ class SqliteMetadata:
         self._process = os.getpid()
         self._closed = False
         self._connection_lock = threading.RLock()
-        self._writers_turn = threading.Lock()
+        self._writers_turn = threading.RLock()
         self._current: Transaction | None = None
         self._owner: int | None = None
         self._epoch = _epoch(connection, path)
@@ -140,6 +140,11 @@ class SqliteMetadata:
     def epoch(self) -> int:
         """Grows with every rebuild of the database: the Unix milliseconds at which it was created."""
         return self._epoch
+
+    @property
+    def is_within(self) -> bool:
+        """Whether this thread is within a transaction."""
+        return self._owner == threading.get_ident()
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -165,7 +170,7 @@ class SqliteMetadata:
         self._refuse_unusable()
         if self.read_only:
             raise StoreUnavailableError(f"{self.path} was opened for reading only.", hint="Open the root for writing.")
-        if self._owner == threading.get_ident():
+        if self.is_within:
             raise RuntimeError("A write transaction cannot begin within another transaction.")
         with self._turn(), self._lock(), self._connection_lock, self._begun(WRITE) as transaction:
             yield transaction
@@ -200,16 +205,20 @@ class SqliteMetadata:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         seconds = self._patience.seconds
-        if not self._writers_turn.acquire(timeout=seconds):
-            raise StoreUnavailableError(
-                f"Another thread of this process has been writing to {self.path.name} for {seconds:g} seconds.",
-                hint="Keep write transactions short.",
-                reason="busy",
-            )
         try:
+            if not self._writers_turn.acquire(timeout=seconds):
+                raise StoreUnavailableError(
+                    f"Another thread of this process has been writing to {self.path.name} for {seconds:g} seconds.",
+                    hint="Keep write transactions short.",
+                    reason="busy",
+                )
             yield
         finally:
-            self._writers_turn.release()
+            # A signal's handler may raise between getting the turn and noting it: the lock itself knows whose it is.
+            try:  # noqa: SIM105 (a call less before the release, after which a handler may raise)
+                self._writers_turn.release()
+            except RuntimeError:  # this thread has waited in vain
+                pass
 
     @contextmanager
     def _begun(self, statement: str) -> Iterator[Transaction]:

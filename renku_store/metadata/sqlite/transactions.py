@@ -29,9 +29,10 @@ def begun(
     Raises `StoreUnavailableError`, `DamageError`.
     """
     patience.start()
-    with named_errors(path, patience.seconds):
-        connection.execute(statement)
     try:
+        # Within, so that nothing stays begun where a signal's handler raises right after it.
+        with named_errors(path, patience.seconds):
+            connection.execute(statement)
         yield
         with committing or nullcontext():
             connection.execute("COMMIT")
