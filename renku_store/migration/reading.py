@@ -23,6 +23,7 @@ _STARTS_MAX: Final = 64
 _REVISION: Final = re.compile(r"rev[-_]?0*(\d{1,9})(?:_cons)?", re.IGNORECASE)
 _SUCCEEDED: Final = frozenset({"succeeded", "success", "completed", "complete", "done", "ok"})
 _FAILED: Final = frozenset({"failed", "failure", "error", "errored"})
+_AMOUNT: Final = re.compile(r"\$?\d{1,15}(?:\.\d{1,15})?(?:[eE][-+]?\d{1,2})?", re.ASCII)
 _LEADING: Final = re.compile(r"^[\s@]+")
 _UNSAFE: Final = re.compile(r"[/\\%]|\.\.")
 
@@ -150,9 +151,11 @@ def text_of(document: Mapping[str, Any], *keys: str) -> str | None:
 
 
 def number_of(document: Mapping[str, Any], *keys: str) -> float | None:
-    """The first of these members that is a number, not below zero."""
+    """The first of these members that is a number, not below zero; or the text of one, be it with a dollar sign."""
     for key in keys:
         value = document.get(key)
+        if isinstance(value, str) and _AMOUNT.fullmatch(value.strip()):
+            value = float(value.strip().removeprefix("$"))
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
             return float(value)
     return None
