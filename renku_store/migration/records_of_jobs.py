@@ -18,7 +18,7 @@ from renku_store.migration.reading import (
     number_of,
     read_lines,
     read_object,
-    revision_of,
+    revision_said,
     revision_within,
     safe_id,
     seconds_between,
@@ -103,9 +103,9 @@ def _note_cost(record: Mapping[str, Any], job: OldJob, findings: Findings) -> No
 def _job(record: Mapping[str, Any], name: str) -> OldJob:
     started, ended = time_of(record, "started_at", "startedAt"), time_of(record, "completed_at", "completedAt")
     producer = text_of(record, "producer", "produced_by")
-    revision = revision_of(record.get("rev"))
+    revision = revision_said(record.get("rev"))
     if revision is None:
-        revision = revision_of(record.get("revision"))
+        revision = revision_said(record.get("revision"))
     outputs = record.get("outputs")
     return OldJob(
         text_of(record, "jobId", "job_id", "id") or name,
