@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,8 @@ from renku_store.records._base import Json
 
 _LONG: Final = re.compile(rb"[0-9]{16}")
 _SAFE: Final = 2**53 - 1
+_DEPTH_MAX: Final = 300
+"""Far more than a value may have that is kept, and no danger to recursion."""
 
 
 class OldJsonError(ValueError):
@@ -31,13 +34,11 @@ def parse_old_json(data: bytes) -> Any:
 
     Raises `OldJsonError`.
     """
-    if not _LONG.search(data):
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError:
-            pass
+    with suppress(orjson.JSONDecodeError):
+        if not _LONG.search(data):
+            return _shallow(orjson.loads(data), data)
     try:
-        value = json.loads(data)
+        value = _shallow(json.loads(data), data)
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         torn = _is_torn(data.decode(errors="replace"))
@@ -46,9 +47,25 @@ def parse_old_json(data: bytes) -> Any:
         raise OldJsonError("It has half of a character.") from error
     except RecursionError as error:
         raise OldJsonError("It nests too deeply.") from error
+    except OldJsonError:
+        raise
     except ValueError as error:
         raise OldJsonError("It is not JSON.", torn=_is_torn(data.decode(errors="replace"))) from error
     return value
+
+
+def _shallow(value: Any, data: bytes) -> Any:
+    """The value, unless it nests too deeply for what is done with it."""
+    level = [value] if data.count(b"[") + data.count(b"{") > _DEPTH_MAX else []
+    for _ in range(_DEPTH_MAX):
+        level = [
+            below
+            for item in level
+            for below in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        ]
+        if not level:
+            return value
+    raise OldJsonError("It nests too deeply.")
 
 
 def _is_torn(text: str) -> bool:
