@@ -128,7 +128,7 @@ def _show(done: MigrationReport) -> None:
     for text, items in (
         ("Missing: {}. A backup may have them; the next run makes anew what a job can make.", "missing"),
         (
-            "Refused: {}. A link or path that leads out of the old folder is not followed: copy what is meant.",
+            "Refused: {}. Each line says why. A link or path that leads out is not followed: copy what is meant.",
             "refused",
         ),
     ):

@@ -1,15 +1,41 @@
-"""What happened to artefacts in an old revision, as events: what was made, what failed, and what it took."""
+"""What happened to artefacts in an old revision, as events: what was made, what failed, and what it took.
+
+Every result is a trace, so that it can be read and chosen as a take. One of which nobody knows what it was made from
+has a signature of its own, which no job ever has: it is never taken by itself. Where no revision holds its bytes, it is
+chosen for that signature, which keeps them from collection.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from renku_store.hashing import hash_value
 from renku_store.migration.contents import ContentCarrier
-from renku_store.migration.described import OldAttempt, OldRevision
+from renku_store.migration.described import NOTHING_LEFT, OldAttempt, OldRevision
 from renku_store.migration.signing import Jobs
 from renku_store.records.events import ArtefactEvent, JobFailure
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, ManifestArtefact
+
+_STAND_IN: Final = "renku-store migrate: a result of unknown inputs"
+_Artefacts = Mapping[str, ManifestArtefact]
+
+
+@dataclass(slots=True)
+class _Take:
+    """A result that did not stay: by artefact what it gave, with the attempt that says so, where one does."""
+
+    node: GraphNode | None
+    outputs: dict[str, tuple[ArtefactValue, OldAttempt | None]] = field(
+        default_factory=dict[str, tuple[ArtefactValue, OldAttempt | None]]
+    )
+
+    @property
+    def created_at(self) -> str:
+        """When the last of it was made."""
+        return max(attempt.created_at for _, attempt in self.outputs.values() if attempt is not None)
 
 
 class Chronicle:
@@ -23,11 +49,7 @@ class Chronicle:
         self.cost = 0.0
 
     def attempts(
-        self,
-        run: str,
-        revision: OldRevision,
-        artefacts: Mapping[str, ManifestArtefact],
-        before: Mapping[str, ManifestArtefact],
+        self, run: str, revision: OldRevision, artefacts: _Artefacts, before: _Artefacts
     ) -> Iterator[ArtefactEvent]:
         """The events of a revision that holds these artefacts, where the one `before` held those.
 
@@ -46,90 +68,155 @@ class Chronicle:
             else:
                 earlier.append((attempt, value))
         for attempt, value in earlier:
-            if value is not None or not attempt.succeeded:
-                yield self._earlier(run, attempt, value)
+            if value is None and (attempt.cost or not attempt.succeeded):
+                yield self._failure(run, attempt)
+        for take in self._takes(earlier, {**artefacts, **before}):
+            yield from self._earlier(run, take)
         yield from self._standing(run, revision, artefacts, before, standing)
 
     def _value(self, attempt: OldAttempt) -> ArtefactValue | None:
         return self._carrier.value(attempt.value.content, attempt.value.mime_type) if attempt.value else None
 
-    def _earlier(self, run: str, attempt: OldAttempt, value: ArtefactValue | None) -> ArtefactEvent:
+    # What did not stay
+
+    def _failure(self, run: str, attempt: OldAttempt) -> ArtefactEvent:
         node = self._makers.get(attempt.artefact)
-        failure = None
-        if not attempt.succeeded:
-            said = attempt.error or "It failed."
-            failure = JobFailure(kind="ProducerError", message=said, cost=attempt.cost)
-        return ArtefactEvent(
-            id=self._new_id(),
-            run=run,
-            artefact=attempt.artefact,
-            status="succeeded" if attempt.succeeded else "failed",
-            output=_output(node, attempt.artefact),
-            job=node.job_id if node else None,
+        said = NOTHING_LEFT if attempt.succeeded else attempt.error or "It failed."
+        return self._event(
+            run,
+            attempt.artefact,
+            node,
+            status="failed",
             producer=node.producer if node else attempt.producer,
-            result=self._new_id() if attempt.succeeded else None,
-            value=value,
+            failure=JobFailure(kind="ProducerError", message=said, cost=attempt.cost),
             cost=attempt.cost,
             attempts=1,
             duration_seconds=attempt.seconds,
-            failure=failure,
             created_at=attempt.created_at,
         )
+
+    def _takes(self, earlier: Iterable[tuple[OldAttempt, ArtefactValue | None]], known: _Artefacts) -> Iterable[_Take]:
+        """The results, each whole as far as what stood beside it is `known`: a take stands for all outputs of a job."""
+        takes: list[_Take] = []
+        growing: dict[str, _Take] = {}
+        for attempt, value in earlier:
+            node = self._makers.get(attempt.artefact)
+            job = node.job_id if node else f"artefact {attempt.artefact}"
+            if value is None:
+                continue
+            if job not in growing or attempt.artefact in growing[job].outputs:
+                growing[job] = _Take(node)
+                takes.append(growing[job])
+            growing[job].outputs[attempt.artefact] = (value, attempt)
+        beside = {key: _made(held) for key, held in known.items() if held.edited_by is None}
+        for take in takes:
+            for output in take.node.produces if take.node else ():
+                if output.id not in take.outputs and output.id in beside:
+                    take.outputs[output.id] = (beside[output.id], None)
+            beside.update({key: value for key, (value, _) in take.outputs.items()})
+        return takes
+
+    def _earlier(self, run: str, take: _Take) -> Iterator[ArtefactEvent]:
+        result = self._new_id()
+        signed = {"signature": hash_value([_STAND_IN, run, result]), "result": result}
+        for key, (value, attempt) in take.outputs.items():
+            yield self._event(
+                run,
+                key,
+                take.node,
+                status="succeeded",
+                producer=take.node.producer if take.node else attempt.producer if attempt else None,
+                value=value,
+                cost=attempt.cost if attempt else None,
+                attempts=1 if attempt else None,
+                duration_seconds=attempt.seconds if attempt else None,
+                created_at=attempt.created_at if attempt else take.created_at,
+                **signed,
+            )
+        if any(value.blob is not None for value, _ in take.outputs.values()):
+            key = next(iter(take.outputs))
+            producer = take.node.producer if take.node else None
+            yield self._event(
+                run, key, take.node, status="chosen", producer=producer, created_at=take.created_at, **signed
+            )
+
+    # What the revision holds
 
     def _standing(
         self,
         run: str,
         revision: OldRevision,
-        artefacts: Mapping[str, ManifestArtefact],
-        before: Mapping[str, ManifestArtefact],
+        artefacts: _Artefacts,
+        before: _Artefacts,
         standing: Mapping[str, OldAttempt],
     ) -> Iterator[ArtefactEvent]:
         """What the revision holds and the one before did not, or what was made again to the same bytes."""
-        groups: dict[str | None, list[str]] = {}
+        groups: dict[str, list[str]] = {}
         for key, held in artefacts.items():
             if key in standing or not _same(before.get(key), held):
-                groups.setdefault(held.job, []).append(key)
+                groups.setdefault(held.job or f"artefact {key}", []).append(key)
         for keys in groups.values():
             tried = [standing[key] for key in keys if key in standing]
             self.made += bool(tried)
-            yield from self._group(run, revision, artefacts, keys, tried)
+            for key in keys:
+                if artefacts[key].edited_by is not None:
+                    yield self._edited(run, revision, key, artefacts[key])
+            own = [key for key in keys if artefacts[key].edited_by is None]
+            if own:
+                yield from self._result(run, revision, artefacts, own, {one.artefact: one for one in tried})
 
-    def _group(
-        self,
-        run: str,
-        revision: OldRevision,
-        artefacts: Mapping[str, ManifestArtefact],
-        keys: Sequence[str],
-        tried: Sequence[OldAttempt],
+    def _edited(self, run: str, revision: OldRevision, key: str, held: ManifestArtefact) -> ArtefactEvent:
+        return self._event(
+            run,
+            key,
+            self._makers.get(key),
+            status="chosen",
+            job=held.job,
+            producer=held.produced_by,
+            signature=held.signature,
+            value=_made(held),
+            edited_by=held.edited_by,
+            created_at=revision.created_at,
+        )
+
+    def _result(
+        self, run: str, revision: OldRevision, artefacts: _Artefacts, own: list[str], tried: Mapping[str, OldAttempt]
     ) -> Iterator[ArtefactEvent]:
-        node = self._makers.get(keys[0])
-        own = [key for key in keys if artefacts[key].edited_by is None]
-        whole = node is not None and {output.id for output in node.produces} <= {*own}
+        """The outputs of a job of which some are new: its result is what the revision holds of all of them."""
+        node = self._makers.get(own[0])
+        outputs = [output.id for output in node.produces] if node else own
+        beside = [key for key in outputs if key not in own and key in artefacts and artefacts[key].edited_by is None]
+        whole = {*outputs} <= {*own, *beside}
         result = self._new_id()
-        when = {attempt.artefact: attempt.created_at for attempt in tried}
-        costs = [attempt.cost for attempt in tried if attempt.cost is not None]
-        seconds = [attempt.seconds for attempt in tried if attempt.seconds is not None]
-        for key in keys:
-            held = artefacts[key]
-            first = bool(own) and key == own[0]
-            edited = held.edited_by is not None
-            yield ArtefactEvent(
-                id=self._new_id(),
-                run=run,
-                artefact=key,
-                status="chosen" if edited else "succeeded",
-                output=_output(node, key),
+        signature = artefacts[own[0]].signature if whole else None
+        costs = [attempt.cost for attempt in tried.values() if attempt.cost is not None]
+        seconds = [attempt.seconds for attempt in tried.values() if attempt.seconds is not None]
+        for key in [*own, *beside]:
+            held, first = artefacts[key], key == own[0]
+            yield self._event(
+                run,
+                key,
+                node,
+                status="succeeded",
                 job=held.job,
                 producer=held.produced_by,
-                signature=held.signature if whole else None,
-                result=None if edited else result if whole else self._new_id(),
-                value=ArtefactValue(**{name: getattr(held, name) for name in ArtefactValue.model_fields}),
+                signature=signature or hash_value([_STAND_IN, run, result]),
+                result=result,
+                value=_made(held),
                 cost=sum(costs) if first and costs else None,
                 attempts=1 if first and tried else None,
                 duration_seconds=max(seconds) if first and seconds else None,
-                edited_by=held.edited_by,
-                created_at=when.get(key, revision.created_at),
+                created_at=tried[key].created_at if key in tried else revision.created_at,
             )
+
+    def _event(self, run: str, artefact: str, node: GraphNode | None, **more: Any) -> ArtefactEvent:
+        output = next((output.name for output in node.produces if output.id == artefact), None) if node else None
+        named = {"output": output, "job": node.job_id if node else None}
+        return ArtefactEvent(id=self._new_id(), run=run, artefact=artefact, **{**named, **more})
+
+
+def _made(held: ManifestArtefact) -> ArtefactValue:
+    return ArtefactValue(**{name: getattr(held, name) for name in ArtefactValue.model_fields})
 
 
 def _same(before: ManifestArtefact | None, now: ManifestArtefact) -> bool:
@@ -138,7 +225,3 @@ def _same(before: ManifestArtefact | None, now: ManifestArtefact) -> bool:
         now.mime_type,
         now.edited_by,
     )
-
-
-def _output(node: GraphNode | None, artefact: str) -> str | None:
-    return next((output.name for output in node.produces if output.id == artefact), None) if node else None

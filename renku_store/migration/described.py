@@ -13,6 +13,8 @@ from renku_store.records._base import Json
 
 CONFIGURATION: Final = "configuration"
 """The input that is what people were editing: the newest revision has it."""
+NOTHING_LEFT: Final = "It succeeded, as was noted; what it made is not there."
+"""What is said of a result that was paid for and is gone."""
 ProblemKind = Literal["missing", "refused", "torn"]
 
 

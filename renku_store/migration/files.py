@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from unicodedata import normalize
 
 from renku_store.migration.described import FileContent, ProblemKind
 from renku_store.migration.folder import OldFolder, PathError, PathRefusedError, PathUnreadableError
 from renku_store.migration.reading import revision_of, text_of
-from renku_store.migration.references import CURRENT, PREFIX
+from renku_store.migration.references import CURRENT, PREFIX, within
 
 _OF_REVISION: Final = re.compile(r"assets/(rev\d{1,9})(_cons)?/(.+)", re.DOTALL)
 _TYPES: Final = {
@@ -65,6 +66,7 @@ class AssetFiles:
         self._known: dict[str, Found | None] = {}
         self.refused: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
+        self._names = {folder.name, text_of(about, "movie_id", "movieId", "video_id", "id") or folder.name}
         self._folders = sorted(
             (number, name)
             for name in _folders_in(folder, PREFIX.rstrip("/"))
@@ -74,14 +76,18 @@ class AssetFiles:
         said = text_of(about, "active_assets_prefix", "activeAssetsPrefix") or newest
         self._active = f"{said.removeprefix('./').rstrip('/')}/" if said else ""
 
+    def own(self, path: str) -> str:
+        """A path within the folder, for one that leads into it from above."""
+        return within(path.removeprefix("./"), self._names)
+
     def plain(self, path: str) -> str:
         """A path without the alias of the active revision."""
-        path = path.removeprefix("./")
+        path = self.own(path)
         return f"{self._active}{path.removeprefix(CURRENT)}" if path.startswith(CURRENT) else path
 
     def inner(self, path: str) -> str | None:
         """What a path names within its revision; None where it is no path into one."""
-        path = path.removeprefix("./")
+        path = self.own(path)
         if path.startswith(CURRENT):
             return path.removeprefix(CURRENT)
         match = _OF_REVISION.fullmatch(path)
@@ -111,6 +117,25 @@ class AssetFiles:
             return "refused", self.refused[path]
         return "missing", self.unreadable.get(path, "There is no file there.")
 
+    def _in_other_form(self, path: str) -> str | None:
+        """The one path that is the same text in another normal form of Unicode; None where there is none, or several.
+
+        Some systems write names with accents in one form, some in another, and documents in a third.
+        """
+        if path.isascii():
+            return None
+        found = ""
+        for name in path.split("/"):
+            try:
+                names = [there.rstrip("/") for there in self._folder.names(found)]
+            except PathError:
+                return None
+            alike = [there for there in names if normalize("NFC", there) == normalize("NFC", name)]
+            if name not in alike and len(alike) != 1:
+                return None
+            found = f"{found}/{name if name in alike else alike[0]}".lstrip("/")
+        return found
+
     def _find(self, path: str) -> Found | None:
         plain = self.plain(path)
         tried = [plain]
@@ -118,7 +143,7 @@ class AssetFiles:
         if match is not None:
             # A consolidation that died half-way has left its folder under the other name.
             tried.append(f"{PREFIX}{match[1]}{'' if match[2] else '_cons'}/{match[3]}")
-        for candidate in tried:
+        for candidate in [*tried, *filter(None, map(self._in_other_form, tried))]:
             try:
                 where, size = self._folder.resolve(candidate)
             except PathRefusedError as error:

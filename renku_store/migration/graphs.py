@@ -16,6 +16,7 @@ from typing import Any, Final
 from renku_store.blueprint import parse_graph
 from renku_store.errors import GraphError
 from renku_store.graph import GraphIndex
+from renku_store.migration.old_json import is_canonical
 from renku_store.migration.reading import safe_id, text_of
 from renku_store.records._base import Json
 
@@ -25,7 +26,7 @@ NOBODY: Final = "unknown"
 """The provider where none is named."""
 _LABEL: Final = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])|(?<=[A-Za-z])(?<!mp)(?<!gpt)(?<!\bv)\d+(?![A-Za-z0-9])")
 _INDEX: Final = re.compile(r"\[\d+\]")
-_JOINTS: Final = re.compile(r"[._\-:\[\]= ]+")
+_JOINTS: Final = re.compile(r"[._\-:\[\]= /\\%]+")
 _ONE: Final = frozenset({"1", "one", "single", "once", "movie", "per-movie", "1:1", "1:n", "one-to-many", "one-to-one"})
 
 
@@ -47,10 +48,14 @@ class OldProducer:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An artefact of a revision, as far as the graph asks: its producer (None: nothing says), and its MIME type."""
+    """An artefact of a revision, as far as the graph asks: its producer (None: nothing says), and its MIME type.
+
+    `name` is its old id, where that is another one: what numbers and kinds are read from.
+    """
 
     producer: str | None
     mime_type: str
+    name: str = ""
 
 
 def producers_of(document: Mapping[str, Any]) -> dict[str, OldProducer]:
@@ -78,7 +83,7 @@ def _producer(name: str, entry: Mapping[str, Any], into: Mapping[str, Sequence[s
         provider or NOBODY,
         text_of(entry, "providerModel", "provider_model", "model") or model,
         _is_single(entry.get("cardinality")),
-        config if isinstance(config, dict) else {},
+        config if isinstance(config, dict) and is_canonical(config) else {},
     )
 
 
@@ -101,7 +106,14 @@ def labels_in(artefact: str) -> tuple[int, ...]:
 def kind_of(artefact: str) -> str:
     """An id without those numbers: `image` for `image_2_0`."""
     bare = _LABEL.sub("", _INDEX.sub("", artefact))
-    return _JOINTS.sub(lambda joint: joint[0][0], bare).strip("._-:[]= ") or artefact
+    joined = _JOINTS.sub(lambda joint: "." if joint[0][0] in "/\\%" else joint[0][0], bare)
+    return joined.strip("._-:[]= @") or artefact
+
+
+def _kind(artefact: str, made: Made) -> str:
+    """The kind of an artefact by its old id, where that is one that can stand in a graph."""
+    kind = kind_of(made.name or artefact)
+    return kind if safe_id(kind) == kind else kind_of(artefact)
 
 
 def graph_document(
@@ -141,10 +153,11 @@ class _Document:
         self._upstream = upstream
         self._of_producer: dict[str, list[str]] = {}
         self._of_kind: dict[str, list[str]] = {}
-        self._labels = {artefact: labels_in(artefact) for artefact in made}
+        self._labels = {artefact: labels_in(entry.name or artefact) for artefact, entry in made.items()}
+        self._kinds = {artefact: _kind(artefact, entry) for artefact, entry in made.items()}
         for artefact in sorted(made, key=lambda key: (self._labels[key], key)):
             self._of_producer.setdefault(made[artefact].producer or STAND_IN, []).append(artefact)
-            self._of_kind.setdefault(kind_of(artefact), []).append(artefact)
+            self._of_kind.setdefault(self._kinds[artefact], []).append(artefact)
 
     def nodes(self, *, artefacts: bool) -> list[Json]:
         """A node for each job, producer by producer."""
@@ -185,7 +198,7 @@ class _Document:
                 wanted.update(dict.fromkeys(self._artefacts(name)))
         for artefact in wanted:
             if (self._made[artefact].producer or STAND_IN) != producer and _agree(self._labels[artefact], labels):
-                given.setdefault(f"{kind_of(artefact)}*", []).append({"kind": "artefact", "id": artefact})
+                given.setdefault(f"{self._kinds[artefact]}*", []).append({"kind": "artefact", "id": artefact})
         entries: list[Json] = []
         for name, references in given.items():
             one = len(references) == 1
@@ -201,7 +214,7 @@ class _Document:
 
 def outputs_of(ids: Sequence[str], made: Mapping[str, Made]) -> list[Json]:
     """What a job produces, by names that do not depend on which one of its producer's jobs it is."""
-    kinds = [kind_of(artefact) for artefact in ids]
+    kinds = [_kind(artefact, made[artefact]) for artefact in ids]
     uses = Counter(kinds)
     return [
         {"id": artefact, "name": kind if uses[kind] == 1 else artefact, "mimeType": made[artefact].mime_type}

@@ -12,6 +12,7 @@ from renku_store.migration.files import AssetFiles, Found
 from renku_store.migration.folder import OldFolder
 from renku_store.migration.graphs import OldProducer, producers_of
 from renku_store.migration.lines import ArtefactLine, InputLine, Lines
+from renku_store.migration.old_json import document_bytes, is_canonical
 from renku_store.migration.reading import NO_TIME, Findings, read_object, safe_id, time_of
 from renku_store.migration.references import Find, asset_path, named_beside, paths_in, referring
 from renku_store.records._base import Json
@@ -28,10 +29,14 @@ class History:
         self.time = time_of(about, "updated_at", "created_at") or NO_TIME
         self.files = AssetFiles(folder, about)
         self.declared = read_object(folder, "dag/producers.json", found)
+        if not is_canonical(self.declared):
+            found.add("refused", "dag/producers.json", "It holds what cannot be kept; configurations may be left out.")
         self.producers = producers_of(self.declared)
         self._makers = _makers(self.producers.values())
         self.inputs: Lines[InputLine] = Lines.read(folder, "dag/inputSources.jsonl", InputLine.of, found)
         self.lines: Lines[ArtefactLine] = Lines.read(folder, "dag/artifacts.jsonl", ArtefactLine.of, found)
+        self.ids: set[str] = {line.id for line in self.lines}
+        """The old ids of artefacts; snapshots add those that no line has."""
         self.unread: dict[str, str] = {}
         """By path why the file of a line, which is there, could not be read; nor was there a copy of it."""
         self._values: dict[tuple[int, str | None], OldArtefact | None] = {}
@@ -98,7 +103,7 @@ class History:
     ) -> OldArtefact | None:
         """An artefact that is a JSON document, with paths replaced."""
         try:
-            data = canonical_json(referring(content, find))
+            data = document_bytes(referring(content, find, self.ids))
         except InvalidValueError as error:
             self.found.add("refused", f"artefact {artefact}", error.message, artefact=safe_id(artefact))
             return None

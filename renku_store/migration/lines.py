@@ -12,7 +12,7 @@ from renku_store.migration.reading import (
     Findings,
     has_succeeded,
     read_lines,
-    revision_of,
+    revision_said,
     safe_id,
     text_of,
     time_of,
@@ -34,7 +34,7 @@ class InputLine:
     @classmethod
     def of(cls, document: Mapping[str, Any], _position: int) -> Self | None:
         """The line that an object is; None where it says too little."""
-        name, rev = text_of(document, "id"), revision_of(document.get("rev"))
+        name, rev = text_of(document, "id"), revision_said(document.get("rev"))
         if name is None or rev is None or "content" not in document:
             return None
         by = text_of(document, "edited_by", "editedBy") or "user"
@@ -65,7 +65,7 @@ class ArtefactLine:
     @classmethod
     def of(cls, document: Mapping[str, Any], position: int) -> Self | None:
         """The line that an object is; None where it says too little."""
-        name, rev = text_of(document, "id"), revision_of(document.get("rev"))
+        name, rev = text_of(document, "id"), revision_said(document.get("rev"))
         if name is None or rev is None:
             return None
         content, path = document.get("content"), text_of(document, "asset_path", "assetPath")
@@ -113,12 +113,12 @@ class Lines(Generic[L]):
     def read(
         cls, folder: OldFolder, path: str, of: Callable[[Mapping[str, Any], int], L | None], findings: Findings
     ) -> Lines[L]:
-        """The lines of a file; those that say too little are noted as torn."""
+        """The lines of a file; those that say too little are refused."""
         lines: list[L] = []
         for position, (place, document) in enumerate(read_lines(folder, path, findings)):
             line = of(document, position)
             if line is None:
-                findings.add("torn", place, "The line has no id, no revision or no value.")
+                findings.add("refused", place, "The line has no id, no revision, or no value.")
             else:
                 lines.append(line)
         return Lines(lines)

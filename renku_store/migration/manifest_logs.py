@@ -17,10 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from renku_store.errors import InvalidValueError
-from renku_store.hashing import canonical_json, parse_json
+from renku_store.hashing import canonical_json
 from renku_store.migration.described import (
     Content,
     FileContent,
@@ -35,6 +33,7 @@ from renku_store.migration.described import (
 from renku_store.migration.files import UNKNOWN_TYPE, type_of
 from renku_store.migration.folder import OldFolder, PathError, PathRefusedError
 from renku_store.migration.graphs import Made
+from renku_store.migration.old_json import OldJsonError, document_bytes, parse_old_json
 from renku_store.migration.planned_jobs import PlannedJobs
 from renku_store.migration.reading import (
     NO_TIME,
@@ -45,6 +44,7 @@ from renku_store.migration.reading import (
     read_lines,
     read_object,
     revision_of,
+    revision_said,
     safe_id,
     text_of,
     time_of,
@@ -135,9 +135,9 @@ class _Reader:
         found: list[_Event] = []
         for name in [*rotated, *(name for name in _LOGS[kind] if name in names)]:
             for place, document in read_lines(self._folder, f"events/{name}", self._found):
-                key, rev = text_of(document, *keys), revision_of(document.get("revision"))
+                key, rev = text_of(document, *keys), revision_said(document.get("revision"))
                 if key is None or rev is None:
-                    self._found.add("torn", place, "The line has no id, or no revision.")
+                    self._found.add("refused", place, "The line has no id, or no revision.")
                 else:
                     found.append(_Event(key, rev, document))
         return sorted(found, key=lambda event: event.rev)
@@ -152,12 +152,13 @@ class _Reader:
             if value is not None:
                 artefacts[value.id] = value
         self._take_timeline(manifest.get("timeline"), artefacts)
+        old = {safe_id(key): key for key, _ in _objects(manifest.get("artefacts") or manifest.get("artifacts"))}
         inputs: dict[str, OldInput] = {}
         for key, entry in _objects(manifest.get("inputs")):
             given = self._input(key, entry, number, name)
             if given is not None:
                 inputs[given.id] = given
-        made = {key: Made(value.producer, value.mime_type) for key, value in artefacts.items()}
+        made = {key: Made(value.producer, value.mime_type, old.get(key, key)) for key, value in artefacts.items()}
         timeline = TIMELINE if TIMELINE in artefacts else None
         return OldRevision(
             name=name,
@@ -281,7 +282,7 @@ class _Reader:
     def _take_timeline(self, document: object, artefacts: dict[str, OldArtefact]) -> None:
         if isinstance(document, dict) and document and TIMELINE not in artefacts:
             try:
-                data = canonical_json(document)
+                data = document_bytes(document)
             except InvalidValueError as error:
                 self._found.add("refused", "timeline", error.message)
                 return
@@ -362,6 +363,6 @@ def _bare(digest: str) -> str:
 def _payload(digest: object) -> tuple[Json, bool]:
     """The value of which `payloadDigest` is the canonical JSON, and whether it is one."""
     try:
-        return (parse_json(digest), True) if isinstance(digest, str) else (None, False)
-    except (orjson.JSONDecodeError, RecursionError):
+        return (parse_old_json(digest.encode(errors="replace")), True) if isinstance(digest, str) else (None, False)
+    except OldJsonError:
         return None, False

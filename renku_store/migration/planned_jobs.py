@@ -10,6 +10,7 @@ from renku_store.errors import GraphError
 from renku_store.graph import GraphIndex
 from renku_store.migration.folder import OldFolder
 from renku_store.migration.graphs import NOBODY, Made, graph_document, outputs_of
+from renku_store.migration.old_json import is_canonical
 from renku_store.migration.reading import Findings, read_object, revision_within, safe_id, text_of
 from renku_store.records._base import Json
 
@@ -83,7 +84,7 @@ def _node(
         "provider": text_of(job, "provider") or NOBODY,
         "providerModel": text_of(job, "providerModel") or "",
         "rateKey": text_of(job, "rateKey") or "",
-        "context": context if isinstance(context, dict) else {},
+        "context": context if isinstance(context, dict) and is_canonical(context) else {},
         "inputs": entries,
         "produces": outputs_of(outputs, made),
     }

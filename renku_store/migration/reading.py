@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,18 +12,22 @@ import orjson
 
 from renku_store.clock import timestamp
 from renku_store.errors import InvalidIdError
-from renku_store.hashing import hash_bytes, parse_json
+from renku_store.hashing import hash_bytes
 from renku_store.migration.described import OldProblem, ProblemKind
 from renku_store.migration.folder import OldFolder, PathMissingError
-from renku_store.records._base import Json
+from renku_store.migration.old_json import OldJsonError, parse_old_json
 from renku_store.records.ids import check_id
 
 NO_TIME: Final = "1970-01-01T00:00:00.000Z"
 """What stands where the older layout says no time at all: the same at every migration."""
 _STARTS_MAX: Final = 64
+_IDS: Final = frozenset({"id", "artefactId", "artifactId", "jobId", "job_id"})
+"""What a line has, and a value within a line seldom."""
 _REVISION: Final = re.compile(r"rev[-_]?0*(\d{1,9})(?:_cons)?", re.IGNORECASE)
 _SUCCEEDED: Final = frozenset({"succeeded", "success", "completed", "complete", "done", "ok"})
 _FAILED: Final = frozenset({"failed", "failure", "error", "errored"})
+_AMOUNT: Final = re.compile(r"\$?\d{1,15}(?:\.\d{1,15})?(?:[eE][-+]?\d{1,2})?", re.ASCII)
+_DIGITS: Final = re.compile(r"\d{1,9}", re.ASCII)
 _LEADING: Final = re.compile(r"^[\s@]+")
 _UNSAFE: Final = re.compile(r"[/\\%]|\.\.")
 
@@ -60,12 +65,12 @@ def read_object(folder: OldFolder, path: str, findings: Findings) -> dict[str, A
     Raises `PathRefusedError` and `PathUnreadableError`: what a movie rests on is read, or nothing is made of it.
     """
     try:
-        document = parse_json(folder.read(path))
+        document = parse_old_json(folder.read(path))
     except PathMissingError:
         _note_loose(folder, path, findings)
         return {}
-    except (orjson.JSONDecodeError, RecursionError):
-        findings.add("missing", path, "It is not JSON.")
+    except OldJsonError as error:
+        findings.add("missing", path, error.why)
         return {}
     if isinstance(document, dict):
         return document
@@ -104,35 +109,44 @@ def _lines(folder: OldFolder, path: str) -> Iterator[bytes]:
 
 
 def _parsed(line: bytes, place: str, findings: Findings) -> Iterator[dict[str, Any]]:
-    document = _document(line)
-    if isinstance(document, dict):
-        yield document
-        return
+    why, torn = "It is JSON, and no object.", False
+    try:
+        document = parse_old_json(line)
+        if isinstance(document, dict):
+            yield document
+            return
+    except OldJsonError as error:
+        why, torn = error.why, error.torn
     # Whoever appended after a crash wrote on behind what was torn off.
     start = 0
     for _ in range(_STARTS_MAX):
         start = line.find(b'{"', start + 1)
         if start < 0:
             break
-        document = _document(line[start:])
-        if isinstance(document, dict):
-            findings.add("torn", place, "The line was torn; what was written behind that was read.")
-            yield document
-            return
-    findings.add("torn", place, "The line was torn off, and left out.")
+        with suppress(OldJsonError):
+            document = parse_old_json(line[start:])
+            if isinstance(document, dict) and not _IDS.isdisjoint(document):
+                findings.add("torn", place, "The line was torn; what was written behind that was read.")
+                yield document
+                return
+    if torn:
+        findings.add("torn", place, "The line was torn off, and left out.")
+    else:
+        findings.add("refused", place, f"The line cannot be read. {why}")
 
 
-def _document(data: bytes) -> Json:
-    """The value of a JSON text; None where it is none."""
-    try:
-        return parse_json(data)
-    except (orjson.JSONDecodeError, RecursionError):
-        return None
+def revision_said(value: object) -> int | None:
+    """The number of a revision in a document, where digits may be text."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return revision_of(int(value))
+    return revision_of(value)
 
 
 def revision_of(name: object) -> int | None:
     """The number in `rev3`, `rev3_cons`, `rev-0003` or 3; None for anything else."""
-    if isinstance(name, int) and not isinstance(name, bool) and name >= 0:
+    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < 10**9:
         return name
     match = _REVISION.fullmatch(name) if isinstance(name, str) else None
     return int(match[1]) if match else None
@@ -150,9 +164,11 @@ def text_of(document: Mapping[str, Any], *keys: str) -> str | None:
 
 
 def number_of(document: Mapping[str, Any], *keys: str) -> float | None:
-    """The first of these members that is a number, not below zero."""
+    """The first of these members that is a number, not below zero; or the text of one, be it with a dollar sign."""
     for key in keys:
         value = document.get(key)
+        if isinstance(value, str) and _AMOUNT.fullmatch(value.strip()):
+            value = float(value.strip().removeprefix("$"))
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
             return float(value)
     return None
@@ -199,8 +215,15 @@ def error_text(error: object) -> str | None:
     if isinstance(error, str):
         return error or None
     if isinstance(error, Mapping):
-        return text_of(error, "message", "error", "name", "code") or orjson.dumps(dict(error)).decode()
-    return None if error is None else str(error)
+        return text_of(error, "message", "error", "name", "code") or _told(error)
+    return None if error is None else _told(error)
+
+
+def _told(error: object) -> str:
+    try:
+        return error if isinstance(error, str) else orjson.dumps(error).decode()
+    except TypeError:  # it nests deeply, or has numbers that are too large
+        return "Its error cannot be told."
 
 
 def safe_id(text: str) -> str:

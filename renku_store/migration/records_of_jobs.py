@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_json
@@ -17,7 +18,7 @@ from renku_store.migration.reading import (
     number_of,
     read_lines,
     read_object,
-    revision_of,
+    revision_said,
     revision_within,
     safe_id,
     seconds_between,
@@ -27,6 +28,7 @@ from renku_store.migration.reading import (
 from renku_store.records._base import Json
 
 _FOLDER = "dag/jobs"
+_COST: Final = ("cost", "costUsd", "cost_usd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,10 @@ def read_jobs(folder: OldFolder, findings: Findings) -> list[OldJob]:
     found: list[OldJob] = []
     for path in folder.below(_FOLDER):
         name = path.removeprefix(f"{_FOLDER}/")
-        found += [
-            _job(record, name) for place, record in _records(folder, path, findings) if _keeps(record, place, findings)
-        ]
+        for place, record in _records(folder, path, findings):
+            job = _job(record if _keeps(record, place, findings) else _plain(record), name)
+            _note_cost(record, job, findings)
+            found.append(job)
     return sorted(found, key=lambda job: (job.ended, job.id))
 
 
@@ -77,19 +80,39 @@ def _keeps(record: dict[str, Any], place: str, findings: Findings) -> bool:
     return True
 
 
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a record that cannot be kept: what it took still counts."""
+    kept = {key: value for key, value in record.items() if isinstance(value, str | int | float | None)}
+    outputs = record.get("outputs")
+    plain: dict[str, Any] = {}
+    for key, value in {**kept, "outputs": outputs}.items():
+        with suppress(InvalidValueError):
+            canonical_json({key: value})
+            plain[key] = value
+    return plain
+
+
+def _note_cost(record: Mapping[str, Any], job: OldJob, findings: Findings) -> None:
+    """Say of a cost that is none that it is not in the sums."""
+    said = next((value for key in _COST if (value := record.get(key)) is not None), None)
+    if said is not None and job.cost is None:
+        shown = ascii(said)[:40] if isinstance(said, str | int | float) else f"a {type(said).__name__}"
+        findings.notes.append(f"The cost of the job {job.id} is no amount, and is left out: {shown}.")
+
+
 def _job(record: Mapping[str, Any], name: str) -> OldJob:
     started, ended = time_of(record, "started_at", "startedAt"), time_of(record, "completed_at", "completedAt")
     producer = text_of(record, "producer", "produced_by")
-    revision = revision_of(record.get("rev"))
+    revision = revision_said(record.get("rev"))
     if revision is None:
-        revision = revision_of(record.get("revision"))
+        revision = revision_said(record.get("revision"))
     outputs = record.get("outputs")
     return OldJob(
         text_of(record, "jobId", "job_id", "id") or name,
         safe_id(producer) if producer else None,
         has_succeeded(record.get("status")),
         tuple(_output_ids(outputs if isinstance(outputs, list) else [])),
-        number_of(record, "cost", "costUsd", "cost_usd"),
+        number_of(record, *_COST),
         seconds_between(started, ended),
         error_text(record.get("error")),
         ended or started or NO_TIME,

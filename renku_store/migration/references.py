@@ -5,13 +5,20 @@ A text that begins with `assets/` (or `./assets/`) is such a path; `{"artefact":
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
+from urllib.parse import unquote
 
+from renku_store.migration.reading import safe_id
 from renku_store.records._base import Json
 
 PREFIX: Final = "assets/"
 CURRENT: Final = "assets/current/"
+_ELSEWHERE: Final = re.compile(
+    r"(?:file:(?://)?|(?=[/.])|(?=[^\s:/]+/))((?:[^\n:/]*/)*)(assets/(?:rev\d{1,9}(?:_cons)?|current)/[^\n]+)"
+)
+"""A path into a revision folder that begins above it: `/builds/film/assets/rev0/a.png`, or as a URL of a file."""
 _SOUND: Final = frozenset({"narration", "music", "voice", "sound", "speech", "sfx"})
 
 Find = Callable[[str, Mapping[str, Json], str], str | None]
@@ -23,19 +30,32 @@ def asset_path(text: object) -> str | None:
     if not isinstance(text, str):
         return None
     plain = text.removeprefix("./")
-    return plain if plain.startswith(PREFIX) else None
+    return plain if plain.startswith(PREFIX) or _ELSEWHERE.fullmatch(plain) else None
 
 
-def referring(value: Json, find: Find) -> Json:
-    """The value with every path replaced; one that stands for nothing becomes null."""
-    return _replaced(value, find, {}, "")
+def within(path: str, names: Collection[str]) -> str:
+    """A path below `assets/` for one that leads there through a folder of one of these names; any other as it is."""
+    match = None if path.startswith(PREFIX) else _ELSEWHERE.fullmatch(path)
+    if match is None or match[1].strip("/").rpartition("/")[2] not in {"", ".", *names}:
+        return path
+    return unquote(match[2]) if path.startswith("file:") else match[2]
 
 
-def _replaced(value: Json, find: Find, around: Mapping[str, Json], key: str) -> Json:
+def referring(value: Json, find: Find, ids: Collection[str] = ()) -> Json:
+    """The value with every path replaced; one that stands for nothing becomes null.
+
+    So is an asset id (`imageAssetId`) that is one of these old `ids`, by the new one.
+    """
+    return _replaced(value, find, ids, {}, "")
+
+
+def _replaced(value: Json, find: Find, ids: Collection[str], around: Mapping[str, Json], key: str) -> Json:
     if isinstance(value, dict):
-        return {inner: _replaced(item, find, value, inner) for inner, item in value.items()}
+        return {inner: _replaced(item, find, ids, value, inner) for inner, item in value.items()}
     if isinstance(value, list):
-        return [_replaced(item, find, around, key) for item in value]
+        return [_replaced(item, find, ids, around, key) for item in value]
+    if isinstance(value, str) and key.endswith("AssetId") and value in ids:
+        return safe_id(value)
     path = asset_path(value)
     if path is None:
         return value

@@ -9,14 +9,15 @@ Labels of content are opaque: two that are equal mean the same content, and noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
-from renku_store.migration.described import OldAttempt, OldInput, OldMovie, OldRevision
+from renku_store.migration.attempts import attempts
+from renku_store.migration.described import OldInput, OldMovie, OldRevision
 from renku_store.migration.folder import OldFolder
 from renku_store.migration.history import History
-from renku_store.migration.reading import NO_TIME, Findings, read_object, revision_of, safe_id, text_of, time_of
-from renku_store.migration.records_of_jobs import OldJob, by_revision, read_jobs
+from renku_store.migration.reading import Findings, read_object, revision_of, text_of, time_of
+from renku_store.migration.records_of_jobs import by_revision, read_jobs
 from renku_store.migration.snapshots import SnapshotReader
 
 LAYOUT: Final = "revision-folders"
@@ -45,11 +46,11 @@ def read_revision_folders(folder: OldFolder) -> OldMovie:
             beside = {"configuration": read_object(folder, "configuration.json", found), "metadata": about}
         own = jobs.get(number, [])
         revisions.append(
-            reader.revision(when, _values(history, before, number), _tries(history, before, number, own), own, beside)
+            reader.revision(when, _values(history, before, number), attempts(history, before, number, own), own, beside)
         )
         before = number
     later = jobs.get(None, [])
-    later_attempts = tuple(_tries(history, before, None, later))
+    later_attempts = tuple(attempts(history, before, None, later))
     for path, why in history.unread.items():
         found.add_untold(path, why)
     return OldMovie(
@@ -82,45 +83,3 @@ def _values(history: History, after: int, through: int | None) -> Iterator[OldIn
         value = history.input_value(line, line.label, history.anywhere)
         if value is not None:
             yield value
-
-
-def _tries(history: History, after: int, through: int | None, jobs: Sequence[OldJob]) -> Iterator[OldAttempt]:
-    """The tries to make artefacts after a revision, up to another one, with what the job records say of them."""
-    told: set[str] = set()
-    by_output = {artefact: job for job in jobs for artefact in job.outputs}
-    for line in history.lines.between(after, through):
-        if line.succeeded is None:
-            continue
-        job = by_output.get(safe_id(line.id))
-        if job is not None and job.succeeded is not None and job.succeeded != line.succeeded:
-            job = None
-        first = job is not None and job.id not in told
-        if job is not None:
-            told.add(job.id)
-        yield OldAttempt(
-            artefact=safe_id(line.id),
-            succeeded=line.succeeded,
-            created_at=line.created_at or history.time,
-            value=history.artefact_value(line, None, history.anywhere) if line.succeeded else None,
-            producer=history.maker(line.id, line),
-            error=None if line.succeeded else (job.error if job else None) or "It failed.",
-            cost=job.cost if job is not None and first else None,
-            seconds=job.seconds if job is not None and first else None,
-        )
-    for job in jobs:
-        if job.id not in told and job.succeeded is False:
-            yield from _failures(history, job)
-
-
-def _failures(history: History, job: OldJob) -> Iterator[OldAttempt]:
-    """What a failed job says of itself that no line says."""
-    for place, artefact in enumerate(job.outputs or (job.producer or safe_id(job.id),)):
-        yield OldAttempt(
-            artefact=artefact,
-            succeeded=False,
-            created_at=job.ended if job.ended != NO_TIME else history.time,
-            producer=job.producer,
-            error=job.error or "It failed.",
-            cost=job.cost if place == 0 else None,
-            seconds=job.seconds,
-        )

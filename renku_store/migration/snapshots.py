@@ -40,6 +40,7 @@ class SnapshotReader:
             name = named_beside(around, key)
             if name is not None:
                 self._beside.setdefault(name, path)
+        history.ids.update(self._labels, self._beside)
 
     def revision(
         self,
@@ -110,10 +111,22 @@ class SnapshotReader:
         self._missing[safe_id(artefact)] = type_of(path or "")
         kind, why = self._history.files.why_not(path or "")
         if path is None:
-            why = "No line says what it is, and no clip has a file of it."
+            why = f"{self._why_unknown(artefact, line)} No clip has a file of it."
         self._history.found.add(
             kind, path or f"artefact {artefact}", why, revision=self._name, artefact=safe_id(artefact)
         )
+
+    def _why_unknown(self, artefact: str, line: ArtefactLine | None) -> str:
+        """Why nothing is known of an artefact that the snapshot names."""
+        if line is not None:
+            said = "has neither content nor a path" if line.content is None else "says what cannot be kept"
+            return f"Its newest line, of rev{line.rev}, {said}."
+        lines = self._history.lines.of(artefact)
+        if not lines:
+            return "No line says what it is."
+        if lines[0].rev > self._number:
+            return f"Its lines begin with rev{lines[0].rev}: none says what it was here."
+        return "Its newest line says that it failed, and no earlier one has the snapshot's label."
 
     def _by_timeline(self, artefact: str, label: str | None, line: ArtefactLine | None) -> OldArtefact | None:
         path = self._beside.get(artefact)
@@ -137,7 +150,7 @@ class SnapshotReader:
         files = self._history.files
         exact, inner = self._owners.get(files.plain(path)), self._inner_owners.get(files.inner(path) or "")
         # The alias means the newest revision, and was written when that was this one.
-        owner = (inner or exact) if path.startswith(CURRENT) else (exact or inner)
+        owner = (inner or exact) if files.own(path).startswith(CURRENT) else (exact or inner)
         beside = named_beside(around, key)
         if owner is None and beside is not None and (beside in self._labels or safe_id(beside) in self._artefacts):
             owner = safe_id(beside)
@@ -210,7 +223,8 @@ class SnapshotReader:
 
     def _graph(self, inputs: Mapping[str, OldInput], timeline: str | None) -> Json:
         """The jobs of all that the snapshot names, what is missing included: that can be made anew."""
-        made = {key: Made(value.producer, value.mime_type) for key, value in self._artefacts.items()}
+        old = {safe_id(name): name for name in self._history.ids}
+        made = {key: Made(value.producer, value.mime_type, old.get(key, key)) for key, value in self._artefacts.items()}
         upstream: dict[str, Sequence[str]] = {}
         for artefact in self._labels:
             lines = self._history.lines.up_to(artefact, self._number)
@@ -218,7 +232,9 @@ class SnapshotReader:
             name = safe_id(artefact)
             upstream[name] = line.upstream if line is not None else ()
             if name not in made:
-                made[name] = Made(self._history.maker(artefact, line), self._missing.get(name, "application/json"))
+                made[name] = Made(
+                    self._history.maker(artefact, line), self._missing.get(name, "application/json"), artefact
+                )
         shown = timeline if timeline in made else None
         return graph_document(self._history.producers, made, inputs.keys(), upstream, shown)
 
