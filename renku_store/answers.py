@@ -20,7 +20,7 @@ _MIME_TYPE: Final = re.compile(
 )
 
 
-def check_answer(job: Job, directory: Path, produced: Produced) -> Produced:
+def check_answer(job: Job, directory: Path, produced: object) -> Produced:
     """Return the answer, or raise `ProducerError` that names what is wrong with it.
 
     Right means: a `Produced` with exactly the outputs that were asked for, each within the job's bound, files regular
@@ -94,7 +94,8 @@ def _wrong_shape(produced: Produced) -> str | None:
         for name in names:
             if not isinstance(name, str):
                 return f"The {what} of the answer have a name of type {type(name).__name__}, not text."
-    for what, text in {"request id": produced.request_id, "diagnostics": produced.diagnostics}.items():
+    texts: dict[str, object] = {"request id": produced.request_id, "diagnostics": produced.diagnostics}
+    for what, text in texts.items():
         if text is not None and not isinstance(text, str):
             return f"The {what} of the answer is of type {type(text).__name__}, not text."
     return None
@@ -109,7 +110,8 @@ def _wrong_names(job: Job, produced: Produced) -> str | None:
 
 
 def _wrong_facts(produced: Produced) -> str | None:
-    for name, mime_type in produced.mime_types.items():
+    types: Mapping[str, object] = produced.mime_types
+    for name, mime_type in types.items():
         if not isinstance(mime_type, str):
             return f"The MIME type of the output {name!r} is of type {type(mime_type).__name__}, not text."
         if not is_mime_type(mime_type):

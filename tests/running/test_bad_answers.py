@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renku_store import (
+    ConcurrencyLimiter,
     InvalidValueError,
     Job,
     JobContext,
@@ -239,3 +240,10 @@ def test_a_retry_takes_no_time_that_is_none() -> None:
     """NaN is neither below nor above anything."""
     with pytest.raises(InvalidValueError):
         RetryPolicy(base_seconds=float("nan"))
+
+
+@pytest.mark.parametrize("limit", [1.5, True, "3", 0])
+def test_a_limit_that_is_no_whole_number_is_refused(limit: int) -> None:
+    """Half a call cannot be."""
+    with pytest.raises(InvalidValueError):
+        ConcurrencyLimiter(limit)
