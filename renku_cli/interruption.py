@@ -1,4 +1,4 @@
-"""Ctrl-C at three levels: wait for running jobs, cancel them, exit. SIGTERM counts as Ctrl-C.
+"""Ctrl-C at three levels: wait for running jobs, cancel them, exit. SIGTERM and SIGHUP count as Ctrl-C.
 
 Each level loses nothing that is stored, and `run` goes on from there. The last one works even where the event loop is
 stuck: it is the only one that does not wait for it.
@@ -20,7 +20,8 @@ from renku_cli.output import note
 from renku_cli.text import count
 from renku_store import RunProgress, kill_programs
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The last one says that the terminal is gone. Who has the run ignore it (`nohup`) is obeyed."""
 SHOWN_JOBS: Final = 5
 """Jobs that a message names; of more it says how many."""
 
@@ -33,17 +34,19 @@ class Interruption:
     def __init__(self) -> None:
         self.drain = asyncio.Event()
         self.stop = asyncio.Event()
+        self._heard: list[signal.Signals] = []
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take the signals for the length of a block; in the event loop's thread."""
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        self._heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in self._heard:
             loop.add_signal_handler(number, self._advance)
         try:
             yield
         finally:
-            for number in SIGNALS:
+            for number in self._heard:
                 loop.remove_signal_handler(number)
 
     def _advance(self) -> None:
@@ -52,7 +55,7 @@ class Interruption:
             note("Stopping: nothing more is begun. Ctrl-C again cancels what runs.")
             return
         self.stop.set()
-        for number in SIGNALS:  # without the loop, which may be stuck; and before anybody is told of it
+        for number in self._heard:  # without the loop, which may be stuck; and before anybody is told of it
             signal.signal(number, _exit)
         note("Cancelling: running jobs are ended, what is finished is kept. Ctrl-C again exits at once.")
 

@@ -5,12 +5,13 @@ Pure but for one look at each file. Nothing here changes an answer: it is right,
 
 from __future__ import annotations
 
-import math
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from renku_store import bounds
 from renku_store.calls import Job, Produced
 from renku_store.errors import ProducerError
 
@@ -19,18 +20,24 @@ _MIME_TYPE: Final = re.compile(
 )
 
 
-def check_answer(job: Job, directory: Path, produced: Produced) -> Produced:
+def check_answer(job: Job, directory: Path, produced: object) -> Produced:
     """Return the answer, or raise `ProducerError` that names what is wrong with it.
 
-    Right means: exactly the outputs that were asked for, each within the job's bound, files regular and inside the
-    job's `directory`, MIME types well-formed, the cost a finite number of dollars from 0.
+    Right means: a `Produced` with exactly the outputs that were asked for, each within the job's bound, files regular
+    and inside the job's `directory`, MIME types well-formed, the cost a number of dollars from 0 to
+    `bounds.COST_MAX_DOLLARS`, the request id and the diagnostics text.
     """
-    wrong = _wrong_names(job, produced) or _wrong_facts(produced)
+    if not isinstance(produced, Produced):
+        raise ProducerError(
+            f"{job.producer}: The answer is of type {type(produced).__name__}.",
+            hint="A handler returns `Produced(outputs)`, outputs by their names.",
+        )
+    wrong = _wrong_shape(produced) or _wrong_names(job, produced) or _wrong_facts(produced)
     if wrong is None:
         for name, output in produced.outputs.items():
             wrong = wrong or _wrong_output(job, directory, name, output)
     if wrong is not None:
-        paid = 0.0 if wrong_cost(produced.cost) else produced.cost
+        paid = 0.0 if wrong_cost(produced.cost) else float(produced.cost)
         raise ProducerError(f"{job.producer}: {wrong}", diagnostics=produced.diagnostics, cost=paid)
     return produced
 
@@ -42,8 +49,21 @@ def is_mime_type(text: str) -> bool:
 
 def wrong_cost(cost: object) -> str | None:
     """Why this is not a cost in US dollars, as a sentence, or None."""
-    if isinstance(cost, bool) or not isinstance(cost, int | float) or not math.isfinite(cost) or cost < 0:
-        return f"The cost {cost!r} is not a number of dollars from 0."
+    most = bounds.COST_MAX_DOLLARS
+    if isinstance(cost, bool) or not isinstance(cost, int | float):
+        return f"The cost is of type {type(cost).__name__}, not a number of dollars from 0."
+    if not 0 <= cost <= most:  # which no NaN is
+        said = f" {cost!r}" if isinstance(cost, float) or abs(cost) <= 1000 * most else ""
+        return f"The cost{said} is not a number of dollars from 0 to {most:,}."
+    return None
+
+
+def wrong_request_id(request_id: object) -> str | None:
+    """Why this is not a provider's name for a call, as a sentence, or None."""
+    if not isinstance(request_id, str) or not 0 < len(request_id) <= bounds.ID_MAX_BYTES:
+        return f"The request id is not a text of 1 to {bounds.ID_MAX_BYTES} characters."
+    if not _is_unicode(request_id):
+        return "The request id has a lone surrogate: it is not valid Unicode."
     return None
 
 
@@ -65,6 +85,22 @@ def too_large(name: str, max_bytes: int) -> str:
     return f"The output {name!r} is larger than the {max_bytes:,} bytes that the job may write."
 
 
+def _wrong_shape(produced: Produced) -> str | None:
+    """Why nothing can be said of an answer, as a sentence: what it consists of is not what `Produced` declares."""
+    given: dict[str, object] = {"outputs": produced.outputs, "mime_types": produced.mime_types}
+    for what, names in given.items():
+        if not isinstance(names, Mapping):
+            return f"The {what} of the answer are of type {type(names).__name__}, not a mapping of names."
+        for name in names:
+            if not isinstance(name, str):
+                return f"The {what} of the answer have a name of type {type(name).__name__}, not text."
+    texts: dict[str, object] = {"request id": produced.request_id, "diagnostics": produced.diagnostics}
+    for what, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            return f"The {what} of the answer is of type {type(text).__name__}, not text."
+    return None
+
+
 def _wrong_names(job: Job, produced: Produced) -> str | None:
     if missing := sorted(job.outputs.keys() - produced.outputs.keys()):
         return f"The output {missing[0]!r} is missing from the answer."
@@ -74,9 +110,14 @@ def _wrong_names(job: Job, produced: Produced) -> str | None:
 
 
 def _wrong_facts(produced: Produced) -> str | None:
-    for name, mime_type in produced.mime_types.items():
+    types: Mapping[str, object] = produced.mime_types
+    for name, mime_type in types.items():
+        if not isinstance(mime_type, str):
+            return f"The MIME type of the output {name!r} is of type {type(mime_type).__name__}, not text."
         if not is_mime_type(mime_type):
             return f"The output {name!r} has no MIME type but {mime_type!r}."
+    if wrong := wrong_request_id(produced.request_id or "-"):  # none is none, however it is said
+        return wrong
     return wrong_cost(produced.cost)
 
 
@@ -86,13 +127,20 @@ def _wrong_output(job: Job, directory: Path, name: str, output: object) -> str |
             return f"The output {name!r} is a file outside the job's directory."
         return wrong_file(output, name, job.max_output_bytes)
     if isinstance(output, str):
-        try:
-            output = output.encode()
-        except UnicodeEncodeError:
+        if not _is_unicode(output):
             return f"The output {name!r} has a lone surrogate: it is not valid Unicode."
+        output = output.encode()
     if not isinstance(output, bytes):
         return f"The output {name!r} is of type {type(output).__name__}, not bytes, text or a path."
     return too_large(name, job.max_output_bytes) if len(output) > job.max_output_bytes else None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sort(mode: int) -> str:

@@ -7,7 +7,6 @@ A producer sees what is signed and nothing else: `Job.request` is all of it. `jo
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -322,19 +321,30 @@ Produce: TypeAlias = Callable[[Job, JobContext], Awaitable[Produced]]
 
 
 def failure_of(error: Exception) -> JobFailure:
-    """An error of a call as events keep it."""
+    """An error of a call as events keep it, whatever its producer has put into it."""
+    told = as_text(error.message) if isinstance(error, StoreError) else f"{type(error).__name__}: {as_text(error)}"
+    diagnostics = getattr(error, "diagnostics", None)
     return JobFailure(
         kind=error.kind if isinstance(error, StoreError) else ProducerError.__name__,
-        message=error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}",
-        retryable=bool(getattr(error, "retryable", False)),
-        diagnostics=getattr(error, "diagnostics", None),
+        message=told,
+        retryable=getattr(error, "retryable", False) is True,
+        diagnostics=None if diagnostics is None else as_text(diagnostics),
         cost=_paid(error),
     )
+
+
+def as_text(said: object) -> str:
+    """The end of what somebody else's code says, whatever that is, as text that can be stored."""
+    try:
+        text = str(said)
+    except Exception as error:  # noqa: BLE001 (the code of a producer, at a job's boundary)
+        text = f"({type(said).__name__}, of which {type(error).__name__} keeps the text)"
+    return text[-bounds.DIAGNOSTICS_MAX_BYTES :].encode(errors="replace").decode()
 
 
 def _paid(error: Exception) -> float | None:
     """What a failed call took nevertheless, in US dollars, where its error says so in a number that can be one."""
     cost = getattr(error, "cost", None)
-    if isinstance(cost, bool) or not isinstance(cost, int | float) or not math.isfinite(cost) or cost <= 0:
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 < cost <= bounds.COST_MAX_DOLLARS:
         return None
     return float(cost)

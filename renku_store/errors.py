@@ -32,6 +32,7 @@ what to do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -162,11 +163,15 @@ class ProducerError(JobError):
 
 
 class RateLimitedError(JobError):
-    """The provider asks for a pause of `retry_after` seconds (None: it did not say)."""
+    """The provider asks for a pause of `retry_after` seconds (None: it did not say).
+
+    What cannot be a time (below 0, infinite, no number) counts as not said.
+    """
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        self.retry_after = retry_after
+        said = isinstance(retry_after, int | float) and 0 <= retry_after < math.inf
+        self.retry_after = retry_after if said else None
         self.retryable = True
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import orjson
 
@@ -22,6 +22,7 @@ from renku_store.costs import Prices, budget_warnings
 from renku_store.errors import (
     BlobMissingError,
     InputConflictError,
+    InvalidValueError,
     LeaseLostError,
     ManifestConflictError,
     StalePlanError,
@@ -38,6 +39,7 @@ from renku_store.records.events import RunEventKind
 from renku_store.records.manifest import ManifestArtefact
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import LeaseToken, RunProgress, RunReport
+from renku_store.running.activity import Listener
 from renku_store.running.budget import checked_limit
 from renku_store.running.runner import Runner, RunResult
 
@@ -81,7 +83,8 @@ async def run_movie(
     own. With `allow_partial` what succeeded is published though something failed: where an older value is there, it
     stays, marked as outdated.
 
-    `check` is handed the plan before anything is begun, and may refuse it by raising. `outset`: what `set_out` found.
+    `check` is handed the plan before anything is begun, and may refuse it by raising. What `on_event` raises is logged,
+    once, and the run goes on. `outset`: what `set_out` found.
 
     `max_cost` is what the run may spend, in US dollars, earlier executions of it included: the first call that could
     bring it above that is not made, nor any other; those under way end, and the run ends as `failed` and can be taken
@@ -92,6 +95,8 @@ async def run_movie(
     over, and what `Runner.execute` raises.
     """
     checked_limit(max_cost)
+    if on_conflict not in get_args(OnConflict):
+        raise InvalidValueError(f"There is no on_conflict={on_conflict!r}.", hint="Use 'rebase' or 'fail'.")
     begun = await _begun(movie, dict(inputs or {}), choices, prices, check, outset)
     if isinstance(begun, RunReport):
         return begun
@@ -99,7 +104,8 @@ async def run_movie(
     for warning in budget_warnings(outlook.plan, max_cost):
         (logger or logging.getLogger("renku_store")).warning("%s", warning)
     ended = partial(conclude, movie, token=token, allow_partial=allow_partial)
-    with movie.leases.held(token) as heartbeat, followable(movie, token.run, on_event, logger) as tell:
+    told = on_event and Listener(on_event, logger or logging.getLogger("renku_store"))
+    with movie.leases.held(token) as heartbeat, followable(movie, token.run, told, logger) as tell:
         runner = Runner(movie, concurrency=concurrency, on_event=tell, logger=logger, max_cost=max_cost)
         execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat)
         execute = partial(execute, stop=stop, drain=drain, keep_going=keep_going)

@@ -146,6 +146,8 @@ def _show(manifest: Manifest, digest: str) -> None:
     print_heading(f"\n{count(len(manifest.inputs), 'input')}".lstrip("\n"))
     print_table(("input", "value", "hash"), [(k, shown_input(v), v.hash[:12]) for k, v in manifest.inputs.items()])
     print_heading(count(len(manifest.artefacts), "artefact"))
+    if older := sum(artefact.outdated is True for artefact in manifest.artefacts.values()):
+        print_line(f"{count(older, 'artefact')} outdated: kept as made from other inputs than these")
     rows = [(k, v.mime_type, size(v.size), _maker(v), v.hash[:12]) for k, v in manifest.artefacts.items()]
     print_table(("artefact", "type", "size", "made by", "hash"), rows, right=("size",))
 
@@ -156,4 +158,6 @@ def shown_input(entry: ManifestInput) -> str:
 
 
 def _maker(artefact: ManifestArtefact) -> str:
-    return f"{artefact.edited_by} (edited)" if artefact.edited_by else artefact.job or artefact.produced_by or "-"
+    if artefact.edited_by:
+        return f"{artefact.edited_by} (edited)"
+    return f"{artefact.job or artefact.produced_by or '-'}{' (outdated)' if artefact.outdated else ''}"

@@ -133,7 +133,7 @@ def _guarded(what: str, call: Callable[[], T]) -> T:
         return call()
     except JobError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # in a thread of its own: no interruption of this program comes here
         raise _failure(what, error) from error
 
 
@@ -161,6 +161,8 @@ async def _in_thread(call: Callable[[], T]) -> T:
             set_outcome: Callable[[Any], None] = future.set_result
         except JobError as error:
             outcome, set_outcome = error, future.set_exception
+        except BaseException as error:  # noqa: BLE001 (whoever waits has to hear of it, or waits for ever)
+            outcome, set_outcome = _failure("The call", error), future.set_exception
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, set_outcome, outcome)
 

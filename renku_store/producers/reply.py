@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from renku_store import bounds
-from renku_store.answers import is_mime_type, wrong_cost, wrong_file
+from renku_store.answers import is_mime_type, wrong_cost, wrong_file, wrong_request_id
 from renku_store.calls import Job
 from renku_store.errors import ProducerError
 
@@ -71,7 +71,7 @@ def _reply(document: dict[str, Any], job: Job) -> Reply:
     if wrong := wrong_cost(cost):
         raise _Wrong(wrong)
     request_id = document.get("requestId")
-    if request_id is not None and (not isinstance(request_id, str) or not 0 < len(request_id) <= bounds.ID_MAX_BYTES):
+    if request_id is not None and wrong_request_id(request_id):
         raise _Wrong(f"requestId is not a text of 1 to {bounds.ID_MAX_BYTES} characters.")
     plain = {name: about for name, about in document.items() if name not in _FACTS}
     outputs = {**plain, **_mapping(document.get("outputs", {}), "outputs", set(job.outputs))}

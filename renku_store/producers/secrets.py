@@ -19,7 +19,18 @@ from typing import Final
 from urllib.parse import quote
 
 from renku_store import bounds
-from renku_store.calls import CallMemory, Division, Job, JobContext, MakePart, Part, PartMaker, Produced, RememberedCall
+from renku_store.calls import (
+    CallMemory,
+    Division,
+    Job,
+    JobContext,
+    MakePart,
+    Part,
+    PartMaker,
+    Produced,
+    RememberedCall,
+    as_text,
+)
 from renku_store.errors import ProducerError, StoreError
 from renku_store.finishing import to_the_end
 from renku_store.records._base import Json
@@ -110,12 +121,12 @@ class Discretion:
         """An error without secrets: the same one, unless it cannot be cleaned."""
         strike = self._secrets.strike
         if isinstance(error, StoreError):
-            error.message, error.hint = strike(error.message), strike(error.hint)
+            error.message, error.hint = strike(as_text(error.message)), strike(as_text(error.hint))
             error.args = (error.message,)
             if isinstance(error, ProducerError) and error.diagnostics is not None:
-                error.diagnostics = strike(error.diagnostics)
+                error.diagnostics = strike(as_text(error.diagnostics))
             return error
-        said = str(error)
+        said = as_text(error)
         if strike(said) == said:
             return error
         passing = isinstance(error, ConnectionError | TimeoutError)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 from renku_store import bounds
 from renku_store.records._base import Json
+from renku_store.records.run import RunProgress
 
 
 class Tell(Protocol):
@@ -67,6 +69,28 @@ class Activity:
             yield
         finally:
             self._waits[job] -= 1
+
+
+class Listener:
+    """Whoever listens to a run, where a fault of the listener's own must not cost what the run pays for.
+
+    Of the first fault the logger is told; the listener is called on with what comes.
+    """
+
+    def __init__(self, on_event: Callable[[RunProgress], None], logger: logging.Logger) -> None:
+        self._on_event = on_event
+        self._logger = logger
+        self._failed = False
+
+    def __call__(self, event: RunProgress) -> None:
+        """Hand an event on."""
+        try:
+            self._on_event(event)
+        except Exception as error:  # the code of another, at the boundary of a run that has paid for results
+            if not self._failed:
+                told = "on_event raised %s: %s; the run goes on, and further faults of it are not told."
+                self._logger.warning(told, type(error).__name__, error, exc_info=error)
+            self._failed = True
 
 
 @contextmanager

@@ -13,7 +13,14 @@ from pathlib import Path
 from renku_store import bounds
 from renku_store.answers import check_answer
 from renku_store.calls import Job, JobContext, Produce, Produced, failure_of
-from renku_store.errors import BlobCorruptError, BudgetExceededError, ConflictError, ProducerError, UnusableError
+from renku_store.errors import (
+    BlobCorruptError,
+    BudgetExceededError,
+    ConflictError,
+    ProducerError,
+    StoreError,
+    UnusableError,
+)
 from renku_store.finishing import to_the_end
 from renku_store.movie import Movie
 from renku_store.records.events import JobFailure
@@ -143,7 +150,13 @@ class Caller:
                 duration_seconds=elapsed,
                 over=memory.request_id,
             )
-            stored, cancelled = await to_the_end(self._writer.store(outcome))
+            try:
+                stored, cancelled = await to_the_end(self._writer.store(outcome))
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 (an answer that cannot be stored is its producer's failure)
+                unstored = ProducerError(f"The answer cannot be stored: {type(error).__name__}: {error}", cost=cost)
+                return await self._failed(node, known, unstored, context, elapsed, None)
         result = JobResult(status="made", attempts=attempts, cost=cost, duration_seconds=elapsed, signature=known)
         return CallEnd(result, stored, cancelled)
 
@@ -234,6 +247,8 @@ class Caller:
             if task is None or task.cancelling():
                 raise
             raise ProducerError(f"The call of {node.job_id} was cancelled from within.", retryable=True) from None
+        except SystemExit as error:
+            raise ProducerError(f"The producer of {node.job_id} wanted to exit ({error.code!r}).") from error
         except TimeoutError as error:
             if not deadline.limit.expired():  # the handler's own: what it waits for may still be fetched
                 raise

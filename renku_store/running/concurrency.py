@@ -212,6 +212,8 @@ class HeldSlot:
 
 
 def _checked(limit: int) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise InvalidValueError(f"A limit of {limit!r} calls at once cannot be.", hint="Use a whole number from 1.")
     if limit < 1:
         raise InvalidValueError(f"A limit of {limit} would let nobody in.", hint="Use 1 or more.")
     return limit

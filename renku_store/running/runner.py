@@ -27,6 +27,7 @@ from renku_store.records._base import Json
 from renku_store.records.manifest import Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunProgress
+from renku_store.running.activity import Listener
 from renku_store.running.budget import Budget, checked_limit
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.dispatch import Dispatch, Ending
@@ -103,7 +104,8 @@ class RunResult:
 class Runner:
     """Executes plans of one movie.
 
-    `concurrency` is as in `resolve_concurrency`; `on_event` is called with `RunProgress` in the event loop's thread.
+    `concurrency` is as in `resolve_concurrency`; `on_event` is called with `RunProgress` in the event loop's thread;
+    what it raises is logged, and the run goes on.
     `max_cost`, in US dollars, is what each run may spend, earlier executions of it included: the first call that could
     bring it above that is not made, nor any other. A call of unknown cost counts as nothing.
     """
@@ -120,8 +122,8 @@ class Runner:
         self._movie = movie
         self._max_cost = checked_limit(max_cost)
         self._limiter = ConcurrencyLimiter(resolve_concurrency(concurrency))
-        self._on_event = on_event
         self._logger = logger or logging.getLogger("renku_store")
+        self._on_event = on_event and Listener(on_event, self._logger)
         self._sessions: dict[str, RunSession] = {}
         self._plans: dict[str, ExecutionPlan] = {}
         self._opening = asyncio.Lock()

@@ -49,7 +49,8 @@ class RetryPolicy:
     retryable: Retryable = is_retryable
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or min(self.base_seconds, self.longest_seconds, self.total_seconds) < 0:
+        times = (self.base_seconds, self.longest_seconds, self.total_seconds)
+        if self.attempts < 1 or not all(time >= 0 for time in times):  # which no NaN is
             raise InvalidValueError("A retry needs at least 1 attempt, and no time below 0.", hint="Check the policy.")
 
     def pause(self, error: Exception, attempt: int, elapsed: float, chance: float) -> float | None:
@@ -145,7 +146,12 @@ def with_adaptive_concurrency(
 
 
 def with_timeout(produce: Produce, seconds: float) -> Produce:
-    """End a call that takes longer, as a failure that may be tried again."""
+    """End a call that takes longer, as a failure that may be tried again.
+
+    Raises `InvalidValueError` where that is no time above 0.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InvalidValueError(f"A call cannot end within {seconds!r} seconds.", hint="Use a number above 0.")
 
     async def timed(job: Job, context: JobContext) -> Produced:
         limit = asyncio.timeout(seconds)

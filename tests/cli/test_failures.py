@@ -130,6 +130,15 @@ def test_a_full_disk_behind_standard_output_is_an_error(place: Path) -> None:
     assert "No space left" in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_nothing(call: Call, movie: str, place: Path, closed: str) -> None:
+    """What would be printed goes nowhere, above all into no file that is opened in the stream's place."""
+    done = subprocess.run(["bash", "-c", f'"$0" run {closed}', _executable()], capture_output=True, check=False)
+    assert (done.returncode, done.stdout if ">&- " in closed else b"") == (0, b"")
+    assert call("log", "--json").json[0]["revision"] == "rev-0001"
+    assert call("fsck").code == 0
+
+
 def _executable() -> str:
     return str(Path(sys.executable).parent / "renku-store")
 

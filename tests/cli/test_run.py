@@ -107,7 +107,7 @@ def _wait_for_line(process: subprocess.Popen[str], word: str) -> None:
     pytest.fail("the program ended before it said so")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_keeps_what_is_finished(call: Call, movie: str, place: Path, number: signal.Signals) -> None:
     """The second time, running jobs are cancelled; the code is 130, and the next run makes only the rest."""
     _reset(call, place, SLOW)

@@ -1,0 +1,249 @@
+"""What a producer hands over that cannot be: its own job fails with a sentence, and nobody else pays for that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from renku_store import (
+    ConcurrencyLimiter,
+    InvalidValueError,
+    Job,
+    JobContext,
+    Movie,
+    Produced,
+    ProducerError,
+    ProducerRegistry,
+    RateLimitedError,
+    RetryPolicy,
+    RunProgress,
+    RunReport,
+    default_registry,
+    movie_status,
+    open_store,
+    run_movie,
+    set_inputs,
+    with_timeout,
+)
+
+_BLUEPRINT = """
+producers:
+  good: {run: test/good@1, outputs: {text: {mimeType: text/plain}}}
+  bad: {run: test/bad@1, outputs: {text: {mimeType: text/plain}}}
+  after: {run: test/after@1, inputs: {text: bad.text}, outputs: {text: {mimeType: text/plain}}}
+"""
+Handler = Callable[[Job, JobContext], Produced]
+
+
+class _NoText:
+    """A value of which not even the text can be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+_NASTY = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.just(10**400),
+    st.floats(),
+    st.just(1e308),
+    st.text(),
+    st.just("\ud800"),
+    st.just("x" * 5_000),
+    st.binary(),
+    st.just(_NoText()),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.one_of(st.integers(), st.text()), st.one_of(st.integers(), st.text()), max_size=2),
+    st.just(Path("/nowhere")),
+)
+
+
+@pytest.fixture
+def movie() -> Iterator[Movie]:
+    with open_store(f"memory://{uuid4().hex}") as store:
+        movie = store.create_movie("film")
+        set_inputs(movie, {"@blueprint": _BLUEPRINT})
+        yield movie
+
+
+def _run(movie: Movie, bad: Handler, calls: Counter[str] | None = None) -> RunReport:
+    """A run in which the job `bad` is this handler, as a registry calls it."""
+    registry = ProducerRegistry()
+    counted = Counter[str]() if calls is None else calls
+
+    async def handle(job: Job, context: JobContext) -> Produced:
+        counted[job.producer] += 1
+        return bad(job, context) if job.producer == "bad" else Produced({"text": job.producer}, cost=0.5)
+
+    for name in ("good", "bad", "after"):
+        registry.register(f"test/{name}@1", handle)
+    return asyncio.run(run_movie(movie, produce=registry))
+
+
+def _raising(error: BaseException) -> Handler:
+    def handler(job: Job, context: JobContext) -> Produced:
+        raise error
+
+    return handler
+
+
+def _failure(report: RunReport, job: str = "bad") -> str:
+    error = report.jobs[job].error
+    assert error is not None
+    return error.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Produced({"text": "x"}, request_id=17), "request id"),  # type: ignore[arg-type]
+        (Produced({"text": "x"}, request_id="\ud800"), "lone surrogate"),
+        (Produced({"text": "x"}, cost=1e308), "from 0 to 1,000,000,000"),
+        (Produced({"text": "x"}, cost=10**400), "from 0 to 1,000,000,000"),
+        (Produced({"text": "x"}, cost="1"), "type str"),  # type: ignore[arg-type]
+        (Produced({"text": "x"}, mime_types={"text": 5}), "type int, not text"),  # type: ignore[dict-item]
+        (Produced({5: "x"}), "a name of type int"),  # type: ignore[dict-item]
+        (Produced([]), "not a mapping"),  # type: ignore[arg-type]
+        ({"text": "x"}, "type dict"),
+        ("x", "type str"),
+        (None, "type NoneType"),
+    ],
+)
+def test_a_wrong_answer_is_named_and_costs_nobody_else_anything(movie: Movie, answer: object, told: str) -> None:
+    """Its job fails with a sentence, as does what waits for it; what stands beside it is kept and paid once."""
+    calls: Counter[str] = Counter()
+    report = _run(movie, lambda job, context: answer, calls)  # type: ignore[arg-type, return-value]
+    assert {job: result.status for job, result in report.jobs.items()} == {
+        "good": "made",
+        "bad": "failed",
+        "after": "upstream failed",
+    }
+    assert told in _failure(report)
+    assert (report.status, report.cost) == ("failed", 0.5)
+    ended = _run(movie, lambda job, context: Produced({"text": "y"}), calls)
+    assert (ended.status, calls["good"]) == ("published", 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProducerError(5),  # type: ignore[arg-type]
+        ProducerError("no", diagnostics=b"\xff"),  # type: ignore[arg-type]
+        ProducerError("no", cost="1"),  # type: ignore[arg-type]
+        ProducerError("\ud800"),
+        RuntimeError(_NoText()),
+        RateLimitedError("later", retry_after="soon"),  # type: ignore[arg-type]
+        SystemExit(3),
+    ],
+    ids=["message", "diagnostics", "cost", "surrogate", "no text", "pause", "exit"],
+)
+def test_whatever_a_handler_raises_is_its_jobs_failure(movie: Movie, error: BaseException) -> None:
+    """Be its message no text, or be it the wish to exit: the job beside it is kept."""
+    report = _run(movie, _raising(error))
+    assert (report.jobs["bad"].status, report.jobs["good"].status) == ("failed", "made")
+    assert _failure(report)
+
+
+@settings(deadline=None, max_examples=40)
+@given(_NASTY, _NASTY, _NASTY, _NASTY, _NASTY)
+def test_no_answer_ends_a_run(outputs: object, types: object, cost: object, request: object, said: object) -> None:
+    """Whatever stands in whichever place of an answer: the run ends by itself, and others are paid for once."""
+    answer = Produced(outputs, types, cost, request, said)  # type: ignore[arg-type]
+    calls: Counter[str] = Counter()
+    with open_store(f"memory://{uuid4().hex}") as store:
+        movie = store.create_movie("film")
+        set_inputs(movie, {"@blueprint": _BLUEPRINT})
+        report = _run(movie, lambda job, context: answer, calls)
+        assert report.jobs["good"].status == "made"
+        assert report.jobs["bad"].status == "failed"
+        assert _run(movie, _raising(ProducerError(said)), calls).jobs["bad"].status == "failed"  # type: ignore[arg-type]
+        assert calls["good"] == 1
+        assert movie_status(movie).runs
+
+
+def test_a_file_that_goes_away_before_it_is_stored_is_its_jobs_failure(movie: Movie) -> None:
+    """An answer that was right when it was looked at, and cannot be stored, ends no run."""
+
+    class Going(str):
+        __slots__ = ()
+
+        def encode(self, *_: str) -> bytes:
+            raise RuntimeError("gone")
+
+    report = _run(movie, lambda job, context: Produced({"text": Going("x")}))
+    assert (report.jobs["bad"].status, report.jobs["good"].status) == ("failed", "made")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, StopIteration])
+def test_a_function_in_a_thread_may_raise_what_it_likes(
+    movie: Movie, kind: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python:` functions run in threads, to which no interruption of the program comes: it is the function's own."""
+    name = f"raising_{kind.__name__.lower()}"
+    (tmp_path / f"{name}.py").write_text(
+        f"import asyncio\nfrom asyncio import CancelledError\ndef work(request):\n    raise {kind.__name__}('own')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (
+        f"producers:\n  bad: {{run: 'python:{name}.work', version: 1, outputs: {{text: {{mimeType: text/plain}}}}}}\n"
+    )
+    set_inputs(movie, {"@blueprint": text})
+    report = asyncio.run(asyncio.wait_for(run_movie(movie, produce=default_registry()), 60))
+    assert report.jobs["bad"].status == "failed"
+    assert kind.__name__ in _failure(report)
+
+
+def test_a_listener_that_raises_costs_nothing(movie: Movie, caplog: pytest.LogCaptureFixture) -> None:
+    """The run goes on and publishes; the fault is logged once."""
+    heard: list[str] = []
+
+    def listen(event: RunProgress) -> None:
+        heard.append(event.event)
+        raise RuntimeError("the progress bar broke")
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        return Produced({"text": "x"}, cost=1.0)
+
+    with caplog.at_level(logging.WARNING, "renku_store"):
+        report = asyncio.run(run_movie(movie, produce=produce, on_event=listen))
+    assert (report.status, report.made) == ("published", 3)
+    assert heard[-1] == "run-finished"
+    assert [record.message.count("progress bar") for record in caplog.records] == [1]
+
+
+def test_an_unknown_way_out_of_a_conflict_is_refused(movie: Movie) -> None:
+    """Before anything is begun."""
+    with pytest.raises(InvalidValueError, match="bogus"):
+        asyncio.run(run_movie(movie, produce=ProducerRegistry(), on_conflict="bogus"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "x", True])
+def test_a_time_that_is_none_is_refused(seconds: float) -> None:
+    """For time-outs and retries alike."""
+    with pytest.raises(InvalidValueError):
+        with_timeout(ProducerRegistry(), seconds)
+
+
+def test_a_retry_takes_no_time_that_is_none() -> None:
+    """NaN is neither below nor above anything."""
+    with pytest.raises(InvalidValueError):
+        RetryPolicy(base_seconds=float("nan"))
+
+
+@pytest.mark.parametrize("limit", [1.5, True, "3", 0])
+def test_a_limit_that_is_no_whole_number_is_refused(limit: int) -> None:
+    """Half a call cannot be."""
+    with pytest.raises(InvalidValueError):
+        ConcurrencyLimiter(limit)
