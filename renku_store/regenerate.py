@@ -81,39 +81,42 @@ async def run_movie(
 
     `choices` say what this run shall make beyond or short of what is dirty; a run that is taken up again keeps to its
     own. With `allow_partial` what succeeded is published though something failed: where an older value is there, it
-    stays, marked as outdated.
+    stays, marked as outdated. `check` is handed the plan before anything is begun, and may refuse it by raising; what
+    `on_event` raises is logged. `outset`: what `set_out` found.
 
-    `check` is handed the plan before anything is begun, and may refuse it by raising. What `on_event` raises is logged,
-    once, and the run goes on. `outset`: what `set_out` found.
-
-    `max_cost` is what the run may spend, in US dollars, earlier executions of it included: the first call that could
-    bring it above that is not made, nor any other; those under way end, and the run ends as `failed` and can be taken
-    up again. `prices` tell what calls cost where the blueprint does not (`ProducerRegistry.price`); calls that nobody
-    can price count as nothing, and the logger is warned.
+    `max_cost` is what the run may spend, in US dollars, earlier executions included: the first call that could bring
+    it above that is not made, nor any other; those under way end, and the run is `failed` and can be taken up again.
+    `prices` tell what calls cost where the blueprint does not (`ProducerRegistry.price`); calls that nobody can price
+    count as nothing, and the logger is warned.
 
     Raises `InputConflictError` where both changed an input, differently, `LeaseLostError` if someone else took the run
     over, and what `Runner.execute` raises.
     """
-    checked_limit(max_cost)
-    if on_conflict not in get_args(OnConflict):
-        raise InvalidValueError(f"There is no on_conflict={on_conflict!r}.", hint="Use 'rebase' or 'fail'.")
+    _check_given(on_conflict, max_cost)
     begun = await _begun(movie, dict(inputs or {}), choices, prices, check, outset)
     if isinstance(begun, RunReport):
         return begun
     outlook, token = begun
+    logger = logger or logging.getLogger("renku_store")
     for warning in budget_warnings(outlook.plan, max_cost):
-        (logger or logging.getLogger("renku_store")).warning("%s", warning)
+        logger.warning("%s", warning)
     ended = partial(conclude, movie, token=token, allow_partial=allow_partial)
-    told = on_event and Listener(on_event, logger or logging.getLogger("renku_store"))
+    told = on_event and Listener(on_event, logger)
     with movie.leases.held(token) as heartbeat, followable(movie, token.run, told, logger) as tell:
         runner = Runner(movie, concurrency=concurrency, on_event=tell, logger=logger, max_cost=max_cost)
-        execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat)
-        execute = partial(execute, stop=stop, drain=drain, keep_going=keep_going)
+        execute = partial(runner.execute, produce=produce, token=token, heartbeat=heartbeat, stop=stop)
+        execute = partial(execute, drain=drain, keep_going=keep_going)
         rebase = partial(_rebase, movie, token=token, prices=prices)
         losses = _LOSSES_MAX if movie.announcer.needed else 0
         report = await _execute(outlook, execute, ended, None if on_conflict == "fail" else rebase, losses)
         tell(_finished(movie, report))
     return report
+
+
+def _check_given(on_conflict: str, max_cost: float | None) -> None:
+    checked_limit(max_cost)
+    if on_conflict not in get_args(OnConflict):
+        raise InvalidValueError(f"There is no on_conflict={on_conflict!r}.", hint="Use 'rebase' or 'fail'.")
 
 
 async def _begun(
