@@ -82,10 +82,9 @@ async def run_movie(
     `choices` say what this run shall make beyond or short of what is dirty; a run that is taken up again keeps to its
     own. With `allow_partial` what succeeded is published though something failed: where an older value is there, it
     stays, marked as outdated. `check` is handed the plan before anything is begun, and may refuse it by raising; what
-    `on_event` raises is logged. `outset`: what `set_out` found.
-
-    `max_cost` is what the run may spend, in US dollars, earlier executions included: the first call that could bring
-    it above that is not made, nor any other; those under way end, and the run is `failed` and can be taken up again.
+    `on_event` raises is logged. `outset`: what `set_out` found. `max_cost` is what the run may spend, in US dollars,
+    earlier executions included: the first call that could bring it above that is not made, nor any other; those under
+    way end, and the run is `failed` and can be taken up again.
     `prices` tell what calls cost where the blueprint does not (`ProducerRegistry.price`); calls that nobody can price
     count as nothing, and the logger is warned.
 
