@@ -120,16 +120,16 @@ class ObjectDriver:
         in memory. Each is put together here, in one thread: memory that it gives back is at hand for the next.
         """
         fetched: dict[str, Sequence[ReadableBuffer]] = {}
-        large = False
+        small: bool | None = None
 
         def fetch(name: str) -> None:
-            nonlocal large
+            nonlocal small
             pieces = read_pieces(self._client, self._keys.key(name), self._at(name), length=limit)
             if pieces is not None:
                 fetched[name] = pieces
-                large = large or len(pieces) > 1
+                small = small is not False and len(pieces) == 1
 
-        for name in self._workers.each(fetch, dict.fromkeys(names), lambda: not large):
+        for name in self._workers.each(fetch, dict.fromkeys(names), lambda: bool(small)):
             if name in fetched:
                 yield name, b"".join(fetched.pop(name))
 
