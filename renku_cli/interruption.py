@@ -40,7 +40,8 @@ class Interruption:
     def listening(self) -> Iterator[None]:
         """Take the signals for the length of a block; in the event loop's thread."""
         loop = asyncio.get_running_loop()
-        self._heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._heard = [number for number in SIGNALS if hangs_up or number != signal.SIGHUP]
         for number in self._heard:
             loop.add_signal_handler(number, self._advance)
         try:

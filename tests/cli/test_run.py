@@ -111,7 +111,9 @@ def _wait_for_line(process: subprocess.Popen[str], word: str) -> None:
 def test_an_interrupted_run_keeps_what_is_finished(call: Call, movie: str, place: Path, number: signal.Signals) -> None:
     """The second time, running jobs are cancelled; the code is 130, and the next run makes only the rest."""
     _reset(call, place, SLOW)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which these tests themselves may have been told to ignore
     with _started("run", "--json", "-c", "3") as process:
+        signal.signal(signal.SIGHUP, before)
         _wait_for_line(process, "made  word[0]")
         process.send_signal(number)
         _wait_for_line(process, "Waiting for word[")

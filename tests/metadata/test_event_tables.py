@@ -333,7 +333,8 @@ def test_look_ups_are_index_searches(memory: SqliteMetadata, name: str) -> None:
     plan = _plan(memory, statement)
     assert any(re.search(index, step) for step in plan), plan
     sorted_afterwards = name == "traces by signature"
-    assert not [step for step in plan if step.startswith("SCAN") and step != "SCAN r"], plan
+    read = [step for step in plan if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]  # a list that is given
+    assert not [step for step in read if step != "SCAN r"], plan
     assert sorted_afterwards == any(step.startswith("USE TEMP") for step in plan), plan
 
 
