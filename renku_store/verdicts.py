@@ -45,7 +45,7 @@ def contents(documents: Mapping[str, Json]) -> Document:
     return lambda artefact: documents.get(artefact.hash, MISSING)
 
 
-_clean = pattern_of_two(PlannedJob(state="clean", layer=0), "signature", "layer")
+_clean = pattern_of_two(PlannedJob.model_construct(state="clean", layer=0), "signature", "layer")
 
 
 @dataclass(slots=True)

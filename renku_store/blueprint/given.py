@@ -33,9 +33,9 @@ _HEAD: Final = re.compile(r"[^.\[]+")
 _RATE_KEYS: Final = ("rateKey", "rate_key")
 _Kind = TypeVar("_Kind", bound=Record)
 
-_of_text = pattern_of_two(GraphInput(name=""), "name", "ref")
-_of_input = pattern_of_two(Reference(kind="input", id=""), "id", "path")
-_of_artefact = pattern_of_two(Reference(kind="artefact", id=""), "id", "path")
+_of_text = pattern_of_two(GraphInput.model_construct(name=""), "name", "ref")
+_of_input = pattern_of_two(Reference.model_construct(kind="input", id=""), "id", "path")
+_of_artefact = pattern_of_two(Reference.model_construct(kind="artefact", id=""), "id", "path")
 
 
 def parse_graph(document: Json, inputs: Collection[str] | None) -> ProducerGraph:

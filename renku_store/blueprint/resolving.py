@@ -26,10 +26,10 @@ _Labels = tuple[str | None, ...]
 
 # Their ids and paths are made of names and values that have been checked.
 _WHOLE: Final[list[str | int]] = []
-_one = pattern_of_two(GraphInput(name=""), "name", "ref")
-_several = pattern_of_two(GraphInput(name=""), "name", "refs")
-_of_input = pattern_of_two(Reference(kind="input", id=""), "id", "path")
-_of_artefact = pattern_of_two(Reference(kind="artefact", id=""), "id", "path")
+_one = pattern_of_two(GraphInput.model_construct(name=""), "name", "ref")
+_several = pattern_of_two(GraphInput.model_construct(name=""), "name", "refs")
+_of_input = pattern_of_two(Reference.model_construct(kind="input", id=""), "id", "path")
+_of_artefact = pattern_of_two(Reference.model_construct(kind="artefact", id=""), "id", "path")
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Many records that differ in some fields only: made from a pattern, unchecked, for what is known to be right.
 
 Checking a record takes several times as long as making one, and one that is made field by field takes twice the room:
-here all of a pattern share the names of their fields, and which of these were given.
+here all of a pattern share the names of their fields, and which of these were given. A pattern at the head of a module
+is made by `model_construct`, which builds no class of records before one is used.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def test_the_work_for_a_job_is_bounded(tmp_path: Path, changed: int) -> None:
     def each(name: str) -> float:
         return (more.get(name, 0) - fewer.get(name, 0)) / 800
 
-    assert each("validate_python") == each("model_copy") == 0
+    assert max(each("validate_python"), each("model_copy")) <= 0
     assert each("validate_json") < 0.05  # one for each page of the manifest
     assert each("hexdigest") < 2.6  # a signature, its text or two, and what becomes of pages
     assert each("all") < 260
