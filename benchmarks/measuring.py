@@ -22,6 +22,8 @@ from pathlib import Path
 
 from renku_store import __version__
 
+CACHE = "warm: what is read was written shortly before, and nobody threw it out of the page cache"
+
 Work = Callable[[int], object]
 """One round of something; it is given the round's number, from 0. A float that it gives is the seconds it took."""
 
@@ -46,6 +48,7 @@ def arguments(question: str, parser: argparse.ArgumentParser | None = None) -> a
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not how fast")
     parser.add_argument("--rounds", type=int, help="rounds of each (default: 7; 3 with --quick)")
     parser.add_argument("--peers", metavar="DIR", help="measure other stores, too, installed into an environment here")
+    parser.add_argument("--peer-rounds", type=int, help="so many of the rounds with them (default: all)")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     parser.add_argument("--directory", default=".", help="where to work; a real disk, not memory (default: here)")
     given = parser.parse_args()
@@ -64,12 +67,16 @@ def workplace(directory: str) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def measure(tasks: list[Task], rounds: int) -> list[dict[str, object]]:
-    """Seconds of each task and its limit, in turns; tasks of one round may build on the ones before."""
+def measure(tasks: list[Task], rounds: int, peer_rounds: int | None = None) -> list[dict[str, object]]:
+    """Seconds of each task and its limit, in turns; tasks of one round may build on the ones before.
+
+    Peers take part in all rounds, or in the first `peer_rounds`.
+    """
     seconds: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
         for task in tasks:
-            sides = (("limit", task.limit), ("ours", task.ours), *task.peers.items())
+            peers = task.peers if peer_rounds is None or number < peer_rounds else {}
+            sides = (("limit", task.limit), ("ours", task.ours), *peers.items())
             for side, work in sides if number % 2 else reversed(sides):
                 started = time.perf_counter()
                 told = work(number)
@@ -83,16 +90,17 @@ def _figures(task: Task, seconds: Mapping[str, list[float]]) -> dict[str, object
     found: dict[str, object] = {
         "task": task.name,
         "durability": task.durability,
-        "ours": _spread(ours),
-        "limit": _spread(limit),
+        "ours": spread(ours),
+        "limit": spread(limit),
         "ratio": round(statistics.median(ours) / statistics.median(limit), 2),
     }
     if task.peers:
-        found["peers"] = {name: _spread(seconds[name]) for name in task.peers}
+        found["peers"] = {name: spread(seconds[name]) for name in task.peers}
     return found
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Median, smallest and largest."""
     figures = {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
     return {name: round(value, 4) for name, value in figures.items()}
 
@@ -106,8 +114,10 @@ def report(
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(given.directory),
         "load": given.load,
+        "cache": CACHE,
         "quick": given.quick,
         "rounds": given.rounds,
+        **({"rounds of peers": given.peer_rounds or given.rounds} if given.peers else {}),
         **sizes,
         "results": results,
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -86,6 +87,17 @@ def measure(all_: dict[str, Contender], size: str, count: int, rounds: Sequence[
                 if number >= 0:
                     each = taken.setdefault(task, {}).setdefault(name, [])
                     each.append([round(after[0] - before[0], 4), round(after[1] - before[1], 4)])
+
+
+def check_room(folder: Path, size: str, count: int, rounds: int, contenders: int) -> None:
+    """End with a sentence where the server would fill the disk: it keeps what every round puts."""
+    needed = SIZES[size] * count * rounds * contenders
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        sys.exit(
+            f"{rounds} rounds of {size} objects take {needed / 1e9:.0f} GB, and {folder} has {free / 1e9:.0f} GB free. "
+            "Take fewer at a time, and add them up with --into."
+        )
 
 
 def hashing_seconds(size: str, count: int) -> float:
@@ -168,6 +180,7 @@ def main() -> None:
                 measured = len(next(iter(taken.get(f"put {size}", {"": []}).values())))
                 rounds = [] if given.quick else [-1 - measured]
                 rounds += range(measured, measured + given.rounds)
+                check_room(folder, size, counts[size], len(rounds), len(all_))
                 measure(all_, size, counts[size], rounds, taken)
                 hashing.setdefault(size, []).append(hashing_seconds(size, counts[size]))
         finally:

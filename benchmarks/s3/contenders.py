@@ -71,6 +71,7 @@ class Ours:
         """All of them, each checked as it comes."""
         for name, data in self._driver.read_each(f"{folder}/{digest}" for digest in digests):
             check(name.rpartition("/")[2], data, None)
+            del data  # as the others let go what they have handed over, before the next one comes
 
 
 class OursInThreads(Ours):

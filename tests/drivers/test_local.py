@@ -189,7 +189,29 @@ def test_a_lock_file_stays_and_tells_of_its_holder_only_while_it_is_held(tmp_pat
         holder = json.loads(path.read_bytes())
     assert holder["pid"] == os.getpid()
     assert set(holder) == {"pid", "host", "command", "since"}
-    assert path.read_bytes() == b""
+    assert path.read_bytes().strip() == b""
+
+
+def test_who_holds_a_lock_is_said_without_giving_back_the_space(tmp_path: Path) -> None:
+    """The file keeps its length and its bytes on the disk, so that no commit has to sync their coming and going."""
+    path, driver = tmp_path / "locks" / "writer", LocalDriver(tmp_path)
+    seen: set[int] = set()
+    for _ in range(3):
+        with driver.lock("writer", wait_seconds=0):
+            seen.add(path.stat().st_size)
+        seen.add(path.stat().st_size)
+    assert len(seen) == 1
+
+
+def test_what_an_earlier_version_left_in_a_lock_file_is_written_over(tmp_path: Path) -> None:
+    """Its record may be longer or shorter; who reads it sees one whole record, or none."""
+    path, driver = tmp_path / "locks" / "writer", LocalDriver(tmp_path)
+    path.parent.mkdir()
+    for left in (b"", b'{"pid":1}', b'{"command":"' + b"x" * 900 + b'"}'):
+        path.write_bytes(left)
+        with driver.lock("writer", wait_seconds=0):
+            assert json.loads(path.read_bytes())["pid"] == os.getpid()
+        assert path.read_bytes().strip() == b""
 
 
 READ_ONLY = """
@@ -329,3 +351,42 @@ def test_a_name_that_cannot_be_is_refused_among_many(tmp_path: Path, bad: str, c
         driver.among([*(f"folder/{number}" for number in range(count)), f"folder/{bad}"])
     with pytest.raises(InvalidIdError):
         driver.among(f"../{number}" for number in range(count))
+
+
+@pytest.mark.parametrize("count", [3, 1_000])
+def test_many_are_deleted_under_whatever_names_they_have(tmp_path: Path, count: int) -> None:
+    """Names that are not there among them are no error; what was not named stays."""
+    driver = LocalDriver(tmp_path / "root")
+    names = [f"{number % 3}/{number}" for number in range(count)]
+    for name in (*names, "0/other", "1/other"):
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "root/2/dangling").symlink_to("nowhere")
+    driver.delete_many(text for name in (*names, "2/dangling") for text in (name, f"{name}.zst", f"none/{name}"))
+    assert {found.name for found in driver.list("")} == {"0/other", "1/other"}
+    assert not (tmp_path / "root/2/dangling").is_symlink()
+
+
+def test_what_cannot_be_deleted_is_named_among_many_and_most_others_go(tmp_path: Path) -> None:
+    """A folder in the place of an object stops those that were to follow it in its share of them, and no others."""
+    driver = LocalDriver(tmp_path / "root")
+    for number in range(1_000):
+        (tmp_path / "root/a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"root/a/{number}").write_bytes(b"x")
+    (tmp_path / "root/a/0").unlink()
+    (tmp_path / "root/a/0").mkdir()
+    with pytest.raises(StoreUnavailableError, match="delete below"):
+        driver.delete_many(f"a/{number}" for number in range(1_000))
+    assert len(list(driver.list("a/"))) < 500
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 100_000])
+def test_an_object_is_read_whole_or_up_to_a_limit_whatever_its_size(tmp_path: Path, size: int) -> None:
+    """Limits just below, at and above its size, and above what is read before anybody asks for the size."""
+    driver = LocalDriver(tmp_path)
+    data = os.urandom(size)
+    (tmp_path / "x").write_bytes(data)
+    assert driver.read("x") == data
+    for limit in {0, 1, max(0, size - 1), size, size + 1, 16_384, 16_385, 200_000}:
+        assert driver.read("x", limit) == data[:limit]

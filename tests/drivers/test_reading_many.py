@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -18,6 +22,7 @@ from renku_store import StoreUnavailableError
 from renku_store.drivers.objects.client import ObjectHead
 from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.drivers.objects.obstore_client import ObstoreClient
+from renku_store.drivers.objects.obstore_together import Together
 from renku_store.drivers.objects.working import Workers
 from tests.drivers.counted import CountedBucket
 from tests.drivers.proxy import Fault, Proxy
@@ -168,3 +173,99 @@ def test_a_reply_that_ends_early_is_completed_or_named(tmp_path: Path, replaced:
         return
     with pytest.raises(StoreUnavailableError, match="was replaced or removed"):
         driver.read_many(["x"])
+
+
+@pytest.mark.parametrize("sizes", [[_LARGE_BYTES] * 12, [100] * 40, [_LARGE_BYTES, 0, 100] * 6], ids=str)
+def test_many_objects_of_any_size_come_each_once(seaweed: Server, tmp_path: Path, sizes: list[int]) -> None:
+    """Large, small and mixed, with some that are not there; also where an event loop runs in the thread that takes."""
+    driver = obstore_driver(seaweed.place(), tmp_path / "workspace")
+    contents = {f"{number}": os.urandom(size) for number, size in enumerate(sizes)}
+    for name, data in contents.items():
+        driver.replace(name, data)
+
+    async def read() -> dict[str, bytes]:
+        return driver.read_many([*contents, "missing"])
+
+    assert dict([*driver.read_each([*contents, "missing", "0"])]) == contents
+    assert asyncio.run(read()) == contents
+
+
+def test_large_objects_are_fetched_by_one_thread(
+    seaweed: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread each would be woken for each piece of a reply."""
+    driver = obstore_driver(seaweed.place(), tmp_path / "workspace")
+    contents = {f"{number}": os.urandom(_LARGE_BYTES) for number in range(12)}
+    for name, data in contents.items():
+        driver.replace(name, data)
+    submitted: list[object] = []
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda _pool, run: submitted.append(run))
+    assert driver.read_many(contents) == contents
+    assert submitted == []
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize("kind", ["truncate", "reset"])
+def test_replies_to_one_thread_that_break_off_are_asked_for_again(
+    seaweed: Server, proxy: Proxy, tmp_path: Path, kind: str
+) -> None:
+    """Those alone, by the way of single reads, which repeats; all others came."""
+    driver = obstore_driver(behind(seaweed.place(), proxy.endpoint), tmp_path / "workspace")
+    contents = {f"{number}": os.urandom(_LARGE_BYTES) for number in range(12)}
+    for name, data in contents.items():
+        driver.replace(name, data)
+    fault = proxy.inject(Fault(kind, lambda request: request.method == "GET", keep=2 * 1_048_576))  # type: ignore[arg-type]
+    assert driver.read_many(contents) == contents
+    assert fault.struck
+
+
+def test_who_stops_reading_leaves_nothing_under_way(
+    seaweed: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was begun for who stops is given up, and the next one reads all."""
+    driver = obstore_driver(seaweed.place(), tmp_path / "workspace")
+    contents = {f"{number}": os.urandom(_LARGE_BYTES) for number in range(12)}
+    for name, data in contents.items():
+        driver.replace(name, data)
+    coming: Any = driver.read_each(contents)
+    name, data = next(coming)
+    assert data == contents[name]
+    coming.close()
+    gc.collect()
+    assert caplog.records == []
+    assert driver.read_many(contents) == contents
+
+
+class _Reply:
+    """A reply of the library that came whole."""
+
+    meta: Any = {"size": 1}  # noqa: RUF012
+
+    async def bytes_async(self) -> Any:
+        return self
+
+    def __len__(self) -> int:
+        return 1
+
+    def to_bytes(self) -> bytes:
+        return b"x"
+
+
+@given(steps=st.lists(st.integers(0, 6), min_size=1, max_size=6))
+def test_a_reply_is_given_whenever_it_came(steps: list[int]) -> None:
+    """Also one that came while another was begun, or before anybody waited."""
+
+    async def reply(_store: object, key: str) -> _Reply:
+        for _ in range(int(key)):
+            await asyncio.sleep(0)
+        return _Reply()
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.closing(Together(cast("Any", None))) as together:
+        patch.setattr("obstore.get_async", reply)
+        together.begin(str(step) for step in steps[:2])
+        given_ = []
+        waiting = iter(steps[2:])
+        while (came := together.next()) is not None:
+            given_.append(came)
+            together.begin(str(step) for step in islice(waiting, 1))
+    assert sorted(given_) == sorted((str(step), b"x") for step in steps)

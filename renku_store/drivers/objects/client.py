@@ -7,10 +7,10 @@ the second would hide that the first was carried out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -100,4 +100,32 @@ class ObjectClient(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+class OneThreadFetches(Protocol):
+    """Whole objects that one thread has under way at once, each asked for once, with no repetition."""
+
+    def begin(self, keys: Iterable[str]) -> None:
+        """Ask for objects, without waiting."""
+        ...
+
+    def next(self) -> tuple[str, bytes | None] | None:
+        """The key and the bytes of one that came, after waiting for it; None where nothing is under way.
+
+        In place of the bytes: None, where it is not there or could not be had at once.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        ...
+
+
+@runtime_checkable
+class OneThreadClient(Protocol):
+    """A client that can fetch many objects without a thread for each."""
+
+    def fetches_of_one_thread(self) -> OneThreadFetches | None:
+        """For the thread that calls it; None where it cannot, as an event loop runs in it."""
         ...

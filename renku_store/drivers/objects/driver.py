@@ -19,9 +19,10 @@ from renku_store import bounds
 from renku_store.drivers import locks, posix
 from renku_store.drivers.base import Guarantees, ObjectStat
 from renku_store.drivers.caching.cache import ObjectCache
-from renku_store.drivers.objects.client import ObjectClient
+from renku_store.drivers.objects.client import ObjectClient, OneThreadClient
 from renku_store.drivers.objects.conditional import ConditionalWrite
 from renku_store.drivers.objects.copying import Copier
+from renku_store.drivers.objects.fetching import fetch_each
 from renku_store.drivers.objects.keys import Keys
 from renku_store.drivers.objects.streaming import ObjectStream, read_pieces, read_range
 from renku_store.drivers.objects.uploading import ObjectBatch, Uploader
@@ -114,24 +115,13 @@ class ObjectDriver:
         return dict(self.read_each(names, limit))
 
     def read_each(self, names: Iterable[str], limit: int | None = None) -> Iterator[tuple[str, bytes]]:
-        """`read` of many names, each given as soon as it came; those that are not there are left out.
+        """`read` of many names, each given as soon as it came; those that are not there are left out."""
 
-        As many as there are threads are asked for ahead of who takes them, of small ones twice as many; so many may be
-        in memory. Each is put together here, in one thread: memory that it gives back is at hand for the next.
-        """
-        fetched: dict[str, Sequence[ReadableBuffer]] = {}
-        small: bool | None = None
+        def fetch(name: str) -> Sequence[ReadableBuffer] | None:
+            return read_pieces(self._client, self._keys.key(name), self._at(name), length=limit)
 
-        def fetch(name: str) -> None:
-            nonlocal small
-            pieces = read_pieces(self._client, self._keys.key(name), self._at(name), length=limit)
-            if pieces is not None:
-                fetched[name] = pieces
-                small = small is not False and len(pieces) == 1
-
-        for name in self._workers.each(fetch, dict.fromkeys(names), lambda: bool(small)):
-            if name in fetched:
-                yield name, b"".join(fetched.pop(name))
+        client = self._client if limit is None and isinstance(self._client, OneThreadClient) else None
+        return fetch_each(names, fetch, self._workers, client, self._keys.key)
 
     def open(self, name: str) -> BinaryIO:
         """A seekable stream in constant memory; `BlobMissingError` where there is no such object."""

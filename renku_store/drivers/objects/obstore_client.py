@@ -23,6 +23,7 @@ from renku_store import bounds
 from renku_store.drivers import posix
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectHead, UncertainError
 from renku_store.drivers.objects.obstore_replies import refusal_of
+from renku_store.drivers.objects.obstore_together import Together, in_event_loop
 from renku_store.drivers.objects.obstore_trial import refuses_wrong_checksum
 from renku_store.drivers.objects.options import S3Place
 from renku_store.drivers.objects.replies import Refusal, pauses
@@ -100,6 +101,11 @@ class ObstoreClient:
         except FileNotFoundError:
             return None
         return pieces or (), head
+
+    def fetches_of_one_thread(self) -> Together | None:
+        """Whole objects, asked for by the calling thread alone; None where an event loop runs in it."""
+        _check_process()
+        return None if in_event_loop() else Together(self._store)
 
     def _get(
         self, key: str, start: int, length: int | None, take: Callable[[GetResult], tuple[T, ObjectHead]]

@@ -104,7 +104,7 @@ class Workers:
     """A pool of `count` threads, made with the first use; safe to use from many threads, and after a fork."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         anew_after_fork(self)
@@ -117,7 +117,7 @@ class Workers:
     def map(self, action: Callable[[T], None], items: Iterable[T]) -> None:
         """Do something for every item, side by side; the first error keeps what has not begun from beginning."""
         every = [*items]
-        if len(every) <= 1 or self._count <= 1:
+        if len(every) <= 1 or self.count <= 1:
             for item in every:
                 action(item)
             return
@@ -136,7 +136,7 @@ class Workers:
         ahead = 0
         try:
             while True:
-                more = [*islice(waiting, max(self._count * (2 if queues() else 1) - ahead, 0))]
+                more = [*islice(waiting, max(self.count * (2 if queues() else 1) - ahead, 0))]
                 flow.add(more)
                 done = flow.done(wait=True)
                 if not done:
@@ -148,7 +148,7 @@ class Workers:
 
     def flow(self, action: Callable[[T], None]) -> Flow[T]:
         """Something to be done for every item that comes, side by side."""
-        return Flow(self._start, self._count, action)
+        return Flow(self._start, self.count, action)
 
     def close(self) -> None:
         """Let the threads go when they have nothing to do; the next use makes new ones."""
@@ -160,7 +160,7 @@ class Workers:
     def _start(self, run: Callable[[], None]) -> Future[None]:
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="renku-store-objects")
+                self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="renku-store-objects")
             return self._pool.submit(run)
 
 
