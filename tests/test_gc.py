@@ -42,7 +42,7 @@ from renku_store.drivers.staging import LocalBatch
 from renku_store.metadata.sqlite.blobs import BlobTable
 from renku_store.records.blob import BlobRow, BlobState
 from renku_store.records.events import ArtefactEvent
-from renku_store.running.session import Decision, RunSession
+from renku_store.running.deciding import Decider, Decision
 from tests.authoring import (
     LONG,
     artefact_event,
@@ -412,16 +412,16 @@ def test_a_result_that_goes_between_look_up_and_reuse_is_made_again(
     age(movie)
     studio.broken, collected = set(), []
     studio.calls.clear()
-    decide = RunSession.decide
+    decide = Decider.decide
 
-    def decide_then_collect(self: RunSession, job_id: str) -> Decision:
-        decision = decide(self, job_id)
+    async def decide_then_collect(self: Decider, job_id: str) -> tuple[Decision, bool]:
+        decision, cancelled = await decide(self, job_id)
         if decision.trace is not None and not collected:
             collected.append(job_id)
             assert swept(movie, grace_seconds=0.0).removed > 0
-        return decision
+        return decision, cancelled
 
-    monkeypatch.setattr(RunSession, "decide", decide_then_collect)
+    monkeypatch.setattr(Decider, "decide", decide_then_collect)
     report = run(movie, studio)
     assert (report.status, len(collected)) == ("published", 1)
     assert set(collected) <= set(studio.calls)

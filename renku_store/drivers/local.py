@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from renku_store import bounds
 from renku_store.drivers import locks, posix
 from renku_store.drivers.base import Driver, Guarantees, ObjectStat
+from renku_store.drivers.removing import remove_all
 from renku_store.drivers.staging import LocalBatch, temporary
 from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name
 from renku_store.durability import step
@@ -121,12 +122,17 @@ class LocalDriver:
 
     def stat(self, name: str) -> ObjectStat | None:
         """Size and time, or None where there is no such object."""
-        return _look(name, self._tree.path(name))
+        return _look(self._root, check_name(name))
 
     def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
         """`stat` of many names; those that are not there are left out."""
-        looks = ((name, _look(name, self._tree.path(name))) for name in names)
-        return {name: found for name, found in looks if found is not None}
+        found: dict[str, ObjectStat] = {}
+        with posix.folder(self._root) as root:
+            for name in names:
+                seen = _look(self._root, check_name(name), root)
+                if seen is not None:
+                    found[name] = seen
+        return found
 
     def among(self, names: Iterable[str]) -> set[str]:
         """Those of many names that there are; where a folder holds few others, it is listed once for all of its own."""
@@ -239,13 +245,9 @@ class LocalDriver:
             os.unlink(path)
 
     def delete_many(self, names: Iterable[str]) -> None:
-        """`delete` of many names, one after the other."""
-        path = self._root
-        with self._writing("delete below", path):
-            for name in names:
-                path = self._tree.path(name)
-                with contextlib.suppress(FileNotFoundError), step("object delete"):
-                    os.unlink(path)
+        """`delete` of many names, some at a time; where many are in one folder, of those that it holds."""
+        with self._writing("delete below", self._root):
+            remove_all(self._tree.possible(names))
 
     def local_path(self, name: str) -> Path | None:
         """The file that an object is, to be read or linked and never to be changed; None where there is none."""
@@ -360,13 +362,14 @@ def _missing(path: str) -> BlobMissingError:
     return BlobMissingError(f"There is no object {posix.shown(path)}.", hint="Restore it from a copy, or make it anew.")
 
 
-def _look(name: str, path: str) -> ObjectStat | None:
+def _look(root: str, name: str, opened: int | None = None) -> ObjectStat | None:
+    """`opened`: the root, if it is open."""
     try:
-        found = os.stat(path)
+        found = os.stat(f"{root}/{name}") if opened is None else os.stat(name, dir_fd=opened)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise posix.unavailable(error, "look at", path) from error
+        raise posix.unavailable(error, "look at", f"{root}/{name}") from error
     return ObjectStat(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
 
 

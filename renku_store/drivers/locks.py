@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -78,20 +79,22 @@ def _acquire(descriptor: int, path: str, operation: int, wait_seconds: float) ->
 
 
 def _holder() -> bytes:
-    record = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": shown(" ".join(sys.argv))[:200],
-        "since": clock.timestamp(clock.SystemClock().now()),
-    }
-    return orjson.dumps(record)
+    since = clock.timestamp(clock.SystemClock().now())
+    said = _said_of(os.getpid(), socket.gethostname(), " ".join(sys.argv))
+    return b'%b,"since":"%b"}' % (said, since.encode())
+
+
+@lru_cache(maxsize=1)
+def _said_of(process: int, host: str, words: str) -> bytes:
+    """What a process says of itself, up to the time: made once, since every commit says it."""
+    return orjson.dumps({"pid": process, "host": host, "command": shown(words)[:200]})[:-1]
 
 
 def _write_holder(descriptor: int, record: bytes) -> None:
-    # Who holds a lock is said as a courtesy: a full disk does not keep anyone from locking.
+    # Who holds a lock is said as a courtesy: a full disk does not keep anyone from locking. It is written over what was
+    # there, and is always as long: giving back the space and taking it anew would be synced with the next commit.
     with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, record, 0)
+        os.pwrite(descriptor, record.ljust(_HOLDER_MAX_BYTES), 0)
 
 
 def _described(descriptor: int) -> str:

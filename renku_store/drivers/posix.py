@@ -8,7 +8,8 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from renku_store.durability import step
@@ -17,6 +18,8 @@ from renku_store.errors import StoreUnavailableError
 _FICLONE: Final = 0x40049409
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
+_READ_UNASKED_BYTES: Final = 16_384
+"""So much is asked of a file whose size nobody knows, before it is asked for that."""
 _SYNCFS_SINCE: Final = (5, 8)
 """Older kernels do not report failed write-back through syncfs: there, only a sync of each file is a promise."""
 
@@ -74,17 +77,37 @@ def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
 
 def read_all(descriptor: int, limit: int | None, expected: int | None = None) -> bytes:
     """Read to the end, or at most `limit` bytes; of a file that has `expected` bytes, as far as the caller knows."""
-    size = (os.fstat(descriptor).st_size if expected is None else expected) + 1
-    if limit is not None and limit < size:
-        size = limit
+    if expected is None:
+        asked = _READ_UNASKED_BYTES if limit is None else min(limit, _READ_UNASKED_BYTES)
+        data = os.read(descriptor, asked)
+        # Half the time of asking how long it is; a read that was cut off by an error meets that error here.
+        if len(data) == limit or (len(data) < asked and not os.read(descriptor, 1)):
+            return data
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        expected = os.fstat(descriptor).st_size
+    size = expected + 1 if limit is None else min(expected + 1, limit)
     data = os.read(descriptor, size)
-    if len(data) == size - 1 and size != limit:
+    if len(data) == min(expected, size):
         return data
     parts = [data]
     while data and (limit is None or sum(map(len, parts)) < limit):
         data = os.read(descriptor, size if limit is None else limit - sum(map(len, parts)))
         parts.append(data)
     return b"".join(parts)
+
+
+@contextmanager
+def folder(path: str) -> Iterator[int | None]:
+    """A folder that many names are looked up from: shorter than from the top; None where it cannot be opened."""
+    try:
+        descriptor = os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def sync_file(descriptor: int) -> None:

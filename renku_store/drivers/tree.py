@@ -11,7 +11,7 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from renku_store import bounds
@@ -37,7 +37,22 @@ def check_name(name: str) -> str:
 
 def is_name(text: str) -> bool:
     """Whether this can be the name of an object."""
+    if text.isascii() and "\0" not in text and "/." not in (framed := f"/{text}/") and "//" not in framed:
+        return True  # as nearly all are
     return _NOT_A_PART.isdisjoint(text.split("/")) and "\0" not in text and _encodable(text)
+
+
+def _by_folder(names: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Names, each checked, by the folder that they are in: that with its slash, and their last parts."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, slash, last = name.rpartition("/")
+        folders.setdefault(f"{folder}{slash}", []).append(last)
+    for below, given in folders.items():
+        if not (_NOT_A_PART.isdisjoint(given) and is_name(f"{below}{''.join(given)}")):
+            for last in given:
+                check_name(f"{below}{last}")
+        yield below, given
 
 
 def _is_file(path: str) -> bool:
@@ -84,33 +99,38 @@ class Tree:
 
     def among(self, names: Iterable[str]) -> set[str]:
         """Those of these names that are files: seen by a look at each, or where many are in one folder at that."""
-        folders: dict[str, list[str]] = {}
-        for name in names:
-            folder, _, last = name.rpartition("/")
-            folders.setdefault(folder, []).append(last)
         found: set[str] = set()
-        for folder, given in folders.items():
-            below = f"{folder}/" if folder else ""
-            if not (_NOT_A_PART.isdisjoint(given) and is_name(f"{below}{''.join(given)}")):
-                for last in given:
-                    check_name(f"{below}{last}")
-            listed = self._listed(folder, len(given)) if len(given) >= bounds.LISTED_MIN_NAMES else None
-            if listed is None:
+        for below, given in _by_folder(names):
+            entries = self._listed(below, len(given))
+            if entries is None:
                 listed = {last for last in given if _is_file(f"{self.root}/{below}{last}")}
+            else:
+                listed = {entry.name for entry in entries if entry.is_file()}
             found.update(f"{below}{last}" for last in given if last in listed)
         return found
 
-    def _listed(self, folder: str, count: int) -> set[str] | None:
-        """The files of a folder; None where it holds so much that `count` looks are quicker, or cannot be read."""
+    def possible(self, names: Iterable[str]) -> Iterator[str]:
+        """The paths of these names without those that a listing of their folder lacks, where many are in one."""
+        for below, given in _by_folder(names):
+            entries = self._listed(below, len(given))
+            if entries is not None:
+                listed = {entry.name for entry in entries}
+                given = [last for last in given if last in listed]  # noqa: PLW2901 (what is left of them)
+            yield from (f"{self.root}/{below}{last}" for last in given)
+
+    def _listed(self, below: str, count: int) -> Sequence[os.DirEntry[str]] | None:
+        """What a folder holds; None where that is so much that `count` looks are quicker, or cannot be read."""
+        if count < bounds.LISTED_MIN_NAMES:
+            return None
         limit = bounds.LISTED_PER_NAME_MAX * count
         try:
-            with os.scandir(f"{self.root}/{folder}") as entries:
+            with os.scandir(f"{self.root}/{below}") as entries:
                 found = [*itertools.islice(entries, limit + 1)]
         except (FileNotFoundError, NotADirectoryError):
-            return set()
+            return ()
         except PermissionError:
             return None
-        return {entry.name for entry in found if entry.is_file()} if len(found) <= limit else None
+        return found if len(found) <= limit else None
 
     def open_temporary(self) -> tuple[int, str]:
         """A new empty file without a name: its descriptor and path."""

@@ -137,16 +137,14 @@ class SharedCollection:
         count, after = 0, ""
         while True:
             with self._movie.metadata.read() as reader:
-                rows = reader.blobs.page(after, bounds.EVENT_PAGE_ROWS)
-            left = {row.hash: row.stored_size for row in rows if row.state == "deleting"}
-            if left:
-                for digest in self._unmark_needed(left):
-                    del left[digest]
+                left = reader.blobs.deleting(after, bounds.EVENT_PAGE_ROWS)
+            if not left:
+                break
+            after = max(left)
+            for digest in self._unmark_needed(left):
+                del left[digest]
             count += finish_deleting(self._movie.driver, self._movie.metadata, left)
             self._removed.update(left)
-            if len(rows) < bounds.EVENT_PAGE_ROWS:
-                break
-            after = rows[-1].hash
         self._say("leftovers", count)
 
     def _unmark_needed(self, digests: Iterable[str]) -> list[str]:
@@ -172,9 +170,11 @@ class SharedCollection:
         return count
 
     def _begin(self, writer: Writer, group: list[str]) -> dict[str, int]:
-        rows = writer.blobs.get(group)
-        self._revive(writer, [d for d in group if d in self._roots and d in rows and rows[d].state == "condemned"])
-        return writer.blobs.begin_deleting(digest for digest in group if digest not in self._roots)
+        needed = {digest for digest in group if digest in self._roots}
+        if needed:
+            rows = writer.blobs.get(needed)
+            self._revive(writer, [digest for digest, row in rows.items() if row.state == "condemned"])
+        return writer.blobs.begin_deleting(digest for digest in group if digest not in needed)
 
     def _remove_strays(self, group: list[str], found: Survey, when: Moment) -> None:
         """Delete objects that have no row, once no writer is about to give them one; else leave them for next time."""

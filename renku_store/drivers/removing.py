@@ -1,0 +1,36 @@
+"""Removing many files: side by side where there are many, for a file system waits for its journal with each.
+
+A removal is one call without Python's lock: four at a time take half as long as one by one (benchmarks/gc).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from renku_store.durability import step
+
+_THREADS: Final = 4
+_SHARE_MIN_FILES: Final = 32
+"""Fewer for each thread are removed sooner than threads are started."""
+
+
+def remove_all(paths: Iterable[str]) -> None:
+    """Remove files; no error for what is not there. Raises the first `OSError`; some of the others stay then."""
+    given = list(paths)
+    share = -(-len(given) // _THREADS)
+    if share < _SHARE_MIN_FILES:
+        _remove(given)
+        return
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="remove") as pool:
+        for _ in pool.map(_remove, (given[start : start + share] for start in range(0, len(given), share))):
+            pass
+
+
+def _remove(paths: Iterable[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError), step("object delete"):
+            os.unlink(path)
