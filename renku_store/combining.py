@@ -20,7 +20,9 @@ from typing import Final, Generic, TypeVar
 _LOOK_SECONDS: Final = 0.1
 """How often who waits looks by itself, in case an exception has ended the thread that was about to wake it."""
 _GATHER_SECONDS: Final = 0.001
-"""How long a group waits for those who were answered in the one before, and are likely to ask again at once."""
+"""How long a group waits for another one who was answered just now, and is likely to ask again at once."""
+_GATHER_MOST_SECONDS: Final = 0.004
+"""How long it waits in all, while they come: it costs about as long as a group of 64 takes, and doubles its size."""
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -56,7 +58,8 @@ class Combined(Generic[Question, Answer]):
         self._waiting: list[_Asked[Question, Answer]] = []
         self._turn = threading.Lock()
         self._at_work: int | None = None
-        self._answered = 0
+        self._expected = 0  # so many asked lately
+        self._all_are_back: SimpleQueue[None] = SimpleQueue()
         self._process = os.getpid()
 
     def ask(self, question: Question) -> Answer:
@@ -70,6 +73,8 @@ class Combined(Generic[Question, Answer]):
         asked: _Asked[Question, Answer] = _Asked(question)
         try:
             self._waiting.append(asked)
+            if len(self._waiting) >= self._expected > 1:
+                self._all_are_back.put(None)
             while not asked.is_over:
                 if self._turn.locked():
                     with suppress(Empty):
@@ -97,16 +102,23 @@ class Combined(Generic[Question, Answer]):
             del self._waiting[: len(group)]
         finally:
             self._at_work = None
-        self._answered = len(group)
+        self._expected = len(group) + len(self._waiting)
         for asked in group:
             asked.woken.put(None)
 
     def _gather(self) -> None:
-        """Let those run who were answered just now: they are more than one, and a group costs about what one costs."""
-        if self._answered > 1:
-            deadline = time.monotonic() + _GATHER_SECONDS
-            while len(self._waiting) < self._answered and time.monotonic() < deadline:
-                time.sleep(0)
+        """Let those come who asked just now: they are more than one, and a group costs about what one costs.
+
+        Asleep, so that they find the interpreter free; the last of them ends it.
+        """
+        if self._expected < 2:
+            return
+        self._all_are_back = SimpleQueue()  # what an earlier one was told is over
+        deadline, before = time.monotonic() + _GATHER_MOST_SECONDS, 0
+        while before < len(self._waiting) < self._expected and time.monotonic() < deadline:
+            before = len(self._waiting)
+            with suppress(Empty):
+                self._all_are_back.get(timeout=_GATHER_SECONDS)
 
     def _wake_next(self) -> None:
         """Let the first who waits find out that nobody is at work; by whom has just given up the turn."""

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renku_store import BlobMissingError, Movie, StoreUnavailableError, open_store
+from renku_store import BlobMissingError, Movie, StoreUnavailableError, combining, open_store
 from renku_store.combining import Combined
 from renku_store.durability import listening
 from renku_store.records.events import ArtefactEvent
@@ -116,6 +116,32 @@ def test_what_is_everybodys_matter_is_asked_once() -> None:
     answers = busy.ask([1, 99, 2])
     assert [type(answer) for answer in answers] == [KeyError] * 3
     assert len(busy.groups) == 2
+
+
+def test_those_who_were_answered_together_are_waited_for_and_the_last_of_them_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long a group may wait: when all are back, it goes on with all of them."""
+    busy = Busy()
+    busy.ask(range(1, THREADS + 1))
+    assert busy.combined._expected == THREADS
+    monkeypatch.setattr(combining, "_GATHER_SECONDS", 600)
+    monkeypatch.setattr(combining, "_GATHER_MOST_SECONDS", 600)
+    for number in (2, 3):
+        at_once([partial(busy.combined.ask, question) for question in range(1, THREADS + 1)])
+        assert sorted(busy.groups[number]) == [*range(1, THREADS + 1)]
+    assert len(busy.groups) == 4
+
+
+def test_who_is_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at first, nor once the others have stayed away."""
+    busy = Busy()
+    busy.ask([1, 2])
+    assert busy.combined.ask(3) == 6
+    monkeypatch.setattr(combining, "_GATHER_SECONDS", 600)
+    monkeypatch.setattr(combining, "_GATHER_MOST_SECONDS", 600)
+    assert [busy.combined.ask(question) for question in (4, 5)] == [8, 10]
+    assert busy.groups[2:] == [[3], [4], [5]]
 
 
 def test_a_thread_that_is_to_end_leaves_the_others_questions_to_them() -> None:
@@ -249,8 +275,12 @@ class Interrupted(BaseException):
     """What the handler of a signal raises."""
 
 
-def cut_off_at(moment: int, work: Callable[[], object], file: str) -> bool:
-    """Call `work`, in which a signal raises at one of the moments at which the interpreter looks for signals.
+def _interrupt() -> None:
+    raise Interrupted
+
+
+def cut_off_at(moment: int, work: Callable[[], object], file: str, handler: Callable[[], object] = _interrupt) -> bool:
+    """Call `work`, in which a signal's handler runs at one of the moments at which the interpreter looks for signals.
 
     These are after each call, each backward jump, and the beginning of each function, in the frames of `file`. False
     once there are fewer such moments.
@@ -270,7 +300,7 @@ def cut_off_at(moment: int, work: Callable[[], object], file: str) -> bool:
         left -= looks
         if looks and left < 0 and interrupts:
             interrupts = False
-            raise Interrupted
+            handler()
         return look
 
     traced = sys.gettrace()
@@ -318,10 +348,12 @@ def test_a_signal_at_any_moment_leaves_nobody_waiting(fails: bool) -> None:
     raise AssertionError("the call does not end")
 
 
-def test_those_whom_an_interrupted_thread_answers_are_answered_all_the_same() -> None:
-    """The one who has the turn, with others' questions in its group, is ended at any moment."""
+@pytest.mark.parametrize("expected", [0, 4])
+def test_those_whom_an_interrupted_thread_answers_are_answered_all_the_same(expected: int) -> None:
+    """The one who has the turn, with others' questions in its group, is ended at any moment; also while it gathers."""
     for moment in range(1_000):
         combined: Combined[int, int] = Combined(lambda questions: questions, 10, lambda error: True)
+        combined._expected = expected
         answers: list[object] = []
         others = threading.Thread(
             target=lambda c=combined, a=answers: a.extend(at_once([lambda q=q: c.ask(q) for q in (1, 2)])), daemon=True
@@ -404,6 +436,35 @@ def test_a_signal_amid_an_append_keeps_no_later_one_from_the_store(movie: Movie,
         assert newest is not None
         assert movie.events.read_value(newest) == moment
         if not was_cut_off:
-            assert moment > 3, "there are that many moments"
+            assert moment > 2, "there are that many moments"
             return
     raise AssertionError("the append does not end")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("module", ["renku_store.metadata.sqlite.store", "renku_store.metadata.sqlite.transactions"])
+def test_a_signals_handler_that_reads_amid_a_write_leaves_it_whole(movie: Movie, module: str, fails: bool) -> None:
+    """Whether the handler gets its answer or an error: the write is stored as one, or rolled back as one."""
+    file = sys.modules[module].__file__ or ""
+    token = movie.leases.start(movie.events.new_id(), base_revision=None, edits_through=0)
+
+    def read() -> None:
+        with suppress(Exception), movie.metadata.read() as reader:
+            reader.events.latest_input("a")
+
+    def write(signature: str) -> None:
+        with suppress(KeyError), movie.metadata.write() as writer:
+            writer.runs.claim(signature, token, "job")
+            if fails:
+                raise KeyError
+
+    for moment in range(1_000):
+        signature = f"{moment:064x}"
+        was_interrupted = cut_off_at(moment, partial(write, signature), file, read)
+        with movie.metadata.read() as reader:
+            assert reader.runs.holds_claim(signature, token) != fails, f"a signal at moment {moment}"
+        if not was_interrupted:
+            assert moment > 2, "there are that many moments"
+            movie.leases.release(token)
+            return
+    raise AssertionError("the write does not end")

@@ -24,6 +24,7 @@ from renku_store import (
     StoreUnavailableError,
     UnsupportedFormatError,
     abandon,
+    check_movie,
     collect,
     compact,
     movie_status,
@@ -371,6 +372,44 @@ def test_what_lies_in_the_log_of_a_dead_process_is_carried_over(film: Root) -> N
     rebuilt(film)
     with opened(film) as movie:
         assert [edit.value for edit in movie_status(movie).pending if edit.type == "input"] == ["waits", "in the log"]
+
+
+@pytest.mark.files
+def test_a_rebuilt_database_can_be_checked_beside_who_writes(film: Root) -> None:
+    """It has a log from the start, as every other: nobody takes it for one at rest."""
+    rebuilt(film)
+    assert (film / "film/metadata.db").read_bytes()[18:20] == b"\2\2", "read and written with a write-ahead log"
+    with open_store(film) as store, store.examine("film") as movie:
+        with opened(film) as other:
+            other.events.append_inputs({f"key{number}": "x" * 700 for number in range(600)})
+        assert check_movie(movie).problems == []
+
+
+@pytest.mark.files
+def test_an_index_that_leads_to_other_events_is_not_believed(root: Root) -> None:
+    """SQLite's quick check does not hold it against the rows; each event keeps what is its own."""
+    with open_store(root) as store:
+        movie = store.create_movie("film")
+        events = [artefact_event(movie, f"clip[{number}].out", f"text {number}") for number in range(6)]
+        movie.events.append_many(events)
+        connection = connection_of(movie)
+        connection.pragma("wal_checkpoint(truncate)")
+        size = connection.pragma("page_size")
+        page = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name LIKE 'sqlite_autoindex_artefact_events%'"
+        ).get
+    with (root / "film/metadata.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        data = bytearray(file.read(size))
+        one, other = (data.index(event.id.encode()) + len(event.id) for event in (events[1], events[4]))
+        data[one], data[other] = data[other], data[one]
+        file.seek((page - 1) * size)
+        file.write(data)
+    report = rebuilt(root)
+    assert (report.salvaged, report.quarantined is None) == (6, False)
+    with opened(root) as movie:
+        found = {event.id: event.value for event in movie.events.stream_artefacts()}
+        assert found == {event.id: event.value for event in events}
 
 
 @pytest.mark.files

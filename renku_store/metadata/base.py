@@ -44,6 +44,13 @@ class BlobReads(Protocol):
         """Rows in the order of their hashes, beyond `after` (empty: from the first), at most `limit`."""
         ...
 
+    def deleting(self, after: str, limit: int) -> dict[str, int]:
+        """Stored sizes, in bytes, of what is being deleted, by hash and in that order, beyond `after`, at most `limit`.
+
+        Costs as much as there is of it, however many rows there are.
+        """
+        ...
+
     def uncovered(self, seq: int, limit: int) -> list[tuple[int, str]]:
         """`seq` and blob of events beyond `seq` that no ended run covers, oldest first, at most `limit`.
 
@@ -183,12 +190,27 @@ class RunWrites(RunReads, Protocol):
         """
         ...
 
-    def holds_claim(self, signature: str, token: LeaseToken) -> bool:
-        """Whether the claim is still ours."""
+    def claim_free(self, wanted: Iterable[tuple[str, str]], token: LeaseToken) -> set[str]:
+        """Claim those of some signatures, each with its job, that have no result and no claim, not even one overdue.
+
+        Gives those that are ours now (invariant 10); of a signature that is named twice the first job has it.
+        """
         ...
 
-    def unclaim(self, signature: str, token: LeaseToken) -> None:
-        """Release a claim of ours; no error if it is not."""
+    def claims_held(self, jobs: Mapping[str, str], token: LeaseToken) -> set[str]:
+        """Those of some signatures whose claims are still their jobs', as `holds_claim` says of one."""
+        ...
+
+    def holds_claim(self, signature: str, token: LeaseToken, job: str | None = None) -> bool:
+        """Whether the claim is still ours, and that of this job if it is given: another of the run may have it."""
+        ...
+
+    def unclaim(self, signature: str, token: LeaseToken, job: str | None = None) -> None:
+        """Release a claim of ours, and only that of this job if it is given; no error if it is not."""
+        ...
+
+    def unclaim_all(self, jobs: Mapping[str, str], token: LeaseToken) -> None:
+        """Release those claims, by signature, that are still their jobs'; no error for what is not."""
         ...
 
 

@@ -37,6 +37,10 @@ class CallReads(Protocol):
         """The call in flight for a signature."""
         ...
 
+    def among(self, signatures: Iterable[str]) -> dict[str, CallInFlight]:
+        """The calls in flight for some signatures, as far as there are any."""
+        ...
+
     def list(self) -> builtins.list[CallInFlight]:
         """Every call in flight, oldest first."""
         ...
@@ -54,6 +58,10 @@ class CallWrites(CallReads, Protocol):
 
     def forget(self, signature: str, token: LeaseToken) -> bool:
         """Drop the call in flight for a signature; False, and nothing dropped, without its claim."""
+        ...
+
+    def forget_all(self, signatures: Iterable[str], token: LeaseToken) -> None:
+        """Drop the calls in flight for those of some signatures whose claims are ours."""
         ...
 
     def restore(self, calls: Iterable[CallInFlight]) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from renku_store.metadata.derived import DerivedReads, DerivedWrites
 from renku_store.records.events import Event
+
+EventKind = Literal["input", "artefact", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,14 @@ class StaleClaim:
     signature: str
     run: str
     job: str
+
+
+class EventKey(NamedTuple):
+    """An event by its number in this database and its id, and the run that it is of."""
+
+    seq: int
+    id: str
+    run: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,10 @@ class CheckReads(DerivedReads, Protocol):
 
     def events_by_id(self, ids: Iterable[str]) -> dict[str, Event]:
         """The events there are, by id."""
+        ...
+
+    def keys_after(self, kind: EventKind, seq: int, limit: int) -> list[EventKey]:
+        """The events of a kind beyond `seq`, oldest first, at most `limit`, without what they say."""
         ...
 
     def absent(self, ids: Iterable[str]) -> set[str]:

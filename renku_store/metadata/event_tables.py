@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace
+from renku_store.records.events import ArtefactEvent, ArtefactStatus, Event, InputEvent, RunEvent, Trace
+
+
+class RunOutcome(NamedTuple):
+    """What one artefact event says of its job, of the result of which it is an output, and of what that took."""
+
+    status: ArtefactStatus
+    job: str | None
+    result: str | None
+    cost: float | None
 
 
 class EventReads(Protocol):
@@ -47,6 +56,10 @@ class EventReads(Protocol):
         """Run events beyond `seq`, oldest first, at most `limit`; of one run only if named."""
         ...
 
+    def outcomes(self, run: str) -> list[RunOutcome]:
+        """What the artefact events of a run say of jobs, results and costs, in order."""
+        ...
+
     def pending_inputs(self) -> list[InputEvent]:
         """Movie-wide input edits that no published run has taken, oldest first."""
         ...
@@ -59,8 +72,15 @@ class EventReads(Protocol):
         """Every result for a signature, oldest first."""
         ...
 
-    def adopted(self, signature: str) -> Trace | None:
-        """The result that people chose or accepted for a signature, whichever it was made for, with this signature."""
+    def takes(self, signature: str) -> tuple[list[Trace], Trace | None]:
+        """Every result for a signature, oldest first; and the one that people chose or accepted for it, if any.
+
+        That one may have been made for another signature; it comes with this one.
+        """
+        ...
+
+    def with_results(self, signatures: Iterable[str]) -> set[str]:
+        """Those of some signatures for which there is a result, of whatever worth, or a choice of one."""
         ...
 
     def artefact_revisions(self, artefact_id: str) -> list[tuple[int, str | None]]:
@@ -96,4 +116,8 @@ class EventWrites(EventReads, Protocol):
         those `kept` do not become the latest value of their artefact. Events whose `id` is already there are left alone
         (a rebuild may see them twice).
         """
+        ...
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Append events, as `append`, for who does not ask for their `seq`."""
         ...

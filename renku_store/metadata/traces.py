@@ -12,11 +12,13 @@ def usable_trace(reader: Reader, signature: str) -> Trace | None:
     One that was only `kept`, by a holder that had lost its claim, stands behind all others. A blob without a live row
     promises nothing, whether its object is there or not (invariant 8).
     """
-    traces, adopted = reader.events.traces(signature), reader.events.adopted(signature)
+    traces, chosen = reader.events.takes(signature)
     newest_first = traces[::-1]
-    candidates = [*([] if adopted is None else [adopted]), *sorted(newest_first, key=lambda trace: trace.kept)]
+    candidates = [*([] if chosen is None else [chosen]), *sorted(newest_first, key=lambda trace: trace.kept)]
     named = {value.blob for trace in candidates for value in trace.outputs.values() if value.blob is not None}
-    live = {digest for digest, row in reader.blobs.get(named).items() if row.state == "live"} if named else set()
+    if not named:
+        return candidates[0] if candidates else None
+    live = {digest for digest, row in reader.blobs.get(named).items() if row.state == "live"}
     for trace in candidates:
         if all(value.blob is None or value.blob in live for value in trace.outputs.values()):
             return trace

@@ -13,7 +13,8 @@ What an earlier rebuild left under the temporary name goes with the next one, or
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,12 @@ from renku_store.clock import Clock
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import on_this_machine
 from renku_store.durability import step
-from renku_store.errors import DamageError, NotFoundError, UnsupportedFormatError
+from renku_store.errors import DamageError, UnsupportedFormatError
 from renku_store.indexing import Indexer
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
 from renku_store.metadata.sqlite import MEMORY, DatabaseInMemory, DatabasePlace, open_sqlite
+from renku_store.metadata.sqlite.opening import build_sqlite, finish
 from renku_store.metadata.sqlite.replacing import is_blank, parts_of, remove_database, take_place
 from renku_store.movie import Movie
 from renku_store.rebuild.losses import Known
@@ -111,9 +113,11 @@ def _rebuild_file(path: Path, rebuilding: _Rebuilding) -> RebuildReport:
         old = _open_old(path, rebuilding)
         if old is not None:
             stack.callback(old.close)
-        new = open_sqlite(built, epoch=partial(rebuilding.epoch, old))
+        new = build_sqlite(built, epoch=partial(rebuilding.epoch, old))
         stack.callback(new.close)
         report = rebuilding.fill(old, new)
+        with named_errors(built):
+            finish(new)
     if rebuilding.salvage.damaged:
         return report.model_copy(update={"quarantined": take_damaged_place(built, path, here)})
     with named_errors(path):
@@ -158,12 +162,15 @@ class _Rebuilding:
         known = Known(self.driver, old)
         restored = known.put_back()
         movie = self._assemble(new)
-        unreadable = fill_index(movie, self._tell)
-        movie.committer.repair()
-        if old is not None:
+        with ThreadPoolExecutor(1) as beside:  # SQLite reads the old file while Python reads the objects
+            examined = beside.submit(self.salvage.examine, old) if old is not None else None
+            filled = fill_index(movie, self._tell)
+            movie.committer.repair()
+        if old is not None and examined is not None:
+            examined.result()
             self.salvage.carry_over(old, new)
-        lost = sorted(unreadable | known.lost_archives(movie.archives))
-        return _report(movie, self.salvage.events, known.newest).model_copy(
+        lost = sorted(filled.unreadable | known.lost_archives(movie.archives))
+        return _report(movie, self.salvage.events, known.newest, filled.artefacts).model_copy(
             update={"restored": restored, "damaged_archives": lost}
         )
 
@@ -180,10 +187,10 @@ def _open_old(path: Path, rebuilding: _Rebuilding) -> MetadataStore | None:
         return None
 
 
-def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | None = None) -> set[str]:
+def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | None = None) -> Indexer:
     """Fill the index of a movie, which has nothing in it yet, from the objects; writes nothing else.
 
-    Gives the archives (paths) that could not be read to their end.
+    What filled it can tell of the archives that could not be read to their end, and of the newest revision.
     """
     tell = on_progress or _tell_nobody
     steps: dict[str, RebuildStep] = {"blobs": "blobs", "events": "events", "revisions": "revisions"}
@@ -193,17 +200,14 @@ def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | No
         movie.driver, movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id, apart=apart
     )
     indexer.restore(lambda kind, count: tell(RebuildProgress(steps[kind], count)))
-    return indexer.unreadable
+    return indexer
 
 
-def _report(movie: Movie, salvaged: int, known: int) -> RebuildReport:
+def _report(movie: Movie, salvaged: int, known: int, artefacts: int) -> RebuildReport:
     newest = max(known, ManifestStore(movie.driver, movie.blobs.read).newest())
     with movie.metadata.read() as reader:
         sizes = reader.checks.sizes()
         booked = {row.number for row in reader.revisions.list(limit=newest + 1)}
-    artefacts = 0
-    with suppress(DamageError, NotFoundError):
-        artefacts = len(movie.manifests.load_current()[0].artefacts)
     return RebuildReport(
         revisions=sizes.revisions,
         artefacts=artefacts,

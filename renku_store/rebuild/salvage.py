@@ -2,7 +2,8 @@
 
 Edits that no run has archived, events of runs that have not ended, late results, what runs had meant to publish, calls
 in flight, and when blobs were verified. The new one has all else from the objects, and those are right where the two
-differ. Of a damaged database this gets whatever can still be read.
+differ. Of a damaged database this gets whatever can still be read. Of a sound one only those events are made into
+records whose ids the new one does not have: nearly all come from the archives.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final, TypeVar
 from renku_store import bounds
 from renku_store.errors import DamageError
 from renku_store.metadata.base import MetadataStore, Reader, Writer
+from renku_store.metadata.checks import EventKey, EventKind
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 
 E = TypeVar("E", InputEvent, ArtefactEvent, RunEvent)
@@ -23,6 +25,7 @@ Page = Callable[[Reader, int, int], list[E]]
 
 _DAMAGE: Final = (DamageError, ValueError)
 """What a damaged page gives: an error of the database, or a row that is none of ours."""
+_KINDS: Final[tuple[EventKind, ...]] = ("input", "artefact", "run")
 _STEPS_MAX: Final = 20_000
 """Rows that are tried one by one behind a damaged place; a damaged page hides a few hundred at most."""
 
@@ -35,10 +38,13 @@ class Salvage:
         self.events = 0
         self._on_progress = on_progress
 
-    def carry_over(self, old: MetadataStore, new: MetadataStore) -> None:
-        """Add to the new database, whose revisions are booked, all that it lacks of the old one."""
+    def examine(self, old: MetadataStore) -> None:
+        """Find out whether the old database is damaged; reads all of it, and nothing of the new one."""
         with self._as_far_as_possible(), old.read() as reader:
             self.damaged |= bool(reader.checks.faults(1, thorough=False))
+
+    def carry_over(self, old: MetadataStore, new: MetadataStore) -> None:
+        """Add to the new database, whose revisions are booked, all that it lacks of the old one, which was examined."""
         pending: set[str] | None = None
         with self._as_far_as_possible(), old.read() as reader:
             edits: list[Event] = [*reader.events.pending_inputs(), *reader.events.pending_artefacts()]
@@ -56,16 +62,29 @@ class Salvage:
 
     def _carry_events(self, old: MetadataStore, writer: Writer, pending: set[str] | None) -> None:
         compared = 0
-        for events in self._events(old):
-            absent = writer.checks.absent(event.id for event in events)
-            fresh = [event for event in events if event.id in absent and not _told_anew(event, writer)]
-            writer.events.append(fresh)
+        for keys, events in self._lacking(old, writer):
+            fresh = [event for event in events if not _told_anew(event, writer)]
+            writer.events.add(fresh)
             if pending is not None:
                 # The archive that would tell so may be damaged.
-                writer.revisions.take(event.id for event in events if event.run is None and event.id not in pending)
+                writer.revisions.take(key.id for key in keys if key.run is None and key.id not in pending)
             self.events += len(fresh)
-            compared += len(events)
+            compared += len(keys)
             self._on_progress(compared)
+
+    def _lacking(self, old: MetadataStore, writer: Writer) -> Iterator[tuple[list[EventKey], list[Event]]]:
+        """The keys of the old events, in groups in their order, each with those events that the new database lacks."""
+        if not self.damaged:
+            try:
+                yield from _lacking_of_sound(old, writer)
+            except (*_DAMAGE, KeyError, TypeError, AttributeError):
+                self.damaged = True  # as no check of the file has shown: all over again, row by row
+            else:
+                return
+        for events in self._events(old):
+            absent = writer.checks.absent(event.id for event in events)
+            keys = [EventKey(event.seq or 0, event.id, event.run) for event in events]
+            yield keys, [event for event in events if event.id in absent]
 
     def _events(self, old: MetadataStore) -> Iterator[list[Event]]:
         """The events of the old database, in their order, in groups."""
@@ -103,6 +122,31 @@ class Salvage:
             yield
         except _DAMAGE:
             self.damaged = True
+
+
+def _lacking_of_sound(old: MetadataStore, writer: Writer) -> Iterator[tuple[list[EventKey], list[Event]]]:
+    """What `_lacking` gives; `KeyError` where the index of ids leads from an event to none, or to another one."""
+    merged = heapq.merge(*(_keys(old, kind) for kind in _KINDS))
+    while keys := list(islice(merged, bounds.EVENT_PAGE_ROWS)):
+        absent = writer.checks.absent(key.id for key in keys)
+        with old.read() as reader:
+            found = reader.checks.events_by_id(absent) if absent else {}
+        lacking = [(key, found[key.id]) for key in keys if key.id in absent]
+        for key, event in lacking:
+            if EventKey(event.seq or 0, event.id, event.run) != key:
+                raise KeyError(key.id)
+        yield keys, [event for _, event in lacking]
+
+
+def _keys(old: MetadataStore, kind: EventKind) -> Iterator[EventKey]:
+    after = 0
+    while True:
+        with old.read() as reader:
+            keys = reader.checks.keys_after(kind, after, bounds.EVENT_PAGE_ROWS)
+        yield from keys
+        if len(keys) < bounds.EVENT_PAGE_ROWS:
+            return
+        after = keys[-1].seq
 
 
 def _told_anew(event: Event, writer: Writer) -> bool:

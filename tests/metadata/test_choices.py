@@ -98,3 +98,16 @@ def test_what_restores_an_old_state_is_no_choice(memory: SqliteMetadata) -> None
     first, second = result("first", 1), result("second", 2)
     append(memory, first, second, choice(first, 5).model_copy(update={"result": None, "run": "rollback"}))
     assert usable(memory) == "second"
+
+
+def test_takes_are_told_in_the_order_of_their_time_with_the_chosen_one_beside_them(memory: SqliteMetadata) -> None:
+    """Two of one moment in the order in which they were appended; the same as `traces` gives."""
+    results = [result("late", 7), result("first", 1), result("same", 3), result("moment", 3)]
+    append(memory, *results, choice(results[1], 9))
+    with memory.read() as reader:
+        takes, chosen = reader.events.takes(SIGNATURE)
+        assert takes == reader.events.traces(SIGNATURE)
+        assert [take.result for take in takes] == ["first", "same", "moment", "late"]
+        assert chosen is not None
+        assert chosen.result == "first"
+        assert reader.events.takes(digest("yesterday")) == ([], None)

@@ -8,6 +8,7 @@ import pytest
 
 from renku_store.errors import NotFoundError
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
+from renku_store.metadata.sqlite.blobs import DELETING
 from renku_store.metadata.sqlite.store import Transaction
 from renku_store.records.blob import BlobRow
 from renku_store.records.run import Holder, LeaseToken
@@ -67,6 +68,19 @@ def test_only_live_rows_are_touched_and_deleting_ones_are_left_alone(memory: Sql
         }  # fmt: skip
         writer.blobs.forget(names.values())
         assert set(writer.blobs.get(names.values())) == {names["deleting"]}
+
+
+def test_what_is_being_deleted_is_found_without_a_look_at_what_lives(memory: SqliteMetadata) -> None:
+    """In the order of the hashes, a page at a time, by the index of what is not live."""
+    doomed = sorted(digest(f"doomed {number}") for number in range(5))
+    with memory.write() as writer:
+        writer.blobs.make_live([(digest(f"live {number}"), 1, 1, "raw") for number in range(20)])
+        assert writer.blobs.deleting("", 3) == {}
+        writer.blobs.begin_deleting_strays(doomed)
+        assert list(writer.blobs.deleting("", 3)) == doomed[:3]
+        assert writer.blobs.deleting(doomed[2], 3) == dict.fromkeys(doomed[3:], 0)
+    plan = [row[3] for row in memory.connection.execute(f"EXPLAIN QUERY PLAN {DELETING}", (b"", 3))]
+    assert plan == ["SEARCH blobs USING INDEX blobs_not_live (state=? AND hash>?)"]
 
 
 # Runs
@@ -200,6 +214,22 @@ def test_a_signature_has_one_holder(memory: SqliteMetadata) -> None:
         assert writer.runs.holds_claim(signature, a)
         writer.runs.unclaim(signature, a)
         assert writer.runs.claim(signature, b, "n[0]") is None
+
+
+def test_a_claim_is_that_of_one_job_of_its_run(memory: SqliteMetadata) -> None:
+    """Another job of the run, whose claim it is not, does not hold it and does not give it up."""
+    signature = digest("s")
+    with memory.write() as writer:
+        _run(writer, "a")
+        a = _lease(writer, "a")
+        assert writer.runs.claim(signature, a, "n[0]") is None
+        assert [writer.runs.holds_claim(signature, a, job) for job in ("n[0]", "n[1]")] == [True, False]
+        assert [writer.runs.claims_held({signature: job}, a) for job in ("n[0]", "n[1]")] == [{signature}, set()]
+        writer.runs.unclaim(signature, a, "n[1]")
+        writer.runs.unclaim_all({signature: "n[1]"}, a)
+        assert writer.runs.holds_claim(signature, a)
+        writer.runs.unclaim_all({signature: "n[0]"}, a)
+        assert not writer.runs.holds_claim(signature, a)
 
 
 def test_a_claim_ends_with_the_lease_that_it_was_made_under(memory: SqliteMetadata) -> None:

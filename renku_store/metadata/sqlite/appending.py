@@ -21,6 +21,7 @@ from renku_store.metadata.sqlite.rows import (
     run_row,
     trace_row,
 )
+from renku_store.records._base import with_changed
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 
 MADE: Final = frozenset({"succeeded", "kept"})
@@ -47,7 +48,11 @@ KNOWN: Final = {
     table: f"SELECT e.id, e.seq FROM json_each(?) AS j CROSS JOIN {table} AS e ON e.id = j.value"  # noqa: S608 (constants)
     for table in INSERT
 }
-LAST_USED: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence"
+LAST_USED: Final = "SELECT coalesce(max(seq), 0), 0, 0 FROM sqlite_sequence"
+BEFORE: Final = (
+    "SELECT coalesce(max(seq), 0), EXISTS (SELECT 1 FROM failures), EXISTS (SELECT 1 FROM choices) FROM sqlite_sequence"
+)
+"""As `LAST_USED`; and whether any failure is noted, or any choice, that a result could end."""
 POINT_INPUT: Final = (
     "INSERT INTO latest_inputs (input, seq) VALUES (?, ?)"
     " ON CONFLICT (input) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq"
@@ -67,8 +72,6 @@ ADD_FAILURE: Final = (
 )
 ADD_PENDING_INPUT: Final = "INSERT INTO pending_inputs (seq) VALUES (?)"
 ADD_PENDING_ARTEFACT: Final = "INSERT INTO pending_artefacts (seq) VALUES (?)"
-ANY_CHOICE: Final = "SELECT 1 FROM choices LIMIT 1"
-ANY_FAILURE: Final = "SELECT 1 FROM failures LIMIT 1"
 DROP_FAILURE: Final = "DELETE FROM failures WHERE signature = ?"
 ADD_CHOICE: Final = (
     "INSERT INTO choices (signature, result, chosen_at) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM traces"
@@ -87,7 +90,19 @@ class EventTables(EventReading):
         Events of all kinds are numbered in one row. Those whose `id` is already there are left alone, and come back
         with the `seq` that they have.
         """
-        last = int(self._db.execute(LAST_USED).get)
+        given, known = self._appended(events)
+        if known:
+            given = [(known.get(event.id, seq), event) for seq, event in given]
+        return [with_changed(event, "seq", seq) for seq, event in given]
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Append events, as `append`, for who does not ask for their `seq`."""
+        self._appended(events)
+
+    def _appended(self, events: Sequence[Event]) -> tuple[list[tuple[int, Event]], dict[str, int]]:
+        """Append events; gives them with the numbers that are new, and the numbers of those that were there."""
+        may_end = any(isinstance(event, ArtefactEvent) for event in events)
+        last, any_failure, any_choice = next(all_rows(self._db.execute(BEFORE if may_end else LAST_USED)))
         given = list(enumerate(events, last + 1))
         known: dict[str, int] = {}
         inputs = [(seq, event) for seq, event in given if isinstance(event, InputEvent)]
@@ -95,11 +110,16 @@ class EventTables(EventReading):
             self._derive_inputs(self._insert_new("input_events", inputs, input_row, known))
         artefacts = [(seq, event) for seq, event in given if isinstance(event, ArtefactEvent)]
         if artefacts:
-            self._derive_artefacts(self._insert_new("artefact_events", artefacts, artefact_row, known))
+            new = self._insert_new("artefact_events", artefacts, artefact_row, known)
+            self._derive_artefacts(new)
+            self._derive_failures(new, any_failure=bool(any_failure))
+            self._derive_choices(
+                new, any_choice=bool(any_choice)
+            )  # last: what ended one may be told in the same breath
         runs = [(seq, event) for seq, event in given if isinstance(event, RunEvent)]
         if runs:
             self._insert_new("run_events", runs, run_row, known)
-        return [event.model_copy(update={"seq": known.get(event.id, seq)}) for seq, event in given]
+        return given, known
 
     def _insert_new(
         self, table: str, given: Numbered[E], row: Callable[[E, int], Row], known: dict[str, int]
@@ -124,18 +144,20 @@ class EventTables(EventReading):
         newest = {event.artefact: seq for seq, event in new if event.value and event.status != "kept"}
         self._many(POINT_ARTEFACT, newest.items())
         self._many(ADD_PENDING_ARTEFACT, [(seq,) for seq, event in new if event.run is None])
-        self._derive_failures(new)
         results: dict[str, list[ArtefactEvent]] = {}
         for _, event in new:
             if event.status in MADE and event.signature and event.result and event.value:
                 results.setdefault(event.result, []).append(event)
         self._many(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
-        self._derive_choices(new)  # last: what ended a choice may be told in the same breath
 
-    def _derive_choices(self, new: Numbered[ArtefactEvent]) -> None:
-        chosen = [event for _, event in new if event.status in CHOSEN]
-        if not chosen and self._db.execute(ANY_CHOICE).get is None:
-            return  # as most often: there is none that a result could end
+    def _derive_choices(self, new: Numbered[ArtefactEvent], *, any_choice: bool) -> None:
+        if not any(event.status in CHOSEN for _, event in new):
+            if not any_choice:
+                return  # as most often: there is none that a result could end
+            made = (event for _, event in new if event.status == "succeeded" and event.result)
+            ended = dict.fromkeys((event.signature, event.created_at) for event in made)
+            self._db.executemany(END_CHOICE, [(bytes.fromhex(known), at) for known, at in ended if known is not None])
+            return
         for _, event in new:
             if event.signature is None or event.result is None:
                 continue
@@ -145,14 +167,14 @@ class EventTables(EventReading):
             elif event.status == "succeeded":
                 self._db.execute(END_CHOICE, (bytes.fromhex(event.signature), event.created_at))
 
-    def _derive_failures(self, new: Numbered[ArtefactEvent]) -> None:
+    def _derive_failures(self, new: Numbered[ArtefactEvent], *, any_failure: bool) -> None:
         attempts = {
             bytes.fromhex(event.signature): seq if event.status == "failed" else None
             for seq, event in new
             if event.signature and (event.status == "failed" or event.status in MADE)
         }
         self._many(ADD_FAILURE, [item for item in attempts.items() if item[1] is not None])
-        if self._db.execute(ANY_FAILURE).get is not None:
+        if any_failure:
             self._many(DROP_FAILURE, [(key,) for key, seq in attempts.items() if seq is None])
 
     def _many(self, statement: str, rows: Collection[Row]) -> None:

@@ -20,7 +20,8 @@ GET: Final = (
 )
 MAKE_LIVE: Final = (
     "INSERT INTO blobs (hash, size, stored_size, encoding, state, touched_at)"
-    " VALUES (?, ?, ?, ?, 'live', CAST(unixepoch('subsec') * 1000 AS INTEGER))"
+    " SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, 'live',"
+    " CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM json_each(?) WHERE true"
     " ON CONFLICT (hash) DO UPDATE SET size = excluded.size, stored_size = excluded.stored_size,"
     " encoding = excluded.encoding, state = 'live', touched_at = excluded.touched_at WHERE state <> 'deleting'"
 )
@@ -39,6 +40,11 @@ PAGE: Final = (
     "SELECT lower(hex(hash)), size, stored_size, encoding, state, touched_at FROM blobs WHERE hash > ?"
     " ORDER BY hash LIMIT ?"
 )
+DELETING: Final = (
+    "SELECT lower(hex(hash)), stored_size FROM blobs WHERE state <> 'live' AND state = 'deleting' AND hash > ?"
+    " ORDER BY hash LIMIT ?"
+)
+"""The first condition lets the index of what is not live be used."""
 _ENDED: Final = "EXISTS (SELECT 1 FROM runs AS r WHERE r.run = e.run AND r.status IN ('published', 'abandoned'))"
 
 
@@ -108,14 +114,16 @@ class BlobTable:
     def get(self, digests: Iterable[str]) -> dict[str, BlobRow]:
         """The rows there are, by hash."""
         given = json_list(digests)
-        return {row[0]: BlobRow(*row) for row in all_rows(self._db.execute(GET, (given,)))}
+        return {row[0]: BlobRow._make(row) for row in all_rows(self._db.execute(GET, (given,)))}
 
     def make_live(self, rows: Iterable[tuple[str, int, int, Encoding]]) -> None:
         """Insert or revive (hash, size, stored size, encoding), touched now by the database's clock.
 
         A `deleting` row is left as it is: its object is about to go.
         """
-        self._db.executemany(MAKE_LIVE, [(bytes.fromhex(row[0]), *row[1:]) for row in rows])
+        given = list(rows)
+        if given:
+            self._db.execute(MAKE_LIVE, (orjson.dumps(given).decode(),))
 
     def touch(self, digests: Iterable[str]) -> int:
         """Set `touched_at` of live rows to now; gives how many of these are live."""
@@ -136,7 +144,11 @@ class BlobTable:
 
     def page(self, after: str, limit: int) -> list[BlobRow]:
         """Rows in the order of their hashes, beyond `after` (empty: from the first), at most `limit`."""
-        return [BlobRow(*row) for row in all_rows(self._db.execute(PAGE, (bytes.fromhex(after), limit)))]
+        return [BlobRow._make(row) for row in all_rows(self._db.execute(PAGE, (bytes.fromhex(after), limit)))]
+
+    def deleting(self, after: str, limit: int) -> dict[str, int]:
+        """Stored sizes of what is being deleted, in the order of their hashes, beyond `after`, at most `limit`."""
+        return {row[0]: row[1] for row in all_rows(self._db.execute(DELETING, (bytes.fromhex(after), limit)))}
 
     def uncovered(self, seq: int, limit: int) -> list[tuple[int, str]]:
         """`seq` and blob of events beyond `seq` that no ended run covers, oldest first, at most `limit`."""

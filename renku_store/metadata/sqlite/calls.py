@@ -10,12 +10,16 @@ import apsw
 import orjson
 
 from renku_store.metadata.calls import CallInFlight
-from renku_store.metadata.sqlite.rows import Row, all_rows
+from renku_store.metadata.sqlite.rows import Row, all_rows, json_list
 from renku_store.records._base import Json
 from renku_store.records.run import LeaseToken
 
 _CALL: Final = "SELECT signature, request_id, data, run, job, noted_at FROM calls"
 GET_CALL: Final = f"{_CALL} WHERE signature = ?"
+CALLS_AMONG: Final = (
+    "SELECT c.signature, c.request_id, c.data, c.run, c.job, c.noted_at"
+    " FROM json_each(?) AS j CROSS JOIN calls AS c ON c.signature = unhex(j.value)"
+)
 LIST_CALLS: Final = f"{_CALL} ORDER BY noted_at, signature"
 NOTE_CALL: Final = (
     "INSERT OR REPLACE INTO calls (signature, request_id, data, run, job, noted_at)"
@@ -50,6 +54,11 @@ class CallTable:
         """The call in flight for a signature."""
         return next(map(_call, all_rows(self._db.execute(GET_CALL, (bytes.fromhex(signature),)))), None)
 
+    def among(self, signatures: Iterable[str]) -> dict[str, CallInFlight]:
+        """The calls in flight for some signatures, as far as there are any."""
+        found = map(_call, all_rows(self._db.execute(CALLS_AMONG, (json_list(signatures),))))
+        return {call.signature: call for call in found}
+
     def list(self) -> builtins.list[CallInFlight]:
         """Every call in flight, oldest first."""
         return [_call(row) for row in all_rows(self._db.execute(LIST_CALLS))]
@@ -68,6 +77,11 @@ class CallTable:
         """Drop the call in flight for a signature; False, and nothing dropped, without its claim."""
         self._db.execute(FORGET_CALL, (bytes.fromhex(signature), token.run, token.epoch, token.counter))
         return bool(self._db.changes())
+
+    def forget_all(self, signatures: Iterable[str], token: LeaseToken) -> None:
+        """Drop the calls in flight for those of some signatures whose claims are ours."""
+        given = [(bytes.fromhex(signature), token.run, token.epoch, token.counter) for signature in signatures]
+        self._db.executemany(FORGET_CALL, given)
 
     def restore(self, calls: Iterable[CallInFlight]) -> None:
         """Note calls as another database has them, where this one has none for their signature."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import apsw
 
-from renku_store.metadata.checks import StaleClaim, TableSizes
+from renku_store.metadata.checks import EventKey, EventKind, StaleClaim, TableSizes
 from renku_store.metadata.sqlite.deriving import DerivedTables
 from renku_store.metadata.sqlite.migrations import migrate, shipped_migrations
 from renku_store.metadata.sqlite.rows import (
@@ -98,6 +98,11 @@ KEEP_VERIFIED: Final = (
     "INSERT INTO verifications (hash, verified_at) VALUES (?, ?)"
     " ON CONFLICT (hash) DO UPDATE SET verified_at = max(verified_at, excluded.verified_at)"
 )
+KEYS_AFTER: Final[dict[EventKind, str]] = {
+    "input": "SELECT seq, id, run FROM input_events WHERE seq > ? ORDER BY seq LIMIT ?",
+    "artefact": "SELECT seq, id, run FROM artefact_events WHERE seq > ? ORDER BY seq LIMIT ?",
+    "run": "SELECT seq, id, run FROM run_events WHERE seq > ? ORDER BY seq LIMIT ?",
+}
 ABSENT: Final = (
     "SELECT j.value FROM json_each(?) AS j WHERE NOT EXISTS (SELECT 1 FROM input_events WHERE id = j.value)"
     " AND NOT EXISTS (SELECT 1 FROM artefact_events WHERE id = j.value)"
@@ -155,6 +160,10 @@ class CheckTables(DerivedTables):
         events += [artefact_event(row) for row in all_rows(self._db.execute(BY_ID["artefact_events"], (given,)))]
         events += [run_event(row) for row in all_rows(self._db.execute(BY_ID["run_events"], (given,)))]
         return {event.id: event for event in events}
+
+    def keys_after(self, kind: EventKind, seq: int, limit: int) -> list[EventKey]:
+        """The events of a kind beyond `seq`, oldest first, at most `limit`, without what they say."""
+        return [EventKey(*row) for row in all_rows(self._db.execute(KEYS_AFTER[kind], (seq, limit)))]
 
     def absent(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids that no event has."""

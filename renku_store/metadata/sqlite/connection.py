@@ -106,6 +106,12 @@ def write_durably(connection: apsw.Connection, patience: Patience) -> None:
     connection.pragma("journal_size_limit", WAL_LEFT_BYTES)
 
 
+def write_in_haste(connection: apsw.Connection) -> None:
+    """Nothing is durable, and a transaction costs no log: for a new file, which is thrown away if it is cut off."""
+    connection.pragma("journal_mode", "memory")
+    connection.pragma("synchronous", "off")
+
+
 def switch_to_wal(connection: apsw.Connection, patience: Patience) -> None:
     """Have a write-ahead log: readers and the writer do not wait for each other. A database in memory has none."""
     tries = 0

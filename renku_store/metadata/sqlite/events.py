@@ -10,6 +10,7 @@ from typing import Any, Final
 import apsw
 
 from renku_store.errors import NotFoundError
+from renku_store.metadata.event_tables import RunOutcome
 from renku_store.metadata.sqlite.rows import (
     ARTEFACT_COLUMNS,
     INPUT_COLUMNS,
@@ -22,6 +23,7 @@ from renku_store.metadata.sqlite.rows import (
     run_event,
     trace,
 )
+from renku_store.records._base import with_changed
 from renku_store.records.events import ArtefactEvent, InputEvent, RunEvent, Trace
 from renku_store.records.ids import revision_name
 
@@ -51,9 +53,14 @@ PENDING_ARTEFACTS: Final = (
     f"SELECT {_ARTEFACT} FROM pending_artefacts AS p CROSS JOIN artefact_events AS e ON e.seq = p.seq ORDER BY p.seq"
 )
 TRACES: Final = f"SELECT {TRACE_COLUMNS} FROM traces WHERE signature = ? ORDER BY created_at, number"
-ADOPTED: Final = (
-    f"SELECT t.{TRACE_COLUMNS.replace(', ', ', t.')} FROM choices AS c CROSS JOIN traces AS t ON t.result = c.result"
-    " WHERE c.signature = ?"
+WITH_RESULTS: Final = (
+    "SELECT j.value FROM json_each(?) AS j WHERE EXISTS (SELECT 1 FROM traces WHERE signature = unhex(j.value))"
+    " OR EXISTS (SELECT 1 FROM choices WHERE signature = unhex(j.value))"
+)
+TAKES: Final = (
+    f"SELECT 0, number, {TRACE_COLUMNS} FROM traces WHERE signature = ?1"
+    f" UNION ALL SELECT 1, t.number, t.{TRACE_COLUMNS.replace(', ', ', t.')} FROM choices AS c"
+    " CROSS JOIN traces AS t ON t.result = c.result WHERE c.signature = ?1"
 )
 ARTEFACT_REVISIONS: Final = (
     "SELECT revision, lower(hex(hash)), hash IS NULL FROM revision_artefacts WHERE artefact = ? ORDER BY revision"
@@ -81,8 +88,14 @@ ARTEFACTS_OF_ID: Final = (
     "SELECT seq FROM (SELECT seq FROM artefact_events WHERE job = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2)"
     ") ORDER BY seq LIMIT ?2"
 )
+OUTCOMES: Final = "SELECT status, job, result, cost FROM artefact_events WHERE run = ? ORDER BY seq"
 RUNS_AFTER: Final = f"SELECT {RUN_COLUMNS} FROM run_events WHERE seq > ?1 ORDER BY seq LIMIT ?2"
 RUNS_OF_RUN: Final = f"SELECT {RUN_COLUMNS} FROM run_events WHERE run = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2"
+
+
+def _made_at(numbered: tuple[Trace, int]) -> tuple[str, int]:
+    made, number = numbered
+    return made.created_at, number
 
 
 class EventReading:
@@ -130,6 +143,10 @@ class EventReading:
         rows = self._page((RUNS_AFTER, RUNS_OF_RUN, ""), seq, limit, run, None)
         return [run_event(row) for row in all_rows(rows)]
 
+    def outcomes(self, run: str) -> list[RunOutcome]:
+        """What the artefact events of a run say of jobs, results and costs, in order."""
+        return [RunOutcome(*row) for row in all_rows(self._db.execute(OUTCOMES, (run,)))]
+
     def pending_inputs(self) -> list[InputEvent]:
         """Movie-wide input edits that no published run has taken, oldest first."""
         return [input_event(row) for row in all_rows(self._db.execute(PENDING_INPUTS))]
@@ -142,10 +159,25 @@ class EventReading:
         """Every result for a signature, oldest first."""
         return [trace(row) for row in all_rows(self._db.execute(TRACES, (bytes.fromhex(signature),)))]
 
-    def adopted(self, signature: str) -> Trace | None:
-        """The result that people chose or accepted for a signature, whichever it was made for, with this signature."""
-        found = next(map(trace, all_rows(self._db.execute(ADOPTED, (bytes.fromhex(signature),)))), None)
-        return None if found is None else found.model_copy(update={"signature": signature})
+    def takes(self, signature: str) -> tuple[list[Trace], Trace | None]:
+        """Every result for a signature, oldest first; and the one that people chose or accepted for it, if any.
+
+        That one may have been made for another signature; it comes with this one.
+        """
+        made: list[tuple[Trace, int]] = []
+        chosen: Trace | None = None
+        for is_chosen, number, *row in all_rows(self._db.execute(TAKES, (bytes.fromhex(signature),))):
+            if is_chosen:
+                chosen = with_changed(trace(row), "signature", signature)
+            else:
+                made.append((trace(row), number))
+        if len(made) > 1:  # seldom, so that it is no matter of the statement
+            made.sort(key=_made_at)
+        return [each for each, _ in made], chosen
+
+    def with_results(self, signatures: Iterable[str]) -> set[str]:
+        """Those of some signatures for which there is a result, of whatever worth, or a choice of one."""
+        return {row[0] for row in all_rows(self._db.execute(WITH_RESULTS, (json_list(signatures),)))}
 
     def artefact_revisions(self, artefact_id: str) -> list[tuple[int, str | None]]:
         """The revisions that changed an artefact, oldest first, with its new hash (None: it was no more)."""

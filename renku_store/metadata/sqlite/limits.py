@@ -30,10 +30,12 @@ QUEUE: Final = (
     "SELECT ticket, priority, host, pid, process_start, rule FROM waits CROSS JOIN waiters AS w USING (ticket)"
     f" CROSS JOIN holders AS h USING (holder) WHERE key = ?3 AND ({_ASKING}) AND ({_HELD})"
 )
+# Neither from the same boot, nor where none is known, can the clock of a boot tell how long ago something was.
+_OTHER_BOOT: Final = "(boot = ?1) IS NOT TRUE"
 # How long ago. By the wall clock, a start that is in the future is one from before that was set back: it counts as now.
 STARTS: Final = (
     "SELECT ?2 - moment AS age, weight, start FROM starts WHERE key = ?3 AND boot = ?1 AND moment > ?2 - ?4"
-    f" UNION ALL SELECT max(0, {_NOW} - started_at), weight, start FROM starts WHERE key = ?3 AND boot IS NOT ?1"
+    f" UNION ALL SELECT max(0, {_NOW} - started_at), weight, start FROM starts WHERE key = ?3 AND {_OTHER_BOOT}"
     f" AND started_at > {_NOW} - ?4 AND started_at < {_NOW} + ?4 ORDER BY age DESC, start"
 )
 # For how long yet. One that is longer than anybody may ask is from before the clock was set back.
@@ -51,7 +53,7 @@ START: Final = f"INSERT INTO starts (boot, moment, key, weight, started_at) VALU
 UNSTART: Final = "DELETE FROM starts WHERE start = ?"
 DROP_STARTS: Final = (
     "DELETE FROM starts WHERE key = ?3 AND boot = ?1 AND moment < ?2 - ?4",
-    f"DELETE FROM starts WHERE key = ?3 AND boot IS NOT ?1 AND started_at < {_NOW} - ?4 AND ?2 IS NOT NULL",
+    f"DELETE FROM starts WHERE key = ?3 AND {_OTHER_BOOT} AND started_at < {_NOW} - ?4 AND ?2 IS NOT NULL",
 )
 SET_PAUSE: Final = f"INSERT OR REPLACE INTO pauses (boot, moment, key, until) VALUES (?1, ?2 + ?4, ?3, {_NOW} + ?4)"
 ENQUEUE: Final = "INSERT INTO waiters (holder, priority) VALUES (?, ?) RETURNING ticket"

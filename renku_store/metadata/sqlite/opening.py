@@ -1,14 +1,16 @@
 """Opens a database: for writing, or for reading without leaving a trace.
 
-Keeps invariant 11: of a read-only root nothing changes, not even beside the file.
+Keeps invariant 11: of a read-only root nothing changes, not even beside the file. A new database that nobody looks for
+yet is filled without a log, and without waiting for the disk; it is durable as a whole before it gets its name.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,14 @@ import apsw
 from renku_store import bounds
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
-from renku_store.metadata.sqlite.connection import Patience, connect, file_uri, require_version, write_durably
+from renku_store.metadata.sqlite.connection import (
+    Patience,
+    connect,
+    file_uri,
+    require_version,
+    write_durably,
+    write_in_haste,
+)
 from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.migrations import Migration, migrate, schema_is_current, shipped_migrations
 from renku_store.metadata.sqlite.store import SqliteMetadata
@@ -59,6 +68,39 @@ def open_sqlite(
         queue = lock or nullcontext
         connection = _open_for_writing(path, patience, steps, queue, epoch)
         return SqliteMetadata(connection, path, patience, lock=queue)
+
+
+def build_sqlite(path: Path, *, epoch: Callable[[], int]) -> SqliteMetadata:
+    """A new database, under a name that nobody looks for; of what is written to it nothing is durable before `finish`.
+
+    Raises what `open_sqlite` raises.
+    """
+    require_version()
+    patience = Patience(bounds.BUSY_MAX_SECONDS)
+    with named_errors(path, patience.seconds):
+        connection = _connect_to_write(file_uri(path, "mode=rwc"), patience)
+        try:
+            write_in_haste(connection)
+            migrate(connection, path.name, shipped_migrations(), epoch)
+        except BaseException:
+            _close(connection)
+            raise
+        return SqliteMetadata(connection, path, patience)
+
+
+def finish(built: SqliteMetadata) -> None:
+    """Close a database that was built, whole and durable: as if it had had a log from the start. Raises `OSError`."""
+    patience = Patience(bounds.BUSY_MAX_SECONDS)
+    with named_errors(built.path, patience.seconds), step("database journal"):
+        built.connection.pragma("journal_mode", "delete")  # from a log in memory there is no way to one beside the file
+        write_durably(built.connection, patience)
+    built.close()
+    descriptor = os.open(built.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with step("file sync"):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open_for_writing(
@@ -122,7 +164,8 @@ def _open_for_reading(path: Path, patience: Patience, steps: Sequence[Migration]
 
 def _open_copy(path: Path, patience: Patience, steps: Sequence[Migration]) -> SqliteMetadata:
     """A private copy can be recovered and upgraded, which the original may not."""
-    folder = tempfile.TemporaryDirectory(prefix="renku-store-", ignore_cleanup_errors=True)
+    # Loaded here: it takes long, and copies are rare.
+    folder = import_module("tempfile").TemporaryDirectory(prefix="renku-store-", ignore_cleanup_errors=True)
     try:
         copy = Path(folder.name, path.name)
         _copy_unchanging(path, copy)

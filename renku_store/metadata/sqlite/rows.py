@@ -17,6 +17,8 @@ from renku_store.records.manifest import ArtefactValue
 
 Row = tuple[Any, ...]
 
+_NO_VALUE: Final[Row] = (None,) * 5
+
 _LONG_NUMBER: Final = re.compile(r"[0-9]{16}")
 """Text without it is parsed by the faster reader."""
 
@@ -91,16 +93,20 @@ def input_event(row: Row) -> InputEvent:
 
 def artefact_row(event: ArtefactEvent, seq: int) -> Row:
     """The row of an artefact event."""
-    value = event.value
-    stored: Row = (None, None, None, None, None)
+    value, signature = event.value, event.signature
+    stored = _NO_VALUE
     if value is not None:
         stored = (bytes.fromhex(value.hash), value.size, value.mime_type, value.inline, to_bytes(value.blob))
-    failure = None if event.failure is None else event.failure.model_dump_json(by_alias=True, exclude_none=True)
     return (
         seq, event.id, event.run, event.artefact, event.status, event.output, event.job, event.producer,
-        to_bytes(event.signature), event.result, *stored, event.cost, event.attempts, event.request_id,
-        event.duration_seconds, failure, event.edited_by, event.created_at, to_bytes(event.source),
+        None if signature is None else bytes.fromhex(signature), event.result, *stored, event.cost, event.attempts,
+        event.request_id, event.duration_seconds, None if event.failure is None else _written_failure(event.failure),
+        event.edited_by, event.created_at, to_bytes(event.source),
     )  # fmt: skip
+
+
+def _written_failure(failure: JobFailure) -> str:
+    return failure.model_dump_json(by_alias=True, exclude_none=True)
 
 
 def artefact_event(row: Row) -> ArtefactEvent:
@@ -146,17 +152,29 @@ def run_event(row: Row) -> RunEvent:
 def trace_row(outputs: Sequence[ArtefactEvent]) -> Row:
     """The row of the trace that these outputs of one result make; an output without a name goes by its artefact's."""
     first = outputs[0]
-    named = {event.output or event.artefact: event.value.to_json() for event in outputs if event.value is not None}
-    request_id = next((event.request_id for event in outputs if event.request_id), None)
-    cost = sum(event.cost or 0.0 for event in outputs)
-    seconds = max((event.duration_seconds for event in outputs if event.duration_seconds is not None), default=None)
+    cost, seconds, request_id = first.cost or 0.0, first.duration_seconds, first.request_id or None
+    if len(outputs) > 1:
+        cost = sum(event.cost or 0.0 for event in outputs)
+        seconds = max((event.duration_seconds for event in outputs if event.duration_seconds is not None), default=None)
+        request_id = next((event.request_id for event in outputs if event.request_id), None)
+    named = {event.output or event.artefact: _written(event.value) for event in outputs if event.value is not None}
     return (
         first.result, to_bytes(first.signature), first.run, first.job, first.producer, orjson.dumps(named).decode(),
         cost, request_id, first.status == "kept", first.created_at, seconds, to_bytes(first.source),
     )  # fmt: skip
 
 
-def trace(row: Row) -> Trace:
+def _written(value: ArtefactValue) -> dict[str, str | int]:
+    """The JSON form of a value, as `to_json`, which takes several times as long."""
+    written: dict[str, str | int] = {"hash": value.hash, "size": value.size, "mimeType": value.mime_type}
+    if value.inline is not None:
+        written["inline"] = value.inline
+    if value.blob is not None:
+        written["blob"] = value.blob
+    return written
+
+
+def trace(row: Sequence[Any]) -> Trace:
     """The trace of a row."""
     result, signature, run, job, producer, outputs, cost, request_id, kept, created_at, seconds, source = row
     return Trace(

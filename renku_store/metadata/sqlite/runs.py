@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import apsw
 
 from renku_store.errors import NotFoundError
-from renku_store.metadata.sqlite.rows import Row, all_rows
+from renku_store.metadata.sqlite.rows import Row, all_rows, json_list
 from renku_store.records.run import Holder, LeaseToken, RunRecord
 
 _NOW: Final = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
@@ -49,15 +50,29 @@ DROP_OLDER_CLAIMS: Final = "DELETE FROM claims WHERE run = ? AND (epoch, counter
 CLAIMED_BY: Final = (
     "SELECT c.run, c.job FROM claims AS c CROSS JOIN leases AS l"
     " ON l.run = c.run AND l.epoch = c.epoch AND l.counter = c.counter"
-    f" WHERE c.signature = ? AND l.expires_at > {_NOW}"
+    f" WHERE c.signature = ?1 AND (l.expires_at > {_NOW} OR (c.run = ?2 AND c.epoch = ?3 AND c.counter = ?4))"
 )
 CLAIM: Final = (
     f"INSERT OR REPLACE INTO claims (signature, run, job, epoch, counter, claimed_at) VALUES (?, ?, ?, ?, ?, {_NOW})"
 )
-HOLDS_CLAIM: Final = "SELECT 1 FROM claims WHERE signature = ? AND run = ? AND epoch = ? AND counter = ?"
+CLAIM_FREE: Final = (
+    "INSERT INTO claims (signature, run, job, epoch, counter, claimed_at)"
+    f" SELECT ?1, ?2, ?3, ?4, ?5, {_NOW} WHERE NOT EXISTS (SELECT 1 FROM traces WHERE signature = ?1)"
+    " AND NOT EXISTS (SELECT 1 FROM choices WHERE signature = ?1)"
+    " ON CONFLICT (signature) DO NOTHING RETURNING signature"
+)
+CLAIMS_HELD: Final = (
+    "SELECT j.value, c.job FROM json_each(?) AS j CROSS JOIN claims AS c ON c.signature = unhex(j.value)"
+    " WHERE c.run = ? AND c.epoch = ? AND c.counter = ?"
+)
+HOLDS_CLAIM: Final = (
+    "SELECT 1 FROM claims WHERE signature = ?1 AND run = ?2 AND epoch = ?3 AND counter = ?4 AND job = coalesce(?5, job)"
+)
 SEEN_ARCHIVES: Final = "SELECT run, size, modified FROM seen_archives"
 SAW_ARCHIVE: Final = "INSERT OR REPLACE INTO seen_archives (run, size, modified) VALUES (?, ?, ?)"
-UNCLAIM: Final = "DELETE FROM claims WHERE signature = ? AND run = ? AND epoch = ? AND counter = ?"
+UNCLAIM: Final = (
+    "DELETE FROM claims WHERE signature = ?1 AND run = ?2 AND epoch = ?3 AND counter = ?4 AND job = coalesce(?5, job)"
+)
 
 
 class RunTables:
@@ -155,24 +170,46 @@ class RunTables:
         """Claim a signature for a run's job; None if it is ours now, else the run that holds it unexpired.
 
         That may be the run itself, for another of its jobs or from another of its processes. A claim lasts as long as
-        the lease that it was made under; `steal` takes it whoever holds it, for a caller that has seen the holder's
-        process gone.
+        the lease that it was made under, and for who asks under that very lease even if it is overdue; `steal` takes
+        it whoever holds it, for a caller that has seen the holder's process gone.
         """
-        row: Any = self._db.execute(CLAIMED_BY, (bytes.fromhex(signature),)).fetchone()
+        asked = (bytes.fromhex(signature), token.run, token.epoch, token.counter)
+        row: Any = self._db.execute(CLAIMED_BY, asked).fetchone()
         if row is not None and not steal:
             return str(row[0])
         self._db.execute(CLAIM, (bytes.fromhex(signature), token.run, job, token.epoch, token.counter))
         return None
 
-    def holds_claim(self, signature: str, token: LeaseToken) -> bool:
-        """Whether the claim is still ours (even if overdue: nobody has taken it)."""
-        return self._found(HOLDS_CLAIM, bytes.fromhex(signature), token.run, token.epoch, token.counter)
+    def claim_free(self, wanted: Iterable[tuple[str, str]], token: LeaseToken) -> set[str]:
+        """Claim those of some signatures, each with its job, that have no result and no claim, not even one overdue.
 
-    def unclaim(self, signature: str, token: LeaseToken) -> None:
-        """Release a claim of ours; no error if it is not."""
-        self._db.execute(UNCLAIM, (bytes.fromhex(signature), token.run, token.epoch, token.counter))
+        Gives those that are ours now; of a signature that is named twice the first job has it.
+        """
+        rows = [(bytes.fromhex(known), token.run, job, token.epoch, token.counter) for known, job in wanted]
+        return {row[0].hex() for row in all_rows(self._db.executemany(CLAIM_FREE, rows))}
 
-    def _found(self, statement: str, *bindings: str | int | bytes) -> bool:
+    def claims_held(self, jobs: Mapping[str, str], token: LeaseToken) -> set[str]:
+        """Those of some signatures whose claims are still their jobs', as `holds_claim` says of one."""
+        given = (json_list(jobs), token.run, token.epoch, token.counter)
+        return {row[0] for row in all_rows(self._db.execute(CLAIMS_HELD, given)) if row[1] == jobs[row[0]]}
+
+    def holds_claim(self, signature: str, token: LeaseToken, job: str | None = None) -> bool:
+        """Whether the claim is still ours (even if overdue: nobody has taken it), and that of this job if it is given.
+
+        Another job of the run may have taken it since: then there are two that would make the same.
+        """
+        return self._found(HOLDS_CLAIM, bytes.fromhex(signature), token.run, token.epoch, token.counter, job)
+
+    def unclaim(self, signature: str, token: LeaseToken, job: str | None = None) -> None:
+        """Release a claim of ours, and only that of this job if it is given; no error if it is not."""
+        self._db.execute(UNCLAIM, (bytes.fromhex(signature), token.run, token.epoch, token.counter, job))
+
+    def unclaim_all(self, jobs: Mapping[str, str], token: LeaseToken) -> None:
+        """Release those claims, by signature, that are still their jobs'; no error for what is not."""
+        given = [(bytes.fromhex(known), token.run, token.epoch, token.counter, job) for known, job in jobs.items()]
+        self._db.executemany(UNCLAIM, given)
+
+    def _found(self, statement: str, *bindings: str | int | bytes | None) -> bool:
         return self._db.execute(statement, bindings).get is not None
 
 

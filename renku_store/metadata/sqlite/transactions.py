@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import apsw
 
 from renku_store.metadata.sqlite.connection import Patience
-from renku_store.metadata.sqlite.faults import damaged, named_error, named_errors
+from renku_store.metadata.sqlite.faults import damaged, named_error
 
 READ: Final = "BEGIN"
 WRITE: Final = "BEGIN IMMEDIATE"
@@ -26,16 +26,19 @@ def begun(
 ) -> Iterator[None]:
     """Begin with `statement`; commit, within `committing`, when the context ends without an error, else roll back.
 
-    Raises `StoreUnavailableError`, `DamageError`.
+    Each rolls back only its own: what a signal's handler begins right after another has begun is refused, and leaves
+    that one as it is. Raises `StoreUnavailableError`, `DamageError`.
     """
     patience.start()
+    is_anothers = connection.in_transaction
     try:
-        # Within, so that nothing stays begun where a signal's handler raises right after it.
-        with named_errors(path, patience.seconds):
-            connection.execute(statement)
+        connection.execute(statement)  # within, so that nothing stays begun where a signal's handler raises after it
         yield
-        with committing or nullcontext():
+        if committing is None:
             connection.execute("COMMIT")
+        else:
+            with committing:
+                connection.execute("COMMIT")
     except apsw.Error as error:
         named = named_error(error, path, patience.seconds)
         if named is None:
@@ -45,5 +48,5 @@ def begun(
         raise damaged(path, "holds text that is none") from error
     finally:
         # SQLite has already rolled back by itself after some errors, such as a full disk.
-        if connection.in_transaction:
+        if connection.in_transaction and not is_anothers:
             connection.execute("ROLLBACK")
