@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from renku_store import bounds
 from renku_store.errors import InvalidValueError, ProducerError, StoreError
@@ -229,7 +229,8 @@ class JobContext:
     """What stands beside the request. `attempt` counts from 1; `failures` are those of the attempts before.
 
     For wrappers: within `waiting(reason, key)` the time of the call does not count; within `idle(reason, key)` its slot
-    is free for others, too; a run that is to end ends the call there. `again()` makes the folder, and the time that is
+    is free for others, too; a run that is to end ends the call there. After a wait that is not idle, `await confirm()`
+    ends a call that somebody else has begun meanwhile. `again()` makes the folder, and the time that is
     left, what they were when the call began; while parts of the job are made it leaves both alone. `rate_key` and
     `uses`, named resources and how much of each the call takes, say under which limits it stands, `priority` who goes
     first there; `shared` are the limits of all processes.
@@ -256,6 +257,7 @@ class JobContext:
     priority: float = 0.0
     uses: Mapping[str, int] = field(default_factory=dict[str, int])
     shared: SharedLimits | None = None
+    confirm: Callable[[], Awaitable[None]] = _nothing
 
     @property
     def remembered(self) -> RememberedCall | None:
@@ -298,6 +300,45 @@ class JobContext:
         folder = self.directory / "making" / f"{name}-{start}-{stop}"
         folder.mkdir(parents=True, exist_ok=True)
         return replace(self, directory=folder, again=partial(self.again, part=folder))
+
+
+class FolderOnDemand(Protocol):
+    """The folder of a call, which is made when somebody asks for it."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is; it is there now."""
+        ...
+
+
+class CallContext(JobContext):
+    """A context whose `directory` is made when it is first asked for: most handlers need none.
+
+    It is given as a `FolderOnDemand`, or as a path like any other.
+    """
+
+    __slots__ = ("_folder",)
+    _folder: Path | FolderOnDemand
+
+    @property
+    def directory(self) -> Path:
+        """The folder."""
+        return self._folder if isinstance(self._folder, Path) else self._folder.path
+
+    @directory.setter
+    def directory(self, given: Path | FolderOnDemand) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        object.__setattr__(self, "_folder", given)
+
+    def unmade(self) -> Path | FolderOnDemand:
+        """What the folder was given as."""
+        return self._folder
+
+
+def changed(context: JobContext, **changes: Any) -> JobContext:
+    """The context with other values; as `dataclasses.replace`, which would make a folder that nobody has asked for."""
+    if isinstance(context, CallContext):
+        changes.setdefault("directory", context.unmade())
+    return replace(context, **changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from renku_store.records._base import Json
 from renku_store.records.graph import CostRule, GraphNode, ProducerGraph, Reference
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.plan import CostRange, ExecutionPlan, PlannedJob
+from renku_store.records.sheet import jobs_by_artefact, nodes_by_id
 from renku_store.selection import Missing, Selection, references
 
 Prices: TypeAlias = Callable[[GraphNode], CostRule | None]
@@ -186,7 +187,12 @@ def price_plan(
     if not plan.dirty:
         return plan
     forecast = _Forecast(plan, selection, set(reusable), past or {}, priced, taken)
-    jobs = {job_id: forecast.job(job_id, job) for job_id, job in plan.jobs.items()}
+    jobs = {
+        job_id: job
+        if job.state == "clean" and _takes_nothing(job) and job_id not in taken
+        else forecast.job(job_id, job)
+        for job_id, job in plan.jobs.items()
+    }
     total = CostRange.total(job.cost for job in jobs.values() if job.cost is not None)
     return plan.model_copy(update={"jobs": jobs, "cost": total})
 
@@ -201,12 +207,12 @@ class _Forecast:
     past: Mapping[str, CostRange]
     priced: Collection[str]
     taken: Collection[str]
-    nodes: dict[str, GraphNode] = field(init=False)
-    makers: dict[str, str] = field(init=False)
+    nodes: Mapping[str, GraphNode] = field(init=False)
+    makers: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.nodes = {node.job_id: node for node in self.plan.graph.nodes}
-        self.makers = {output.id: node.job_id for node in self.nodes.values() for output in node.produces}
+        self.nodes = nodes_by_id(self.plan.graph)
+        self.makers = jobs_by_artefact(self.plan.graph)
 
     def job(self, job_id: str, job: PlannedJob) -> PlannedJob:
         """One job with its cost."""
@@ -247,6 +253,10 @@ class _Forecast:
     def _may_be_answered(self, node: GraphNode, job: PlannedJob) -> bool:
         lost = any(reason.kind in {"output missing", "blob missing or damaged"} for reason in job.reasons)
         return not lost or node.producer in self.past
+
+
+def _takes_nothing(job: PlannedJob) -> bool:
+    return job.cost is None and job.reuse is None
 
 
 def _told(job: PlannedJob, *, reuse: Literal[True] | None, cost: CostRange | None) -> PlannedJob:

@@ -11,7 +11,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -20,6 +21,7 @@ from renku_store.announcing import Announcer
 from renku_store.clock import Clock, timestamp
 from renku_store.errors import LeaseLostError, NotFoundError, StoreError
 from renku_store.metadata.base import MetadataStore, Reader, Writer
+from renku_store.metadata.calls import CallInFlight
 from renku_store.metadata.traces import usable_trace
 from renku_store.processes import process_alive, this_process
 from renku_store.records.events import Trace
@@ -41,7 +43,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The signature is ours to make."""
+    """The signature is ours to make; `call`, if any, is the one that an earlier holder has begun and noted.
+
+    `asked` is when it was asked for, by both clocks: its lease was renewed after that.
+    """
+
+    call: CallInFlight | None = None
+    asked: tuple[float, datetime] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,14 +246,31 @@ class RunLeases:
         processes of this machine that are gone are taken at once. Raises `LeaseLostError` if the token is not the
         present one.
         """
+        asked = self._clock.monotonic(), self._clock.now()
         with self._metadata.write() as writer:
             if not writer.runs.holds(token):
                 raise taken_over(token.run)
-            answers = [self._claim(writer, one, token) for one in wanted]
+            answers = self._claim_all(writer, wanted, token)
+            calls = writer.calls.among(one.signature for one in wanted)
             # Under a lease that is overdue, as after a pause of the machine, whoever asks next would take the claim.
             if any(isinstance(answer, Claimed) for answer in answers):
                 writer.runs.renew(token, self._lease_seconds)
-            return answers
+        return [
+            Claimed(calls.get(one.signature), asked) if isinstance(answer, Claimed) else answer
+            for one, answer in zip(wanted, answers, strict=True)
+        ]
+
+    def _claim_all(self, writer: Writer, wanted: Sequence[Wanted], token: LeaseToken) -> list[ClaimAnswer]:
+        """Claim those that nobody has made or is making, as most are, in one go; the others one by one."""
+        free = writer.runs.claim_free([(one.signature, one.job) for one in wanted if not one.forced], token)
+        answers: list[ClaimAnswer] = []
+        for one in wanted:
+            if not one.forced and one.signature in free:
+                free.remove(one.signature)  # whoever names it again finds it claimed
+                answers.append(Claimed())
+            else:
+                answers.append(self._claim(writer, one, token))
+        return answers
 
     def _claim(self, writer: Writer, wanted: Wanted, token: LeaseToken) -> ClaimAnswer:
         trace = None if wanted.forced else usable_trace(writer, wanted.signature)
@@ -258,10 +283,26 @@ class RunLeases:
             writer.runs.claim(wanted.signature, token, wanted.job, steal=True)
         return Claimed()
 
-    def unclaim(self, signature: str, token: LeaseToken) -> None:
-        """Give a claim up without a result; no error if it is not ours."""
+    def is_sure(self, claimed: Claimed) -> bool:
+        """Whether nobody can have taken a claim by now: the lease that was renewed with it cannot have run out."""
+        if claimed.asked is None:
+            return False
+        seconds, day = claimed.asked
+        # A machine that sleeps may stop the one clock, and whoever sets the time of day moves the other.
+        passed = max(self._clock.monotonic() - seconds, (self._clock.now() - day).total_seconds())
+        return passed < self._lease_seconds / 2
+
+    def still_claims(self, signature: str, token: LeaseToken, job: str) -> bool:
+        """Whether a claim is this job's still; its lease is renewed then. Raises `LeaseLostError` as `claim_many`."""
         with self._metadata.write() as writer:
-            writer.runs.unclaim(signature, token)
+            if not writer.runs.holds(token):
+                raise taken_over(token.run)
+            return writer.runs.holds_claim(signature, token, job) and writer.runs.renew(token, self._lease_seconds)
+
+    def unclaim(self, signature: str, token: LeaseToken, job: str | None = None) -> None:
+        """Give a claim up without a result, and only that of this job if it is given; no error if it is not ours."""
+        with self._metadata.write() as writer:
+            writer.runs.unclaim(signature, token, job)
 
     def _take(self, writer: Writer, run: str, base_revision: str | None, edits_through: int | None) -> LeaseToken:
         record = _known(writer, run)

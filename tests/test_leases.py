@@ -227,9 +227,13 @@ def test_a_heartbeat_keeps_a_lease_and_gives_it_up_at_the_end(metadata: SqliteMe
     """While held, a lease is renewed again and again; after the context anyone may have it."""
     beating = RunLeases(metadata, SystemClock(), lease_seconds=1_000, heartbeat_seconds=0.01)
     with beating.held(_start(beating, "r")) as heartbeat:
-        expiry = "SELECT expires_at FROM leases"
-        first = metadata.connection.execute(expiry).get
-        _until(lambda: metadata.connection.execute(expiry).get > first)
+
+        def expires_at() -> float:
+            with metadata.read():  # the connection is the thread's, too
+                return float(metadata.connection.execute("SELECT expires_at FROM leases").get)
+
+        first = expires_at()
+        _until(lambda: expires_at() > first)
         heartbeat.check()
     far.take_over("r")
 

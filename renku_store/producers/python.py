@@ -78,7 +78,7 @@ async def call_function(job: Job, context: JobContext) -> Produced:
         if not deadline.expired():
             raise
         raise ProducerError(f"python:{job.model} did not return within {seconds:g} seconds.") from None
-    return check_answer(job, context.directory, _produced(job, result))
+    return check_answer(job, lambda: context.directory, _produced(job, result))
 
 
 def find_function(name: str) -> Callable[[ProducerRequest], object]:

@@ -157,7 +157,8 @@ class ProducerRegistry:
         handler = self.resolve(job.provider, job.model, job.version)
         await self._warming.ready(handler)
         try:
-            produced = check_answer(job, context.directory, await handler(job, self._discretion.context(context)))
+            answer = await handler(job, self._discretion.context(context))
+            produced = check_answer(job, lambda: context.directory, answer)
             return await self._discretion.answer(job, produced)
         except Exception as error:  # the boundary of a handler: whatever it raises may hold a secret
             cleaned = self._discretion.error(error)

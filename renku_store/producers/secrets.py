@@ -30,6 +30,7 @@ from renku_store.calls import (
     Produced,
     RememberedCall,
     as_text,
+    changed,
 )
 from renku_store.errors import ProducerError, StoreError
 from renku_store.finishing import to_the_end
@@ -102,7 +103,7 @@ class Discretion:
 
     def context(self, context: JobContext) -> JobContext:
         """A context that gives secrets, and whose log and memory take none."""
-        return replace(
+        return changed(
             context,
             secret=self._secrets.get,
             logger=self.logger(context.logger),

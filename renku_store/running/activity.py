@@ -34,6 +34,7 @@ class Activity:
 
     def __init__(self) -> None:
         self._waits: dict[str, int] = {}
+        self._idle = 0
         self.on_wait: Callable[[str], None] = _nobody
         self.on_failure: Callable[[str], None] = _nobody
 
@@ -45,30 +46,56 @@ class Activity:
     @property
     def idle(self) -> int:
         """How many calls wait, their slots being others'."""
-        return sum(waits > 0 for waits in self._waits.values())
+        return self._idle
 
     def works(self, job: str) -> bool:
         """Whether a call of this job is at work: not before its turn, and not waiting."""
         return self._waits.get(job) == 0
 
-    @contextmanager
-    def calling(self, job: str) -> Iterator[None]:
+    def calling(self, job: str) -> Calling:
         """Count a call as under way for the length of a block."""
+        return Calling(self, job)
+
+    def begin(self, job: str) -> None:
+        """Count a call as under way, until it is said to `end`."""
         self._waits[job] = 0
-        try:
-            yield
-        finally:
-            del self._waits[job]
+
+    def end(self, job: str) -> None:
+        """Count a call no more."""
+        self._idle -= self._waits.pop(job) > 0
 
     @contextmanager
     def waiting(self, job: str) -> Iterator[None]:
         """Count the call of a job as waiting for the length of a block; blocks may lie in each other."""
-        self._waits[job] = self._waits.get(job, 0) + 1
+        self._change(job, 1)
         try:
             self.on_wait(job)
             yield
         finally:
-            self._waits[job] -= 1
+            self._change(job, -1)
+
+    def _change(self, job: str, more: int) -> None:
+        before = self._waits.get(job, 0)
+        if more < 0 and not before:  # its call has ended meanwhile
+            return
+        self._waits[job] = before + more
+        self._idle += (before + more > 0) - (before > 0)
+
+
+class Calling:
+    """One call, counted as under way for the length of a block."""
+
+    __slots__ = ("_activity", "_job")
+
+    def __init__(self, activity: Activity, job: str) -> None:
+        self._activity = activity
+        self._job = job
+
+    def __enter__(self) -> None:
+        self._activity.begin(self._job)
+
+    def __exit__(self, *_: object) -> None:
+        self._activity.end(self._job)
 
 
 class Listener:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Self
 
 from renku_store.costs import dollars
 from renku_store.errors import BudgetExceededError, InvalidValueError
@@ -63,18 +63,12 @@ class Budget:
         """Whether there is a limit at all."""
         return self._limit is not None
 
-    @asynccontextmanager
-    async def call(self, job: str, high: float, aside: Aside) -> AsyncIterator[Charge]:
-        """Make a call that takes at most `high` within the block; what it took is said to the charge.
+    def call(self, job: str, high: float, aside: Aside) -> Charge:
+        """Make a call that takes at most `high` within a block (`async with`); what it took is said to the charge.
 
-        Raises `BudgetExceededError` instead where it does not fit, or where another did not.
+        Entering it raises `BudgetExceededError` where the call does not fit, or where another did not.
         """
-        charge = Charge(self, job, _units(high))
-        await self._admit(job, charge.reserved, aside)
-        try:
-            yield charge
-        finally:
-            charge.close()
+        return Charge(self, job, _units(high), aside)
 
     def book(self, took: int, freed: int) -> None:
         """Count what a call took, in billionths, and free what was kept back for it; lets in who waits for that."""
@@ -89,7 +83,8 @@ class Budget:
         if self._ended is not None:
             raise self._ended
 
-    async def _admit(self, job: str, price: int, aside: Aside) -> None:
+    async def admit(self, job: str, price: int, aside: Aside) -> None:
+        """Keep back the most that a call may take, in billionths, once there is room for it."""
         if self._ended is None and self._never_fits(price):
             self._end(job, price)
         if self._ended is not None:
@@ -147,11 +142,19 @@ class Budget:
 class Charge:
     """What one call takes of a budget."""
 
-    def __init__(self, budget: Budget, job: str, reserved: int) -> None:
+    def __init__(self, budget: Budget, job: str, reserved: int, aside: Aside) -> None:
         self.reserved = reserved
         self._budget = budget
         self._job = job
+        self._aside = aside
         self._told = 0
+
+    async def __aenter__(self) -> Self:
+        await self._budget.admit(self._job, self.reserved, self._aside)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
     def took(self, cost: float) -> None:
         """Say what the call took so far, failed attempts included, in US dollars."""

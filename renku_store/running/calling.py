@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn, cast
 
 from renku_store import bounds
 from renku_store.answers import check_answer
-from renku_store.calls import Job, JobContext, Produce, Produced, failure_of
+from renku_store.calls import CallContext, Job, JobContext, Produce, Produced, failure_of
 from renku_store.errors import (
     BlobCorruptError,
     BudgetExceededError,
@@ -21,19 +22,21 @@ from renku_store.errors import (
     StoreError,
     UnusableError,
 )
-from renku_store.finishing import to_the_end
+from renku_store.metadata.calls import CallInFlight
 from renku_store.movie import Movie
 from renku_store.records.events import JobFailure
 from renku_store.records.graph import GraphNode
 from renku_store.records.run import JobResult, LeaseToken
-from renku_store.running.activity import Activity, Tell, told_if_long
+from renku_store.running.activity import Activity, Tell
 from renku_store.running.budget import Charge
+from renku_store.running.claiming import ClaimLost, HeldClaim
 from renku_store.running.concurrency import HeldSlot
 from renku_store.running.partition import StoredParts
-from renku_store.running.preparation import clear_job, job_directory, prepare_job
+from renku_store.running.preparation import JobFolder, JobFolders, clear_job, prepare_job, reads_files
 from renku_store.running.remembering import DurableMemory, Errand, call_over
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.running.shared_limits import limits_of_this_machine
+from renku_store.running.waits import Deadline, Waits
 from renku_store.selection import Selection, references
 
 FATAL = (UnusableError, ConflictError)
@@ -47,42 +50,6 @@ class CallEnd:
     result: JobResult
     stored: Stored
     cancelled: bool = False
-
-
-class Deadline:
-    """How long a call may take: `seconds`, waiting for its turn not counted, and anew for each attempt."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._left = seconds
-        self._waiting = 0
-        self.limit = asyncio.timeout(seconds)
-
-    @property
-    def spent(self) -> float:
-        """Seconds that the last attempt has taken by now."""
-        until = None if self._waiting else self.limit.when()
-        left = self._left if until is None else until - asyncio.get_running_loop().time()
-        return min(max(self.seconds - left, 0.0), self.seconds)
-
-    @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Let the time stand still for the length of a block."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            self._left = self.seconds - self.spent
-            self.limit.reschedule(None)
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            if not self._waiting and not self.limit.expired():
-                self.limit.reschedule(loop.time() + self._left)
-
-    def begin_again(self) -> None:
-        """Count from now."""
-        self.limit.reschedule(asyncio.get_running_loop().time() + self.seconds)
 
 
 class Caller:
@@ -107,118 +74,126 @@ class Caller:
         self._logger = logger
         self._tell = tell
         self._limits = limits_of_this_machine(partial(movie.leases.check, token), movie.clock)
+        self._folders = JobFolders(movie.driver.scratch)
 
     def close(self) -> None:
         """Take part in limits of the machine no longer: no more calls are made."""
         self._limits.close()
 
     async def call(
-        self, node: GraphNode, known: str, produce: Produce, slot: HeldSlot, charge: Charge, *, forced: bool = False
+        self,
+        node: GraphNode,
+        known: str,
+        produce: Produce,
+        slot: HeldSlot,
+        charge: Charge,
+        claim: HeldClaim,
+        *,
+        forced: bool = False,
     ) -> CallEnd:
         """Call `produce` for a node whose signature is `known`; a failure of the job is an end like any other.
 
         One that is `forced` adopts no call in flight that another run has begun.
-        Raises what is in `FATAL`, and `CancelledError` where the call itself was cancelled.
+        Raises what is in `FATAL`, `ClaimLost` where the claim was lost while the call waited for its turn, and
+        `CancelledError` where the call itself was cancelled; after failed attempts that is an end, told as `cancelled`.
+        What attempts took by then is booked, as far as the store lets it.
         """
         self._tell("job-started", node.job_id)
-        with self._activity.calling(node.job_id), job_directory(self._movie.driver.scratch) as directory:
+        with self._activity.calling(node.job_id), self._folders.next() as folder:
             seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
             deadline = Deadline(seconds)
-            memory = await asyncio.to_thread(self._memory, node, known, forced)
-            if memory.request_id is not None:
-                self._tell("job-remembered", node.job_id, data={"requestId": memory.request_id, "adopted": True})
+            memory = self._memory(node, known, claim.call, forced=forced)
             parts = StoredParts(self._movie, self._token, self._writer, slot.limiter, node, known, forced=forced)
-            context = self._context(node, known, directory, slot, charge, deadline, memory, parts)
+            context = self._context(node, known, folder, slot, charge, deadline, memory, parts, claim)
             try:
-                job, produced = await self._produce(node, known, produce, context, deadline)
-                contents = _contents(check_answer(job, directory, produced))
-            except FATAL:
+                job, produced = await self._produce(node, known, produce, context, folder, deadline)
+                contents = _contents(check_answer(job, lambda: folder.path, produced))
+            except FATAL as error:
+                await self._book_lost(node, known, error, context, deadline.spent)
                 raise
-            except Exception as error:  # noqa: BLE001 (the boundary of a job: whatever its producer raises is its failure)
+            except asyncio.CancelledError:
+                end = await self._cancelled(node, known, context, deadline.spent)
+                if end is None:
+                    raise
+                return end
+            except BaseException as error:
+                if claim.lost and not isinstance(error, KeyboardInterrupt):  # whatever the handler has made of that
+                    await self._store_attempts(node, known, context, charge, error)
+                if not isinstance(error, Exception):
+                    raise
+                if folder.error is not None:
+                    await self._book_lost(node, known, error, context, deadline.spent)
+                    raise folder.error from error
                 over = call_over(error, memory, expired=deadline.limit.expired())
                 return await self._failed(node, known, error, context, deadline.spent, over)
-            elapsed = deadline.spent
-            attempts, cost = 1 + len(context.failures), produced.cost + _lost(context.failures)
             outcome = Outcome(
                 node,
                 known,
                 contents,
                 {name: produced.mime_types.get(name, job.outputs[name].mime_type) for name in contents},
-                cost=cost,
-                attempts=attempts,
+                cost=produced.cost + _lost(context.failures),
+                attempts=1 + len(context.failures),
                 request_id=memory.request_id or produced.request_id,
-                duration_seconds=elapsed,
+                duration_seconds=deadline.spent,
                 over=memory.request_id,
             )
-            try:
-                stored, cancelled = await to_the_end(self._writer.store(outcome))
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 (an answer that cannot be stored is its producer's failure)
-                unstored = ProducerError(f"The answer cannot be stored: {type(error).__name__}: {error}", cost=cost)
-                return await self._failed(node, known, unstored, context, elapsed, None)
-        result = JobResult(status="made", attempts=attempts, cost=cost, duration_seconds=elapsed, signature=known)
+            return await self._made(outcome, context, produced.cost)
+
+    async def _made(self, outcome: Outcome, context: JobContext, own_cost: float) -> CallEnd:
+        """Store what a call came to; `own_cost` is without that of the attempts before.
+
+        A remembered call whose answer cannot be stored stays: it is fetched again, and paid for with its result.
+        """
+        seconds, known, memory = outcome.duration_seconds, outcome.signature, context.memory
+        try:
+            stored, cancelled = await self._writer.store_to_the_end(outcome)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 (an answer that cannot be stored is its producer's failure)
+            told = f"The answer cannot be stored: {type(error).__name__}: {error}"
+            unstored = ProducerError(told, cost=0.0 if memory.consulted and memory.call else own_cost)
+            return await self._failed(outcome.node, known, unstored, context, seconds, None)
+        result = JobResult(
+            status="made", attempts=outcome.attempts, cost=outcome.cost, duration_seconds=seconds, signature=known
+        )
         return CallEnd(result, stored, cancelled)
 
-    def _memory(self, node: GraphNode, known: str, forced: bool) -> DurableMemory:
+    def _memory(self, node: GraphNode, known: str, noted: CallInFlight | None, *, forced: bool) -> DurableMemory:
         def tell(request_id: str) -> None:
             self._tell("job-remembered", node.job_id, data={"requestId": request_id})
 
         errand = Errand(known, node.job_id, self._token)
-        return DurableMemory(self._movie.metadata, self._movie.clock, errand, tell, forced=forced)
+        memory = DurableMemory(self._movie.metadata, self._movie.clock, errand, tell, forced=forced, call=noted)
+        if memory.request_id is not None:
+            self._tell("job-remembered", node.job_id, data={"requestId": memory.request_id, "adopted": True})
+        return memory
 
     def _context(
         self,
         node: GraphNode,
         known: str,
-        directory: Path,
+        folder: JobFolder,
         slot: HeldSlot,
         charge: Charge,
         deadline: Deadline,
         memory: DurableMemory,
         parts: StoredParts,
+        claim: HeldClaim,
     ) -> JobContext:
         failures: list[JobFailure] = []
-        shown = 0
+        waits = Waits(node.job_id, self._tell, self._activity, deadline, slot, failures, claim)
 
-        @contextmanager
-        def waiting(reason: str = "limit", key: str | None = None) -> Iterator[None]:
-            nonlocal shown
-            for failure in failures[shown:]:
-                shown += 1
-                self._tell("job-attempt-failed", node.job_id, data={"attempt": shown, "error": failure.to_json()})
-            with (
-                told_if_long(self._tell, node.job_id, reason, key),
-                self._activity.waiting(node.job_id),
-                deadline.suspended(),
-            ):
-                yield
-
-        @asynccontextmanager
-        async def idle(reason: str = "back-off", key: str | None = None) -> AsyncIterator[None]:
-            with waiting(reason, key):
-                async with slot.lent():
-                    yield
-
-        async def again(part: Path | None = None) -> None:
-            charge.again(_lost(failures))
-            if part is not None:
-                await asyncio.to_thread(clear_job, part)
-            elif not parts.under_way:
-                await asyncio.to_thread(clear_job, directory)
-                await asyncio.to_thread(self._prepare, node, known, directory)
-                deadline.begin_again()
-
-        return JobContext(
+        return CallContext(
             node.job_id,
             self._token.run,
             1,
-            directory,
+            cast("Path", folder),
             self._logger,
             failures,
-            idle=idle,
-            again=again,
-            waiting=waiting,
+            idle=waits.idle,
+            again=partial(self._again, node, known, folder, charge, deadline, parts, failures),
+            waiting=waits.waiting,
+            confirm=claim.confirm,
             memory=memory,
             parts=parts,
             rate_key=node.rate_key,
@@ -227,17 +202,47 @@ class Caller:
             shared=self._limits,
         )
 
-    def _prepare(self, node: GraphNode, known: str, directory: Path) -> Job:
+    async def _again(
+        self,
+        node: GraphNode,
+        known: str,
+        folder: JobFolder,
+        charge: Charge,
+        deadline: Deadline,
+        parts: StoredParts,
+        failures: Sequence[JobFailure],
+        part: Path | None = None,
+    ) -> None:
+        """Prepare another attempt, of a call or of one of its parts."""
+        charge.again(_lost(failures))
+        if part is not None:
+            await asyncio.to_thread(clear_job, part)
+        elif not parts.under_way:
+            if folder.is_made:
+                await asyncio.to_thread(clear_job, folder.path)
+                await asyncio.to_thread(self._prepare, node, known, folder)
+            deadline.begin_again()
+
+    def _prepare(self, node: GraphNode, known: str, folder: JobFolder) -> Job:
         try:
-            return prepare_job(node, known, self._selection(), self._movie.blobs, directory)
+            return prepare_job(node, known, self._selection(), self._movie.blobs, folder)
         except BlobCorruptError:
             self._set_damaged_aside(node)
             raise
 
     async def _produce(
-        self, node: GraphNode, known: str, produce: Produce, context: JobContext, deadline: Deadline
+        self,
+        node: GraphNode,
+        known: str,
+        produce: Produce,
+        context: JobContext,
+        folder: JobFolder,
+        deadline: Deadline,
     ) -> tuple[Job, Produced]:
-        job = await asyncio.to_thread(self._prepare, node, known, context.directory)
+        if reads_files(node):
+            job = await asyncio.to_thread(self._prepare, node, known, folder)
+        else:  # what it reads was read when its signature was computed
+            job = self._prepare(node, known, folder)
         try:
             async with deadline.limit:
                 deadline.begin_again()
@@ -256,6 +261,32 @@ class Caller:
                 f"{node.job_id} did not end within {deadline.seconds:g} seconds.", hint="Give it a `timeout`."
             ) from error
 
+    async def _store_attempts(
+        self, node: GraphNode, known: str, context: JobContext, charge: Charge, error: BaseException
+    ) -> NoReturn:
+        """Store what failed attempts took, of a call that is not made after all, and say it to who goes on."""
+        last = failure_of(error) if isinstance(error, Exception) else None
+        failures = [*context.failures, last] if last is not None and last.cost else context.failures
+        cost = _lost(failures)
+        charge.took(cost)
+        if failures:
+            await self._writer.store(Outcome(node, known, failure=failures[-1], cost=cost, attempts=len(failures)))
+        raise ClaimLost(known, failures) from error
+
+    async def _cancelled(self, node: GraphNode, known: str, context: JobContext, elapsed: float) -> CallEnd | None:
+        """Book what the failed attempts took of a call that is cancelled; None where there were none, or nobody can."""
+        failures = context.failures
+        if not failures:
+            return None
+        cost, attempts = _lost(failures), len(failures)
+        outcome = Outcome(node, known, failure=failures[-1], cost=cost, attempts=attempts, duration_seconds=elapsed)
+        try:
+            stored, _ = await self._writer.store_to_the_end(outcome)
+        except StoreError:
+            return None
+        result = JobResult(status="cancelled", attempts=attempts, cost=cost, duration_seconds=elapsed, signature=known)
+        return CallEnd(result, stored, cancelled=True)
+
     def _set_damaged_aside(self, node: GraphNode) -> None:
         """Move the damaged among a job's inputs to quarantine: the next plan makes them anew."""
         for entry in node.inputs:
@@ -263,6 +294,14 @@ class Caller:
                 artefact = self._selection().artefact(reference.id) if reference.kind == "artefact" else None
                 if artefact is not None and artefact.blob is not None:
                     self._movie.blobs.quarantine(artefact.blob)
+
+    async def _book_lost(
+        self, node: GraphNode, known: str, error: Exception, context: JobContext, elapsed: float
+    ) -> None:
+        """Book what a call took that the store itself ends, where anything is known of that; the store may refuse."""
+        if context.failures or failure_of(error).cost:
+            with suppress(StoreError):  # the one that ends the run is raised
+                await self._failed(node, known, error, context, elapsed, None)
 
     async def _failed(
         self, node: GraphNode, known: str, error: Exception, context: JobContext, elapsed: float, over: str | None

@@ -10,12 +10,55 @@ from renku_store import bounds
 from renku_store.errors import StoreError, UnusableError
 from renku_store.finishing import to_the_end
 from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed, RunLeases, Wanted
-from renku_store.records.events import Trace
+from renku_store.metadata.calls import CallInFlight
+from renku_store.records.events import JobFailure, Trace
 from renku_store.records.run import LeaseToken
 from renku_store.running.activity import Tell
 from renku_store.running.grouping import Grouped
 
 _GROUP_MAX: Final = 256
+
+
+class ClaimLost(BaseException):
+    """A claim that was waited under was taken by another: what it was for is not to be called.
+
+    No error, as `CancelledError` is none: a handler that calls somebody else after any `Exception` lets it pass, and
+    its job asks again. `failures` are those of the attempts before.
+    """
+
+    def __init__(self, signature: str, failures: Sequence[JobFailure] = ()) -> None:
+        super().__init__(signature)
+        self.failures = failures
+
+
+class HeldClaim:
+    """A claim of ours, as the job goes on with it that has it."""
+
+    def __init__(self, leases: RunLeases, token: LeaseToken, signature: str, job: str, claimed: Claimed) -> None:
+        self._leases = leases
+        self._token = token
+        self._signature = signature
+        self._job = job
+        self._claimed = claimed
+        self.lost = False
+
+    @property
+    def call(self) -> CallInFlight | None:
+        """The call that an earlier holder has begun and noted."""
+        return self._claimed.call
+
+    async def confirm(self) -> None:
+        """See, after a wait and before a call, that it is ours still; raises `ClaimLost` where it is not.
+
+        A process that was stopped for longer than its lease wakes up between any two of its lines. The store is asked
+        only where so much time has passed that another may have the claim. What is lost stays lost: whoever hides that
+        from the runner is told again.
+        """
+        if not self.lost and self._leases.is_sure(self._claimed):
+            return
+        if self.lost or not await asyncio.to_thread(self._leases.still_claims, self._signature, self._token, self._job):
+            self.lost = True
+            raise ClaimLost(self._signature)
 
 
 class Claims:
@@ -27,18 +70,18 @@ class Claims:
         self._tell = tell
         self._grouped: Grouped[Wanted, ClaimAnswer] = Grouped(self._ask, _GROUP_MAX)
 
-    async def claim(self, signature: str, job: str, *, forced: bool) -> Trace | None:
-        """Claim a signature: None when it is ours to make, else the result that another made while we waited."""
+    async def claim(self, signature: str, job: str, *, forced: bool) -> Claimed | Trace:
+        """Claim a signature: `Claimed` when it is ours to make, else the result that another made while we waited."""
         waiting_for = None
         wanted = Wanted(signature, job, forced=forced)
         while True:
-            answer, cancelled = await to_the_end(self._grouped.ask(wanted))
+            answer, cancelled = await self._grouped.ask_to_the_end(wanted)
             if cancelled:
                 if isinstance(answer, Claimed):  # else nobody could make it before the rest of the run has ended
-                    await self.unclaim(signature)
+                    await self.unclaim(signature, job)
                 raise asyncio.CancelledError
             if isinstance(answer, Claimed):
-                return None
+                return answer
             if isinstance(answer, AlreadyMade):
                 return answer.trace
             if answer.run != waiting_for:
@@ -46,9 +89,15 @@ class Claims:
                 self._tell("job-waiting", job, data={"for": "claim", "key": answer.run})
             await asyncio.sleep(bounds.CLAIM_POLL_SECONDS)
 
-    async def unclaim(self, signature: str) -> None:
-        """Give a claim up without a result; no error if it is not ours."""
-        await asyncio.to_thread(self._leases.unclaim, signature, self._token)
+    def held(self, signature: str, job: str, claimed: Claimed) -> HeldClaim:
+        """What a job has that was told that a signature is its to make."""
+        return HeldClaim(self._leases, self._token, signature, job, claimed)
+
+    async def unclaim(self, signature: str, job: str) -> None:
+        """Give a job's claim up without a result, even if cancelled meanwhile; no error if it is not its any more."""
+        _, cancelled = await to_the_end(asyncio.to_thread(self._leases.unclaim, signature, self._token, job))
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def _ask(self, wanted: Sequence[Wanted]) -> Sequence[ClaimAnswer | Exception]:
         """Answers of one commit; where the matter of one of them fails it, each has a commit of its own."""

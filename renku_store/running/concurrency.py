@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from renku_store.errors import InvalidValueError
 
@@ -124,15 +125,9 @@ class ConcurrencyLimiter:
         finally:
             self.release(weight)
 
-    @asynccontextmanager
-    async def held(self, priority: float = 0.0) -> AsyncIterator[HeldSlot]:
-        """Hold a slot that can be lent to others for a while."""
-        slot = HeldSlot(self, priority)
-        await slot.take()
-        try:
-            yield slot
-        finally:
-            slot.end()
+    def held(self, priority: float = 0.0) -> HeldSlot:
+        """Hold a slot, for the length of a block (`async with`), that can be lent to others for a while."""
+        return HeldSlot(self, priority)
 
     def _fits(self, weight: int) -> bool:
         return self._used == 0 or self._used + weight <= self._limit
@@ -158,7 +153,7 @@ class HeldSlot:
         self._held = False
         self._lent = 0
         self._ended = False
-        self._taking = asyncio.Lock()
+        self._taking: asyncio.Lock | None = None
 
     @property
     def priority(self) -> float:
@@ -171,8 +166,16 @@ class HeldSlot:
         return self._limiter
 
     async def take(self) -> None:
-        """Wait for the slot."""
-        await self._take(self._priority)
+        """Wait for the slot, the first time."""
+        await self._limiter.acquire(self._priority)
+        self._held = True
+
+    async def __aenter__(self) -> Self:
+        await self.take()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end()
 
     def give(self) -> None:
         """Give the slot back, if it is held."""
@@ -201,6 +204,7 @@ class HeldSlot:
             await self._take(math.inf)
 
     async def _take(self, priority: float) -> None:
+        self._taking = self._taking or asyncio.Lock()
         async with self._taking:  # one for all: a second one would wait for the slot that the first has got
             if self._held:
                 return

@@ -11,7 +11,6 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 from renku_store import bounds
 from renku_store.calls import Produce
@@ -31,8 +30,6 @@ _WAITING_MAX = 256
 _NEXT_SECONDS = 1e-9
 """What a place in the order of the graph counts beside the seconds of the remaining path."""
 
-
-_FIRST: Final = asyncio.FIRST_COMPLETED
 
 _COME_TO_NOTHING: Mapping[JobStatus, JobStatus] = {"failed": "upstream failed", "over budget": "over budget"}
 """How a job ends, and what becomes of those after it."""
@@ -61,10 +58,11 @@ class Dispatch:
         self._ending = ending
         self._extending = extending
         self._tasks: dict[asyncio.Task[JobResult], str] = {}
+        self._ended: list[asyncio.Task[JobResult]] = []
+        self._news = asyncio.Event()
         for job in [job for job, result in session.results.items() if result.status not in SUCCEEDED]:
             del session.results[job]
         self._arrange()
-        self._room = asyncio.Event()
         self._halted = False
         self._drained = False
         self._closed = False
@@ -94,6 +92,8 @@ class Dispatch:
         self._give_up_hopeless()
         self._session.activity.on_wait = self._note_wait
         signals = [asyncio.create_task(event.wait()) for event in (*self._ending.halts, self._ending.drain)]
+        for signal in signals:
+            signal.add_done_callback(self._wake)
         try:
             while self._tasks or self._extending.task or (self._may_begin and not self._closed):
                 self._halted = any(event.is_set() for event in self._ending.halts)
@@ -102,15 +102,7 @@ class Dispatch:
                 self._look_whether_to_close()
                 pause = self._start()
                 if self._tasks or self._extending.task:
-                    asked = [signal for signal in signals if not signal.done()]
-                    more = [self._extending.task] if self._extending.task else []
-                    room = [asyncio.create_task(self._room.wait())] if self._ready and not self._closed else []
-                    try:
-                        await asyncio.wait({*asked, *self._tasks, *more, *room}, timeout=pause, return_when=_FIRST)
-                    finally:
-                        for task in room:
-                            task.cancel()
-                    self._room.clear()
+                    await self._wait(pause)
                     self._collect()
                     if self._extending.ended():
                         self._arrange_again()
@@ -122,6 +114,27 @@ class Dispatch:
             if job not in self._session.results:
                 self._session.finish(job, JobResult(status="cancelled"))
 
+    async def _wait(self, pause: float | None) -> None:
+        """Until a job or an expansion has ended, there is room for another job, the run is to end, or a pause is over.
+
+        What there is to be told of is noted as it happens: a look at everything that goes on, at each end of a job,
+        would take the longer the more goes on.
+        """
+        timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._news.clear()
+
+    def _wake(self, _: object) -> None:
+        self._news.set()
+
+    def _note_end(self, task: asyncio.Task[JobResult]) -> None:
+        self._ended.append(task)
+        self._news.set()
+
     @property
     def _may_begin(self) -> bool:
         return bool(self._ready) or self._extending.wanted
@@ -132,7 +145,7 @@ class Dispatch:
 
     def _note_wait(self, job: str) -> None:
         del job
-        self._room.set()
+        self._news.set()
 
     def _note_failure(self, job: str) -> None:
         if not self._ending.keep_going:
@@ -182,10 +195,15 @@ class Dispatch:
             # Of equals the first of the graph goes first, whichever of their look-ups was quicker.
             priority = -rank - place * _NEXT_SECONDS
             task = asyncio.create_task(self._session.run_job(job, self._produce, priority=priority))
+            task.add_done_callback(self._note_end)
             self._tasks[task] = job
         if self._closed:
             return None
-        return self._extending.begin(rest=self._rest)
+        expanding = self._extending.task
+        pause = self._extending.begin(rest=self._rest)
+        if self._extending.task is not None and self._extending.task is not expanding:
+            self._extending.task.add_done_callback(self._wake)
+        return pause
 
     @property
     def _rest(self) -> float:
@@ -196,7 +214,8 @@ class Dispatch:
         return bounds.EXPANSION_REST_FACTOR if at_work else 0.0
 
     def _collect(self) -> None:
-        for task in [task for task in self._tasks if task.done()]:
+        ended, self._ended = self._ended, []
+        for task in ended:
             job = self._tasks.pop(task)
             if task.cancelled():  # it was left when the run was closed
                 continue

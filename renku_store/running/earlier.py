@@ -5,10 +5,11 @@ Keeps invariant 8: what is missing or wrong is struck from the index, so that no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from renku_store.errors import DamageError
+from renku_store.metadata.traces import usable_trace
 from renku_store.movie import Movie
 from renku_store.records.events import Trace
 from renku_store.records.run import LeaseToken
@@ -27,6 +28,22 @@ class EarlierResults:
         while trace is not None and not self._is_there(trace):
             trace = self._movie.events.find_trace(signature)
         return trace
+
+    def usable_among(self, signatures: Iterable[str]) -> dict[str, Trace]:
+        """The newest result that is there, as `usable` gives it, for those of the signatures that have one."""
+        with self._movie.metadata.read() as reader:
+            found = {known: usable_trace(reader, known) for known in reader.events.with_results(signatures)}
+        traces = {known: trace for known, trace in found.items() if trace is not None}
+        sizes = {value.blob: value.size for trace in traces.values() for value in trace.outputs.values() if value.blob}
+        gone = self._movie.blobs.damaged(sizes) if sizes else set()
+        for known, trace in [*traces.items()]:
+            if any(value.blob in gone for value in trace.outputs.values()):
+                other = self.usable(known)
+                if other is None:
+                    del traces[known]
+                else:
+                    traces[known] = other
+        return traces
 
     def own(self, job_id: str, signature: str) -> Trace | None:
         """What this run itself has made for a job, before it was taken up or planned again."""

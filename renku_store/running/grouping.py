@@ -10,6 +10,36 @@ Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
 
+class _Asked(Generic[Question, Answer]):
+    """One question, and where its answer is waited for; `is_left`: nobody will answer it."""
+
+    __slots__ = ("_answer", "future", "is_left", "question")
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.is_left = False
+        self._answer: tuple[Answer | Exception] | None = None
+
+    def tell(self, answer: Answer | Exception) -> None:
+        self._answer = (answer,)
+        if self.future.cancelled():
+            return
+        if isinstance(answer, Exception):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+    def leave(self) -> None:
+        self.is_left = True
+        self.future.cancel()
+
+    def wait_again(self) -> None:
+        self.future = asyncio.get_running_loop().create_future()
+        if self._answer is not None:
+            self.tell(*self._answer)
+
+
 class Grouped(Generic[Question, Answer]):
     """Asks `work` for groups of at most `most` questions, one group at a time, in the order in which they came.
 
@@ -22,25 +52,45 @@ class Grouped(Generic[Question, Answer]):
     ) -> None:
         self._work = work
         self._most = most
-        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._waiting: list[_Asked[Question, Answer]] = []
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def ask(self, question: Question) -> Answer:
         """The answer to one question. Whoever is cancelled leaves the question: it is answered all the same."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # the former one was left, and nobody in it can be answered any more
-            self._loop, self._task, self._waiting = loop, None, []
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((question, future))
-        if self._task is None:
-            self._task = asyncio.create_task(self._drain())
-        return await future
+        return await self._asked(question).future
+
+    async def ask_to_the_end(self, question: Question) -> tuple[Answer, bool]:
+        """The answer to one question even for who is cancelled meanwhile; says whether he was.
+
+        As `finishing.to_the_end`, without a task, or a second future, for each who asks.
+        """
+        asked = self._asked(question)
+        cancelled = False
+        while True:
+            try:
+                return await asked.future, cancelled
+            except asyncio.CancelledError:
+                if asked.is_left:
+                    raise
+                cancelled = True
+                if asked.future.cancelled():
+                    asked.wait_again()
 
     async def flush(self) -> None:
         """Wait until everything that was asked is answered."""
         while self._task is not None and self._loop is asyncio.get_running_loop():
             await asyncio.shield(self._task)
+
+    def _asked(self, question: Question) -> _Asked[Question, Answer]:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # the former one was left, and nobody in it can be answered any more
+            self._loop, self._task, self._waiting = loop, None, []
+        asked: _Asked[Question, Answer] = _Asked(question)
+        self._waiting.append(asked)
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+        return asked
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
@@ -50,24 +100,23 @@ class Grouped(Generic[Question, Answer]):
                 await self._answer(group)
         except asyncio.CancelledError:  # the loop is being closed: nobody is to be asked for in another
             if self._loop is loop:
-                for _, future in self._waiting:
-                    future.cancel()
+                for asked in self._waiting:
+                    asked.leave()
                 self._waiting = []
             raise
         finally:
             if self._loop is loop:
                 self._task = None
 
-    async def _answer(self, group: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
+    async def _answer(self, group: Sequence[_Asked[Question, Answer]]) -> None:
         answers: Sequence[Answer | Exception]
         try:
-            answers = await self._work([question for question, _ in group])
+            answers = await self._work([asked.question for asked in group])
+        except asyncio.CancelledError:
+            for asked in group:
+                asked.leave()
+            raise
         except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
             answers = [error] * len(group)
-        for (_, future), answer in zip(group, answers, strict=True):
-            if future.cancelled():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+        for asked, answer in zip(group, answers, strict=True):
+            asked.tell(answer)

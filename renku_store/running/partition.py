@@ -20,7 +20,6 @@ from renku_store import bounds as limits
 from renku_store.answers import wrong_file
 from renku_store.calls import Division, MakePart, Part, PartMaker
 from renku_store.errors import DamageError, ProducerError, UnusableError
-from renku_store.finishing import to_the_end
 from renku_store.hashing import hash_value
 from renku_store.movie import Movie
 from renku_store.records._base import Json
@@ -102,8 +101,12 @@ class StoredParts(PartMaker):
         self._limiter = limiter
         self._node = node
         self._identity: list[Json] = [known, token.run if forced else None]
-        self._earlier = EarlierResults(movie, token)
+        self._token = token
         self._divisions = 0
+
+    @property
+    def _earlier(self) -> EarlierResults:
+        return EarlierResults(self._movie, self._token)
 
     @property
     def under_way(self) -> bool:
@@ -160,7 +163,7 @@ class StoredParts(PartMaker):
         output = GraphOutput(id=f"{self._node.job_id} (parts)", name=name, mime_type=_MIME_TYPE)
         node = self._node.model_copy(update={"produces": [output]})
         outcome = Outcome(node, shelf.signature, {name: content}, {name: _MIME_TYPE}, part=True)
-        stored, cancelled = await to_the_end(self._writer.store(outcome))
+        stored, cancelled = await self._writer.store_to_the_end(outcome)
         if cancelled:
             raise asyncio.CancelledError
         return await asyncio.to_thread(self._file, shelf, bounds, stored.values[name].hash, content)

@@ -3,35 +3,90 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from typing import Self
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.calls import FileItem, Item, Job, OutputSpec, ValueItem
 from renku_store.drivers.posix import unavailable
+from renku_store.errors import StoreUnavailableError
+from renku_store.hashing import exact_numbers
 from renku_store.media_types import extension
 from renku_store.records.graph import GraphNode, Reference
 from renku_store.records.manifest import ArtefactValue
-from renku_store.selection import Missing, Selection
+from renku_store.selection import Missing, Selection, references
 
 
-@contextmanager
-def job_directory(scratch: Callable[[], Path]) -> Iterator[Path]:
-    """An empty folder for one call, removed with all that is in it; `StoreUnavailableError` where there can be none."""
-    folder = scratch()
-    try:
-        directory = Path(mkdtemp(prefix="job-", dir=os.path.realpath(folder)))
-    except OSError as error:
-        raise unavailable(error, "write below", folder) from error
-    try:
-        yield directory
-    finally:
-        _remove(directory)
+class JobFolder:
+    """A folder for the length of one call, empty, made when somebody asks for it, removed with all that is in it.
+
+    Safe to ask from many threads; whoever asks after the end gets a path that is not there. `error` is why there could
+    be none, where there could not.
+    """
+
+    def __init__(self, scratch: Callable[[], Path]) -> None:
+        self._scratch = scratch
+        self._made: Path | None = None
+        self._ended = False
+        self._making = threading.Lock()
+        self.error: StoreUnavailableError | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether somebody has asked for it."""
+        return self._made is not None
+
+    @property
+    def path(self) -> Path:
+        """Where it is; `StoreUnavailableError` where there can be none."""
+        with self._making:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    def _make(self) -> Path:
+        try:
+            folder = self._scratch()
+            if self._ended:
+                return folder / "job-ended"
+            try:
+                return Path(mkdtemp(prefix="job-", dir=os.path.realpath(folder)))
+            except OSError as error:
+                raise unavailable(error, "write below", folder) from error
+        except StoreUnavailableError as error:
+            self.error = error
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it, if it was made."""
+        with self._making:
+            self._ended = True
+        if self._made is not None:
+            _remove(self._made)
+
+
+class JobFolders:
+    """The folders of the calls of one run. That there can be any is seen before the first call is paid for."""
+
+    def __init__(self, scratch: Callable[[], Path]) -> None:
+        self._scratch = scratch
+        self._place: Path | None = None
+
+    def next(self) -> JobFolder:
+        """The folder of one more call; `StoreUnavailableError` where there can be none."""
+        if self._place is None:
+            with JobFolder(self._scratch) as tried:
+                self._place = tried.path.parent
+        return JobFolder(self._scratch)
 
 
 def _remove(directory: Path) -> None:
@@ -50,14 +105,18 @@ def clear_job(directory: Path) -> None:
             found.unlink()
 
 
-def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: BlobStore, directory: Path) -> Job:
+def reads_files(node: GraphNode) -> bool:
+    """Whether a job is given artefacts as files."""
+    return any(ref.kind == "artefact" and not ref.path for entry in node.inputs for ref in references(entry))
+
+
+def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: BlobStore, directory: JobFolder) -> Job:
     """The call of a node: values selected, artefacts copied (verified) to `directory/inputs`.
 
     Copies, not links: a program that writes into its input must not write into the store.
     Raises `BlobCorruptError` or `BlobMissingError` where an input cannot be had, and `StoreUnavailableError` where it
     cannot be written: no producer is at fault then.
     """
-    folder = directory / "inputs"
     inputs: dict[str, Item] = {}
     for entry in node.inputs:
         if entry.refs is not None:
@@ -65,11 +124,11 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
             inputs[entry.name] = [
                 None
                 if reference is None
-                else _item(reference, selection, blobs, folder, f"{entry.name}-{place:0{width}d}")
+                else _item(reference, selection, blobs, directory, f"{entry.name}-{place:0{width}d}")
                 for place, reference in enumerate(entry.refs)
             ]
         elif entry.ref is not None:
-            item = _item(entry.ref, selection, blobs, folder, entry.name)
+            item = _item(entry.ref, selection, blobs, directory, entry.name)
             if item is not None:
                 inputs[entry.name] = item
     return Job(
@@ -90,13 +149,14 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
 
 
 def _item(
-    reference: Reference, selection: Selection, blobs: BlobStore, folder: Path, name: str
+    reference: Reference, selection: Selection, blobs: BlobStore, directory: JobFolder, name: str
 ) -> ValueItem | FileItem | None:
     if reference.kind == "input" or reference.path:
         value = selection.value(reference)
-        return None if isinstance(value, Missing) else ValueItem(value)
+        # As with `config`: who reads it later must find what the signature says.
+        return None if isinstance(value, Missing) else ValueItem(exact_numbers(value))
     artefact = selection.artefact(reference.id)
-    return None if artefact is None else _file(artefact, blobs, folder, name)
+    return None if artefact is None else _file(artefact, blobs, directory.path / "inputs", name)
 
 
 def _file(artefact: ArtefactValue, blobs: BlobStore, folder: Path, name: str) -> FileItem:

@@ -19,6 +19,7 @@ from renku_store.errors import InvalidValueError, JobError, ProducerError, Store
 from renku_store.finishing import to_the_end
 from renku_store.hashing import canonical_json
 from renku_store.metadata.base import MetadataStore, Reader, Writer
+from renku_store.metadata.calls import CallInFlight
 from renku_store.records._base import Json
 from renku_store.records.run import LeaseToken
 
@@ -35,15 +36,20 @@ class Errand:
 class DurableMemory(CallMemory):
     """The call in flight of one job, in the metadata store; `tell` hears of every one that is noted.
 
-    To be made under the claim, in a thread: it looks for the call that the last holder has begun. A `forced` job makes
-    a new one, unless its own run has begun it.
+    `call` is the one that the last holder of the claim has begun, as the claim told it. A `forced` job makes a new one,
+    unless its own run has begun it.
     """
 
     def __init__(
-        self, metadata: MetadataStore, clock: Clock, errand: Errand, tell: Callable[[str], None], *, forced: bool
+        self,
+        metadata: MetadataStore,
+        clock: Clock,
+        errand: Errand,
+        tell: Callable[[str], None],
+        *,
+        forced: bool,
+        call: CallInFlight | None = None,
     ) -> None:
-        with metadata.read() as reader:
-            call = reader.calls.get(errand.signature)
         if call is None or (forced and call.run != errand.token.run):
             super().__init__()
         else:

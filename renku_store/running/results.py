@@ -8,11 +8,11 @@ kept, and without the lease nothing else is stored; the call in flight is forgot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
@@ -77,14 +77,14 @@ class ResultWriter:
         self,
         metadata: MetadataStore,
         blobs: BlobStore,
-        new_id: Callable[[], str],
+        new_ids: Callable[[int], Sequence[str]],
         clock: Clock,
         token: LeaseToken,
         keep_late: Callable[[Sequence[ArtefactEvent]], object],
     ) -> None:
         self._metadata = metadata
         self._blobs = blobs
-        self._new_id = new_id
+        self._new_ids = new_ids
         self._clock = clock
         self._token = token
         self._keep_late = keep_late
@@ -94,6 +94,10 @@ class ResultWriter:
         """Store one outcome, durable on return; without the lease only contents are, and for others it is an error."""
         return await self._grouped.ask(outcome)
 
+    async def store_to_the_end(self, outcome: Outcome) -> tuple[Stored, bool]:
+        """Store one outcome, even if the caller is cancelled meanwhile; says whether it was."""
+        return await self._grouped.ask_to_the_end(outcome)
+
     async def flush(self) -> None:
         """Wait until everything that was handed over is stored."""
         await self._grouped.flush()
@@ -102,13 +106,17 @@ class ResultWriter:
         paid = patient and any(outcome.contents for outcome in outcomes)
         try:
             stored, late = await self._patiently(partial(self._commit, outcomes), patient=paid)
-            if late:
-                await self._patiently(partial(self._keep_late, late), patient=patient)
         except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
             if len(outcomes) == 1 or not _of_one(error):
                 return [error] * len(outcomes)
             again = not isinstance(error, StoreUnavailableError)
             return [answer for one in outcomes for answer in await self._store_group([one], patient=again)]
+        if not late:
+            return stored
+        try:
+            await self._patiently(partial(self._keep_late, late), patient=patient)
+        except Exception as error:  # noqa: BLE001 (as above; the results are stored, and are not stored again)
+            return [answer if isinstance(answer, Exception) else error for answer in stored]
         return stored
 
     async def _patiently(self, work: Callable[[], T], *, patient: bool) -> T:
@@ -143,14 +151,13 @@ class ResultWriter:
         late: list[ArtefactEvent] = []
         with self._metadata.write() as transaction:
             held = transaction.runs.holds(self._token)
-            for outcome, outputs in zip(outcomes, values, strict=True):
-                if not held and not outcome.contents:
-                    answers.append(taken_over(self._token.run))
-                    continue
-                if outcome.trace is not None:
-                    self._blobs.revive(transaction, [value.blob for value in outputs.values() if value.blob])
-                stored, events = self._append(transaction, outcome, outputs)
-                answers.append(stored)
+            for wave in _waves(list(zip(outcomes, values, strict=True))):
+                admitted = [(outcome, outputs) for outcome, outputs in wave if held or outcome.contents]
+                stored, events = self._append(transaction, admitted)
+                given = iter(stored)
+                answers += [
+                    next(given) if held or outcome.contents else taken_over(self._token.run) for outcome, _ in wave
+                ]
                 late += [] if held else events
         return answers, late
 
@@ -175,40 +182,81 @@ class ResultWriter:
         return values
 
     def _append(
-        self, transaction: Writer, outcome: Outcome, values: Mapping[str, ArtefactValue]
-    ) -> tuple[Stored, list[ArtefactEvent]]:
-        ours = outcome.trace is not None or transaction.runs.holds_claim(outcome.signature, self._token)
-        status = _status(outcome, ours=ours)
-        result = outcome.trace.result if outcome.trace else self._new_id()
-        cost = 0.0 if paid_before(transaction, outcome.signature, outcome.over) else outcome.cost
+        self, transaction: Writer, outcomes: Sequence[tuple[Outcome, Mapping[str, ArtefactValue]]]
+    ) -> tuple[list[Stored], list[ArtefactEvent]]:
+        """Append what the outcomes of different signatures came to, and end their claims and calls."""
+        jobs = {outcome.signature: outcome.node.job_id for outcome, _ in outcomes}
+        reused = {blob for outcome, values in outcomes if outcome.trace for blob in _blobs(values)}
+        if reused:
+            self._blobs.revive(transaction, reused)
+        claimed = transaction.runs.claims_held(jobs, self._token)
+        stored: list[Stored] = []
+        events: list[ArtefactEvent] = []
+        ids = iter(self._new_ids(sum(1 + len(outcome.node.produces) for outcome, _ in outcomes)))
         now = timestamp(self._clock.now())
-        events = [
+        for outcome, values in outcomes:
+            ours = outcome.trace is not None or outcome.signature in claimed
+            result = outcome.trace.result if outcome.trace else next(ids)
+            cost = 0.0 if paid_before(transaction, outcome.signature, outcome.over) else outcome.cost
+            common = {"status": _status(outcome, ours=ours), "result": result, "created_at": now}
+            events += self._events(outcome, values, common, cost, ids)
+            stored.append(Stored(result, values, ours))
+        transaction.events.add(events)
+        over = [outcome.signature for outcome, _ in outcomes if outcome.contents or outcome.over]
+        transaction.calls.forget_all(over, self._token)
+        transaction.runs.unclaim_all(jobs, self._token)
+        return stored, events
+
+    def _events(
+        self,
+        outcome: Outcome,
+        values: Mapping[str, ArtefactValue],
+        common: Mapping[str, Any],
+        cost: float,
+        ids: Iterator[str],
+    ) -> list[ArtefactEvent]:
+        """The events of one result: `common` is what they share, and `ids` are new."""
+        trace, node = outcome.trace, outcome.node
+        common = {
+            **common,
+            "run": self._token.run,
+            "job": None if outcome.part else node.job_id,
+            "producer": None if outcome.part else node.producer,
+            "signature": outcome.signature,
+            "attempts": outcome.attempts or None,
+            "request_id": outcome.request_id,
+            "duration_seconds": round(outcome.duration_seconds, 3) if outcome.attempts else None,
+            "failure": outcome.failure,
+            "source": trace.source if trace else node.source,
+        }
+        return [
             ArtefactEvent(
-                id=self._new_id(),
-                run=self._token.run,
+                id=next(ids),
                 artefact=output.id,
-                status=status,
                 output=output.name,
-                job=None if outcome.part else outcome.node.job_id,
-                producer=None if outcome.part else outcome.node.producer,
-                signature=outcome.signature,
-                result=result,
                 value=values.get(output.name),
-                cost=cost if place == 0 and not outcome.trace else None,
-                attempts=outcome.attempts or None,
-                request_id=outcome.request_id,
-                duration_seconds=round(outcome.duration_seconds, 3) if outcome.attempts else None,
-                failure=outcome.failure,
-                source=outcome.trace.source if outcome.trace else outcome.node.source,
-                created_at=now,
+                cost=cost if place == 0 and not trace else None,
+                **common,
             )
-            for place, output in enumerate(outcome.node.produces)
+            for place, output in enumerate(node.produces)
         ]
-        transaction.events.append(events)
-        if outcome.contents or outcome.over:
-            transaction.calls.forget(outcome.signature, self._token)
-        transaction.runs.unclaim(outcome.signature, self._token)
-        return Stored(result, values, ours), events
+
+
+def _waves(outcomes: Sequence[tuple[Outcome, T]]) -> list[list[tuple[Outcome, T]]]:
+    """Outcomes in their order, cut before each that has the signature of one before: it finds what that one left."""
+    waves: list[list[tuple[Outcome, T]]] = [[]]
+    seen: set[str] = set()
+    for outcome, values in outcomes:
+        if outcome.signature in seen:
+            waves.append([])
+            seen.clear()
+        seen.add(outcome.signature)
+        waves[-1].append((outcome, values))
+    return waves
+
+
+def _blobs(values: Mapping[str, ArtefactValue]) -> list[str]:
+    return [value.blob for value in values.values() if value.blob]
 
 
 def _of_one(error: Exception) -> bool:

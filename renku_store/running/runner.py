@@ -274,7 +274,7 @@ class Runner:
     def _budget(self, run: str) -> Budget:
         if self._max_cost is None:
             return Budget()
-        return Budget(self._max_cost, run_totals(self._movie.events.stream(run=run), {}).cost)
+        return Budget(self._max_cost, run_totals(self._movie.events.spent(run), {}).cost)
 
     def _forget(self, plan: ExecutionPlan) -> None:
         session = self._sessions.pop(_key(plan), None)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
 import orjson
 
@@ -22,13 +22,13 @@ from renku_store.costs import price
 from renku_store.errors import (
     BudgetExceededError,
     DamageError,
-    InvalidValueError,
     NotFoundError,
     StoreError,
 )
 from renku_store.graph import GraphIndex
 from renku_store.growth import Growth
-from renku_store.hashing import parse_json, signature
+from renku_store.hashing import parse_json
+from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed
 from renku_store.movie import Movie
 from renku_store.projection import fold_artefacts, stood_for
 from renku_store.records._base import Json
@@ -40,29 +40,20 @@ from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgres
 from renku_store.running.activity import Activity, told_if_long
 from renku_store.running.budget import Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
-from renku_store.running.claiming import Claims
+from renku_store.running.claiming import ClaimLost, Claims, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
+from renku_store.running.deciding import Decider, Decision
 from renku_store.running.earlier import EarlierResults
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.running.totals import run_totals
-from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
+from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited, references
 from renku_store.versions import Held, marked
 
 SUCCEEDED = frozenset({"clean", "made", "reused"})
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What is to be done for a job whose inputs are final: nothing, take `trace` over, or call.
-
-    `forced`: without a `trace` call whatever results there are, which are those `known`.
-    """
-
-    signature: str
-    clean: bool = False
-    trace: Trace | None = None
-    forced: bool = False
-    known: frozenset[str] = frozenset()
+def _nowhere() -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 _NO_CALL = CallEnd(JobResult.model_construct(status="reused"), Stored("", {}))
@@ -100,9 +91,10 @@ class RunSession:
         self._documents: dict[str, Json | Missing] = {}
         self._selection: Selection | None = None
         self._under_way: dict[str, asyncio.Future[JobResult]] = {}
+        self._decider = Decider(self, self._earlier, lambda wanted: movie.leases.claim_many(wanted, token))
         self._claims = Claims(movie.leases, token, self.tell)
         self._writer = ResultWriter(
-            movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late
+            movie.metadata, movie.blobs, movie.events.new_ids, movie.clock, token, movie.archiver.keep_late
         )
         self._caller = Caller(
             movie, token, self._writer, self.activity, selection=self.selection, logger=logger, tell=self.tell
@@ -136,31 +128,6 @@ class RunSession:
         for key, kept in self._kept_artefacts().items():
             self.artefacts.setdefault(key, kept)
 
-    def decide(self, job_id: str) -> Decision:
-        """Compute a job's signature, once its inputs are final, and see whether its result is there already.
-
-        Raises `NotFoundError` if a job upstream has not been made. Touches the disk.
-        """
-        node = self.index.node(job_id)
-        if node.awaits is not None:
-            raise InvalidValueError(
-                f"{job_id} stands for jobs that are not known before {', '.join(node.awaits.artefacts)} is made.",
-                hint="`Runner.expand` gives the plan that has them.",
-            )
-        self._await_upstream(node)
-        known = signature(node, self.selection().signed_inputs(node))
-        if any(reason.kind == "forced" for reason in self.plan.jobs[job_id].reasons):
-            own = self._earlier.own(job_id, known)
-            if own is not None and self.growth.decides_nothing(self.plan, node, own.outputs, self._present):
-                own = None
-            return Decision(known, trace=own, forced=True, known=self._earlier.known(known))
-        if self._is_clean(node, known):
-            return Decision(known, clean=True)
-        return Decision(known, trace=self._earlier.usable(known))
-
-    def _present(self, artefacts: Collection[str]) -> dict[str, ArtefactValue]:
-        return {key: self.artefacts[key] for key in artefacts if key in self.artefacts}
-
     async def run_job(self, job_id: str, produce: Produce, *, priority: float = 0.0) -> JobResult:
         """Bring one job to its result: keep it, reuse an earlier one, or call `produce`. Failures are results, too.
 
@@ -191,7 +158,7 @@ class RunSession:
 
     async def _run(self, job_id: str, produce: Produce, priority: float) -> JobResult:
         try:
-            decision = await asyncio.to_thread(self.decide, job_id)
+            decision = await self._decide(job_id)
             result = await self._resolve(job_id, decision, produce, priority)
         except asyncio.CancelledError:
             if job_id not in self.results:
@@ -205,6 +172,14 @@ class RunSession:
         except StoreError as error:
             result = JobResult(status="failed", error=JobFailure(kind=error.kind, message=error.message))
         return self.finish(job_id, result)
+
+    async def _decide(self, job_id: str) -> Decision:
+        decision, cancelled = await self._decider.decide(job_id)
+        if cancelled:
+            if isinstance(decision.claim, Claimed):  # else nobody could make it before the rest of the run has ended
+                await self._claims.unclaim(decision.signature, job_id)
+            raise asyncio.CancelledError
+        return decision
 
     def finish(self, job_id: str, result: JobResult) -> JobResult:
         """Note how a job ended, and tell."""
@@ -233,7 +208,7 @@ class RunSession:
 
     def totals(self) -> Metrics:
         """What this run took since it began."""
-        return run_totals(self._movie.events.stream(run=self.token.run), self.results)
+        return run_totals(self._movie.events.spent(self.token.run), self.results)
 
     async def flush(self) -> None:
         """Wait until every result that was handed over is durable."""
@@ -255,21 +230,27 @@ class RunSession:
         if decision.clean:
             self._keep(node, decision.signature)
             return JobResult(status="clean", signature=decision.signature)
-        trace, kept = decision.trace, _NO_CALL
+        found: Claimed | Trace | None = decision.trace or _found(decision.claim)
+        kept, failures = _NO_CALL, list[JobFailure]()
         while True:
-            trace = trace or await self._claims.claim(decision.signature, job_id, forced=decision.forced)
-            if trace is None and decision.forced and kept is not _NO_CALL:
-                trace = await self._instead(decision, kept)
-            if trace is not None:
+            found = found or await self._claims.claim(decision.signature, job_id, forced=decision.forced)
+            if isinstance(found, Claimed) and decision.forced and kept is not _NO_CALL:
+                found = await self._instead(decision, job_id, kept) or found
+            if isinstance(found, Trace):
                 try:
-                    return await self._reuse(node, trace, kept)
+                    return _after(failures, await self._reuse(node, found, kept))
                 except DamageError:  # it was collected, or damaged, after it was found
-                    await asyncio.to_thread(self._earlier.mend, trace)
-                    trace = None
+                    await asyncio.to_thread(self._earlier.mend, found)
+                    found = None
                     continue
-            call = await self._call_claimed(node, decision, produce, priority)
+            claim, found = self._claims.held(decision.signature, job_id, found), None
+            try:
+                call = await self._call_claimed(node, decision, claim, produce, priority)
+            except ClaimLost as lost:
+                failures += lost.failures
+                continue
             if call.stored.ours:
-                return call.result
+                return _after(failures, call.result)
             kept = call
 
     async def _reuse(self, node: GraphNode, trace: Trace, kept: CallEnd) -> JobResult:
@@ -281,53 +262,56 @@ class RunSession:
         told = {"status": status, "signature": trace.signature, "error": None, "saved": saved}
         return kept.result.model_copy(update=told)
 
-    async def _instead(self, decision: Decision, kept: CallEnd) -> Trace | None:
+    async def _instead(self, decision: Decision, job_id: str, kept: CallEnd) -> Trace | None:
         """What a forced job takes whose claim was lost during its call: a newer result of others, or else its own."""
         signature, ours = decision.signature, kept.stored.result
-        trace = await asyncio.to_thread(self._earlier.since, signature, decision.known, ours)
-        if trace is not None:
-            await self._claims.unclaim(signature)
+        trace, found = None, False
+        try:
+            trace = await asyncio.to_thread(self._earlier.since, signature, decision.known, ours)
+            found = True
+        finally:
+            if trace is not None or not found:  # no call is to be made under the claim
+                await self._claims.unclaim(signature, job_id)
         return trace
 
-    async def _call_claimed(self, node: GraphNode, decision: Decision, produce: Produce, priority: float) -> CallEnd:
+    async def _call_claimed(
+        self, node: GraphNode, decision: Decision, claim: HeldClaim, produce: Produce, priority: float
+    ) -> CallEnd:
         known, stored = decision.signature, False
         try:
             async with self._limiter.held(priority) as slot, self._charged(node, slot) as charge:
-                end = await self._caller.call(node, known, produce, slot, charge, forced=decision.forced)
+                await claim.confirm()
+                end = await self._caller.call(node, known, produce, slot, charge, claim, forced=decision.forced)
                 charge.took(end.result.cost)
             stored = True
         finally:
             if not stored:
-                await self._claims.unclaim(known)
+                await self._claims.unclaim(known, node.job_id)
         if end.result.status == "made" and end.stored.ours:
             self._take(node, known, end.stored.values, node.source)
         if end.cancelled:
-            if end.stored.ours:
+            if end.stored.ours or end.result.status == "cancelled":
                 self.finish(node.job_id, end.result)
             raise asyncio.CancelledError
         return end
 
-    def _charged(self, node: GraphNode, slot: HeldSlot) -> AbstractAsyncContextManager[Charge]:
+    def _charged(self, node: GraphNode, slot: HeldSlot) -> Charge:
         """The gate of the budget, for one call."""
+        if not self._budget.is_limited:  # and so nobody waits for it
+            return self._budget.call(node.job_id, 0.0, _nowhere)
+        return self._budget.call(node.job_id, self._highest(node), partial(self._aside, node.job_id, slot))
 
-        @asynccontextmanager
-        async def aside() -> AsyncIterator[None]:
-            with told_if_long(self.tell, node.job_id, "budget", None):
-                async with slot.lent():
-                    yield
-
-        return self._budget.call(node.job_id, self._highest(node) if self._budget.is_limited else 0.0, aside)
+    @asynccontextmanager
+    async def _aside(self, job_id: str, slot: HeldSlot) -> AsyncIterator[None]:
+        with told_if_long(self.tell, job_id, "budget", None):
+            async with slot.lent():
+                yield
 
     def _highest(self, node: GraphNode) -> float:
         """The most that a call is expected to take; nothing where nobody knows."""
         planned = self.plan.jobs.get(node.job_id)
         cost = price(node, self.selection()) or (planned.cost if planned is not None else None)
         return 0.0 if cost is None else cost.high
-
-    def _is_clean(self, node: GraphNode, known: str) -> bool:
-        made = [self.held.made(output.id, known) for output in node.produces if not self.held.edited(output.id)]
-        whole = not self.plan.jobs[node.job_id].damaged
-        return whole and all(present is not None and present.signature == known for present in made)
 
     def _keep(self, node: GraphNode, known: str) -> None:
         for output in node.produces:
@@ -337,8 +321,13 @@ class RunSession:
 
     def _take(self, node: GraphNode, known: str, values: Mapping[str, ArtefactValue], source: str | None) -> None:
         for output in node.produces:
+            value = values[output.name]
             made = ManifestArtefact(
-                **dict(values[output.name]),
+                hash=value.hash,
+                size=value.size,
+                mime_type=value.mime_type,
+                inline=value.inline,
+                blob=value.blob,
                 produced_by=node.producer,
                 job=node.job_id,
                 signature=known,
@@ -353,7 +342,13 @@ class RunSession:
             {key: shown for key in artefacts if (shown := self.held.shown(key, made.get(key))) is not None}
         )
 
-    def _await_upstream(self, node: GraphNode) -> None:
+    def is_read(self, node: GraphNode) -> bool:
+        """Whether every document that a job reads into is in memory by now."""
+        into = (r.id for e in node.inputs for r in references(e) if r.kind == "artefact" and r.path)
+        found = (self.artefacts.get(artefact) for artefact in into)
+        return all(artefact is not None and artefact.hash in self._documents for artefact in found)
+
+    def await_upstream(self, node: GraphNode) -> None:
         """See that everything this job reads has been made, here or by another process that works on the same run."""
         missing = set(artefacts_awaited(node)) - self.artefacts.keys()
         if missing:
@@ -372,3 +367,16 @@ class RunSession:
             except orjson.JSONDecodeError:
                 self._documents[artefact.hash] = MISSING
         return self._documents[artefact.hash]
+
+
+def _found(answer: ClaimAnswer | None) -> Claimed | Trace | None:
+    """What a claim gave; None where somebody else holds it, or it is still to be asked for."""
+    return answer.trace if isinstance(answer, AlreadyMade) else answer if isinstance(answer, Claimed) else None
+
+
+def _after(failures: Sequence[JobFailure], result: JobResult) -> JobResult:
+    """The result, with what attempts took whose claim was lost before the next one."""
+    if not failures:
+        return result
+    cost = result.cost + sum(failure.cost or 0.0 for failure in failures)
+    return result.model_copy(update={"cost": cost, "attempts": result.attempts + len(failures)})

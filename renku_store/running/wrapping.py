@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
-from renku_store.calls import Job, JobContext, Produce, Produced, failure_of
+from renku_store.calls import Job, JobContext, Produce, Produced, changed, failure_of
 from renku_store.errors import InvalidValueError, JobError, ProducerError, RateLimitedError
 from renku_store.running.adaptive import AdaptiveLimiter
 from renku_store.running.concurrency import ConcurrencyLimiter
@@ -77,7 +77,7 @@ def with_retry(
         begun = loop.time()
         for attempt in count(context.attempt):
             try:
-                return await produce(job, replace(context, attempt=attempt))
+                return await produce(job, changed(context, attempt=attempt))
             except OUTSIDE as error:
                 pause = rules.pause(error, attempt, loop.time() - begun, chance())
                 if pause is None:
@@ -99,6 +99,7 @@ def with_concurrency(produce: Produce, limiter: ConcurrencyLimiter, *, weight: i
         with context.waiting():
             await limiter.acquire(weight=weight)
         try:
+            await context.confirm()
             return await produce(job, context)
         finally:
             limiter.release(weight)
@@ -112,6 +113,7 @@ def with_rate_limit(produce: Produce, pacer: Pacer, *, weight: int = 1) -> Produ
     async def paced(job: Job, context: JobContext) -> Produced:
         with context.waiting("rate"):
             await pacer.turn(weight)
+        await context.confirm()
         try:
             return await produce(job, context)
         except RateLimitedError as error:
@@ -131,6 +133,7 @@ def with_adaptive_concurrency(
         with context.waiting():
             call = await limiter.begin()
         try:
+            await context.confirm()
             produced = await produce(job, context)
         except OUTSIDE as error:
             if isinstance(error, RateLimitedError) or (overloaded is not None and overloaded(error)):

@@ -12,6 +12,7 @@ _PRESENCE = "tests/test_blobs_presence.py"
 _DAMAGE = "tests/test_blobs_damage.py"
 _LEASES = "tests/test_leases.py"
 _FENCING = "tests/running/test_fencing.py"
+_GROUPING = "tests/running/test_grouping.py"
 _COMMIT = "tests/test_commit.py"
 _RETENTION = "tests/test_retention.py"
 _COMPACTION = "tests/test_compaction.py"
@@ -51,6 +52,14 @@ MUTANTS = (
         (f"{_LEASES}::test_a_result_that_is_there_is_not_made_again",),
     ),
     Mutant(
+        "what has a result is claimed with what has none",
+        (10,),
+        f"{_STORE}/metadata/sqlite/runs.py",
+        " WHERE NOT EXISTS (SELECT 1 FROM traces WHERE signature = ?1)\"",
+        " WHERE 1\"",
+        (f"{_LEASES}::test_a_result_that_is_there_is_not_made_again",),
+    ),
+    Mutant(
         "what another holds is claimed",
         (10,),
         f"{_STORE}/metadata/sqlite/runs.py",
@@ -70,12 +79,28 @@ MUTANTS = (
         (f"{_LEASES}::test_a_token_of_before_claims_nothing",),
     ),
     Mutant(
+        "a call is begun under a claim that another has taken",
+        (10,),
+        f"{_STORE}/running/session.py",
+        "                await claim.confirm()\n",
+        "",
+        (f"{_FENCING}::test_a_job_whose_claim_was_taken_while_it_waited_for_a_slot_is_not_called",),
+    ),
+    Mutant(
         "a claim outlives the lease that it was made under",
         (10,),
         f"{_STORE}/metadata/sqlite/runs.py",
-        '    f" WHERE c.signature = ? AND l.expires_at > {_NOW}"',
-        '    " WHERE c.signature = ?"',
+        "(l.expires_at > {_NOW} OR (c.run = ?2 AND c.epoch = ?3 AND c.counter = ?4))",
+        "(?2 IS NOT NULL OR ?3 OR ?4)",
         (f"{_LIVE}::test_a_claim_ends_with_the_lease_that_it_was_made_under",),
+    ),
+    Mutant(
+        "a run whose lease is overdue claims what it has claimed",
+        (10,),
+        f"{_STORE}/metadata/sqlite/runs.py",
+        " OR (c.run = ?2 AND c.epoch = ?3 AND c.counter = ?4))",
+        " OR (?2 AND ?3 AND ?4) IS NULL)",
+        (f"{_GROUPING}::test_two_jobs_of_one_signature_make_one_call_though_the_lease_is_overdue",),
     ),
     Mutant(
         "a late result is taken by itself",
@@ -97,7 +122,7 @@ MUTANTS = (
         "a result is stored and its claim kept",
         (10,),
         f"{_STORE}/running/results.py",
-        "        transaction.runs.unclaim(outcome.signature, self._token)\n",
+        "        transaction.runs.unclaim_all(jobs, self._token)\n",
         "",
         (f"{_GAPS}::test_a_result_and_the_end_of_its_claim_are_seen_at_one_moment",),
     ),
@@ -188,8 +213,8 @@ MUTANTS = (
         "a collection deletes what another one had marked without a look at the roots",
         (5, 9),
         f"{_STORE}/gc/collection.py",
-        "                for digest in self._unmark_needed(left):\n",
-        "                for digest in ():\n",
+        "            for digest in self._unmark_needed(left):\n",
+        "            for digest in ():\n",
         (f"{_GC}::test_the_mark_of_a_dead_collector_is_taken_back_from_what_is_needed",),
     ),
     Mutant(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,4 +107,12 @@ def processes_with(marker: str) -> list[int]:
                     found.append(int(entry.name))
             except OSError:
                 continue
+    return found
+
+
+def processes_that_stay(marker: str) -> list[int]:
+    """Those that are still there after a while: one that was killed is gone as soon as it is given a processor."""
+    deadline = time.monotonic() + 20
+    while (found := processes_with(marker)) and time.monotonic() < deadline:
+        time.sleep(0.01)
     return found

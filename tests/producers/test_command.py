@@ -14,7 +14,7 @@ import pytest
 from renku_store import bounds
 from renku_store.errors import ProducerError
 from renku_store.producers.registry import default_registry
-from tests.producers.calling import Desk, File, data_of, processes_with
+from tests.producers.calling import Desk, File, data_of, processes_that_stay, processes_with
 
 WRITE = "open('outputs/out', 'w').write('made')\n"
 
@@ -163,7 +163,7 @@ with open('outputs/out', 'wb', buffering=0) as file:
 """
     error = failure(desk, program, str(tmp_path), max_output_bytes=4_000)
     assert "larger than the 4,000 bytes" in error.message
-    assert processes_with(str(tmp_path)) == []
+    assert processes_that_stay(str(tmp_path)) == []
 
 
 FAMILY = """
@@ -189,7 +189,7 @@ def test_a_program_that_never_ends_goes_with_all_it_started(
     program = FAMILY + "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     error = failure(desk, program, str(tmp_path), timeout_seconds=1.0)
     assert "did not end within 1 seconds" in error.message
-    assert processes_with(str(tmp_path)) == []
+    assert processes_that_stay(str(tmp_path)) == []
 
 
 def test_a_child_left_behind_ends_with_its_parent(desk: Desk, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_child_left_behind_ends_with_its_parent(desk: Desk, tmp_path: Path) ->
     made = desk.call("command/argv", config=python(FAMILY + WRITE, str(tmp_path)))
     assert data_of(made) == b"made"
     assert made.diagnostics == "child is up\n"
-    assert processes_with(str(tmp_path)) == []
+    assert processes_that_stay(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -220,7 +220,7 @@ def test_cancellation_leaves_no_process(
             await call
 
     asyncio.run(main())
-    assert processes_with(str(tmp_path)) == []
+    assert processes_that_stay(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize("steps", range(8))
@@ -240,7 +240,7 @@ def test_cancellation_while_it_starts_leaves_no_process(desk: Desk, tmp_path: Pa
             await call
 
     asyncio.run(main())
-    assert processes_with(str(tmp_path)) == []
+    assert processes_that_stay(str(tmp_path)) == []
 
 
 def test_a_polite_program_may_clean_up(desk: Desk, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,11 +27,13 @@ from renku_store import (
     RetryPolicy,
     RunProgress,
     RunReport,
+    ValueItem,
     default_registry,
     movie_status,
     open_store,
     run_movie,
     set_inputs,
+    with_retry,
     with_timeout,
 )
 
@@ -184,6 +187,59 @@ def test_a_file_that_goes_away_before_it_is_stored_is_its_jobs_failure(movie: Mo
 
     report = _run(movie, lambda job, context: Produced({"text": Going("x")}))
     assert (report.jobs["bad"].status, report.jobs["good"].status) == ("failed", "made")
+
+
+def test_what_an_answer_took_that_cannot_be_stored_is_booked_once(movie: Movie) -> None:
+    """With what the attempt before it took; not even the file that it names is there any more."""
+
+    async def paid(job: Job, context: JobContext) -> Produced:
+        if job.producer != "bad":
+            return Produced({"text": "x"})
+        if context.attempt == 1:
+            raise ProducerError("not yet", retryable=True, cost=0.5)
+        path = context.directory / "text"
+        path.write_text("x")
+        asyncio.get_running_loop().call_soon(path.unlink)  # it is there when the answer is looked at
+        return Produced({"text": path}, cost=0.25)
+
+    again = with_retry(paid, RetryPolicy(base_seconds=0.0))
+    report = asyncio.run(run_movie(movie, produce=again, concurrency=1))
+    assert "cannot be stored" in _failure(report)
+    assert (report.cost, report.jobs["bad"].cost) == (0.75, 0.75)
+    assert [event.cost for event in movie.events.stream_artefacts() if event.status == "failed"] == [0.75]
+
+
+def test_what_a_handler_does_with_its_inputs_no_other_job_sees() -> None:
+    """The request of a job is what its signature says, whatever those before it did to theirs."""
+    blueprint = """
+    inputs: {tone: {type: list}, of: {type: object}}
+    producers:
+      first: {run: test/any, inputs: {tone: tone, of: of}, outputs: {text: {mimeType: application/json}}}
+      second: {run: test/any, inputs: {tone: tone, of: of, text: first.text}, outputs: {text: {mimeType: text/plain}}}
+      third: {run: test/any, inputs: {made: "first.text.list"}, outputs: {text: {mimeType: text/plain}}}
+      fourth:
+        run: test/any
+        inputs: {made: "first.text.list", text: third.text}
+        outputs: {text: {mimeType: text/plain}}
+    """
+    seen: dict[str, object] = {}
+
+    async def changing(job: Job, context: JobContext) -> Produced:
+        values = {name: item.value for name, item in job.inputs.items() if isinstance(item, ValueItem)}
+        seen[job.job_id] = deepcopy(values)
+        for value in values.values():
+            if isinstance(value, list):
+                value.append("more")
+            elif isinstance(value, dict):
+                value["of"] = "more"
+        return Produced({"text": '{"list": [1]}'})
+
+    with open_store(f"memory://{uuid4().hex}") as store:
+        movie = store.create_movie("film")
+        set_inputs(movie, {"@blueprint": blueprint, "tone": ["warm"], "of": {"of": "film"}})
+        assert asyncio.run(run_movie(movie, produce=changing)).status == "published"
+    assert seen["first"] == seen["second"] == {"tone": ["warm"], "of": {"of": "film"}}
+    assert seen["third"] == seen["fourth"] == {"made": [1]}
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, StopIteration])

@@ -122,7 +122,7 @@ def test_a_damaged_result_fails_nobody_beside_it(movie: Movie, studio: LongStudi
     cut(movie, blob_of(movie, "say[0].audio"))
     token = movie.leases.start(movie.events.new_id(), base_revision="rev-0001", edits_through=0)
     writer = ResultWriter(
-        movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late
+        movie.metadata, movie.blobs, movie.events.new_ids, movie.clock, token, movie.archiver.keep_late
     )
     paid = Outcome(nodes["draw[0]"], "ab" * 32, {"image": b"paid"}, {"image": "image/png"}, cost=1.0, attempts=1)
 
@@ -242,7 +242,7 @@ def test_a_forced_result_whose_claim_was_lost_stands_before_what_was_there(
     node = next(node for node in plan_movie(movie).graph.nodes if node.job_id == "draw[0]")
     thief = movie.leases.start(movie.events.new_id(), base_revision="rev-0001", edits_through=0)
     writer = ResultWriter(
-        movie.metadata, movie.blobs, movie.events.new_id, movie.clock, thief, movie.archiver.keep_late
+        movie.metadata, movie.blobs, movie.events.new_ids, movie.clock, thief, movie.archiver.keep_late
     )
     others = Outcome(node, signature, {"image": b"by another"}, {"image": "image/png"}, attempts=1)
 

@@ -29,7 +29,7 @@ from renku_store import (
 )
 from renku_store.leases import Wanted
 from renku_store.records.run import LeaseToken
-from renku_store.running import claiming
+from renku_store.running import deciding
 from tests.running.conftest import Studio
 
 WIDE = """
@@ -75,7 +75,7 @@ class Gate:
 
 
 async def until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(600):
         while not happened():  # noqa: ASYNC110 (what is waited for has no event)
             await asyncio.sleep(0.005)
 
@@ -324,11 +324,12 @@ def test_a_claim_that_comes_after_the_run_was_drained_is_given_back(
             assert answer.wait(600)
         return answered
 
-    monkeypatch.setattr(claiming, "_GROUP_MAX", 1)
+    monkeypatch.setattr(deciding, "_GROUP_MAX", 1)
     monkeypatch.setattr(wide.leases, "claim_many", slow)
 
     def claimed() -> set[str]:
-        return {row[0] for row in wide.metadata.connection.execute("SELECT job FROM claims")}  # type: ignore[attr-defined]
+        with wide.metadata.read():  # the connection is that of the threads, too
+            return {row[0] for row in wide.metadata.connection.execute("SELECT job FROM claims")}  # type: ignore[attr-defined]
 
     async def go() -> RunReport:
         gate, drain = Gate(), asyncio.Event()

@@ -10,25 +10,32 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from renku_store import (
+    Choices,
+    ConcurrencyLimiter,
     Job,
     JobContext,
     LeaseLostError,
     Movie,
     NotFoundError,
+    Produce,
     Produced,
+    ProducerError,
+    RetryPolicy,
     Runner,
     RunProgress,
     RunReport,
     Store,
+    StoreUnavailableError,
     abandon,
     cancel,
     movie_status,
@@ -36,11 +43,17 @@ from renku_store import (
     plan_movie,
     run_movie,
     set_inputs,
+    with_adaptive_concurrency,
+    with_concurrency,
+    with_rate_limit,
+    with_retry,
 )
-from renku_store.leases import RunLeases
+from renku_store.leases import ClaimAnswer, Claimed, RunLeases, Wanted
 from renku_store.processes import this_process
 from renku_store.records.events import JobFailure, RunEvent, Trace
 from renku_store.records.run import LeaseToken
+from renku_store.running.adaptive import AdaptiveLimiter
+from renku_store.running.pacing import Pacer
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from tests.authoring import lose_database, opened
 from tests.running.conftest import Studio
@@ -146,7 +159,7 @@ def store_result(movie: Movie, token: LeaseToken, job: str, text: str) -> Stored
 
 
 def writer_of(movie: Movie, token: LeaseToken) -> ResultWriter:
-    return ResultWriter(movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late)
+    return ResultWriter(movie.metadata, movie.blobs, movie.events.new_ids, movie.clock, token, movie.archiver.keep_late)
 
 
 def statuses(movie: Movie, artefact: str) -> list[str]:
@@ -190,6 +203,257 @@ def test_a_call_that_lost_its_claim_is_kept_and_not_taken_by_itself(two: Movie, 
     assert (manifest.metrics.made, manifest.metrics.cost) == (2, 1.0)
 
 
+APART = """
+inputs: {number: {type: integer, default: 0}}
+producers:
+  one: {run: test/one, inputs: {number: number}, outputs: {text: {mimeType: text/plain}}}
+  two: {run: test/two, inputs: {number: number}, outputs: {text: {mimeType: text/plain}}}
+"""
+
+
+def overdue(movie: Movie) -> Movie:
+    """Every lease of this one ends as soon as it is taken, as if its process slept between any two of its lines."""
+    return replace(movie, leases=RunLeases(movie.metadata, movie.clock, lease_seconds=0.0, heartbeat_seconds=1_000))
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["wanted", "forced"])
+def test_a_job_whose_claim_was_taken_while_it_waited_for_a_slot_is_not_called(store: Store, forced: bool) -> None:
+    """Claimed together with the one that is called first: it takes what the other has made, and pays for nothing."""
+    movie = store.create_movie("apart")
+    set_inputs(movie, {"@blueprint": APART})
+    signatures = {job: planned.signature or "" for job, planned in plan_movie(movie).jobs.items()}
+    called: list[str] = []
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        called.append(job.job_id)
+        if len(called) == 1:
+            other = "two" if job.job_id == "one" else "one"
+            store_result(movie, rival(movie, signatures[other], other), other, "theirs")
+        return Produced({"text": f"{job.job_id} of ours"}, cost=0.5)
+
+    choices = Choices(regen=["one", "two"] if forced else [])
+    report = run(overdue(movie), produce, concurrency=1, choices=choices)
+    assert report.status == "published"
+    if forced:  # which wants a result of its own, and claims again what nobody holds any more
+        assert sorted(called) == ["one", "two"]
+    else:
+        (first,) = called
+        second = "two" if first == "one" else "one"
+        assert (report.jobs[second].status, text_of(movie, f"{second}.text")) == ("reused", "theirs")
+        assert report.cost == 0.5
+
+
+ALIKE = """
+inputs: {numbers: {type: list, default: [1, 2, 3, 3]}}
+loops: {k: {over: numbers}}
+producers:
+  job: {for: [k], run: test/job, inputs: {number: "numbers[k]"}, outputs: {text: {mimeType: text/plain}}}
+"""
+
+
+class SeenLeases(RunLeases):
+    """Every lease of this one is overdue; says when a signature has been claimed for the second time."""
+
+    def __init__(self, movie: Movie, signature: str) -> None:
+        super().__init__(movie.metadata, movie.clock, lease_seconds=0.0, heartbeat_seconds=1_000)
+        self._signature = signature
+        self._holders: list[str] = []
+        self.twice = threading.Event()
+
+    def claim_many(self, wanted: Sequence[Wanted], token: LeaseToken) -> list[ClaimAnswer]:
+        answers = super().claim_many(wanted, token)
+        given = [one.job for one, answer in zip(wanted, answers, strict=True) if isinstance(answer, Claimed)]
+        self._holders += [one.job for one in wanted if one.signature == self._signature and one.job in given]
+        if len(self._holders) == 2:
+            self.twice.set()
+        return answers
+
+
+def test_a_lost_claim_that_another_job_of_the_run_has_taken_is_not_ours(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two jobs that would make the same, the one lost its claim while it waited for a slot: one call is made."""
+    monkeypatch.setattr("renku_store.bounds.CLAIM_POLL_SECONDS", 0.01)
+    movie = store.create_movie("alike")
+    set_inputs(movie, {"@blueprint": ALIKE})
+    signature = plan_movie(movie).jobs["job[3]"].signature or ""
+    leases = SeenLeases(movie, signature)
+    called: list[str] = []
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        called.append(job.job_id)
+        if job.job_id == "job[0]":
+            other = rival(movie, signature, "job[3]")  # who has it by then loses it to another run, which gives it up
+            leases.unclaim(signature, other)
+        if job.job_id in {"job[0]", "job[1]"}:
+            assert await asyncio.to_thread(leases.twice.wait, 10)
+        return Produced({"text": job.job_id}, cost=1.0)
+
+    report = run(replace(movie, leases=leases), produce, concurrency=2)
+    assert report.status == "published"
+    assert (len(called), report.cost) == (3, 3.0)
+    assert sorted(report.jobs[job].status for job in ("job[2]", "job[3]")) == ["made", "reused"]
+
+
+def test_a_call_whose_claim_was_taken_before_its_next_attempt_is_not_tried_again(two: Movie) -> None:
+    """The result of the other is taken, and what the failed attempt took is counted."""
+    attempts: list[str] = []
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        attempts.append(job.job_id)
+        if attempts == ["first"]:
+            store_result(two, rival(two, job.signature, "first"), "first", "theirs")
+            raise ProducerError("Not now.", retryable=True, cost=0.25)
+        return Produced({"text": f"{job.job_id} of ours"}, cost=0.5)
+
+    report = run(overdue(two), with_retry(produce, RetryPolicy(base_seconds=0.01)))
+    assert (report.status, attempts) == ("published", ["first", "second"])
+    assert (report.jobs["first"].status, text_of(two, "first.text")) == ("reused", "theirs")
+    assert (report.cost, two.manifests.load("latest").metrics.cost) == (0.75, 0.75)
+    assert statuses(two, "first.text") == ["succeeded", "failed", "reused"]
+
+
+WAITS: dict[str, Callable[[], tuple[object, str, Callable[[Produce], Produce]]]] = {
+    "slots": lambda: (found := ConcurrencyLimiter(2), "acquire", lambda produce: with_concurrency(produce, found)),
+    "a rate": lambda: (found := Pacer(), "turn", lambda produce: with_rate_limit(produce, found)),
+    "slots that adapt": lambda: (
+        found := AdaptiveLimiter(),
+        "begin",
+        lambda produce: with_adaptive_concurrency(produce, found),
+    ),
+}
+
+
+@pytest.mark.parametrize("waits_for", WAITS)
+def test_a_job_whose_claim_was_taken_while_it_waited_in_a_wrapper_is_not_called(
+    store: Store, monkeypatch: pytest.MonkeyPatch, waits_for: str
+) -> None:
+    """It keeps the slot of its run meanwhile, and looks at its claim all the same."""
+    movie = store.create_movie("apart")
+    set_inputs(movie, {"@blueprint": APART})
+    signatures = {job: planned.signature or "" for job, planned in plan_movie(movie).jobs.items()}
+    called: list[str] = []
+    waited: list[None] = []
+    waits, taken = asyncio.Event(), asyncio.Event()
+    limiter, name, wrap = WAITS[waits_for]()
+    waiting = getattr(limiter, name)
+
+    async def long_wait(**given: int) -> object:
+        waited.append(None)
+        if len(waited) == 2:
+            waits.set()
+            await taken.wait()
+        return await waiting(**given)
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        called.append(job.job_id)
+        if len(called) == 1:
+            await waits.wait()
+            other = "two" if job.job_id == "one" else "one"
+            store_result(movie, rival(movie, signatures[other], other), other, "theirs")
+            taken.set()
+        return Produced({"text": f"{job.job_id} of ours"}, cost=0.5)
+
+    monkeypatch.setattr(limiter, name, lambda weight=1: long_wait(**({} if name == "begin" else {"weight": weight})))
+    report = run(overdue(movie), wrap(produce))
+    assert (report.status, len(called), report.cost) == ("published", 1, 0.5)
+    assert sorted(result.status for result in report.jobs.values()) == ["made", "reused"]
+    assert waiting.__self__ is limiter
+    if isinstance(limiter, ConcurrencyLimiter):
+        assert limiter.used == 0
+
+
+def fallback(tried: Produce, other: Produce) -> Produce:
+    async def handler(job: Job, context: JobContext) -> Produced:
+        try:
+            return await tried(job, context)
+        except Exception:  # noqa: BLE001 (what the handlers of others do)
+            return await other(job, context)
+
+    return handler
+
+
+def grouped(tried: Produce, other: Produce) -> Produce:
+    async def handler(job: Job, context: JobContext) -> Produced:
+        async def part() -> Produced:
+            return await tried(job, context)
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(part())
+        return task.result()
+
+    return handler
+
+
+def gathered(tried: Produce, other: Produce) -> Produce:
+    async def handler(job: Job, context: JobContext) -> Produced:
+        (answer,) = await asyncio.gather(tried(job, context), return_exceptions=True)
+        if isinstance(answer, BaseException):
+            raise ProducerError("A part of it has failed.") from answer
+        return answer
+
+    return handler
+
+
+@pytest.mark.parametrize("wrap", [fallback, grouped, gathered])
+def test_a_handler_cannot_hide_that_the_claim_was_lost(two: Movie, wrap: Callable[[Produce, Produce], Produce]) -> None:
+    """Whether it calls somebody else after any error or raises another in its place, the other's result is taken."""
+    called: list[str] = []
+
+    async def paid(job: Job, context: JobContext) -> Produced:
+        called.append(job.job_id)
+        if called == ["first"]:
+            store_result(two, rival(two, job.signature, "first"), "first", "theirs")
+            raise ProducerError("Not now.", retryable=True, cost=0.25)
+        return Produced({"text": f"{job.job_id} of ours"}, cost=0.5)
+
+    async def elsewhere(job: Job, context: JobContext) -> Produced:
+        called.append("elsewhere")
+        return Produced({"text": "elsewhere"}, cost=9.0)
+
+    tried = with_retry(paid, RetryPolicy(base_seconds=0.0))
+    report = run(overdue(two), wrap(tried, elsewhere))
+    assert (report.status, called) == ("published", ["first", "second"])
+    first = report.jobs["first"]
+    assert (first.status, first.attempts, first.cost, first.error) == ("reused", 1, 0.25, None)
+    assert statuses(two, "first.text") == ["succeeded", "failed", "reused"]
+
+
+def test_a_claim_is_sure_for_half_of_its_lease_by_either_clock(two: Movie) -> None:
+    """A machine that sleeps may stop the one clock; whoever is not sure asks the store, and has a fresh lease then."""
+    clock = StillClock()
+    leases = RunLeases(two.metadata, clock, lease_seconds=30.0)
+    token = leases.start("r", base_revision=None, edits_through=0)
+    claimed = leases.claim("0" * 64, token, "n")
+    assert isinstance(claimed, Claimed)
+    assert leases.is_sure(claimed)
+    for seconds, day in ((14.9, 14.9), (15.0, 0.0), (0.0, 15.0), (15.0, -60.0)):
+        clock.seconds, clock.day = seconds, day
+        assert leases.is_sure(claimed) is (max(seconds, day) < 15.0)
+    with two.metadata.write() as writer:
+        assert writer.runs.renew(token, 0.0)
+    assert leases.still_claims("0" * 64, token, "n")
+    assert leases.unfinished()[0].alive
+    rival(two, "0" * 64, "n")
+    assert not leases.still_claims("0" * 64, token, "n")
+    leases.release(token)
+    with pytest.raises(LeaseLostError):
+        leases.still_claims("0" * 64, token, "n")
+
+
+class StillClock:
+    """A clock that stands where it is put."""
+
+    def __init__(self) -> None:
+        self.seconds = self.day = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 3, 4, tzinfo=UTC) + timedelta(seconds=self.day)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 def test_a_kept_take_stands_behind_every_other(two: Movie) -> None:
     """It is never the artefact's latest value, however late it came, and is reused where there is nothing else."""
     signature = plan_movie(two).jobs["first"].signature or ""
@@ -227,6 +491,31 @@ def test_a_late_take_outlives_the_database(two: Movie) -> None:
         assert found is not None
         assert (found.kept, found.outputs["text"].inline) == (True, "late")
         assert movie_status(movie).runs == [], "the archive's own run is not to be taken up"
+
+
+def test_late_takes_whose_archive_cannot_be_written_are_stored_once(
+    two: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a take, and is booked, once, however often the disk is full when they are archived."""
+    monkeypatch.setattr("renku_store.bounds.RESULT_PAUSE_SECONDS", 0.01)
+    node, late = plan_movie(two).graph.nodes[0], two.leases.start("late", base_revision=None, edits_through=0)
+    two.leases.release(late)
+
+    def refuse(_events: object) -> None:
+        raise StoreUnavailableError("The disk is full.", reason="full")
+
+    writer = ResultWriter(two.metadata, two.blobs, two.events.new_ids, two.clock, late, refuse)
+    outcomes = [
+        Outcome(node, place * 64, {"text": place.encode()}, {"text": "text/plain"}, cost=1.0, attempts=1)
+        for place in "ab"
+    ]
+
+    async def go() -> list[Stored | BaseException]:
+        return await asyncio.gather(*map(writer.store, outcomes), return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(go())] == [StoreUnavailableError] * 2
+    assert [(event.status, event.cost) for event in two.events.stream_artefacts()] == [("kept", 1.0)] * 2
+    assert [len(takes(two, outcome.signature)) for outcome in outcomes] == [1, 1]
 
 
 def test_a_failure_after_the_lease_was_lost_is_nobodys(two: Movie) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from renku_store import DamageError, LeaseLostError, Movie, StoreUnavailableError
 from renku_store.durability import listening
-from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed, Wanted
+from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed, HeldBy, Wanted
 from renku_store.records.run import LeaseToken
 from renku_store.running.claiming import Claims
 from renku_store.running.grouping import Grouped
@@ -107,7 +109,7 @@ def test_jobs_that_are_ready_at_once_share_one_commit(movie: Movie, token: Lease
         return list(await asyncio.gather(*wanted))
 
     with listening(count):
-        assert asyncio.run(go()) == [None] * 100
+        assert asyncio.run(go()) == [Claimed()] * 100
     assert commits == 1
 
 
@@ -120,16 +122,28 @@ def test_two_jobs_of_one_signature_in_a_group_make_one_call(movie: Movie, token:
     assert second.run == "r"
 
 
-def test_damage_that_one_claim_meets_is_that_jobs_alone(
-    movie: Movie, token: LeaseToken, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The others of its group are claimed."""
+def test_two_jobs_of_one_signature_make_one_call_though_the_lease_is_overdue(movie: Movie, token: LeaseToken) -> None:
+    """After a pause of the machine, in one group or one after the other: nobody has taken what was claimed."""
 
-    def look(_reader: object, signature: str) -> None:
-        if signature == "1" * 64:
-            raise DamageError("The row of this result cannot be read.")
+    def overdue() -> None:
+        with movie.metadata.write() as writer:
+            assert writer.runs.renew(token, 0.0)
 
-    monkeypatch.setattr("renku_store.leases.usable_trace", look)
+    overdue()
+    answers = movie.leases.claim_many([Wanted("0" * 64, job) for job in "ab"], token)
+    assert answers == [Claimed(), HeldBy("r")]
+    overdue()
+    assert movie.leases.claim("0" * 64, token, "c") == HeldBy("r")
+    assert movie.leases.claim("0" * 64, token, "d", forced=True) == HeldBy("r")
+
+
+def test_damage_that_one_claim_meets_is_that_jobs_alone(movie: Movie, token: LeaseToken) -> None:
+    """The others of its group are claimed, though the row of the one's result cannot be read."""
+    movie.metadata.connection.execute(  # type: ignore[attr-defined]
+        "INSERT INTO traces (result, signature, job, outputs, cost, kept, created_at)"
+        " VALUES ('r', ?, CAST(x'ff' AS TEXT), '{}', 0.0, 0, '2026')",
+        (bytes.fromhex("1" * 64),),
+    )
 
     async def go() -> list[object]:
         asking = claims(movie, token)
@@ -137,7 +151,7 @@ def test_damage_that_one_claim_meets_is_that_jobs_alone(
         return list(await asyncio.gather(*wanted, return_exceptions=True))
 
     first, second, third = asyncio.run(go())
-    assert (first, third) == (None, None)
+    assert (first, third) == (Claimed(), Claimed())
     assert isinstance(second, DamageError)
 
 
@@ -164,8 +178,33 @@ def test_what_was_claimed_before_the_store_failed_is_told(
         return list(await asyncio.gather(*wanted, return_exceptions=True))
 
     first, *rest = asyncio.run(go())
-    assert first is None
+    assert first == Claimed()
     assert [type(answer) for answer in rest] == [StoreUnavailableError] * 2
+
+
+def test_a_claim_is_given_up_though_whoever_does_that_is_cancelled(movie: Movie, token: LeaseToken) -> None:
+    """Even where every thread is taken at that moment: nobody else could make what is claimed."""
+    free, signature = threading.Event(), "0" * 64
+
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        asking = claims(movie, token)
+        assert await asking.claim(signature, "job", forced=False) == Claimed()
+        busy = loop.run_in_executor(None, free.wait)
+        giving_up = asyncio.create_task(asking.unclaim(signature, "job"))
+        for _ in range(2):
+            await asyncio.sleep(0)
+            giving_up.cancel()
+        await asyncio.sleep(0)
+        free.set()
+        with pytest.raises(asyncio.CancelledError):
+            await giving_up
+        await busy
+
+    asyncio.run(go())
+    with movie.metadata.read() as reader:
+        assert not reader.runs.holds_claim(signature, token)
 
 
 def test_nothing_is_asked_for_in_another_loop() -> None:

@@ -357,3 +357,37 @@ def test_jobs_that_a_run_finds_on_its_way_have_the_prices_of_their_producer(stor
     assert len(statuses(report, "over budget")) == 2
     last = run(movie, registry, prices=registry.price, max_cost=4)
     assert (last.status, len(calls)) == ("published", 4)
+
+
+CUT_SHORT = """
+inputs: {}
+producers:
+  slow: {run: test/slow, outputs: {text: {mimeType: text/plain}}}
+  bad: {run: test/bad, outputs: {text: {mimeType: text/plain}}}
+"""
+
+
+def test_what_attempts_took_counts_though_their_call_is_left_in_its_back_off(store: Store) -> None:
+    """Each run pays for one attempt and leaves the call; the third finds that the budget is spent."""
+    movie = store.create_movie("cut")
+    set_inputs(movie, {"@blueprint": CUT_SHORT})
+    called: list[str] = []
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        called.append(job.job_id)
+        if job.job_id == "slow":
+            paid.set()
+            raise ProducerError("Not now.", retryable=True, cost=2.0)
+        await paid.wait()
+        raise ProducerError("Never.")
+
+    tried = with_retry(produce, RetryPolicy(base_seconds=60.0), chance=lambda: 1.0)
+    for spent in (2.0, 4.0):
+        paid = asyncio.Event()
+        report = run(movie, tried, max_cost=3.0, keep_going=False)
+        slow = report.jobs["slow"]
+        assert (report.cost, slow.status, slow.attempts, slow.cost) == (2.0, "cancelled", 1, 2.0)
+        costs = [event.cost for event in movie.events.stream_artefacts() if event.artefact == "slow.text"]
+        assert sum(cost or 0.0 for cost in costs) == spent
+    report = run(movie, tried, max_cost=3.0, keep_going=False)
+    assert (report.jobs["slow"].status, called.count("slow")) == ("over budget", 2)

@@ -252,6 +252,27 @@ def test_a_poll_that_a_handler_ends_itself_keeps_the_call(
     assert begun(server) == ["film", "poster"]
 
 
+def test_a_call_whose_answer_cannot_be_stored_is_booked_once_with_the_one_that_can(
+    polled: Movie, server: JobServer
+) -> None:
+    """It is fetched again, as it was paid for once."""
+
+    class Losing(Polled):
+        async def __call__(self, job: Job, context: JobContext) -> Produced:
+            answer = await super().__call__(job, context)
+            path = context.directory / "answer"
+            path.write_text("x")
+            asyncio.get_running_loop().call_soon(path.unlink)  # it is there when the answer is looked at
+            return Produced(dict.fromkeys(answer.outputs, path), cost=answer.cost)
+
+    server.done.set()
+    assert run(polled, server, produce=Losing(server.url)).cost == 0.0
+    assert [call.request_id for call in in_flight(polled)] == ["job-1"]
+    assert run(polled, server).status == "published"
+    assert begun(server) == ["film", "poster"]
+    assert polled.manifests.load("latest").metrics.cost == 1.0, "what two calls cost"
+
+
 def test_a_failure_before_the_call_is_looked_for_keeps_it(polled: Movie, server: JobServer) -> None:
     """A handler that cannot even begin, for a key that is missing today, does not lose what was paid for yesterday."""
 
@@ -316,7 +337,7 @@ def test_a_late_holder_and_its_heir_pay_once(polled: Movie, server: JobServer) -
     report = run(polled, server, produce=Overtaken(server.url))
     assert (report.status, in_flight(polled)[0].request_id) == ("published", "job-1")
     writer = ResultWriter(
-        polled.metadata, polled.blobs, polled.events.new_id, polled.clock, tokens[0], polled.archiver.keep_late
+        polled.metadata, polled.blobs, polled.events.new_ids, polled.clock, tokens[0], polled.archiver.keep_late
     )
     heirs = Outcome(
         node, signature, {"video": b"heir"}, {"video": "text/plain"}, cost=0.5, request_id="job-1", over="job-1"

@@ -35,6 +35,7 @@ from renku_store import (
     RunProgress,
     Store,
     StoreUnavailableError,
+    bounds,
     run_movie,
     set_inputs,
     with_limits,
@@ -868,6 +869,30 @@ def test_a_start_of_another_boot_that_is_in_the_future_counts_as_now(tmp_path: P
             found = LimitTables(connection, boot()).occupancy("openai", 60_000)
             assert len(found.starts) == counts, ahead
             assert all(at <= LimitTables(connection, None).now_ms() for at, _ in found.starts)
+
+
+def test_where_no_boot_is_known_starts_count_by_the_wall_clock() -> None:
+    """As on a system without `/proc`: what a rate has had is neither forgotten nor kept for ever."""
+    with closing(apsw.Connection(":memory:")) as connection:
+        for step in shipped_migrations("sql/limits"):
+            for _ in connection.execute(step.sql):
+                pass
+        tables, demand = LimitTables(connection, None), Demand("openai", starts=2, period_ms=60_000)
+        for begun in range(2):
+            found = tables.occupancy("openai", 60_000)
+            assert len(found.starts) == begun
+            assert refusal(demand, found, tables.now_ms(), ticket=None, priority=0.0) is None
+            tables.start("openai", 1)
+        assert refusal(demand, tables.occupancy("openai", 60_000), tables.now_ms(), ticket=None, priority=0.0)
+        known = LimitTables(connection, "boot")
+        known.start("openai", 1)
+        assert len(tables.occupancy("openai", 60_000).starts) == len(known.occupancy("openai", 60_000).starts) == 3
+        connection.execute(
+            "UPDATE starts SET started_at = started_at - ?", (round(bounds.LIMIT_PERIOD_MAX_SECONDS * 1000) + 1_000,)
+        )
+        assert tables.occupancy("openai", 60_000).starts == []
+        tables.start("openai", 1)
+        assert connection.execute("SELECT count(*) FROM starts").get == 1
 
 
 def test_a_process_of_an_older_version_shares_limits_beside_a_newer_one(tmp_path: Path) -> None:

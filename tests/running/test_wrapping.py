@@ -24,8 +24,8 @@ from renku_store import (
     run_movie,
 )
 from renku_store.running.adaptive import AdaptiveLimiter
-from renku_store.running.calling import Deadline
 from renku_store.running.pacing import Pacer
+from renku_store.running.waits import Deadline
 from renku_store.running.wrapping import (
     RetryPolicy,
     with_adaptive_concurrency,

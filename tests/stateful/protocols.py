@@ -252,7 +252,7 @@ NODE = GraphNode(
 def store(movie: Movie, token: LeaseToken, outcome: Outcome) -> Stored:
     """What the runner does with one outcome; `LeaseLostError` where it may not."""
     writer = ResultWriter(
-        movie.metadata, movie.blobs, movie.events.new_id, movie.clock, token, movie.archiver.keep_late
+        movie.metadata, movie.blobs, movie.events.new_ids, movie.clock, token, movie.archiver.keep_late
     )
     answers, late = writer._commit([outcome])
     if late:

@@ -162,7 +162,7 @@ def claim_under_a_lease_that_is_overdue(patch: pytest.MonkeyPatch) -> None:
 
 def store_without_the_claim(patch: pytest.MonkeyPatch) -> None:
     """A result that comes after its claim was lost counts as made."""
-    patch.setattr(RunTables, "holds_claim", lambda self, signature, token: True)
+    patch.setattr(RunTables, "claims_held", lambda self, signatures, token: set(signatures))
 
 
 def publish_without_the_lease(patch: pytest.MonkeyPatch) -> None:
