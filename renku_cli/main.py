@@ -92,7 +92,8 @@ def _prepare_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            opened = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            os.set_inheritable(opened, True)  # as streams are: a program that is started from here needs three, too
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open()  # noqa: SIM115 (as long as the program)
     if sys.stdout is None:

@@ -65,5 +65,8 @@ def load(target: str) -> Any:
     try:
         return getattr(importlib.import_module(f"renku_cli.{module}"), name)
     finally:
+        if not gc.get_freeze_count():  # who has frozen objects wants them to stay so
+            gc.freeze()
+            gc.unfreeze()  # they are old now, and not looked at with the young ones
         if collecting:
             gc.enable()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from renku_store import bounds
 from renku_store.calls import Job, Produced
@@ -20,7 +20,11 @@ _MIME_TYPE: Final = re.compile(
 )
 
 
-def check_answer(job: Job, directory: Path, produced: object) -> Produced:
+Folder: TypeAlias = Path | Callable[[], Path]
+"""The folder of a job, or how to ask for it, which is done where an output is a file."""
+
+
+def check_answer(job: Job, directory: Folder, produced: object) -> Produced:
     """Return the answer, or raise `ProducerError` that names what is wrong with it.
 
     Right means: a `Produced` with exactly the outputs that were asked for, each within the job's bound, files regular
@@ -121,9 +125,10 @@ def _wrong_facts(produced: Produced) -> str | None:
     return wrong_cost(produced.cost)
 
 
-def _wrong_output(job: Job, directory: Path, name: str, output: object) -> str | None:
+def _wrong_output(job: Job, directory: Folder, name: str, output: object) -> str | None:
     if isinstance(output, Path):
-        if not output.is_absolute() or not output.parent.resolve().is_relative_to(directory.resolve()):
+        folder = directory if isinstance(directory, Path) else directory()
+        if not output.is_absolute() or not output.parent.resolve().is_relative_to(folder.resolve()):
             return f"The output {name!r} is a file outside the job's directory."
         return wrong_file(output, name, job.max_output_bytes)
     if isinstance(output, str):

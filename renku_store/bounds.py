@@ -32,8 +32,8 @@ COMPRESSION_LEVEL: Final = 3
 """zstd's own default: the knee of its curve."""
 COMPRESSION_WINDOW_MAX_BYTES: Final = 8 * 1_048_576
 """The memory that a compressed blob may ask its reader for; what RFC 8878 recommends that all readers can give."""
-HASH_THREADS_MIN_BYTES: Final = 4 * 1_048_576
-"""BLAKE3 on two threads wins from about here; below, starting them costs more."""
+HASH_THREADS_MIN_BYTES: Final = 16 * 1_048_576
+"""BLAKE3 on two threads wins from about here, half a millisecond; below, a busy second processor costs more."""
 PUT_VERIFY_MAX_BYTES: Final = 1_048_576
 """Up to here a single put looks at the bytes of what is there: half a millisecond, where the commit takes more."""
 BATCH_MAX_FILES: Final = 32_768
@@ -175,8 +175,8 @@ TEMPORARY_MIN_SECONDS: Final = 60.0
 """A temporary file that was written to within a minute is taken for somebody's, even by a collection without grace."""
 GC_WAIT_SECONDS: Final = 5.0
 """How long a collection waits for another one before it says who collects."""
-GC_BATCH_BLOBS: Final = 500
-"""Blobs deleted between two transactions: how many a writer may have to wait for, and a crash leaves half done."""
+GC_BATCH_BLOBS: Final = 2_000
+"""Blobs deleted between two transactions, for some tenths of a second: a writer may have to wait for one of them."""
 GC_FUTURE_SECONDS: Final = 60.0
 """Two clocks may differ by this much before a time in the future is worth a remark."""
 GC_PAGE_MAX_BYTES: Final = 4 * 1_048_576

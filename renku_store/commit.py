@@ -151,7 +151,10 @@ class Committer:
             check_run(transaction, manifest.run, token, manifest.revision)
             self._check_archive(manifest)
             to_see = _to_see(transaction, manifest, encoded.page_hashes, base)
-            self._blobs.revive(transaction, to_see, seen)
+            # The base's pages, too: they are few, and a revision without one of them is lost as a whole.
+            self._blobs.revive(
+                transaction, to_see, seen, kept=[page for page in encoded.page_hashes if page not in to_see]
+            )
             number = revision_number(manifest.revision)
             intent = Intent(run=manifest.run, number=number, hash=encoded.hash, manifest=encoded.data)
             transaction.revisions.put_intent(intent)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from renku_store.graph import GraphIndex
 from renku_store.records.plan import ExecutionPlan
+from renku_store.records.sheet import nodes_by_id
 
 _UNKNOWN_SECONDS = 1.0
 """What a job weighs where nothing is known of any: then all weigh the same, and the longest chain goes first."""
@@ -20,11 +21,11 @@ def with_seconds(
     `means` are those of a call, by producer.
     """
     dirty = set(plan.dirty) if among is None else {job for job in plan.dirty if job in among}
-    producers = {node.job_id: node.producer for node in plan.graph.nodes if node.job_id in dirty}
+    nodes = nodes_by_id(plan.graph)
     expected = {
-        job: plan.jobs[job].model_copy(update={"seconds": round(means[producer], 3)})
-        for job, producer in producers.items()
-        if producer in means
+        job: plan.jobs[job].model_copy(update={"seconds": round(means[nodes[job].producer], 3)})
+        for job in dirty
+        if nodes[job].producer in means
     }
     return plan.model_copy(update={"jobs": {**plan.jobs, **expected}}) if expected else plan
 

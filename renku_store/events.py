@@ -18,6 +18,7 @@ from renku_store.combining import Combined
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError, UnusableError
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
 from renku_store.metadata.base import MetadataStore, Reader, Writer
+from renku_store.metadata.event_tables import RunOutcome
 from renku_store.metadata.history import ReadArchive, history, rows_after
 from renku_store.metadata.traces import usable_trace
 from renku_store.metadata.upkeep import KINDS, Selection
@@ -49,19 +50,27 @@ class IdSource:
 
     def next(self) -> str:
         """A new id, greater than any that this source gave before, even where the clock goes back."""
+        return self.take(1)[0]
+
+    def take(self, count: int) -> list[str]:
+        """So many new ids in their order, each as `next` gives it."""
         now = int(self._clock.now().timestamp() * 1000)
         with self._lock:
-            self._counter += 1 + int.from_bytes(self._random_bytes(4), "big")
-            if now > self._milliseconds:
-                # The highest bit stays free, so that there is room to count up within the millisecond.
-                self._milliseconds = now
-                self._counter = int.from_bytes(self._random_bytes(10), "big") >> (80 - _RANDOM_BITS + 1)
-            elif self._counter >> _RANDOM_BITS:
-                self._milliseconds += 1
-                self._counter = 0
-            # Version and variant lie over the bits between the two parts of the counter.
-            head, tail = self._counter >> _TAIL_BITS, self._counter & (1 << _TAIL_BITS) - 1
-            return uuid7(self._milliseconds, (head << 64 | tail).to_bytes(10, "big"))
+            steps = self._random_bytes(4 * count)
+            return [self._counted(now, steps[4 * place : 4 * place + 4]) for place in range(count)]
+
+    def _counted(self, now: int, step: bytes) -> str:
+        self._counter += 1 + int.from_bytes(step, "big")
+        if now > self._milliseconds:
+            # The highest bit stays free, so that there is room to count up within the millisecond.
+            self._milliseconds = now
+            self._counter = int.from_bytes(self._random_bytes(10), "big") >> (80 - _RANDOM_BITS + 1)
+        elif self._counter >> _RANDOM_BITS:
+            self._milliseconds += 1
+            self._counter = 0
+        # Version and variant lie over the bits between the two parts of the counter.
+        head, tail = self._counter >> _TAIL_BITS, self._counter & (1 << _TAIL_BITS) - 1
+        return uuid7(self._milliseconds, (head << 64 | tail).to_bytes(10, "big"))
 
 
 class EventLog:
@@ -94,6 +103,10 @@ class EventLog:
     def new_id(self) -> str:
         """A new id for an event, a run or a result: a UUID of version 7, greater than those before it."""
         return self._ids.next()
+
+    def new_ids(self, count: int) -> list[str]:
+        """So many new ids, in their order."""
+        return self._ids.take(count)
 
     # Appending
 
@@ -255,6 +268,17 @@ class EventLog:
         with self._metadata.read() as reader:
             events: list[Event] = [*reader.events.pending_inputs(), *reader.events.pending_artefacts()]
         return sorted(events, key=_number)
+
+    def spent(self, run: str) -> Iterable[RunOutcome]:
+        """What each artefact event of a run says of its job, its result and its cost, in order.
+
+        Raises, while it is read, `DamageError` where the run was compacted and its archive is gone or damaged.
+        """
+        with self._metadata.read() as reader:
+            if not reader.upkeep.compacted(run):
+                return reader.events.outcomes(run)
+        events = (event for event in self.stream(run=run) if isinstance(event, ArtefactEvent))
+        return (RunOutcome(event.status, event.job, event.result, event.cost) for event in events)
 
     # Streams: a page at a time, so that neither memory nor the write-ahead log grows with a slow reader.
 

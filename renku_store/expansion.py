@@ -31,6 +31,7 @@ from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.inputs import BLUEPRINT, CONFIG
 from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import ExecutionPlan
+from renku_store.records.sheet import Sheet
 from renku_store.selection import MISSING, Missing
 from renku_store.sources import with_sources
 from renku_store.versions import Held
@@ -220,7 +221,9 @@ def graph_as_held(movie: Movie, source: Source, base: Manifest | None) -> Produc
 
 def awaited(graph: ProducerGraph) -> set[str]:
     """The artefacts that decide which jobs there are, and have not done so."""
-    placeholders = (node.awaits for node in graph.nodes if node.awaits is not None)
+    columns = graph.columns
+    nodes = columns.placeholders if isinstance(columns, Sheet) else graph.nodes
+    placeholders = (node.awaits for node in nodes if node.awaits is not None)
     return {artefact for awaits in placeholders if awaits.problem is None for artefact in awaits.artefacts}
 
 

@@ -7,6 +7,7 @@ written the run goes on without.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -85,6 +86,7 @@ class _ProgressFile:
         self._logger = logger
         self._path: Path | None = None
         self._file: BinaryIO | None = None
+        self._lines: list[bytes] = []
 
     def __enter__(self) -> Self:
         try:
@@ -99,6 +101,7 @@ class _ProgressFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._flush()
         if self._file is not None and self._path is not None:
             with suppress(OSError):
                 self._file.close()
@@ -106,11 +109,27 @@ class _ProgressFile:
                 self._path.unlink(missing_ok=True)
 
     def write(self, event: RunProgress) -> None:
-        """Append an event; the first one that cannot be written is the last that is tried."""
+        """Append an event; the first one that cannot be written is the last that is tried.
+
+        Those of one turn of an event loop are written together, at its end.
+        """
         if self._file is None:
             return
+        self._lines.append(_line(event))
         try:
-            self._file.write(_line(event))
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._flush()
+            return
+        if len(self._lines) == 1:
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if self._file is None or not lines:
+            return
+        try:
+            self._file.write(b"".join(lines))
         except OSError as error:
             with suppress(OSError):
                 self._file.close()

@@ -15,6 +15,7 @@ from renku_store.movie import Movie
 from renku_store.records._base import Json
 from renku_store.records.manifest import Manifest
 from renku_store.records.plan import CostRange, ExecutionPlan
+from renku_store.records.sheet import nodes_by_id
 
 
 def forecast(
@@ -34,8 +35,8 @@ def forecast(
 
 def _past(movie: Movie, plan: ExecutionPlan) -> dict[str, CostRange]:
     """What the calls of each producer that is to run took of late."""
-    dirty = set(plan.dirty)
-    producers = {node.producer for node in plan.graph.nodes if node.job_id in dirty}
+    nodes = nodes_by_id(plan.graph)
+    producers = {nodes[job].producer for job in plan.dirty}
     with movie.metadata.read() as reader:
         past = reader.upkeep.past_costs(producers, bounds.COST_HISTORY_RESULTS)
     return {producer: CostRange(low=low, high=high) for producer, (low, high) in past.items()}

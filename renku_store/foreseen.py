@@ -18,6 +18,7 @@ from renku_store.records.events import Trace
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import ExecutionPlan
+from renku_store.records.sheet import nodes_by_id
 from renku_store.selection import Missing, Selection, artefacts_awaited
 from renku_store.versions import Held
 
@@ -43,7 +44,7 @@ def foresee(
     plan's own run has made for it before, and nothing else.
     """
     held = Held(base.artefacts if base else {}, plan.edits)
-    following = _Following(movie, plan, held, {node.job_id: node for node in plan.graph.nodes})
+    following = _Following(movie, plan, held, nodes_by_id(plan.graph))
     selection = Selection(values, following.artefacts, document)
     for layer in plan.layers:
         following.follow(layer, selection)

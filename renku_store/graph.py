@@ -10,11 +10,13 @@ from __future__ import annotations
 import difflib
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Final
 
 from renku_store.errors import GraphError, NotFoundError
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
+from renku_store.records.sheet import Sheet
 
 _SHOWN_OF_CYCLE: Final = 12
 _SEARCHED_FOR_NEAREST: Final = 20_000
@@ -32,23 +34,80 @@ class GraphIndex:
 
     def __init__(self, graph: ProducerGraph) -> None:
         self.graph = graph
-        self.placeholders = [node for node in graph.nodes if node.awaits is not None]
-        self._positions = _positions(graph)
-        self._makers = _makers(graph)
-        self._dependencies = _Rows.collect(self._read_dependencies())
-        self._dependents = self._dependencies.turned()
-        self._order, self._layers = self._sort()
+        self._sheet = graph.columns if isinstance(graph.columns, Sheet) else None
+        found = None if self._sheet is None else _layers(self._sheet)
+        if self._sheet is None or found is None:
+            self._sheet = None
+            self._order, self._layers = self._sort()
+        else:
+            self._order, self._layers = _by_layer(found), found
+
+    @cached_property
+    def placeholders(self) -> list[GraphNode]:
+        """The nodes that stand for jobs which are not known yet."""
+        if self._sheet is not None:
+            return self._sheet.placeholders
+        return [node for node in self.graph.nodes if node.awaits is not None]
+
+    @cached_property
+    def job_ids(self) -> Sequence[str]:
+        """All job ids, by position in the graph."""
+        return [node.job_id for node in self.graph.nodes] if self._sheet is None else self._sheet.job_ids
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        if self._sheet is not None:
+            return self._sheet.positions
+        return _positions(self.graph)
+
+    @cached_property
+    def _makers(self) -> dict[str, int]:
+        return _makers(self.graph) if self._sheet is None else self._sheet.makers
+
+    @cached_property
+    def _dependencies(self) -> _Rows:
+        if self._sheet is not None:
+            return _Rows.collect(row for family in self._sheet.families for row in self._sheet.dependencies(family))
+        return _Rows.collect(self._read_dependencies())
+
+    @cached_property
+    def _dependents(self) -> _Rows:
+        return self._dependencies.turned()
+
+    @property
+    def sheet(self) -> Sheet | None:
+        """The jobs in columns, if the graph is made of them."""
+        return self._sheet
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether program files of any job are known."""
+        if self._sheet is not None:
+            return any(family.common.source for family in self._sheet.families)
+        return any(node.source for node in self.graph.nodes)
 
     @property
     def order(self) -> Sequence[str]:
         """All job ids, each after what it waits for: by layer, within a layer as in the graph."""
-        nodes = self.graph.nodes
-        return [nodes[position].job_id for position in self._order]
+        return self._ids(self._order)
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """The positions in the graph of all jobs, in the same order."""
+        return self._order
+
+    @property
+    def layers_by_position(self) -> Sequence[int]:
+        """The layer of each job, by position in the graph."""
+        return self._layers
 
     def in_order(self) -> Iterator[tuple[int, GraphNode, int]]:
         """Position in the graph, node and layer of every job, in the same order."""
-        nodes, layers = self.graph.nodes, self._layers
-        return ((position, nodes[position], layers[position]) for position in self._order)
+        return ((position, self.node_at(position), self._layers[position]) for position in self._order)
+
+    def node_at(self, position: int) -> GraphNode:
+        """The node at a position in the graph."""
+        return self.graph.nodes[position] if self._sheet is None else self._sheet.node(position)
 
     def positions_before(self, position: int) -> Sequence[int]:
         """The positions of the jobs that the one at a position waits for."""
@@ -59,27 +118,27 @@ class GraphIndex:
         """Job ids by layer: those of layer 0 wait for nothing."""
         layers: list[list[str]] = [[] for _ in range(max(self._layers, default=-1) + 1)]
         for position in self._order:
-            layers[self._layers[position]].append(self.graph.nodes[position].job_id)
+            layers[self._layers[position]].append(self.job_ids[position])
         return layers
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._positions
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self.job_ids)
 
     def node(self, job_id: str) -> GraphNode:
         """The job's node. Look-ups by job id raise `NotFoundError` with the nearest ids for an unknown one."""
-        return self.graph.nodes[self._position(job_id)]
+        return self.node_at(self.position(job_id))
 
     def layer(self, job_id: str) -> int:
         """How many jobs the longest chain of dependencies of this job has."""
-        return self._layers[self._position(job_id)]
+        return self._layers[self.position(job_id)]
 
     def maker(self, artefact_id: str) -> str | None:
         """The id of the job that makes an artefact; None where no job does."""
         position = self._makers.get(artefact_id)
-        return None if position is None else self.graph.nodes[position].job_id
+        return None if position is None else self.job_ids[position]
 
     @property
     def outputs(self) -> Container[str]:
@@ -88,11 +147,11 @@ class GraphIndex:
 
     def dependencies(self, job_id: str) -> list[str]:
         """The jobs that this one waits for, each once, as in the graph."""
-        return self._ids(self._dependencies.of(self._position(job_id)))
+        return self._ids(self._dependencies.of(self.position(job_id)))
 
     def dependents(self, job_id: str) -> list[str]:
         """The jobs that wait for this one, each once, as in the graph."""
-        return self._ids(self._dependents.of(self._position(job_id)))
+        return self._ids(self._dependents.of(self.position(job_id)))
 
     def descendants(self, job_ids: Iterable[str]) -> list[str]:
         """All that wait for any of these jobs, near or far, in topological order; of the jobs only those that do."""
@@ -125,7 +184,7 @@ class GraphIndex:
 
     def _reached(self, job_ids: Iterable[str], neighbours: _Rows) -> list[str]:
         found = bytearray(len(self))
-        open_positions = [self._position(job_id) for job_id in job_ids]
+        open_positions = [self.position(job_id) for job_id in job_ids]
         reached: list[int] = []
         while open_positions:
             for position in neighbours.of(open_positions.pop()):
@@ -143,14 +202,15 @@ class GraphIndex:
         remaining = [0.0] * len(self)
         for position in reversed(self._order):
             beyond = max((remaining[after] for after in self._dependents.of(position)), default=0.0)
-            remaining[position] = beyond + weights.get(self.graph.nodes[position].job_id, 0.0)
-        return {node.job_id: remaining[position] for position, node in enumerate(self.graph.nodes)}
+            remaining[position] = beyond + weights.get(self.job_ids[position], 0.0)
+        return dict(zip(self.job_ids, remaining, strict=True))
 
     def _ids(self, positions: Iterable[int]) -> list[str]:
-        nodes = self.graph.nodes
-        return [nodes[position].job_id for position in positions]
+        job_ids = self.job_ids
+        return [job_ids[position] for position in positions]
 
-    def _position(self, job_id: str) -> int:
+    def position(self, job_id: str) -> int:
+        """The job's place in the graph."""
         position = self._positions.get(job_id)
         if position is None:
             raise NotFoundError(f"There is no job {job_id}.", hint=_nearest(job_id, self._positions))
@@ -188,6 +248,7 @@ class GraphIndex:
 
     def _sort(self) -> tuple[array[int], array[int]]:
         """Order by whole layers (Kahn, 1962), so that a job's layer is its depth, whatever the graph's own order is."""
+        _ = self._positions, self._makers  # what is wrong with these is told first
         waits = [len(self._dependencies.of(position)) for position in range(len(self))]
         layers = array("i", [0]) * len(self)
         order = array("i")
@@ -280,6 +341,29 @@ class _Rows:
                 targets[free[target]] = position
                 free[target] += 1
         return _Rows(starts, targets)
+
+
+def _layers(sheet: Sheet) -> array[int] | None:
+    """The depth of each job, producer by producer; None where jobs of two producers wait for each other."""
+    layers = array("i", [0]) * len(sheet)
+    waiting = {number: sheet.waits_for(family) for number, family in enumerate(sheet.families)}
+    while waiting:
+        ready = [number for number, before in waiting.items() if not before & waiting.keys()]
+        if not ready:
+            return None
+        for number in ready:
+            del waiting[number]
+            family = sheet.families[number]
+            depths = sheet.depths(family, layers)
+            layers[family.start : family.start + len(depths)] = depths
+    return layers
+
+
+def _by_layer(layers: Sequence[int]) -> array[int]:
+    places: list[list[int]] = [[] for _ in range(max(layers, default=-1) + 1)]
+    for position, layer in enumerate(layers):
+        places[layer].append(position)
+    return array("i", [position for here in places for position in here])
 
 
 def _positions(graph: ProducerGraph) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -36,8 +36,9 @@ _PLAIN_FLOAT_MIN: Final = 1e-4
 
 def hash_bytes(data: bytes | bytearray | memoryview) -> str:
     """The BLAKE3 digest of the bytes, 64 lower-case hex digits; on several threads where that pays."""
-    threads = _threads if len(data) >= bounds.HASH_THREADS_MIN_BYTES else 1
-    return blake3(data, max_threads=threads).hexdigest()
+    if len(data) < bounds.HASH_THREADS_MIN_BYTES:
+        return blake3(data).hexdigest()
+    return blake3(data, max_threads=_threads).hexdigest()
 
 
 def _use_one_thread() -> None:
@@ -71,6 +72,20 @@ def canonical_json(value: Json, *, max_depth: int = bounds.VALUE_MAX_DEPTH) -> b
         raise
 
 
+def canonical_objects(values: Sequence[dict[str, Json]]) -> list[str]:
+    """`canonical_json` of many objects that hold the same keys."""
+    if not values:
+        return []
+    _ = canonical_json(dict.fromkeys(values[0]))  # what is wrong with keys
+    names = "".join(values[0])
+    return [
+        orjson.dumps(value, option=_ORJSON).decode()
+        if names.isascii() and set(map(type, value.values())) <= _SCALARS
+        else canonical_json(value).decode()
+        for value in values
+    ]
+
+
 def canonical_document(document: Json) -> bytes:
     """`canonical_json` of a document of this project, which may hold values as deep as values may be."""
     return canonical_json(document, max_depth=bounds.DOCUMENT_MAX_DEPTH)
@@ -88,7 +103,7 @@ def parse_json(data: bytes | str) -> Json:
 
 
 def exact_numbers(value: Json) -> Json:
-    """A parsed value with integers beyond 2^53 - 1 as floats."""
+    """A parsed value with integers beyond 2^53 - 1 as floats; lists and objects are copies."""
     if type(value) is int:
         return value if _is_safe(value) else float(value)
     if type(value) is list:
@@ -101,6 +116,11 @@ def exact_numbers(value: Json) -> Json:
 def hash_value(value: Json) -> str:
     """The BLAKE3 digest of the canonical JSON of a value."""
     return hash_bytes(canonical_json(value))
+
+
+def hash_text(value: str) -> str:
+    """`hash_value` of a short text; raises `orjson.JSONEncodeError` for one with lone surrogates."""
+    return blake3(orjson.dumps(value), max_threads=1).hexdigest()
 
 
 class _RefusedError(Exception):

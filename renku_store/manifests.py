@@ -35,7 +35,7 @@ from renku_store.hashing import (
 )
 from renku_store.records.ids import check_run_id, revision_name, revision_number
 from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer
-from renku_store.records.pattern import without_own_names
+from renku_store.records.pattern import drop_own_names
 
 POINTER = "current.json"
 _REVISION = re.compile(r"rev-(\d{4,12})")
@@ -204,8 +204,7 @@ class ManifestStore:
         """
         last = self._remembered
         if last is not None and last.manifest is not None and last.data == data:
-            own = {"inputs": dict(last.manifest.inputs), "artefacts": dict(last.manifest.artefacts)}
-            return last.manifest.model_copy(update=own)
+            return _handed_out(last.manifest)
         try:
             document = orjson.loads(data)
             version = document["format"]
@@ -234,7 +233,7 @@ class ManifestStore:
         whole = manifest.model_copy(update={"inputs": inputs, "artefacts": _together(pages.values())})
         if last is not None:
             self._remembered = _Remembered(data, whole, replace(last, before=None, pages={}), pages)
-            return whole.model_copy(update={"inputs": dict(inputs), "artefacts": dict(whole.artefacts)})
+            return _handed_out(whole)
         return whole
 
     def pointer(self) -> Pointer | None:
@@ -325,6 +324,18 @@ def _together(pages: Iterable[Page]) -> dict[str, ManifestArtefact]:
     return artefacts
 
 
+def _handed_out(remembered: Manifest) -> Manifest:
+    """A manifest that is remembered, for somebody who may change in his what can be changed: the next gets it whole."""
+    inputs = {
+        key: entry.model_copy(update={"value": exact_numbers(entry.value)})
+        if isinstance(entry.value, list | dict)
+        else entry
+        for key, entry in remembered.inputs.items()
+    }
+    pages = None if remembered.pages is None else [*remembered.pages]
+    return remembered.model_copy(update={"inputs": inputs, "artefacts": dict(remembered.artefacts), "pages": pages})
+
+
 def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
     """The numbers of revisions that some names of objects, all but the suffix, are the names of."""
     for name in names:
@@ -335,8 +346,7 @@ def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
 
 def _page(data: bytes) -> dict[str, ManifestArtefact]:
     page = PAGES.validate_json(data)
-    for artefact in page.values():
-        without_own_names(artefact, _GIVEN)
+    drop_own_names(page.values(), _GIVEN)
     return page
 
 

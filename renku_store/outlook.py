@@ -27,6 +27,7 @@ from renku_store.records.ids import check_id
 from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
+from renku_store.records.sheet import nodes_by_id
 from renku_store.running.totals import run_totals
 from renku_store.versions import DECISIONS, settled
 
@@ -91,7 +92,7 @@ def present_graph(movie: Movie) -> ProducerGraph:
 def priced(movie: Movie, outlook: Outlook, prices: Prices | None) -> Outlook:
     """The same with what it will cost, as far as anybody can say, and what the run that it is of has spent already."""
     plan = forecast(movie, outlook.plan, outlook.base, outlook.values, prices)
-    spent = run_totals(movie.events.stream(run=plan.run), {}).cost if plan.run else 0.0
+    spent = run_totals(movie.events.spent(plan.run), {}).cost if plan.run else 0.0
     return replace(outlook, plan=plan.model_copy(update={"spent": spent or None}))
 
 
@@ -223,8 +224,8 @@ def look(
 
 
 def _timed(movie: Movie, plan: ExecutionPlan) -> ExecutionPlan:
-    dirty = set(plan.dirty)
-    producers = {node.producer for node in plan.graph.nodes if node.job_id in dirty}
+    nodes = nodes_by_id(plan.graph)
+    producers = {nodes[job].producer for job in plan.dirty}
     return with_seconds(plan, movie.events.durations(producers)) if producers else plan
 
 

@@ -13,6 +13,7 @@ from renku_store import bounds
 from renku_store.costs import price_plan
 from renku_store.graph import GraphIndex
 from renku_store.hashing import canonical_json, hash_bytes
+from renku_store.many import hash_of_graph
 from renku_store.projection import jobs_before
 from renku_store.reasons import Origin
 from renku_store.records._base import Json
@@ -21,7 +22,6 @@ from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput
 from renku_store.records.plan import Choices, CostRange, ExecutionPlan, PlannedJob
-from renku_store.signing import graph_hash
 from renku_store.verdicts import Document, Former, Verdicts, contents, made_from
 from renku_store.versions import decided, homeless
 
@@ -143,7 +143,7 @@ def _written(state: Verdicts, manifest: Manifest | None, inputs: dict[str, Manif
         layers=_layers(jobs),
         jobs=jobs,
         graph=state.index.graph,
-        graph_hash=graph_hash(state.index.graph),
+        graph_hash=hash_of_graph(state.index.graph),
         inputs=inputs,
         edits={key: entry for key, entry in state.decisions.items() if key not in state.lapsed},
         warnings=[*state.warnings, *state.chosen.told(jobs)],

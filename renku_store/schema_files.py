@@ -6,12 +6,14 @@ has them in the checkout, beside the package.
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from renku_store.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _PACKAGE: Final = __name__.rpartition(".")[0]
 
@@ -33,7 +35,11 @@ def read_schema_files(folder: str, suffix: str) -> dict[str, str]:
 
 
 def _root() -> Traversable:
-    installed = files(_PACKAGE).joinpath("_schema")
+    package = Path(__file__).parent
+    inside: Traversable = package
+    if not package.is_dir():  # in a zip: what reads those takes long to load
+        inside = import_module("importlib.resources").files(_PACKAGE)
+    installed = inside.joinpath("_schema")
     if installed.is_dir():
         return installed
-    return Path(__file__).parent.parent.joinpath("schema")
+    return package.parent.joinpath("schema")

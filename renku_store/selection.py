@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from renku_store.hashing import artefact_item, hash_value, list_item, value_item
+from renku_store.hashing import artefact_item, hash_text, hash_value, list_item, value_item
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
 from renku_store.records.manifest import ArtefactValue
@@ -63,6 +63,10 @@ class Selection:
         """The artefact's value in this state, if it has one."""
         return self._artefacts.get(artefact_id)
 
+    def artefacts(self, artefact_ids: Iterable[str]) -> list[ArtefactValue | None]:
+        """As `artefact`, of many."""
+        return list(map(self._artefacts.get, artefact_ids))
+
     def value(self, reference: Reference) -> Json | Missing:
         """The JSON value that a reference to an input, or into an artefact, selects."""
         if reference.kind == "input":
@@ -91,6 +95,29 @@ class Selection:
         key = (reference.kind, holder, tuple(reference.path))
         if key not in self._hashes:
             value = self.value(reference)
+            self._hashes[key] = None if isinstance(value, Missing) else hash_value(value)
+        return self._hashes[key]
+
+    def digests(self, input_id: str, paths: Iterable[list[str | int]]) -> list[str | None]:
+        """As `digest`, of many places of one input."""
+        if input_id not in self._inputs:
+            return [None for _ in paths]
+        document, found = self._inputs[input_id], list[str | None]()
+        for path in paths:
+            value: Json | Missing = document
+            for step in path:
+                if type(step) is int:
+                    value = value[step] if type(value) is list and 0 <= step < len(value) else MISSING
+                else:
+                    value = value[step] if type(value) is dict and step in value else MISSING
+            if type(value) is str and len(value) <= _HASHED_ANEW_MAX:
+                found.append(hash_text(value))
+            else:
+                found.append(self._digest(("input", input_id, tuple(path)), value))
+        return found
+
+    def _digest(self, key: tuple[str, str, tuple[str | int, ...]], value: Json | Missing) -> str | None:
+        if key not in self._hashes:
             self._hashes[key] = None if isinstance(value, Missing) else hash_value(value)
         return self._hashes[key]
 

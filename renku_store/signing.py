@@ -18,7 +18,7 @@ from renku_store import bounds
 from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_document, canonical_json, graph_bytes, hash_bytes, signature
 from renku_store.records._base import Json
-from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
+from renku_store.records.graph import Awaited, GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
 from renku_store.selection import Selection
 
 T = TypeVar("T")
@@ -35,10 +35,10 @@ class _NotPlainError(Exception):
     """Something cannot be written as it stands."""
 
 
-_NOT_PLAIN: Final = (_NotPlainError, InvalidValueError, orjson.JSONEncodeError, UnicodeEncodeError)
+NOT_PLAIN: Final = (_NotPlainError, InvalidValueError, orjson.JSONEncodeError, UnicodeEncodeError)
 
 
-class _Texts:
+class Texts:
     """Canonical JSON of what jobs share, each written once; good as long as the jobs live."""
 
     def __init__(self) -> None:
@@ -79,30 +79,30 @@ class Signer:
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
-        self._texts = _Texts()
+        self.texts = Texts()
         self._ends: dict[tuple[str, ...], str] = {}
 
     def signature(self, node: GraphNode) -> str:
         """What `hashing.signature` gives for a job and all of its inputs that are there."""
         try:
             return blake3(self._document(node).encode(), max_threads=1).hexdigest()
-        except _NOT_PLAIN:
+        except NOT_PLAIN:
             return signature(node, self._selection.signed_inputs(node))
 
     def _document(self, node: GraphNode) -> str:
-        texts = self._texts
-        read = [text for entry in node.inputs if (text := self._entry(entry)) is not None]
+        texts = self.texts
+        read = [text for entry in node.inputs if (text := self.entry(entry)) is not None]
         if len(read) > 1:
             if len({entry.name for entry in node.inputs}) < len(node.inputs):
                 raise _NotPlainError
             read.sort()
         return (
             f'{{"config":{texts.value(node.config)},"context":{texts.value(node.context)},'
-            f'"format":{bounds.FORMAT_VERSION},"inputs":{{{",".join(read)}}},{self._end(node)}'
+            f'"format":{bounds.FORMAT_VERSION},"inputs":{{{",".join(read)}}},{self.end(node, node.produces)}'
         )
 
-    def _end(self, node: GraphNode) -> str:
-        made = node.produces
+    def end(self, node: GraphNode, made: list[GraphOutput]) -> str:
+        """What comes after the inputs, of jobs like this one that make these."""
         outputs = (
             (made[0].name, made[0].mime_type) if len(made) == 1 else [t for o in made for t in (o.name, o.mime_type)]
         )
@@ -119,19 +119,20 @@ class Signer:
             known = self._ends[key] = canonical_document(rest)[1:].decode()
         return known
 
-    def _entry(self, entry: GraphInput) -> str | None:
+    def entry(self, entry: GraphInput) -> str | None:
+        """What one input comes to, with its name; None where it is not there."""
         if entry.refs is None:
             item = None if entry.ref is None else self._item(entry.ref)
-            return None if item is None else self._texts.key(entry.name) + item
+            return None if item is None else self.texts.key(entry.name) + item
         items = ["null" if ref is None else self._item(ref) or "null" for ref in entry.refs]
-        return f'{self._texts.key(entry.name)}{{"items":[{",".join(items)}],"kind":"list"}}'
+        return f'{self.texts.key(entry.name)}{{"items":[{",".join(items)}],"kind":"list"}}'
 
     def _item(self, reference: Reference) -> str | None:
         if reference.kind == "artefact" and not reference.path:
             artefact = self._selection.artefact(reference.id)
             if artefact is None:
                 return None
-            kind = self._texts.text(artefact.mime_type)
+            kind = self.texts.text(artefact.mime_type)
             return f'{{"hash":"{artefact.hash}","kind":"artefact","mimeType":{kind}}}'
         digest = self._selection.digest(reference)
         return None if digest is None else f'{{"hash":"{digest}","kind":"value"}}'
@@ -143,7 +144,7 @@ def graph_hash(graph: ProducerGraph) -> str:
     try:
         for piece in _pieces(graph):
             hasher.update(piece.encode())
-    except _NOT_PLAIN:
+    except NOT_PLAIN:
         return hash_bytes(graph_bytes(graph))
     return hasher.hexdigest()
 
@@ -152,7 +153,7 @@ def _pieces(graph: ProducerGraph) -> Iterator[str]:
     yield '{"edges":['
     yield from _joined(map(_edges, _some(graph.edges)))
     yield '],"nodes":['
-    nodes = _Nodes()
+    nodes = NodeTexts()
     yield from _joined(map(nodes.texts, _some(graph.nodes)))
     yield "]" if graph.timeline is None else f'],"timeline":{canonical_json(graph.timeline).decode()}'
     yield "}"
@@ -170,20 +171,21 @@ def _joined(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _edges(edges: list[GraphEdge]) -> str:
-    _check_plain("".join([text for edge in edges for text in (edge.from_, edge.to)]))
+    check_plain("".join([text for edge in edges for text in (edge.from_, edge.to)]))
     return ",".join([f'{{"from":"{edge.from_}","to":"{edge.to}"}}' for edge in edges])
 
 
-def _check_plain(text: str) -> None:
+def check_plain(text: str) -> None:
+    """Raise one of `NOT_PLAIN` for text that JSON has to escape."""
     if _ODD.search(text) is not None:
         raise _NotPlainError
 
 
-class _Nodes:
+class NodeTexts:
     """Jobs as recorded graphs have them: without prices and fingerprints of files."""
 
     def __init__(self) -> None:
-        self._texts = _Texts()
+        self.shared = Texts()
         self._ends: dict[tuple[object, ...], tuple[str, str]] = {}
         self._outputs: dict[tuple[str, str], str] = {}
 
@@ -191,25 +193,28 @@ class _Nodes:
         """Some jobs, commas between them."""
         ids: list[str] = []
         written = [self._node(node, ids) for node in nodes]
-        _check_plain("".join(ids))
+        check_plain("".join(ids))
         return ",".join(written)
 
     def _node(self, node: GraphNode, ids: list[str]) -> str:
         ids.append(node.job_id)
-        inputs = [self._entry(entry, ids) for entry in node.inputs]
+        inputs = [self.entry(entry, ids) for entry in node.inputs]
         made: list[str] = []
         for output in node.produces:
             ids.append(output.id)
-            rest = self._outputs.get((output.mime_type, output.name)) or self._output(output)
+            rest = self._outputs.get((output.mime_type, output.name)) or self.output(output)
             made.append(f'{{"id":"{output.id}",{rest}')
-        awaits = "" if node.awaits is None else f'"awaits":{canonical_document(node.awaits.to_json()).decode()},'
-        before, after = self._ends_of(node)
+        before, after = self.ends(node)
         return (
-            f'{{{awaits}"config":{self._texts.value(node.config)},"context":{self._texts.value(node.context)},'
+            f'{{{self.awaits(node.awaits)}"config":{self.shared.value(node.config)},"context":{self.shared.value(node.context)},'
             f'"inputs":[{",".join(inputs)}],"jobId":"{node.job_id}"{before}{",".join(made)}{after}'
         )
 
-    def _ends_of(self, node: GraphNode) -> tuple[str, str]:
+    def awaits(self, awaited: Awaited | None) -> str:
+        """What a placeholder waits for, with the comma after it."""
+        return "" if awaited is None else f'"awaits":{canonical_document(awaited.to_json()).decode()},'
+
+    def ends(self, node: GraphNode) -> tuple[str, str]:
         """What stands between a job's id and its outputs, and after these."""
         named = (node.producer, node.provider, node.provider_model, node.version, node.rate_key)
         key = (*named, node.timeout_seconds, node.max_output_bytes, id(node.uses), id(node.sources))
@@ -233,18 +238,20 @@ class _Nodes:
             }
             rest |= {name: value for name, value in optional.items() if value is not None}
             after = canonical_document(rest)[1:].decode()
-            known = f'{size},"producer":{self._texts.text(node.producer)},"produces":[', f"],{after}"
+            known = f'{size},"producer":{self.shared.text(node.producer)},"produces":[', f"],{after}"
             if len(self._ends) < _REMEMBERED_MAX:
                 self._ends[key] = known
         return known
 
-    def _output(self, output: GraphOutput) -> str:
-        kind, name = self._texts.text(output.mime_type), self._texts.text(output.name)
+    def output(self, output: GraphOutput) -> str:
+        """What comes after the id of an output."""
+        kind, name = self.shared.text(output.mime_type), self.shared.text(output.name)
         self._outputs[output.mime_type, output.name] = known = f'"mimeType":{kind},"name":{name}}}'
         return known
 
-    def _entry(self, entry: GraphInput, ids: list[str]) -> str:
-        name = self._texts.text(entry.name)
+    def entry(self, entry: GraphInput, ids: list[str]) -> str:
+        """One input; the ids in it, of which nobody knows whether they are plain, are added to `ids`."""
+        name = self.shared.text(entry.name)
         if entry.refs is None and entry.ref is not None:
             return f'{{"name":{name},"ref":{self._reference(entry.ref, ids)}}}'
         one = "" if entry.ref is None else f',"ref":{self._reference(entry.ref, ids)}'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -19,6 +20,7 @@ from blake3 import blake3
 from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode, ProducerGraph
+from renku_store.records.sheet import JobColumns, Sheet
 
 _WITH_FILES: Final = frozenset({"command", "python"})
 """The providers whose program files are found without being declared."""
@@ -32,14 +34,40 @@ def with_sources(graph: ProducerGraph) -> ProducerGraph:
     """
     known: dict[tuple[object, ...], str | None] = {}
     nodes: list[GraphNode] = []
+    if isinstance(graph.columns, Sheet) and not any(map(_has_own_program, graph.columns.families)):
+        return _with_sources(graph, graph.columns)
     if all(node.source is None and _has_no_files(node) for node in graph.nodes):
         return graph
     for node in graph.nodes:
-        key = (node.provider, node.provider_model, str(node.config.get("argv")), *(node.sources or ()))
+        declared = ("none",) if node.sources is None else ("some", *node.sources)
+        key = (node.provider, node.provider_model, str(node.config.get("argv")), *declared)
         if key not in known:
             known[key] = _fingerprint(node)
         nodes.append(node if known[key] == node.source else node.model_copy(update={"source": known[key]}))
     return graph.model_copy(update={"nodes": nodes})
+
+
+def _with_sources(graph: ProducerGraph, sheet: Sheet) -> ProducerGraph:
+    """The same for a graph in columns: all jobs of a producer have the same program."""
+    found = {
+        number: _fingerprint(family.common)
+        for number, family in enumerate(sheet.families)
+        if family.job_ids and not _has_no_files(family.common)
+    }
+    if not found:
+        return graph
+    families = [
+        replace(family, common=family.common.model_copy(update={"source": found[number]}))
+        if number in found
+        else family
+        for number, family in enumerate(sheet.families)
+    ]
+    return ProducerGraph.of_columns(Sheet(families), graph.timeline)
+
+
+def _has_own_program(family: JobColumns) -> bool:
+    """Whether a job of a producer may have another program than the others."""
+    return not _has_no_files(family.common) and any("argv" in config for config in family.configs.values())
 
 
 def _has_no_files(node: GraphNode) -> bool:

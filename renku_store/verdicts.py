@@ -13,6 +13,7 @@ from typing import TypeAlias
 from renku_store.choosing import Chosen
 from renku_store.errors import BlobMissingError, InvalidValueError
 from renku_store.graph import GraphIndex
+from renku_store.many import ManySigner
 from renku_store.reasons import Differences, Origin, in_words
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode, ProducerGraph
@@ -21,7 +22,7 @@ from renku_store.records.pattern import pattern_of_two
 from renku_store.records.plan import Choices, PlannedJob, Reason
 from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
 from renku_store.signing import Signer
-from renku_store.versions import Held, source_changed
+from renku_store.versions import Held, made_by_others, source_changed
 
 Document: TypeAlias = Callable[[ArtefactValue], Json | Missing]
 """Gives the parsed JSON of an artefact; `MISSING` where there is none."""
@@ -103,21 +104,70 @@ class Verdicts:
 
     def jobs(self) -> dict[str, PlannedJob]:
         """Every job of the graph, each after what it waits for."""
-        jobs: dict[str, PlannedJob] = {}
-        open_positions = bytearray(len(self.index))
-        for position, node, layer in self.index.in_order():
-            for before in self.index.positions_before(position):
-                if open_positions[before]:
-                    job = None
-                    break
-            else:
-                job = self._ordinary(node, layer)
-            if job is None:
-                job = self._job(node, layer, jobs)
-                open_positions[position] = job.state != "clean"
-            jobs[node.job_id] = job
+        index, known = self.index, self._known_at_once()
+        ids, layers = index.job_ids, index.layers_by_position
+        if known is not None and all(known):
+            jobs = {ids[position]: _clean(known[position], layers[position]) for position in index.positions}
+        else:
+            jobs = self._one_by_one(known)
         self._warn_of_sources(jobs)
         return jobs
+
+    def _one_by_one(self, known: Sequence[str | None] | None) -> dict[str, PlannedJob]:
+        index, ids, layers = self.index, self.index.job_ids, self.index.layers_by_position
+        jobs: dict[str, PlannedJob] = {}
+        open_positions: set[int] = set()
+        for position in index.positions:
+            layer, job = layers[position], None
+            if not open_positions or open_positions.isdisjoint(index.positions_before(position)):
+                signature = "" if known is None else known[position]
+                if signature:
+                    job = _clean(signature, layer)
+                elif signature is not None:
+                    job = self._ordinary(index.node_at(position), layer)
+            if job is None:
+                job = self._job(index.node_at(position), layer, jobs)
+                if job.state != "clean":
+                    open_positions.add(position)
+            jobs[ids[position]] = job
+        return jobs
+
+    def _known_at_once(self) -> list[str | None] | None:
+        """By position the signature of a job that is ordinary if nothing before it is to be made; None: it is not.
+
+        An empty text says that nobody knows: the job is to be looked at. None instead of a list: that holds for all.
+        """
+        sheet = self.index.sheet
+        choices = any(entry.edited_by is None for entry in self.decisions.values())
+        if sheet is None or not self.base or self.decided or choices:
+            return None
+        many, known = ManySigner(self.now, self.signer), list[str | None]()
+        for family in sheet.families:
+            due = many.signatures(family)
+            held = None if due is None else self._held(due, [ids for _, ids in family.outputs])
+            known += held if held is not None else [""] * len(family.job_ids)
+        for job_id in self.named:
+            known[self.index.position(job_id)] = None
+        for position in map(sheet.makers.get, self.decisions):
+            if position is not None:
+                known[position] = None
+        return known
+
+    def _held(self, due: Sequence[str], outputs: Sequence[Sequence[str]]) -> list[str | None]:
+        """Of jobs those signatures that the base holds all outputs with, whole."""
+        found: list[str | None] = list(due)
+        damaged = self.damaged
+        for ids in outputs:
+            found = [
+                present.signature  # one text for both
+                if present is not None
+                and present.signature == wanted
+                and present.edited_by is None
+                and not (damaged and present.blob in damaged)
+                else None
+                for present, wanted in zip(map(self.base.get, ids), found, strict=True)
+            ]
+        return found if outputs else [None for _ in due]
 
     def _ordinary(self, node: GraphNode, layer: int) -> PlannedJob | None:
         """A job whose outputs the base holds, whole, as its inputs give them now; None: it is to be looked at."""
@@ -247,10 +297,20 @@ class Verdicts:
     def _warn_of_sources(self, jobs: Mapping[str, PlannedJob]) -> None:
         """Say of which producers the files have changed, and not the version, since they made what stays."""
         changed: dict[str, int] = {}
-        for job_id, planned in jobs.items() if any(node.source for node in self.index.graph.nodes) else ():
-            node = self.index.node(job_id)
-            if planned.state == "clean" and not planned.edited and source_changed(node, self.held, planned.signature):
-                changed[node.producer] = changed.get(node.producer, 0) + 1
+        sheet = self.index.sheet
+        for job_id, planned in jobs.items() if self.index.has_sources else ():
+            if planned.state != "clean" or planned.edited:
+                continue
+            if sheet is None:
+                node = self.index.node(job_id)
+                producer, other = node.producer, source_changed(node, self.held, planned.signature)
+            else:
+                family, place = sheet.family_at(self.index.position(job_id))
+                outputs = (ids[place] for _, ids in family.outputs)
+                producer = family.common.producer
+                other = made_by_others(family.common.source, outputs, self.held, planned.signature)
+            if other:
+                changed[producer] = changed.get(producer, 0) + 1
         for producer, count in changed.items():
             jobs_stay = "1 job stays" if count == 1 else f"{count:,} jobs stay"
             self.warnings.append(

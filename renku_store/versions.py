@@ -159,8 +159,13 @@ def marked(artefact: ManifestArtefact, *, outdated: Literal[True] | None) -> Man
 
 def source_changed(node: GraphNode, held: Held, signature: str | None) -> bool:
     """Whether other program files than today's made what is held of a job; where that was not noted, nobody can say."""
-    made = (held.made(output.id, signature) for output in node.produces)
-    return node.source is not None and any(entry and entry.source not in {None, node.source} for entry in made)
+    return made_by_others(node.source, (output.id for output in node.produces), held, signature)
+
+
+def made_by_others(source: str | None, outputs: Iterable[str], held: Held, signature: str | None) -> bool:
+    """Whether some of the `outputs` of a job were made by other program files than those with this fingerprint."""
+    made = (held.made(output, signature) for output in outputs)
+    return source is not None and any(entry and entry.source not in {None, source} for entry in made)
 
 
 def settled(plan: ExecutionPlan, base: Mapping[str, ManifestArtefact]) -> dict[str, ManifestArtefact]:

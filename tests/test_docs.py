@@ -218,33 +218,14 @@ def test_the_configuration_page_has_every_variable_and_entry() -> None:
     assert set(_first_column(_section(page, "### Retries", "\n## "))) == set(RETRY_ENTRIES)
 
 
-_MEASURED_BESIDE_A_LIMIT = (
-    "add-blobs",
-    "large-blobs",
-    "gc",
-    "events",
-    "publish",
-    "rebuild",
-    "migrate",
-    "plan",
-    "nothing-changed",
-)
-
-
 def test_the_performance_page_has_the_figures_of_the_result_files() -> None:
-    """Medians, rounded, and ratios: a measurement that is done anew is told anew."""
-    told = re.findall(
-        r"^\| .*? ?\| ([^|]+) \| ([\d.]+) s \| ([\d.]+) s \| ([\d.]+) \|$",
-        (_DOCS / "explanation/performance.md").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    measured = []
-    for name in _MEASURED_BESIDE_A_LIMIT:
-        (*_, newest) = sorted((_TOP / "benchmarks" / name / "results").glob("*.json"))
-        for result in json.loads(newest.read_text(encoding="utf-8"))["results"]:
-            ours, limit = (f"{result[key]['median']:.2f}" for key in ("ours", "limit"))
-            measured.append((result["task"], ours, limit, f"{result['ratio']:.2f}"))
-    assert told == measured
+    """A measurement that is done anew is told anew: `benchmarks/run.py --page` writes the table."""
+    table = subprocess.run(
+        [sys.executable, str(_TOP / "benchmarks/run.py"), "--table"], capture_output=True, text=True, check=True
+    ).stdout
+    page = (_DOCS / "explanation/performance.md").read_text(encoding="utf-8")
+    assert page.count("| question | task |") == 1
+    assert table in page
 
 
 def test_the_architecture_page_names_modules_that_are_there() -> None:
@@ -299,7 +280,8 @@ def test_a_benchmark_runs_and_has_a_question_and_a_result(bench: Path, tmp_path:
     assert kept["question"] == document["question"]
     assert kept["machine"].keys() == document["machine"].keys()
     assert not kept["quick"]
-    assert len(kept["results"]) == len(document["results"])
+    shapes = [{re.sub(r"[\d,]+", "N", one["task"]) for one in each["results"]} for each in (kept, document)]
+    assert shapes[0] == shapes[1]  # of other sizes, and of more of them where the largest are asked for
     for result in kept["results"]:
         for seconds in result["seconds"].values() if "seconds" in result else [result["ours"], result["limit"]]:
             assert 0 < seconds["min"] <= seconds["median"] <= seconds["max"]

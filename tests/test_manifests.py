@@ -236,6 +236,30 @@ def test_only_large_manifests_have_pages(shelf: Shelf, count: int, paged: bool) 
         assert [page["first"] for page in document["pages"]] == [min(json.loads(p)) for p in encoded.pages.values()]
 
 
+def test_what_a_reader_does_with_his_manifest_is_his_alone(shelf: Shelf) -> None:
+    """One who remembers what he read hands it out whole each time, whatever became of what he handed out before."""
+    pictures = {f"picture[{place:04}].image": artefact(str(place)) for place in range(1_100)}
+    inputs = {"scenes": given_input(["a", {"b": [1]}]), "tone": given_input({"of": "film"}), "title": given_input("x")}
+    digest = shelf.add(manifest(artefacts=pictures, inputs=inputs))
+    count = len([*cut_pages(pictures)])
+    reader = shelf.store.remembering()
+    following = manifest(2, base_hash=digest)
+    for _ in range(3):
+        read, _ = reader.load(1, digest)
+        base = reader.base_of(following)
+        assert base is not None
+        for known in (read, base):
+            assert (known.inputs, known.artefacts, len(known.pages or ())) == (inputs, pictures, count)
+        values: dict[str, Any] = {name: entry.value for name, entry in read.inputs.items()}
+        values["scenes"][1]["b"].append(2)
+        values["scenes"].append("draft")
+        values["tone"]["of"] = "draft"
+        read.inputs.clear()
+        read.artefacts.clear()
+        assert read.pages
+        read.pages.clear()
+
+
 def test_every_blob_that_a_manifest_needs_is_named() -> None:
     """Graph, large inputs, artefacts that are not inline, pages; nothing else."""
     graph, large, page = (hash_bytes(name) for name in (b"graph", b"input", b"page"))

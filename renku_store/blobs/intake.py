@@ -84,25 +84,31 @@ class Intake:
     def take(self, source: Source) -> BlobRef:
         """Take one content; it is durable once `finish` has returned."""
         content = self._content(source)
-        if isinstance(content, BlobRef):
-            return content
-        if isinstance(content, Staged):
-            reference = BlobRef(content.hash, content.size)
-        else:
+        if isinstance(content, bytes):
             reference = BlobRef(hash_bytes(content), len(content))
-        if reference.hash in self._held or reference.hash in self._new:
-            if isinstance(content, Staged):
-                self._batch.discard(content.file)
-            return reference
+        elif isinstance(content, BlobRef):
+            return content
+        else:
+            reference = BlobRef(content.hash, content.size)
+        digest = reference.hash
+        if digest not in self._held and digest not in self._new:
+            self._hold(source, reference, content)
+        elif isinstance(content, Staged):
+            self._batch.discard(content.file)
+        return reference
+
+    def _hold(self, source: Source, reference: BlobRef, content: bytes | Staged) -> None:
+        """Keep a content until there are enough of them to be looked up."""
+        size = reference.size
         if isinstance(content, Staged):
             self._held[reference.hash] = content
-            self._held_staged_bytes += reference.size
+            self._held_staged_bytes += size
             self._staged_since = min(self._staged_since, time.monotonic())
-        elif isinstance(source, str | os.PathLike) and self._is_seen(reference):
-            self._held[reference.hash] = Unread(source, reference.size)
+        elif size >= bounds.UNREAD_MIN_BYTES and isinstance(source, str | os.PathLike) and self._is_seen(reference):
+            self._held[reference.hash] = Unread(source, size)
         else:
             self._held[reference.hash] = content
-            self._held_bytes += reference.size
+            self._held_bytes += size
         if (
             len(self._held) >= self._window_max_files
             or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
@@ -110,9 +116,8 @@ class Intake:
             or self._batch.full
         ):
             self._look_up()
-        if time.monotonic() - self._staged_since > bounds.BATCH_MAX_SECONDS:
+        if self._staged_since < math.inf and time.monotonic() - self._staged_since > bounds.BATCH_MAX_SECONDS:
             self.finish()
-        return reference
 
     def finish(self) -> None:
         """Make durable what was taken: objects, then rows."""
@@ -120,10 +125,12 @@ class Intake:
         self._commit()
 
     def _content(self, source: Source) -> bytes | Staged | BlobRef:
-        if isinstance(source, bytes | Staged):
+        if isinstance(source, bytes):
             return source
         if isinstance(source, str | os.PathLike):
             return take_file(self._batch, source, self._may_be_there, self._is_there)
+        if isinstance(source, Staged):
+            return source
         if isinstance(source, bytearray | memoryview):
             with memoryview(source) as view:
                 return take_stream(self._batch, view)
@@ -144,8 +151,8 @@ class Intake:
         return digest in self._held or digest in self._new or not self._settle({digest: reference.size})
 
     def _is_seen(self, reference: BlobRef) -> bool:
-        """Whether a blob is here, and large enough to let go of its bytes until its row is touched with others."""
-        if not self._near or reference.size < bounds.UNREAD_MIN_BYTES:
+        """Whether a blob is here, so that its bytes can be let go of until its row is touched with others."""
+        if not self._near:
             return False
         with self._metadata.read() as reader:
             row = reader.blobs.get((reference.hash,)).get(reference.hash)

@@ -17,7 +17,7 @@ from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.errors import BlobCorruptError
 from renku_store.records.blob import SUFFIX, blob_path
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_BLOB: Final = re.compile(rf"blobs/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})(?:{re.escape(SUFFIX['zstd'])})?")
 
 
 def present(driver: Driver) -> Iterator[Row]:
@@ -30,15 +30,21 @@ def present(driver: Driver) -> Iterator[Row]:
 
 
 def _here(driver: Driver) -> Iterator[Row]:
-    for folder in driver.children("blobs/"):
-        found: dict[str, list[ObjectStat]] = {}
+    for folder in sorted(driver.children("blobs/")):
+        raw: dict[str, int] = {}
+        packed: set[str] = set()
         for entry in driver.list(f"blobs/{folder}") if folder.endswith("/") else ():
             digest = _digest(entry)
-            if digest is not None:
-                found.setdefault(digest, []).append(entry)
-        for digest, entries in found.items():
-            if len(entries) == 1 and entries[0].name == blob_path(digest):
-                yield digest, entries[0].size, entries[0].size, "raw"
+            if digest is None:
+                continue
+            if entry.name.endswith(digest):
+                raw[digest] = entry.size
+            else:
+                packed.add(digest)
+        # In the order of the index's keys: its pages are then written one after the other.
+        for digest in sorted(raw.keys() | packed):
+            if digest not in packed:
+                yield digest, raw[digest], raw[digest], "raw"
                 continue
             seen = see(driver, digest, None)
             if seen is not None and seen.size is not None and not seen.damaged:
@@ -73,6 +79,5 @@ def _sizes(driver: Driver, packed: dict[str, tuple[str, int]]) -> Iterator[Row]:
 
 def _digest(entry: ObjectStat) -> str | None:
     """The hash of the blob that an object is of; None for a foreign file."""
-    digest = entry.name.rpartition("/")[2].removesuffix(SUFFIX["zstd"])
-    known = _DIGEST.fullmatch(digest) and entry.name in {blob_path(digest), blob_path(digest, "zstd")}
-    return digest if known else None
+    match = _BLOB.fullmatch(entry.name)
+    return match[2] if match else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 import zstandard
 
@@ -40,6 +40,10 @@ class Presence:
     size: int | None
     damaged: bool = False
     modified: float = 0.0
+
+
+Seen: TypeAlias = Mapping[str, Presence]
+"""What was seen of blobs, by hash."""
 
 
 def see(driver: Driver, digest: str, size: int | None, row: BlobRow | None = None) -> Presence | None:

@@ -6,7 +6,7 @@ Keeps invariants 1, 2, 8 and 9: `intake` on the way in, `reading` on the way out
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,7 @@ from renku_store.blobs.carrying import carry_all
 from renku_store.blobs.intake import Row, Source
 from renku_store.blobs.keeping import kept_young
 from renku_store.blobs.listing import present
-from renku_store.blobs.presence import Presence, see, see_all
+from renku_store.blobs.presence import Presence, Seen, see, see_all
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, check, check_file, corrupt, frame_size, unpack
 from renku_store.blobs.through import ReadThrough
 from renku_store.blobs.verifying import damage, move_wrong, stored, wrong_objects
@@ -173,18 +173,17 @@ class BlobStore:
         wanted: dict[str, int | None] = {check_hash(digest): None for digest in hashes}
         return see_all(self._driver, wanted, self._known(wanted))
 
-    def revive(self, writer: Writer, hashes: Iterable[str], seen: Mapping[str, Presence] | None = None) -> None:
-        """Inside a write transaction: see each object, make its row live and touched (invariant 9).
+    def revive(self, writer: Writer, hashes: Iterable[str], seen: Seen | None = None, kept: Sequence[str] = ()) -> None:
+        """Inside a write transaction: see each object, make its row live, and touched but for `kept` (invariant 9).
 
         `seen` are those that `look` has seen since they were protected. `BlobMissingError` names the first object that
         is not there (or is being deleted), `BlobCorruptError` one of a wrong size.
         """
-        wanted = sorted({check_hash(digest) for digest in hashes})
+        wanted = sorted({check_hash(digest) for digest in (*hashes, *kept)})
         rows = writer.blobs.get(wanted)
         touched: list[str] = []
         revived: list[Row] = []
-        before = seen or {}
-        seen = {**see_all(self._driver, {d: None for d in wanted if d not in before}, rows), **before}
+        seen = {**see_all(self._driver, {d: None for d in wanted if d not in (seen or ())}, rows), **(seen or {})}
         for digest in wanted:
             row = rows.get(digest)
             found = seen.get(digest)
@@ -198,7 +197,7 @@ class BlobStore:
                 revived.append((digest, found.size, found.stored_size, found.encoding))
         self._driver.settle(blob_path(digest) for digest, *_ in revived if digest not in rows)
         writer.blobs.make_live(revived)
-        writer.blobs.touch(touched)
+        writer.blobs.touch({*touched}.difference(kept))
 
     # Reading
 

@@ -8,7 +8,7 @@ itself, for parsing refuses cycles of producers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from renku_store.blueprint.collector import paused_collector
@@ -21,8 +21,8 @@ from renku_store.blueprint.selecting import Turns
 from renku_store.blueprint.turning import Documents
 from renku_store.blueprint.values import with_defaults
 from renku_store.records._base import Json
-from renku_store.records.graph import GraphEdge, GraphNode, GraphOutput, ProducerGraph
-from renku_store.records.pattern import pattern, pattern_of_one, pattern_of_two
+from renku_store.records.graph import GraphNode, GraphOutput, ProducerGraph
+from renku_store.records.sheet import JobColumns, Sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,40 +63,48 @@ def _expand(blueprint: Blueprint, values: Mapping[str, Json], config: Json, docu
         movie_overrides(config, families, warnings),
     ]
     resolver = Resolver(blueprint, values, families)
-    nodes = [node for family in families.values() for node in _nodes(family, resolver, settings)]
+    sheet = Sheet(_sheet(families, resolver, settings))
     resolver.check_found()
     place = blueprint.place("timeline")
     timeline = resolver.artefact(blueprint.timeline, "timeline", place) if blueprint.timeline else None
     # Its jobs are right as they are: their producers were checked, and so were the values that they go into.
-    graph = ProducerGraph.model_construct(nodes=nodes, edges=_edges(nodes, families), timeline=timeline)
-    return Expansion(graph, warnings)
+    return Expansion(ProducerGraph.of_columns(sheet, timeline), warnings)
 
 
-def _nodes(family: Family, resolver: Resolver, settings: list[Overrides]) -> Iterator[GraphNode]:
+def _sheet(families: Mapping[str, Family], resolver: Resolver, settings: list[Overrides]) -> list[JobColumns]:
+    start, found = 0, list[JobColumns]()
+    for family in families.values():
+        found.append(_columns(family, start, resolver, settings))
+        start += len(family.members)
+    return found
+
+
+def _columns(family: Family, start: int, resolver: Resolver, settings: list[Overrides]) -> JobColumns:
     """The jobs of a producer: what they have in common is checked once, and shared."""
     spec = family.spec
-    make = pattern(_common(spec, settings))
-    outputs = [
-        (f".{output.name}", pattern_of_one(GraphOutput(id="", name=output.name, mime_type=output.mime_type), "id"))
-        for output in spec.outputs
-    ]
-    overridden = {target for overrides in settings for target in overrides}
-    varies = any(isinstance(value, str) and value in spec.loops for value in spec.context.values())
-    for job_id, places in family.members:
-        turns = family.turns(places)
-        own: dict[str, object] = {}
-        if varies:
-            own["context"] = _context(spec, turns)
-        if job_id in overridden:
-            own["config"] = _config(spec, job_id, settings)
-        if job_id in family.awaited:
-            own["awaits"] = family.awaited[job_id]
-        yield make(
-            job_id=job_id,
-            inputs=resolver.inputs_of(family, turns),
-            produces=[output(job_id + ending) for ending, output in outputs],
-            **own,
-        )
+    job_ids = [job_id for job_id, _ in family.members]
+    columns = JobColumns(
+        start=start,
+        common=_common(spec, settings),
+        job_ids=job_ids,
+        outputs=[
+            (
+                GraphOutput(id="", name=output.name, mime_type=output.mime_type),
+                [f"{job_id}.{output.name}" for job_id in job_ids],
+            )
+            for output in spec.outputs
+        ],
+        columns=resolver.columns_of(family),
+    )
+    if any(isinstance(value, str) and value in spec.loops for value in spec.context.values()):
+        columns.contexts = [_context(spec, family.turns(places)) for _, places in family.members]
+    overridden = {target for overrides in settings for target in overrides} - {spec.name}
+    if overridden or family.awaited or family.deciders:
+        places = {job_id: place for place, job_id in enumerate(job_ids)}
+        columns.configs = {places[job]: _config(spec, job, settings) for job in overridden if job in places}
+        columns.awaits = {places[job]: awaited for job, awaited in family.awaited.items()}
+        columns.deciders = {places[job]: artefacts for job, artefacts in family.deciders.items()}
+    return columns
 
 
 def _common(spec: ProducerSpec, settings: list[Overrides]) -> GraphNode:
@@ -124,28 +132,6 @@ def _context(spec: ProducerSpec, turns: Turns) -> dict[str, Json]:
         name: turns[value].value if isinstance(value, str) and value in turns else value
         for name, value in spec.context.items()
     }
-
-
-def _edges(nodes: list[GraphNode], families: Mapping[str, Family]) -> list[GraphEdge]:
-    """An edge for each pair of jobs where one reads what the other makes, or is there because of it."""
-    makers = {output.id: node.job_id for node in nodes for output in node.produces}
-    pairs: set[tuple[str, str]] = set()
-    for node in nodes:
-        job_id = node.job_id
-        for entry in node.inputs:
-            if entry.refs is not None:
-                pairs.update((makers[ref.id], job_id) for ref in entry.refs if ref and ref.kind == "artefact")
-            elif entry.ref is not None and entry.ref.kind == "artefact":
-                pairs.add((makers[entry.ref.id], job_id))
-    pairs.update(
-        (makers[artefact], job_id)
-        for family in families.values()
-        for job_id, deciders in family.deciders.items()
-        for artefact in deciders
-    )
-    pairs.update((makers[artefact], node.job_id) for node in nodes if node.awaits for artefact in node.awaits.artefacts)
-    edge = pattern_of_two(GraphEdge.model_validate({"from": "", "to": ""}), "from_", "to")
-    return [edge(before, after) for before, after in sorted(pairs)]
 
 
 def _config(spec: ProducerSpec, job_id: str, settings: list[Overrides]) -> dict[str, Json]:

@@ -7,6 +7,7 @@ What is not known yet, because it is decided by artefacts that are not made, has
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from renku_store import bounds
 from renku_store.blueprint.decisions import deciding_order
@@ -19,6 +20,8 @@ from renku_store.blueprint.selecting import Found, Turn, Turns, select
 from renku_store.blueprint.turning import Documents, Known, Loops
 from renku_store.records._base import Json
 from renku_store.records.graph import Awaited
+
+_UTF8_MAX_BYTES: Final = 4
 
 
 def make_families(blueprint: Blueprint, inputs: Mapping[str, Json], documents: Documents) -> dict[str, Family]:
@@ -46,15 +49,17 @@ class _Maker:
         """The family of a producer whose deciding producers have theirs."""
         family = Family(spec, is_made=self._loops.is_made(spec), labels=[set() for _ in spec.loops])
         longest = max(len(output.name) for output in spec.outputs)
+        short = (bounds.ID_MAX_BYTES - len(".") - longest) // _UTF8_MAX_BYTES
+        plain = spec.when is None and not family.is_made
         for places in self._loops.walk(spec, family.labels):
-            labels = tuple([turn.label for turn in places])
+            labels = (places[0].label,) if len(places) == 1 else tuple([turn.label for turn in places])
             job_id = job_name(spec.name, labels)
-            if len(job_id.encode()) + len(".") + longest > bounds.ID_MAX_BYTES:
+            if len(job_id) > short and len(job_id.encode()) + len(".") + longest > bounds.ID_MAX_BYTES:
                 raise self._blueprint.place("producers", spec.name).error(
                     f"The artefact ids of the job {shown(job_id)} are longer than {bounds.ID_MAX_BYTES} bytes.",
                     "Use shorter names or keys.",
                 )
-            if spec.when is None and not family.is_made:
+            if plain:
                 family.jobs[labels] = job_id
                 family.members.append((job_id, places))
             else:

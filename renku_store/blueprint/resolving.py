@@ -7,7 +7,7 @@ list in an artefact does not ask for. A placeholder reads what the jobs may read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,11 +16,12 @@ from renku_store.blueprint.document import ArtefactUse, Blueprint, InputUse
 from renku_store.blueprint.family import Family, agree, job_name
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import Place
-from renku_store.blueprint.references import Every, LoopVariable
+from renku_store.blueprint.references import Every, Key, LoopVariable
 from renku_store.blueprint.selecting import Lost, Turns, fixed_path, known_steps, select
 from renku_store.records._base import Json
 from renku_store.records.graph import EVERY_LABEL, GraphInput, Reference
 from renku_store.records.pattern import pattern_of_two
+from renku_store.records.sheet import Column, Each, FromInput, FromJobs, Same, of_artefact, of_input
 
 _Labels = tuple[str | None, ...]
 
@@ -28,8 +29,6 @@ _Labels = tuple[str | None, ...]
 _WHOLE: Final[list[str | int]] = []
 _one = pattern_of_two(GraphInput.model_construct(name=""), "name", "ref")
 _several = pattern_of_two(GraphInput.model_construct(name=""), "name", "refs")
-_of_input = pattern_of_two(Reference.model_construct(kind="input", id=""), "id", "path")
-_of_artefact = pattern_of_two(Reference.model_construct(kind="artefact", id=""), "id", "path")
 
 
 @dataclass(slots=True)
@@ -49,24 +48,92 @@ class Resolver:
     families: Mapping[str, Family]
     _groups: dict[tuple[str, tuple[bool, ...]], dict[tuple[str, ...], list[str | None]]] = field(default_factory=dict)
     _open: dict[tuple[str, tuple[bool, ...]], list[tuple[str, ...]]] = field(default_factory=dict)
-    _shared: dict[tuple[str, str], GraphInput] = field(default_factory=dict)
+    _known_positions: dict[str, dict[str, int]] = field(default_factory=dict)
     _fan_ins: dict[tuple[object, ...], list[Reference | None]] = field(default_factory=dict)
     _luck: dict[tuple[str, str], _Luck] = field(default_factory=dict)
     _own_lists: dict[tuple[object, ...], frozenset[int]] = field(default_factory=dict)
     _count: int = 0
 
-    def inputs_of(self, family: Family, turns: Turns) -> list[GraphInput]:
-        """What a job reads; missing inputs are left out. Raises `BlueprintError`."""
-        entries: list[GraphInput] = []
-        for name, use in family.spec.inputs.items():
-            entry = self._shared.get((family.spec.name, name))
-            if entry is None:
-                entry = self._entry(family, name, use, turns)
-                if entry is not None and not use.varies:
-                    self._shared[family.spec.name, name] = entry
-            if entry is not None:
-                entries.append(entry)
-        return entries
+    def columns_of(self, family: Family) -> list[Column]:
+        """What the jobs of a producer read; missing inputs are left out. Raises `BlueprintError`."""
+        uses = family.spec.inputs.items() if family.members else ()
+        columns = (self._column(family, name, use) for name, use in uses)
+        return [column for column in columns if column is not None]
+
+    def _column(self, family: Family, name: str, use: InputUse | ArtefactUse) -> Column | None:
+        if not use.varies:
+            entry = self._entry(family, name, use, family.turns(family.members[0][1]))
+            return None if entry is None else Same(entry)
+        if not family.awaited and (column := self._simple(family, name, use)) is not None:
+            self._luck.setdefault((family.spec.name, name), _Luck()).found = True
+            return column
+        return Each(name, [self._entry(family, name, use, family.turns(places)) for _, places in family.members])
+
+    def _simple(self, family: Family, name: str, use: InputUse | ArtefactUse) -> Column | None:
+        """The column of an input that each job has, in the same form; None where there is none."""
+        if isinstance(use, ArtefactUse):
+            return self._from_jobs(family, name, use)
+        if use.id not in self.inputs:
+            return None
+        steps = [step for step in use.steps if isinstance(step, LoopVariable)]
+        if len(steps) > 1:
+            return None
+        before, after = use.steps[: use.steps.index(steps[0])], use.steps[use.steps.index(steps[0]) + 1 :]
+        around = select(self.inputs[use.id], before, {})
+        if isinstance(around, Lost) or not isinstance(around.value, list):
+            return None
+        if not all(isinstance(step, Key) for step in after):
+            return None
+        ends = [step.text for step in after if isinstance(step, Key)]
+        loop, paths = family.spec.loops.index(steps[0].name), list["list[str | int]"]()
+        within: dict[int, list[str | int] | None] = {}
+        for _, places in family.members:
+            position = places[loop].position
+            if position not in within:
+                there = position < len(around.value) and _has(around.value[position], ends)
+                within[position] = [*around.path, position, *ends] if there else None
+            path = within[position]
+            if path is None:
+                return None
+            paths.append(path)
+        return FromInput(name, use.id, paths)
+
+    def _from_jobs(self, family: Family, name: str, use: ArtefactUse) -> Column | None:
+        maker = self.families[use.producer]
+        if use.is_fan_in or use.steps:
+            return None
+        if self._in_step(family, maker, use):
+            jobs: list[str] = [job for job, _ in maker.members]
+        else:
+            found = [maker.jobs.get(self._place(use, family.turns(places))) for _, places in family.members]
+            jobs = [job for job in found if job is not None]
+            if len(jobs) < len(found):
+                return None
+        makers = self._positions(use.producer)
+        return FromJobs(name, [f"{job}.{use.output}" for job in jobs], [makers[job] for job in jobs])
+
+    def _in_step(self, family: Family, maker: Family, use: ArtefactUse) -> bool:
+        """Whether the job at each place reads the maker's job at the same one."""
+        return (
+            family.spec.loops == maker.spec.loops == tuple(getattr(index, "name", None) for index in use.indices)
+            and len(family.members) == len(family.jobs) == len(maker.members)
+            and list(family.jobs) == list(maker.jobs)
+        )
+
+    def _place(self, use: ArtefactUse, turns: Turns) -> tuple[str, ...]:
+        return tuple([EVERY_LABEL if label is None else label for label in _labels(use, turns)])
+
+    def _positions(self, producer: str) -> Mapping[str, int]:
+        """The positions in the graph of a producer's jobs."""
+        if producer not in self._known_positions:
+            start = 0
+            for name, family in self.families.items():
+                if name == producer:
+                    break
+                start += len(family.members)
+            jobs = self.families[producer].members
+            self._known_positions[producer] = {job: position for position, (job, _) in enumerate(jobs, start)}
+        return self._known_positions[producer]
 
     def _entry(self, family: Family, name: str, use: InputUse | ArtefactUse, turns: Turns) -> GraphInput | None:
         if isinstance(use, ArtefactUse) and use.is_fan_in:
@@ -108,12 +175,12 @@ class Resolver:
             luck.missed = luck.missed or (f"{use.text}, which is nowhere in the input {use.id}.", hint)
             return None
         luck.found = True
-        return _of_input(use.id, selected.path)
+        return of_input(use.id, selected.path)
 
     def _artefacts(self, use: ArtefactUse, turns: Turns, luck: _Luck) -> list[Reference]:
         """The artefact that is meant; several only where a placeholder may come to mean any of them."""
         family = self.families[use.producer]
-        labels = tuple([EVERY_LABEL if label is None else label for label in _labels(use, turns)])
+        labels = self._place(use, turns)
         if labels in family.jobs:
             luck.found = True
             job = family.jobs[labels]
@@ -128,8 +195,8 @@ class Resolver:
 
     def _reference(self, job: str, use: ArtefactUse, turns: Turns) -> Reference:
         if not use.steps:
-            return _of_artefact(f"{job}.{use.output}", _WHOLE)
-        return _of_artefact(f"{job}.{use.output}", fixed_path(use.steps, turns, self._lists(use)))
+            return of_artefact(f"{job}.{use.output}", _WHOLE)
+        return of_artefact(f"{job}.{use.output}", fixed_path(use.steps, turns, self._lists(use)))
 
     def _lists(self, use: ArtefactUse) -> frozenset[int]:
         """The places in the steps of a use where a loop stands that runs over what the steps before select."""
@@ -155,7 +222,7 @@ class Resolver:
         known = (use.producer, use.output, labels, tuple(path))
         if known not in self._fan_ins:
             self._check_labels(use, labels, place)
-            self._fan_ins[known] = [None if job is None else _of_artefact(f"{job}.{use.output}", path) for job in group]
+            self._fan_ins[known] = [None if job is None else of_artefact(f"{job}.{use.output}", path) for job in group]
         return self._fan_ins[known]
 
     def _check_labels(self, use: ArtefactUse, labels: _Labels, place: Place) -> None:
@@ -195,6 +262,14 @@ class Resolver:
                 f"The jobs read more than {bounds.GRAPH_FAN_IN_MAX} artefacts through fan-ins.",
                 "Do not read all jobs of a large loop from each job of another.",
             )
+
+
+def _has(value: Json, keys: Iterable[str]) -> bool:
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True
 
 
 def _labels(use: ArtefactUse, turns: Turns) -> _Labels:

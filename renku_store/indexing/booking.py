@@ -98,7 +98,7 @@ class Booker:
         # Rows of a revision that is booked may have left by compaction: appended again, they would count as new.
         taken = [] if booked else self._append_archived(writer, manifest, told)
         if not booked:
-            writer.events.append([self._published_event(manifest)])
+            writer.events.add([self._published_event(manifest)])
         came, went = parted(manifest.artefacts, base.artefacts if base else {})
         if base is not None and _follows(writer, manifest, base):
             blobs, left = blobs_moved(manifest, base, came, went)
@@ -135,7 +135,7 @@ class Booker:
             return taken
         try:
             for events in groups(self._archives.read(published.run, published.archive.hash)):
-                writer.events.append(events)
+                writer.events.add(events)
                 told.add("events", len(events))
                 told.blobs |= blobs_of(events) if self._apart else set()
                 taken += [event.id for event in events if event.run is None]
@@ -143,7 +143,7 @@ class Booker:
             if isinstance(published, Manifest) or self._archives.exists(published.run):
                 self.unreadable.add(published.archive.name)
             for events in self.readable(published.run):
-                writer.events.append(events)
+                writer.events.add(events)
                 taken += [event.id for event in events if event.run is None]
         return taken
 

@@ -124,8 +124,8 @@ def take_in_events(
         blobs.notice(blobs_of(events))
         with metadata.write() as writer:
             later = _decided_later(writer, events)
-            writer.events.append(events)
-            writer.events.append([event.model_copy(update={"id": new_id(), "seq": None}) for event in later])
+            writer.events.add(events)
+            writer.events.add([event.model_copy(update={"id": new_id(), "seq": None}) for event in later])
         steps += [event for event in events if isinstance(event, RunEvent)]
     return told_by(run, steps)
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from tempfile import SpooledTemporaryFile
+from importlib import import_module
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, shares_index
 from renku_store.drivers.posix import unavailable
+
+if TYPE_CHECKING:
+    from tempfile import SpooledTemporaryFile
 
 
 class Fetched:
@@ -59,7 +62,9 @@ class Fetched:
         folder = self._driver.scratch()
         try:
             if self._file is None:
-                self._file = SpooledTemporaryFile(bounds.INDEX_FETCH_MAX_BYTES, dir=str(folder))  # noqa: SIM115 (for long)
+                # Loaded here: it takes long, and most commands fetch nothing.
+                spooled: type[SpooledTemporaryFile[bytes]] = import_module("tempfile").SpooledTemporaryFile
+                self._file = spooled(bounds.INDEX_FETCH_MAX_BYTES, dir=str(folder))
             self._places[name] = self._file.seek(0, os.SEEK_END), len(data)
             self._file.write(data)
         except OSError as error:

@@ -37,6 +37,9 @@ _ENDS: Final = frozenset({"failed", "interrupted", "abandoned", "unchanged"})
 class Indexer(Booker):
     """Books revisions of one movie, and fills an empty index."""
 
+    artefacts: int = 0
+    """How many the newest revision has, once all of them were restored; 0 where it cannot be read."""
+
     def catch_up(self, newest: int) -> None:
         """Book, in rising order, every revision up to `newest` that comes after those in the index.
 
@@ -162,7 +165,9 @@ class Indexer(Booker):
             fetched.fetch({**listed, POINTER: 0})
             self._fetch_pages(fetched, listed)
             fetched.fetch({found.name: found.size for found in archives.values()})
-            self._from(fetched).restore_all(told, archives)
+            ahead = self._from(fetched)
+            ahead.restore_all(told, archives)
+            self.artefacts = ahead.artefacts
 
     def restore_all(self, told: Telling, archives: Mapping[str, ObjectStat]) -> None:
         """All of it in one transaction; `archives` are those of other machines, as they were listed."""
@@ -182,6 +187,8 @@ class Indexer(Booker):
             unreadable, left = list[int](), list[Told]()
             for number, run in ordered:
                 entry, digest = sound(manifests, number)
+                if number:
+                    self.artefacts = len(entry.artefacts) if isinstance(entry, Manifest) else 0
                 if isinstance(entry, Manifest):
                     # Look-ups by revision go back to the last one that says something, be it the base or not.
                     self._book(writer, entry, digest, before, told)
@@ -226,7 +233,7 @@ class Indexer(Booker):
         """The events of a run that is not published, and its row, as they tell it."""
         steps: list[RunEvent] = []
         for events in self.readable(run):
-            writer.events.append(events)
+            writer.events.add(events)
             told.add("events", len(events))
             steps += [event for event in events if isinstance(event, RunEvent)]
         left = told_by(run, steps)

@@ -6,7 +6,7 @@ Only its content tells them apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from blake3 import blake3
@@ -36,15 +36,24 @@ _EDITED: Final = f"input {CONFIGURATION}"
 
 
 class Comparison:
-    """Compares the revisions of an old movie with those that `published` says are there, by their runs."""
+    """Compares the revisions of an old movie with those that `published` says are there, by their runs.
+
+    `took` hears of the bytes of each file that was read for that.
+    """
 
     def __init__(
-        self, folder: OldFolder, old: OldMovie, manifests: ManifestStore, published: Mapping[str, str]
+        self,
+        folder: OldFolder,
+        old: OldMovie,
+        manifests: ManifestStore,
+        published: Mapping[str, str],
+        took: Callable[[int], None],
     ) -> None:
         self._folder = folder
         self._old = old
         self._manifests = manifests
         self._published = published
+        self._took = took
         self._digests: dict[FileContent, str | None] = {}
 
     def result(self, left: Sequence[OldRevision]) -> tuple[bool, list[OldProblem]]:
@@ -95,4 +104,5 @@ class Comparison:
                 self._digests[content] = None
             else:
                 self._digests[content] = hasher.hexdigest()
+                self._took(content.size)
         return self._digests[content]

@@ -10,7 +10,7 @@ from renku_store.hashing import canonical_json
 from renku_store.migration.described import HeldContent, OldArtefact, OldInput
 from renku_store.migration.files import AssetFiles, Found
 from renku_store.migration.folder import OldFolder
-from renku_store.migration.graphs import OldProducer, producers_of
+from renku_store.migration.graphs import OldProducer, SoundGraph, producers_of
 from renku_store.migration.lines import ArtefactLine, InputLine, Lines
 from renku_store.migration.old_json import document_bytes, is_canonical
 from renku_store.migration.reading import NO_TIME, Findings, read_object, safe_id, time_of
@@ -41,6 +41,7 @@ class History:
         """By path why the file of a line, which is there, could not be read; nor was there a copy of it."""
         self._values: dict[tuple[int, str | None], OldArtefact | None] = {}
         self._owners: dict[str, str] | None = None
+        self.sound = SoundGraph()
 
     def anywhere(self, path: str, around: Mapping[str, Json], key: str) -> str | None:
         """The artefact that a path stands for, whatever the revision: the one named beside it, or that had the file."""

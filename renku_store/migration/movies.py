@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from renku_store.migration.folder import OldFolder, PathError
 from renku_store.migration.identity import published_runs, run_of
 from renku_store.migration.layouts import OldPlace, places_in
 from renku_store.migration.reading import Findings
-from renku_store.migration.reports import MigrationProgress, MigrationReport, MovieMigration, UnmigratedItem
+from renku_store.migration.reports import MigrationProgress, MigrationReport, MovieMigration, Progress, UnmigratedItem
 from renku_store.migration.writing import MovieWriter, alone
 from renku_store.movie import Movie
 from renku_store.records.ids import check_movie_id, revision_name
@@ -93,7 +93,7 @@ def _named(source: Path, places: list[OldPlace], movie: str | None) -> OldPlace:
     return found
 
 
-def _all_migrated(places: list[OldPlace], store: Store, tell: Tell, *, dry_run: bool) -> list[MovieMigration]:
+def _all_migrated(places: Sequence[OldPlace], store: Store, tell: Tell, *, dry_run: bool) -> list[MovieMigration]:
     """The reports of all movies, up to the first for which the store could not be used.
 
     One whose id cannot be taken, because it is not allowed or is that of another folder before, is refused.
@@ -134,7 +134,7 @@ def _migrated(
             _check_apart(store, report.id, folder)
             _take_id(report.id, place, taken)
             if dry_run:
-                _plan(folder, old, store, report)
+                _plan(folder, old, store, report, tell)
             else:
                 _write(folder, old, store, report, tell)
     except (BadInputError, ConflictError, DamageError, UnusableError) as error:
@@ -229,12 +229,14 @@ def _left(store: Store, movie: str, old: OldMovie) -> tuple[list[OldRevision], b
     return left, at_end
 
 
-def _plan(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration) -> None:
+def _plan(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration, tell: Tell) -> None:
     left, _ = _left(store, report.id, old)
+    progress = Progress(report.id, len(old.revisions), tell)
+    progress.done = len(old.revisions) - len(left)
     driver = store.driver.sub(report.id)
     manifests = ManifestStore(driver, BlobStore(driver, None).read)
     newest, published = manifests.newest(), published_runs(manifests)
-    follows, refused = Comparison(folder, old, manifests, published).result(left)
+    follows, refused = Comparison(folder, old, manifests, published, progress.took).result(left)
     note_problems([*old.problems, *refused], report)
     for revision in old.revisions:
         there = published.get(run_of(old, revision))
@@ -246,27 +248,23 @@ def _plan(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration
 
 
 def _write(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration, tell: Tell) -> None:
-    files, size = 0, 0
-    done = 0
-
-    def took(length: int) -> None:
-        nonlocal files, size
-        files, size = files + 1, size + length
-        tell(MigrationProgress(report.id, done, len(old.revisions), files, size))
-
+    progress = Progress(report.id, len(old.revisions), tell)
     _left(store, report.id, old)  # before anything is created
     found = Findings()
     with _opened(store, report.id) as into, alone(into):
         left, at_end = _left(store, report.id, old)
         manifests = ManifestStore(into.driver, into.blobs.read)
-        follows, refused = Comparison(folder, old, manifests, published_runs(manifests)).result(left)
-        writer = MovieWriter(folder, old, into, found, took=took)
-        done = len(old.revisions) - len(left)
-        for revision in left if follows else ():
+        progress.done = len(old.revisions) - len(left)
+        compared = Comparison(folder, old, manifests, published_runs(manifests), progress.took)
+        follows, refused = compared.result(left)
+        writer = MovieWriter(folder, old, into, found, took=progress.took)
+        ahead = 0
+        for place, revision in enumerate(left if follows else ()):
+            if place == ahead:
+                ahead += writer.carry_ahead(left[place:])
             writer.publish(revision)
             report.added += 1
-            done += 1
-            tell(MigrationProgress(report.id, done, len(old.revisions), files, size))
+            progress.published()
         if at_end and follows:
             writer.take_later()
         note_problems([*old.problems, *refused, *found.problems()], report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,31 @@ class MigrationProgress:
     of: int
     files: int
     bytes: int
+
+
+class Progress:
+    """Counts what was read of a movie, to carry it over or to compare it with what is there, and tells of it."""
+
+    def __init__(self, movie: str, of: int, tell: Callable[[MigrationProgress], None]) -> None:
+        self.done = 0
+        self._movie = movie
+        self._of = of
+        self._tell = tell
+        self._files = self._bytes = 0
+
+    def took(self, length: int) -> None:
+        """One more file, of so many bytes."""
+        self._files, self._bytes = self._files + 1, self._bytes + length
+        self.say()
+
+    def published(self) -> None:
+        """One more revision is there."""
+        self.done += 1
+        self.say()
+
+    def say(self) -> None:
+        """Tell how far it is."""
+        self._tell(MigrationProgress(self._movie, self.done, self._of, self._files, self._bytes))
 
 
 @dataclass(frozen=True, slots=True)

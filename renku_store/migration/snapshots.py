@@ -236,7 +236,7 @@ class SnapshotReader:
                     self._history.maker(artefact, line), self._missing.get(name, "application/json"), artefact
                 )
         shown = timeline if timeline in made else None
-        return graph_document(self._history.producers, made, inputs.keys(), upstream, shown)
+        return graph_document(self._history.producers, made, inputs.keys(), upstream, shown, self._history.sound)
 
     def _about(self, when: str, jobs: Sequence[OldJob], beside: Mapping[str, Any]) -> dict[str, Json]:
         """What else was noted of the revision, paths left out: those into folders mean nothing any more."""

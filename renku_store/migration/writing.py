@@ -8,9 +8,10 @@ Its id follows from the old revision, so that a manifest tells whether that revi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, NamedTuple
 
 from renku_store import bounds
 from renku_store.clock import timestamp
@@ -34,6 +35,9 @@ from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefa
 _BLOB: Final = "application/octet-stream"
 _LOCK: Final = "migrate"
 """Held by whoever migrates into a movie: two at once would make the same runs."""
+_AHEAD: Final = 256
+"""Contents that revisions name, from which on no further one is carried along with them: a killed migration goes on
+from what is published."""
 BY: Final = "migrate"
 """Who gave the graph of a migrated revision, which stands in no older document."""
 
@@ -41,6 +45,18 @@ BY: Final = "migrate"
 def alone(movie: Movie) -> AbstractContextManager[None]:
     """Keep other migrations into a movie waiting, for some seconds; then they say who is at it."""
     return movie.driver.lock(_LOCK, wait_seconds=bounds.OPEN_LOCK_WAIT_SECONDS)
+
+
+_Contents = list[tuple[Content, str]]
+"""Contents, each with its MIME type."""
+
+
+class _Ready(NamedTuple):
+    """The values of a revision's inputs, its graph among them, its jobs, and every content that it names."""
+
+    values: dict[str, Json]
+    jobs: Jobs | None
+    contents: _Contents
 
 
 class MovieWriter:
@@ -59,6 +75,8 @@ class MovieWriter:
         self._movie = movie
         self._found = found
         self._lost: dict[FileContent, str] = {}
+        self._ready: dict[str, _Ready] = {}
+        self._last: tuple[tuple[str, set[str]], Jobs | None] | None = None
         self._carrier = ContentCarrier(folder, movie.blobs, self._lost.__setitem__, took)
 
     def publish(self, revision: OldRevision) -> str:
@@ -68,13 +86,11 @@ class MovieWriter:
         """
         current = self._movie.manifests.current()
         base, base_hash = current or (None, None)
-        values = {key: given.value for key, given in revision.inputs.items()}
-        jobs = jobs_of(self._movie.id, revision.graph, values)
-        if jobs is not None:
-            values[BLUEPRINT] = revision.graph
-        elif revision.graph is not None:
+        values, jobs, contents = self._made_ready(revision)
+        del self._ready[revision.name]
+        if jobs is None and revision.graph is not None:
             self._found.notes.append(f"The producers of {revision.name} make no graph: give the movie a blueprint.")
-        self._carry(revision, values, jobs)
+        self._carry(revision, contents)
         artefacts = self._artefacts(revision, values, jobs)
         inputs = _inputs(revision, values)
         chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
@@ -101,9 +117,49 @@ class MovieWriter:
         )
         return self._movie.manifests.save_manifest(manifest, previous_hash=base_hash).revision
 
-    def _carry(self, revision: OldRevision, values: Mapping[str, Json], jobs: Jobs | None) -> None:
-        """Put every content that the revision, or its history, names."""
-        contents: list[tuple[Content, str]] = [(HeldContent(jobs.data), _BLOB)] if jobs else []
+    def carry_ahead(self, revisions: Sequence[OldRevision]) -> int:
+        """Put what the first of these revisions need, so many that their files share syncs; gives how many those are.
+
+        Nothing names it until they are published.
+        """
+        contents: _Contents = []
+        count = 0
+        for revision in revisions:
+            contents += self._made_ready(revision).contents
+            count += 1
+            if len(contents) >= _AHEAD:
+                break
+        self._carrier.carry(contents)
+        return count
+
+    def _made_ready(self, revision: OldRevision) -> _Ready:
+        """What a revision is written from, worked out once."""
+        if revision.name not in self._ready:
+            values = {key: given.value for key, given in revision.inputs.items()}
+            jobs = self._jobs(revision.graph, values)
+            if jobs is not None:
+                values[BLUEPRINT] = revision.graph
+            self._ready[revision.name] = _Ready(values, jobs, self._named(revision, values, jobs))
+        return self._ready[revision.name]
+
+    def _jobs(self, document: Json, values: Mapping[str, Json]) -> Jobs | None:
+        """`jobs_of`; what the jobs of a graph read is resolved by which inputs there are, not by their values."""
+        said = json.dumps(document), {*values}  # as text: to Python 1 and true are equal
+        if self._last is None or not isinstance(document, dict) or self._last[0] != said:
+            self._last = said, jobs_of(self._movie.id, document, values)
+        return self._last[1]
+
+    def _carry(self, revision: OldRevision, contents: _Contents) -> None:
+        """Put every content that the revision, or its history, names; note what of its history cannot be read."""
+        self._carrier.carry(contents)
+        standing = {artefact.content for artefact in revision.artefacts.values()}
+        for content, _ in contents:
+            if isinstance(content, FileContent) and content not in standing and content in self._lost:
+                self._found.add_untold(content.path, self._lost[content])
+
+    def _named(self, revision: OldRevision, values: Mapping[str, Json], jobs: Jobs | None) -> _Contents:
+        """Every content that the revision, or its history, names."""
+        contents: _Contents = [(HeldContent(jobs.data), _BLOB)] if jobs else []
         for value in [*values.values(), *(given.value for given in revision.history)]:
             data = canonical_json(value)
             if len(data) > bounds.INLINE_MAX_BYTES:
@@ -113,11 +169,7 @@ class MovieWriter:
             contents.append((artefact.content, artefact.mime_type))
             if artefact.made is not None:
                 contents.append((artefact.made, artefact.mime_type))
-        self._carrier.carry(contents)
-        standing = {artefact.content for artefact in revision.artefacts.values()}
-        for content, why in self._lost.items():
-            if content not in standing:
-                self._found.add_untold(content.path, why)
+        return contents
 
     def _artefacts(
         self, revision: OldRevision, values: Mapping[str, Json], jobs: Jobs | None
@@ -176,7 +228,7 @@ class MovieWriter:
         values = {key: given.value for key, given in last.inputs.items()} if last else {}
         jobs = jobs_of(self._movie.id, last.graph, values) if last else None
         seen = OldRevision("later", 0, "", {}, {}, history=self._old.later_inputs, attempts=self._old.later_attempts)
-        self._carry(seen, {}, None)
+        self._carry(seen, self._named(seen, {}, None))
         self._begin(run, "later", timestamp(self._movie.clock.now()), {"jobs": list(self._old.later_jobs)}, base)
         if not any(event.type != "run" for event in self._movie.events.stream(run=run)):
             chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)

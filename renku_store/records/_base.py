@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -38,3 +38,20 @@ class Record(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The JSON form: camelCase keys, absent fields left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+R = TypeVar("R", bound=Record)
+_set: Final = object.__setattr__  # a record's own refuses
+
+
+def with_changed(record: R, field: str, value: object) -> R:
+    """A record with another value, not checked, of one field: `model_copy`, which takes five times as long.
+
+    For what is done to every event. Our records have neither extra fields nor private attributes.
+    """
+    copy: R = object.__new__(type(record))
+    _set(copy, "__dict__", {**record.__dict__, field: value})
+    _set(copy, "__pydantic_fields_set__", {*record.__pydantic_fields_set__, field})
+    _set(copy, "__pydantic_extra__", None)
+    _set(copy, "__pydantic_private__", None)
+    return copy

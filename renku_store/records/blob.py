@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Encoding = Literal["raw", "zstd"]
 BlobState = Literal["live", "condemned", "deleting"]
@@ -19,8 +19,7 @@ class BlobRef:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRow:
+class BlobRow(NamedTuple):
     """What the metadata store knows of a blob; `stored_size` is bytes on the driver, times are Unix milliseconds."""
 
     hash: str

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, Self, cast
 
-from pydantic import ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    StrictStr,
+    model_serializer,
+    model_validator,
+)
 
 from renku_store.records._base import Hash, Json, Record, exactly_one
 
@@ -145,12 +155,91 @@ class GraphEdge(Record):
     to: str
 
 
+class Columns(Protocol):
+    """The jobs of a graph in another form, of which records can be made."""
+
+    def nodes(self) -> list[GraphNode]:
+        """All jobs."""
+        ...
+
+    def edges(self) -> list[GraphEdge]:
+        """All edges."""
+        ...
+
+
 class ProducerGraph(Record):
     """All jobs of a movie; `timeline` is the id of the artefact that is the timeline, if one is."""
+
+    # What is written by a method of its own would have null in the place of numbers that JSON does not have.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     nodes: list[GraphNode]
     edges: list[GraphEdge] = []
     timeline: str | None = None
+
+    # A graph that is made of columns has none of its fields before somebody asks for jobs or edges: then it has all.
+    _columns: Columns | None = PrivateAttr(None)
+    _timeline: str | None = PrivateAttr(None)
+
+    @classmethod
+    def of_columns(cls, columns: Columns, timeline: str | None) -> ProducerGraph:
+        """A graph of jobs that were checked before they were put into columns."""
+        graph = cls.model_construct({"nodes", "edges", "timeline"}, nodes=[])
+        vars(graph).clear()
+        graph._columns, graph._timeline = columns, timeline  # noqa: SLF001 (its own)
+        return graph
+
+    @property
+    def columns(self) -> Columns | None:
+        """What the graph is made of, if it is made of columns."""
+        return self._columns
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is not there: the fields of a graph of which nobody has asked for jobs or edges."""
+            private = self.__pydantic_private__ or {}
+            columns = private.get("_columns")
+            if columns is None or name not in {"nodes", "edges", "timeline"}:
+                return super().__getattr__(name)
+            if name == "timeline":
+                return private["_timeline"]
+            # In the order in which they are written; at once, as another thread may ask meanwhile.
+            made = {"nodes": columns.nodes(), "edges": columns.edges(), "timeline": private["_timeline"]}
+            self.__dict__.update(made)
+            return made[name]
+
+    def _whole(self) -> ProducerGraph:
+        _ = self.nodes, self.edges
+        return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return cast("dict[str, Any]", write(self._whole()))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ProducerGraph):
+            return NotImplemented
+        return self._whole().__dict__ == other._whole().__dict__
+
+    def __iter__(self) -> Generator[tuple[str, Any], None, None]:  # noqa: PYI058 (as in its base)
+        return super(ProducerGraph, self._whole()).__iter__()
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return super(ProducerGraph, self._whole()).__repr_args__()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; one with other fields is made of these, not of columns."""
+        if update or deep:
+            self._whole()
+        copied = super().model_copy(update=update, deep=deep)
+        if update or deep:
+            copied._columns = None  # noqa: SLF001 (its own)
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        whole = super(ProducerGraph, self._whole()).__getstate__()
+        return {**whole, "__pydantic_private__": {"_columns": None, "_timeline": None}}
 
 
 EVERY_LABEL: Final = "*"

@@ -7,7 +7,9 @@ is made by `model_construct`, which builds no class of records before one is use
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -80,10 +82,9 @@ def pattern_of_two(record: _Kind, first: str, second: str) -> Callable[[Any, Any
     return make
 
 
-def without_own_names(record: _Kind, given: set[str]) -> _Kind:
-    """The same record, which no longer holds a set of its own that says which fields it was given."""
-    _SET_GIVEN(record, given)
-    return record
+def drop_own_names(records: Iterable[Record], given: set[str]) -> None:
+    """Let records share one set that says which fields they were given, instead of one each."""
+    deque(map(_SET_GIVEN, records, repeat(given)), maxlen=0)
 
 
 def _with_shared_names(record: Record) -> dict[str, Any]:

@@ -1,0 +1,296 @@
+"""The jobs of a graph in columns: what those of one producer have in common once, the rest in lists, records on demand.
+
+A job as a record takes 2 KiB and several microseconds; most plans look at few of them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, TypeAlias
+
+from renku_store.records._base import Json
+from renku_store.records.graph import (
+    Awaited,
+    GraphEdge,
+    GraphInput,
+    GraphNode,
+    GraphOutput,
+    ProducerGraph,
+    Reference,
+)
+from renku_store.records.pattern import pattern, pattern_of_one, pattern_of_two
+
+_WHOLE: Final[list[str | int]] = []
+BETWEEN: Final = "\0"
+"""Sorts before all that ids may hold: pairs in one text each sort as pairs do."""
+
+# Their ids and paths are made of names and values that have been checked.
+_one = pattern_of_two(GraphInput.model_construct(name=""), "name", "ref")
+of_input = pattern_of_two(Reference.model_construct(kind="input", id=""), "id", "path")
+of_artefact = pattern_of_two(Reference.model_construct(kind="artefact", id=""), "id", "path")
+_edge = pattern_of_two(GraphEdge.model_construct(from_="", to=""), "from_", "to")
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """An input that every job reads alike."""
+
+    entry: GraphInput
+
+    @property
+    def name(self) -> str:
+        """Under which it is read."""
+        return self.entry.name
+
+    def of(self, place: int) -> GraphInput | None:  # noqa: ARG002 (as the others)
+        """The input of one job."""
+        return self.entry
+
+
+@dataclass(frozen=True, slots=True)
+class FromInput:
+    """Each job reads its own place of one input: `paths`, job by job."""
+
+    name: str
+    id: str
+    paths: Sequence[list[str | int]]
+
+    def of(self, place: int) -> GraphInput | None:
+        """The input of one job."""
+        return _one(self.name, of_input(self.id, self.paths[place]))
+
+
+@dataclass(frozen=True, slots=True)
+class FromJobs:
+    """Each job reads one whole artefact: `artefacts` by id, and the positions of the jobs that make them."""
+
+    name: str
+    artefacts: Sequence[str]
+    makers: Sequence[int]
+
+    def of(self, place: int) -> GraphInput | None:
+        """The input of one job."""
+        return _one(self.name, of_artefact(self.artefacts[place], _WHOLE))
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Inputs that have no simpler form; None where a job has none."""
+
+    name: str
+    entries: Sequence[GraphInput | None]
+
+    def of(self, place: int) -> GraphInput | None:
+        """The input of one job."""
+        return self.entries[place]
+
+
+Column: TypeAlias = Same | FromInput | FromJobs | Each
+"""One input of all jobs of a producer."""
+
+
+@dataclass(slots=True)
+class JobColumns:
+    """The jobs of one producer, from position `start` of the graph on.
+
+    `common` is a job but for what is its own; `contexts` are there where they differ, `configs` and `awaits` by place
+    where a job has another. `outputs` has, for each output, the ids of all jobs. `deciders` are, by place, artefacts
+    because of which a job is there.
+    """
+
+    start: int
+    common: GraphNode
+    job_ids: list[str]
+    outputs: list[tuple[GraphOutput, list[str]]]
+    columns: list[Column]
+    contexts: list[dict[str, Json]] | None = None
+    configs: Mapping[int, dict[str, Json]] = field(default_factory=dict[int, "dict[str, Json]"])
+    awaits: Mapping[int, Awaited] = field(default_factory=dict[int, Awaited])
+    deciders: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    _make: Callable[..., GraphNode] | None = field(default=None, init=False)
+    _outputs: list[Callable[[str], GraphOutput]] = field(
+        default_factory=list["Callable[[str], GraphOutput]"], init=False
+    )
+
+    def node(self, place: int) -> GraphNode:
+        """A job as a record."""
+        if self._make is None:
+            self._outputs = [pattern_of_one(output, "id") for output, _ in self.outputs]
+            self._make = pattern(self.common)
+        own: dict[str, object] = {}
+        if self.contexts is not None:
+            own["context"] = self.contexts[place]
+        if place in self.configs:
+            own["config"] = self.configs[place]
+        if place in self.awaits:
+            own["awaits"] = self.awaits[place]
+        return self._make(
+            job_id=self.job_ids[place],
+            inputs=[entry for column in self.columns if (entry := column.of(place)) is not None],
+            produces=[make(ids[place]) for make, (_, ids) in zip(self._outputs, self.outputs, strict=True)],
+            **own,
+        )
+
+
+class Sheet:
+    """All jobs of a graph, producer by producer. It never changes."""
+
+    def __init__(self, families: Sequence[JobColumns]) -> None:
+        self.families = families
+        self.starts = [family.start for family in families]
+        self._known: dict[int, GraphNode] = {}
+
+    def __len__(self) -> int:
+        return sum(len(family.job_ids) for family in self.families)
+
+    @property
+    def made(self) -> int:
+        """How many records of jobs there are by now."""
+        return len(self._known)
+
+    def node(self, position: int) -> GraphNode:
+        """The job at a position, the very same each time."""
+        known = self._known.get(position)
+        if known is None:
+            family, place = self.family_at(position)
+            known = self._known.setdefault(position, family.node(place))
+        return known
+
+    def family_at(self, position: int) -> tuple[JobColumns, int]:
+        """The producer whose job is at a position, and the place of that job among its jobs."""
+        family = self.families[bisect_right(self.starts, position) - 1]
+        return family, position - family.start
+
+    def nodes(self) -> list[GraphNode]:
+        """All jobs as records."""
+        return [self.node(position) for position in range(len(self))]
+
+    def edges(self) -> list[GraphEdge]:
+        """An edge for each pair of jobs where one reads what the other makes, or is there because of it."""
+        return [_edge(*pair.split(BETWEEN)) for pair in self.pairs()]
+
+    @cached_property
+    def job_ids(self) -> list[str]:
+        """By position."""
+        return [job_id for family in self.families for job_id in family.job_ids]
+
+    @cached_property
+    def makers(self) -> dict[str, int]:
+        """The position of its job, by artefact."""
+        return {
+            artefact: position
+            for family in self.families
+            for _, ids in family.outputs
+            for position, artefact in enumerate(ids, family.start)
+        }
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """The position of each job."""
+        return {job_id: position for position, job_id in enumerate(self.job_ids)}
+
+    @property
+    def placeholders(self) -> list[GraphNode]:
+        """The nodes that stand for jobs which are not known yet."""
+        return [family.node(place) for family in self.families for place in family.awaits]
+
+    def pairs(self) -> list[str]:
+        """The edges, sorted, as a text each: both job ids with a NUL between them."""
+        ids, found = self.job_ids, set[str]()
+        for family in self.families:
+            for makers in self.maker_columns(family):
+                found.update([f"{ids[m]}{BETWEEN}{job}" for m, job in zip(makers, family.job_ids, strict=True)])
+            for place, more in self._more_makers(family):
+                found.update([f"{ids[m]}{BETWEEN}{family.job_ids[place]}" for m in more])
+        return sorted(found)
+
+    def maker_columns(self, family: JobColumns) -> list[Sequence[int]]:
+        """For each input that is one artefact of another job for every job: the positions of those jobs."""
+        return [column.makers for column in family.columns if isinstance(column, FromJobs)]
+
+    def dependencies(self, family: JobColumns) -> Iterator[Sequence[int]]:
+        """Of each job of a producer the positions of those that it waits for, each once, sorted."""
+        columns = self.maker_columns(family)
+        more: dict[int, set[int]] = {}
+        for place, makers in self._more_makers(family):
+            more.setdefault(place, set()).update(makers)
+        if not more and len(columns) < 2:
+            yield from ((maker,) for maker in columns[0]) if columns else (() for _ in family.job_ids)
+        else:
+            for place in range(len(family.job_ids)):
+                yield sorted({*(column[place] for column in columns), *more.get(place, ())})
+
+    def waits_for(self, family: JobColumns) -> set[int]:
+        """The numbers of the producers whose jobs some job of a producer waits for."""
+        makers = {column[0] for column in self.maker_columns(family) if column}
+        seen: dict[int, set[int]] = {}
+        for _, more in self._more_makers(family):
+            if id(more) not in seen:
+                seen[id(more)] = more
+                makers |= more
+        return {bisect_right(self.starts, maker) - 1 for maker in makers}
+
+    def depths(self, family: JobColumns, layers: Sequence[int]) -> array[int]:
+        """The layer of each job of a producer, where `layers` has those of what they wait for."""
+        columns = [[layers[maker] + 1 for maker in makers] for makers in self.maker_columns(family)]
+        if not columns:
+            depths = array("i", [0]) * len(family.job_ids)
+        else:
+            depths = array("i", columns[0] if len(columns) == 1 else map(max, *columns))
+        for place, makers in self._more_makers(family):
+            depths[place] = max(depths[place], 1 + max((layers[maker] for maker in makers), default=-1))
+        return depths
+
+    def _more_makers(self, family: JobColumns) -> Iterator[tuple[int, set[int]]]:
+        """What jobs wait for beyond `maker_columns`, by place; a place may come several times."""
+        for column in family.columns:
+            if isinstance(column, Same) and (makers := self._read(column.entry)):
+                yield from ((place, makers) for place in range(len(family.job_ids)))
+            elif isinstance(column, Each):
+                known: dict[int, set[int]] = {}  # jobs that share a fan-in hold the same list
+                for place, entry in enumerate(column.entries):
+                    if entry is not None:
+                        shared = id(entry.refs) if entry.refs is not None else id(entry)
+                        if shared not in known:
+                            known[shared] = self._read(entry)
+                        yield place, known[shared]
+        for place, artefacts in family.deciders.items():
+            yield place, {self.makers[artefact] for artefact in artefacts}
+        for place, awaited in family.awaits.items():
+            yield place, {self.makers[artefact] for artefact in awaited.artefacts}
+
+    def _read(self, entry: GraphInput) -> set[int]:
+        read = (entry.ref,) if entry.refs is None else entry.refs
+        return {self.makers[ref.id] for ref in read if ref is not None and ref.kind == "artefact"}
+
+
+def nodes_by_id(graph: ProducerGraph) -> Mapping[str, GraphNode]:
+    """The jobs of a graph, those of columns as records when they are asked for."""
+    columns = graph.columns
+    return _ById(columns) if isinstance(columns, Sheet) else {node.job_id: node for node in graph.nodes}
+
+
+def jobs_by_artefact(graph: ProducerGraph) -> Mapping[str, str]:
+    """Which job makes an artefact."""
+    columns = graph.columns
+    if isinstance(columns, Sheet):
+        return {artefact: columns.job_ids[position] for artefact, position in columns.makers.items()}
+    return {output.id: node.job_id for node in graph.nodes for output in node.produces}
+
+
+class _ById(Mapping[str, GraphNode]):
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet = sheet
+
+    def __getitem__(self, job_id: str) -> GraphNode:
+        return self._sheet.node(self._sheet.positions[job_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sheet.job_ids)
+
+    def __len__(self) -> int:
+        return len(self._sheet)
