@@ -21,7 +21,7 @@ help:
 	@echo "make bench       the measurements in benchmarks/, quickly"
 	@echo "make docs        build the documentation as a site into ./site, and check every link in it"
 	@echo "make fmt         format the code"
-	@echo "make picture     record the picture of README.md anew, from a real run"
+	@echo "make picture     record the picture of README.md anew, from a real run, and draw those of the benchmarks"
 	@echo "make reference   write the pages of docs/reference/ that are made from the code"
 	@echo "make schemas     write schema/json/ anew from the records"
 
@@ -41,10 +41,7 @@ check-long: .venv/.with-dev .venv/.with-docs .venv/.with-spin
 	@HYPOTHESIS_PROFILE=long "$(BIN)/python" -m pytest -q -n $(WORKERS) -m "long or not long"
 
 bench: .venv/.with-dev
-	@for bench in benchmarks/*/bench.py; do \
-		[ -e "$$bench" ] || continue; \
-		echo "$$bench"; "$(BIN)/python" "$$bench" --quick || exit 1; \
-	done
+	@"$(BIN)/python" benchmarks/run.py
 
 docs: .venv/.with-docs
 	@"$(BIN)/python" docs/building/site_build.py site && echo "Open site/index.html"
@@ -55,6 +52,7 @@ fmt: .venv/.with-dev
 
 picture: .venv/.with-demo
 	@"$(BIN)/python" docs/building/demo_picture.py
+	@"$(BIN)/python" docs/building/growth_pictures.py
 
 reference: .venv/.with-dev
 	@"$(BIN)/python" docs/building/reference_pages.py

@@ -1,19 +1,19 @@
 """Other build tools, each with the same finished work before it: so many files, each made of a line of text.
 
-Their packages go into an environment of their own, kept between runs.
+Their packages go into environments of their own, kept between runs.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = ("doit==0.37.0", "redun==0.44.1", "dvc==3.67.1", "snakemake==9.27.1")
+from peer_environments import programs
+
 _COPIES: Final = 100
 """How often a file holds its line: about as many bytes as ours have."""
 _DOIT: Final = """
@@ -63,19 +63,30 @@ stages:
 
 @dataclass(frozen=True)
 class Peer:
-    """A tool: what describes the work, in which file; what finishes it; the command that finds nothing to do."""
+    """A tool: what describes the work, in which file; what finishes it; the command that finds nothing to do.
+
+    `plan` is the one that only says so, where there is another one for that.
+    """
 
     name: str
     file: str
     text: str
     first: tuple[tuple[str, ...], ...]
     again: tuple[str, ...]
+    plan: tuple[str, ...] = ()
 
 
 PEERS: Final = (
     Peer("doit", "dodo.py", _DOIT, (("doit",),), ("doit",)),
     Peer("redun", "clips.py", _REDUN, (("redun", "run", "clips.py", "main"),), ("redun", "run", "clips.py", "main")),
-    Peer("snakemake", "Snakefile", _SNAKEMAKE, (), ("snakemake", "-c1", "--quiet")),
+    Peer(
+        "snakemake",
+        "Snakefile",
+        _SNAKEMAKE,
+        (),
+        ("snakemake", "-c1", "--quiet"),
+        ("snakemake", "--dry-run", "-c1", "--quiet"),
+    ),
     Peer("dvc", "dvc.yaml", _DVC, (("dvc", "init", "--no-scm", "-q"), ("dvc", "commit", "-f", "-q")), ("dvc", "repro")),
 )
 
@@ -83,17 +94,22 @@ PEERS: Final = (
 class BuildTools:
     """The tools, installed."""
 
-    def __init__(self, environment: Path) -> None:
-        self._programs = environment / "bin"
-        if not all((self._programs / peer.name).exists() for peer in PEERS):
-            subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-            subprocess.run([str(self._programs / "python"), "-m", "pip", "install", "-q", *_PACKAGES], check=True)
+    def __init__(self, environments: Path) -> None:
+        self._programs = {peer.name: programs(environments, peer.name) for peer in PEERS}
 
     def work(self, folder: Path, jobs: int) -> dict[str, Callable[[int], None]]:
         """The command of each that finds nothing to do, its work having been done here."""
-        return {peer.name: self._prepared(peer, folder / peer.name, jobs) for peer in PEERS}
+        return {peer.name: self._prepared(peer, folder / peer.name, jobs, peer.again) for peer in PEERS}
 
-    def _prepared(self, peer: Peer, place: Path, jobs: int) -> Callable[[int], None]:
+    def plan(self, folder: Path, jobs: int, names: Collection[str]) -> dict[str, Callable[[int], None]]:
+        """Of some of them the command that says that there is nothing to do, the work having been done here."""
+        return {
+            peer.name: self._prepared(peer, folder / peer.name, jobs, peer.plan or peer.again)
+            for peer in PEERS
+            if peer.name in names
+        }
+
+    def _prepared(self, peer: Peer, place: Path, jobs: int, again: tuple[str, ...]) -> Callable[[int], None]:
         for number in range(jobs):
             line = f"This is line {number}."
             for name, text in ((f"in/{number}.txt", line), (f"out/{number}.bin", line * _COPIES)):
@@ -103,12 +119,13 @@ class BuildTools:
         (place / peer.file).write_text(peer.text.format(jobs=jobs, items=items))
         for words in peer.first:
             self._call(place, words)
-        return lambda _round: self._call(place, peer.again)
+        return lambda _round: self._call(place, again)
 
     def _call(self, place: Path, words: tuple[str, ...]) -> None:
-        path = f"{self._programs}{os.pathsep}{os.environ.get('PATH', '')}"
+        folder = self._programs[words[0]]
+        path = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
         surroundings = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", "HOME": str(place)}
-        command = [str(self._programs / words[0]), *words[1:]]
+        command = [str(folder / words[0]), *words[1:]]
         subprocess.run(
             command, cwd=place, env=surroundings, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -1,12 +1,14 @@
 """One round of one peer, in the peers' own environment: `peer_work.py PEER WORK FOLDER ROUND COUNT BYTES`.
 
-Prints how many seconds the work took, without the start of this process. WORK is `add`, `again` or `read`.
+Prints how many seconds the work took, without the start of this process and of programs that it calls. WORK is `add`,
+`again`, `read`, or `gc`: of contents that are added first, every other is dead.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import diskcache
 from contents import contents
@@ -63,6 +66,15 @@ class DiskObjectstore:
             return list(self._container.add_objects_to_pack(list(given), compress=False))
         return [self._container.add_object(content) for content in given]
 
+    def fill(self, given: Iterator[bytes]) -> None:
+        """Add them, and choose the dead."""
+        self._dead = self.add(given)[::2]
+
+    def collect(self) -> None:
+        """It is told which are dead: it knows of no references."""
+        self._container.delete_objects(self._dead)
+        self._container.clean_storage()
+
     def read(self, ids: list[str]) -> None:
         """One look-up each, hashed: it does not look at the hash by itself."""
         for digest in ids:
@@ -100,72 +112,177 @@ class DiskCache:
 class Program:
     """A program that adds a folder of files; they are written beforehand, and that is not counted."""
 
+    name = ""
+
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._source = folder / "source"
-        self._source.mkdir(exist_ok=True)
+        self.folder = folder
+        self.source = folder / "source"
+        self.starts = 0
+        self.source.mkdir(exist_ok=True)
 
     def prepare(self, given: Iterator[bytes]) -> None:
         """Write the files."""
         for number, content in enumerate(given):
-            (self._source / f"{number:06}").write_bytes(content)
+            (self.source / f"{number:06}").write_bytes(content)
 
-    def call(self, *command: str, given: bytes = b"") -> None:
-        """Run one program to its end."""
-        environment = {**os.environ, "RESTIC_PASSWORD": "x", "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(self._folder)}
+    def fill(self, given: Iterator[bytes]) -> None:
+        """Add all of them, then every other alone: what only the first addition named is dead."""
+        self.prepare(given)
+        self.add(iter(()))
+        for path in sorted(self.source.iterdir())[::2]:
+            if path.is_file():
+                path.unlink()
+        self.add(iter(()))
+
+    def add(self, _given: Iterator[bytes]) -> list[str]:
+        """All files, read and hashed, whatever is known of them."""
+        raise NotImplementedError
+
+    def read(self, _ids: list[str]) -> None:
+        """Everything that was added, verified."""
+        raise NotImplementedError
+
+    def collect(self) -> None:
+        """Remove what is dead."""
+        raise NotImplementedError
+
+    def call(self, *words: str) -> None:
+        """Run it to its end."""
+        self.starts += 1
+        environment = {
+            **os.environ,
+            "HOME": str(self.folder),
+            "BORG_BASE_DIR": str(self.folder),
+            "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.folder / "site"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "RESTIC_PASSWORD": "x",
+        }
         subprocess.run(
-            command, cwd=self._source, input=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=environment, check=True,
+            [self.name, *words], cwd=self.source, env=environment, check=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def start_seconds(self) -> float:
+        """How long it takes to start and do nothing: the smallest of three."""
+        taken = []
+        for _ in range(3):
+            started = time.perf_counter()
+            self.call("version" if self.name == "restic" else "--version")
+            taken.append(time.perf_counter() - started)
+        return min(taken)
 
 
 class Git(Program):
     """`git add`, its objects synced in one batch."""
 
+    name = "git"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        if not (self._source / ".git").exists():
-            self.call("git", "init", "-q")
+        if not (self.source / ".git").exists():
+            self.call("init", "-q")
             for name, value in (("core.fsync", "added"), ("core.fsyncMethod", "batch"), ("gc.auto", "0")):
-                self.call("git", "config", name, value)
+                self.call("config", name, value)
 
     def add(self, _given: Iterator[bytes]) -> list[str]:
         """Without the index, so that all is hashed."""
-        (self._source / ".git" / "index").unlink(missing_ok=True)
-        self.call("git", "add", "-A", ".")
+        (self.source / ".git" / "index").unlink(missing_ok=True)
+        self.call("add", "-A", ".")
         return []
+
+    def collect(self) -> None:
+        """Loose objects that the index does not name; nothing is packed."""
+        self.call("prune", "--expire=now")
 
     def read(self, _ids: list[str]) -> None:
         """Every object is read and hashed."""
-        self.call("git", "fsck", "--full", "--no-dangling")
+        self.call("fsck", "--full", "--no-dangling")
 
 
 class Restic(Program):
-    """`restic backup`, without a cache."""
+    """`restic backup`, without a cache; it encrypts."""
+
+    name = "restic"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._words = ("-q", "-r", str(folder / "repository"), "--no-cache")
+        if not (folder / "repository").exists():
+            self.call(*self._words, "init")
+
+    def add(self, _given: Iterator[bytes]) -> list[str]:
+        """All files read, whatever is known of them."""
+        self.call(*self._words, "backup", "--force", ".")
+        return []
+
+    def collect(self) -> None:
+        """The first snapshot is forgotten, and what it alone named goes; packs that keep a part are written anew."""
+        self.call(*self._words, "forget", "--keep-last", "1", "--group-by", "", "--prune", "--max-unused", "0")
+
+    def read(self, _ids: list[str]) -> None:
+        """Every pack is read and verified."""
+        self.call(*self._words, "check", "--read-data")
+
+
+class Borg(Program):
+    """`borg create`, without a cache of files, encryption or compression."""
+
+    name = "borg"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._repository = str(folder / "repository")
         if not (folder / "repository").exists():
-            self.call("restic", "-q", "-r", self._repository, "--no-cache", "init")
+            self.call("init", "--encryption", "none", self._repository)
 
     def add(self, _given: Iterator[bytes]) -> list[str]:
         """All files read, whatever is known of them."""
-        self.call("restic", "-q", "-r", self._repository, "--no-cache", "backup", "--force", ".")
+        words = ("create", "--files-cache", "disabled", "--compression", "none")
+        self.call(*words, f"{self._repository}::{time.time_ns()}", ".")
         return []
 
+    def collect(self) -> None:
+        """The first archive is deleted, and what it alone named goes; segments that keep a part are written anew."""
+        self.call("prune", "--keep-last", "1", self._repository)
+        self.call("compact", "--threshold", "0", self._repository)
+
     def read(self, _ids: list[str]) -> None:
-        """Every pack is read and verified."""
-        self.call("restic", "-q", "-r", self._repository, "--no-cache", "check", "--read-data")
+        """Every chunk is read and verified."""
+        self.call("check", "--verify-data", self._repository)
 
 
-PEERS: dict[str, Callable[[Path], Sqlite | DiskObjectstore | DiskCache | Git | Restic]] = {
+class Dvc(Program):
+    """`dvc add` of the folder, into a cache by content; without Git."""
+
+    name = "dvc"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        if not (folder / ".dvc").exists():
+            self.call("--cd", str(folder), "init", "--no-scm", "-q")
+
+    def add(self, _given: Iterator[bytes]) -> list[str]:
+        """Without what it noted of files, so that all is hashed."""
+        shutil.rmtree(self.folder / "site", ignore_errors=True)
+        self.call("--cd", str(self.folder), "add", "-q", "source")
+        return []
+
+    def collect(self) -> None:
+        """What the folder as it is does not name."""
+        self.call("--cd", str(self.folder), "gc", "--workspace", "--force", "-q")
+
+
+PEERS: dict[str, Callable[[Path], Any]] = {
     "sqlite": Sqlite,
     "disk-objectstore, loose": DiskObjectstore,
     "disk-objectstore, packed": DiskObjectstorePack,
     "diskcache": DiskCache,
     "git": Git,
     "restic": Restic,
+    "borg": Borg,
+    "dvc": Dvc,
 }
 
 
@@ -173,18 +290,25 @@ def main(peer: str, work: str, folder: Path, number: int, count: int, size: int)
     """Do the work and tell the seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     opened = PEERS[peer](folder)
-    if work == "add" and isinstance(opened, Program):
-        opened.prepare(contents(number, count, size))
-    known = folder / "ids.json"
+    start = opened.start_seconds() if isinstance(opened, Program) else 0.0
+    given, known = contents(number, count, size), folder / "ids.json"
+    if work == "gc":
+        opened.fill(given)
+    elif work == "add" and isinstance(opened, Program):
+        opened.prepare(given)
+    ids: list[str] = []
+    before = opened.starts if isinstance(opened, Program) else 0
     started = time.perf_counter()
-    if work == "read":
+    if work == "gc":
+        opened.collect()
+    elif work == "read":
         opened.read(json.loads(known.read_text(encoding="utf-8")))
     else:
         ids = opened.add(contents(number, count, size))
     seconds = time.perf_counter() - started
     if work == "add":
         known.write_text(json.dumps(ids), encoding="utf-8")
-    print(seconds)
+    print(max(0.0, seconds - start * (opened.starts - before)) if isinstance(opened, Program) else seconds)
 
 
 if __name__ == "__main__":

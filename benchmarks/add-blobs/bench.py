@@ -89,11 +89,7 @@ class Bench:
         """What the peers do for a task."""
         if self._peers is None or size == "json":
             return {}
-        place, count = self._place / "peers", self._counts[size]
-        return {
-            f"{peer.name} ({peer.durability})": self._peers.work(peer, what, place, count, SIZES[size])
-            for peer in self._peers.all
-        }
+        return {**self._peers.works(what, self._place / "peers", self._counts[size], SIZES[size])}
 
 
 # The limits use bare system calls: what is measured is the disk, not a library.
@@ -132,7 +128,7 @@ def main() -> None:
     counts = COUNTS[given.quick]
     peers = Contenders(Path(given.peers).resolve()) if given.peers else None
     with workplace(given.directory) as place:
-        results = measure(Bench(place, counts, given.rounds, peers).tasks(), given.rounds)
+        results = measure(Bench(place, counts, given.rounds, peers).tasks(), given.rounds, given.peer_rounds)
     report(QUESTION, {}, results, given)
 
 

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import apsw
 import orjson
-from measuring import Task, arguments, measure, report, workplace
+from event_peers import Lines, Standard
+from measuring import Task, Work, arguments, measure, report, workplace
 
 from renku_store import Movie, open_store
 from renku_store.metadata.sqlite import appending, open_sqlite
@@ -31,6 +32,7 @@ SIZES = {
 BATCH = 100
 THREADS = 64
 PROCESSES = (2, 8)
+PROCESS_IDS = 1_000
 DURABLE = "durable: synced before it returns"
 NONE = "reads only"
 NOW = "2026-01-01T00:00:00.000Z"
@@ -42,9 +44,10 @@ T = TypeVar("T")
 
 
 class Raw:
-    """The limit: the same rows in the same tables with the same indexes, through apsw, as durable, and nothing else.
+    """The limit: the same rows by the same statements, through apsw, on a connection like ours, and nothing else.
 
-    Rows are made before the clock runs; nobody else is locked out but by SQLite itself.
+    Tables, indexes, triggers, durability and the mode of the transaction are the same. Rows are made before the clock
+    runs; nobody else is locked out but by SQLite itself; numbers are counted here, and no row is looked for.
     """
 
     def __init__(self, path: Path) -> None:
@@ -128,7 +131,7 @@ def groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def appends(root: str, count: int) -> None:
     """What each of several processes does."""
     with open_store(root) as store, store.movie("many") as movie:
-        events = new_events(movie, count, 1_000, Random())
+        events = new_events(movie, count, PROCESS_IDS, Random())
         print("ready", flush=True)
         sys.stdin.read()
         for event in events:
@@ -138,13 +141,15 @@ def appends(root: str, count: int) -> None:
 class Bench:
     """A movie of each kind, and what the limit writes."""
 
-    def __init__(self, place: Path, sizes: dict[str, int]) -> None:
+    def __init__(self, place: Path, sizes: dict[str, int], *, peers: bool = False) -> None:
         self._place = place
+        self._others = (Standard(place), Lines(place)) if peers else ()
         self._sizes = sizes
         self._store = open_store(place / "ours")
         self._movie = self._store.create_movie("appended")
         self._store.create_movie("many").close()
         self._raw = Raw(place / "raw.db")
+        self._raw_many = Raw(place / "raw-many.db")
         self._bare = Bare(place / "bare.db")
         self._random = Random(7)
         self._events: dict[tuple[str, int], list[ArtefactEvent]] = {}
@@ -157,25 +162,40 @@ class Bench:
             self._task(f"append {many:,} events, {BATCH} a commit", self._batched, "batched", BATCH),
             self._task(f"append {many:,} events from {THREADS} threads", self._from_threads, "batched", THREADS),
             *(
-                self._task(f"append {single:,} events from {count} processes", self._from_processes(count), "single", 1)
+                self._task(
+                    f"append {single:,} events from {count} processes",
+                    self._from_processes(count),
+                    "single",
+                    1,
+                    many=True,
+                )
                 for count in PROCESSES
             ),
             *self._look_ups(),
         ]
 
-    def _task(self, name: str, ours: Callable[[int], float | None], kind: str, size: int) -> Task:
-        given = [self._new(len(events)) for (found, _), events in self._events.items() if found == kind]
+    def _task(
+        self, name: str, ours: Callable[[int], float | None], kind: str, size: int, *, many: bool = False
+    ) -> Task:
+        """`many`: what processes append, to a movie of their own and of fewer ids; so does the limit."""
+        limit_of, ids = (self._raw_many, PROCESS_IDS) if many else (self._raw, self._sizes["ids"])
+        counts = [len(events) for (found, _), events in self._events.items() if found == kind]
+        given = [new_events(self._movie, count, ids, self._random) for count in counts]
         raw, bare = [rows_of(events) for events in given], [bare_rows_of(events) for events in given]
 
         def limit(number: int) -> None:
             for group in groups(raw[number], size):
-                self._raw.append(group)
+                limit_of.append(group)
 
         def less(number: int) -> None:
             for group in groups(bare[number], size):
                 self._bare.append(group)
 
-        return Task(name, DURABLE, ours, limit, {"apsw, one index and one look-up": less})
+        def other(peer: Standard | Lines) -> Work:
+            return lambda number: [peer.append(group) for group in groups(bare[number], size)]
+
+        others = {peer.name: other(peer) for peer in self._others}
+        return Task(name, DURABLE, ours, limit, {"apsw, one index and one look-up": less, **others})
 
     def prepare(self, rounds: int) -> None:
         """Make what is appended."""
@@ -284,9 +304,9 @@ def main() -> None:
     given = arguments(QUESTION)
     sizes = SIZES[given.quick]
     with workplace(given.directory) as place:
-        bench = Bench(place, sizes)
+        bench = Bench(place, sizes, peers=given.peers is not None)
         bench.prepare(given.rounds)
-        results = measure(bench.tasks(), given.rounds)
+        results = measure(bench.tasks(), given.rounds, given.peer_rounds)
     report(QUESTION, {**sizes}, results, given)
 
 

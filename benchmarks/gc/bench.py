@@ -11,9 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import apsw
 import orjson
 from blake3 import blake3
 from measuring import Task, arguments, measure, report, workplace
+from peers import Contenders
 from zstandard import ZstdDecompressor
 
 from renku_store import CollectionProgress, Movie, Store, collect, hash_bytes, open_store
@@ -22,7 +24,7 @@ from renku_store.records._base import Json
 
 QUESTION = "How long does a collection take, to remove what is dead and to find out what is alive?"
 BLOBS = {False: 20_200, True: 1_000}
-REFERENCES = {False: (10_000, 100_000, 1_000_000), True: (1_000, 3_000, 10_000)}
+REFERENCES = {False: (1_000, 10_000, 100_000, 1_000_000), True: (500, 1_000, 3_000, 10_000)}
 PAGE_ARTEFACTS = 256
 RUN = "01900000-0000-7000-8000-000000000000"
 NOW = "2026-01-01T00:00:00.000Z"
@@ -35,22 +37,30 @@ NONE = "reads only"
 class Bench:
     """Movies half of whose blobs are dead, one for each round; and movies of many references, for all rounds."""
 
-    def __init__(self, place: Path, blobs: int, references: Iterable[int], rounds: int) -> None:
+    def __init__(
+        self, place: Path, blobs: int, references: Iterable[int], rounds: int, peers: Contenders | None
+    ) -> None:
         self._place = place
+        self._peers = peers
         self._blobs = blobs
         store = open_store(place / "ours")
         self._dead = [self._half_dead(store, number) for number in range(rounds)]
         self._large = {count: self._referring(store, count) for count in references}
+        self._most = max(self._large)
+        add_rows(self._large[self._most], self._most)
         os.sync()
 
     def tasks(self) -> list[Task]:
         """The sweep, and the mark at growing numbers of references."""
+        large = self._large[self._most]
+        peers = self._peers.works("gc", self._place / "peers", self._blobs, BLOB_BYTES) if self._peers else {}
         return [
-            Task(f"gc, half of {self._blobs:,} blobs dead", DURABLE, self._collect, self._unlink),
+            Task(f"gc, half of {self._blobs:,} blobs dead", DURABLE, self._collect, self._unlink, peers),
             *(
                 Task(f"mark {count:,} references", NONE, lambda _, m=movie: mark(m), lambda _, m=movie: parse(m))
                 for count, movie in self._large.items()
             ),
+            Task(f"gc among {self._most:,} rows, none dead", NONE, lambda _: collect(large), lambda _: hold(large)),
         ]
 
     def _half_dead(self, store: Store, number: int) -> Movie:
@@ -127,6 +137,22 @@ def publish(movie: Movie, digests: Iterable[str]) -> None:
     movie.driver.replace("current.json", canonical_document(pointer))
 
 
+def add_rows(movie: Movie, count: int) -> None:
+    """A row for each blob that the revision names, as if it had been put."""
+    digests = sorted(blake3(number.to_bytes(8)).digest() for number in range(count))
+    with apsw.Connection(database_of(movie)) as database:
+        ((now,),) = database.execute("SELECT max(touched_at) FROM blobs")
+        database.executemany(
+            "INSERT INTO blobs (hash, size, stored_size, encoding, touched_at) VALUES (?, ?, ?, 'raw', ?)",
+            ((digest, BLOB_BYTES, BLOB_BYTES, now) for digest in digests),
+        )
+
+
+def database_of(movie: Movie) -> str:
+    """Its path."""
+    return f"{movie.driver.workspace()}/metadata.db"
+
+
 def mark(movie: Movie) -> float:
     """Ours: a collection that finds nothing to remove, until it has read its roots."""
     ended = [0.0]
@@ -140,7 +166,16 @@ def mark(movie: Movie) -> float:
     return ended[-1] - started
 
 
-def parse(movie: Movie) -> None:
+def hold(movie: Movie) -> None:
+    """The limit of a collection that removes nothing: a mark, and each row held against it."""
+    named = parse(movie)
+    database = apsw.Connection(database_of(movie), flags=apsw.SQLITE_OPEN_READONLY)
+    unnamed = sum(digest not in named for (digest,) in database.execute("SELECT hash FROM blobs"))
+    assert unnamed < len(named)  # the pages themselves
+    database.close()
+
+
+def parse(movie: Movie) -> set[bytes]:
     """The limit of a mark: read the manifest and its pages, parse them, keep what they name."""
     folder = movie.driver.workspace()
     assert folder is not None
@@ -151,14 +186,16 @@ def parse(movie: Movie) -> None:
         data = path.read_bytes() if path.exists() else unpack(path.with_suffix(".zst").read_bytes())
         named.update(bytes.fromhex(artefact["blob"]) for artefact in orjson.loads(data).values())
     assert named
+    return named
 
 
 def main() -> None:
     """Measure and report."""
     given = arguments(QUESTION)
+    peers = Contenders(Path(given.peers)) if given.peers else None
     with workplace(given.directory) as place:
-        bench = Bench(place, BLOBS[given.quick], REFERENCES[given.quick], given.rounds)
-        results = measure(bench.tasks(), given.rounds)
+        bench = Bench(place, BLOBS[given.quick], REFERENCES[given.quick], given.rounds, peers)
+        results = measure(bench.tasks(), given.rounds, given.peer_rounds)
     report(QUESTION, {}, results, given)
 
 

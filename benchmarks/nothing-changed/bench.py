@@ -98,7 +98,7 @@ def main() -> None:
             Task("renku-store plan", DURABILITY, lambda _: command(place, "plan"), lambda _: bare()),
         ]
         in_process(movie)
-        results = measure(tasks, given.rounds)
+        results = measure(tasks, given.rounds, given.peer_rounds)
         movie.close()
     report(QUESTION, {"jobs": jobs}, results, given)
 

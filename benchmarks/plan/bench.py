@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import gc
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import orjson
 import zstandard
 from blake3 import blake3
+from build_peers import BuildTools
 from measuring import Task, arguments, measure, report, workplace
 
 from renku_store import ManifestArtefact, Movie, canonical_json, hash_bytes, open_store, plan_movie, set_inputs
@@ -25,6 +29,8 @@ QUESTION = "How long does it take to plan a movie, and how does that grow with i
 SIZES = {False: (1_000, 10_000, 100_000), True: (100, 200, 400)}
 MILLION = 1_000_000
 """Jobs of the largest movie, with --full."""
+PEERS: Final = {1_000: ("doit", "redun", "snakemake"), 10_000: ("doit",)}
+"""Which others plan as many jobs in some minutes."""
 DURABILITY = "reads only"
 BLUEPRINT = """
 name: film
@@ -132,13 +138,27 @@ def pages(folder: Path, manifest: dict[str, object]) -> list[dict[str, dict[str,
     return found
 
 
-def planned(movie: Movie, jobs: int, *, changed: bool) -> None:
-    """Ours: what a run would do, in a program that has the movie open."""
+def planned(root: Path, jobs: int, *, changed: bool) -> float:
+    """Ours: what a run would do; the seconds of `plan_movie` in a program that has just opened the movie.
+
+    Nothing of an earlier round is at hand: the manifest and its pages are read and verified anew.
+    """
     count = jobs // JOBS_OF_A_LINE
-    plan = plan_movie(movie, inputs={"lines": lines(count, changed=True)} if changed else None)
-    # A changed line is spoken, timed and cut anew; its picture stays.
-    assert len(plan.dirty) == (3 * (count // 100) if changed else 0)
-    assert len(plan.jobs) == jobs
+    given = {"lines": lines(count, changed=True)} if changed else None
+    gc.collect()
+    with open_store(root) as store, store.movie("film") as movie:
+        started = time.perf_counter()
+        plan = plan_movie(movie, inputs=given)
+        seconds = time.perf_counter() - started
+        # A changed line is spoken, timed and cut anew; its picture stays.
+        assert len(plan.dirty) == (3 * (count // 100) if changed else 0)
+        assert len(plan.jobs) == jobs
+    return seconds
+
+
+def command(words: list[str]) -> None:
+    """A program from the start of the interpreter to its end."""
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
 
 
 def memory(root: Path, small: Path) -> None:
@@ -162,36 +182,54 @@ def bytes_of_a_job(root: Path, small: Path, jobs: int) -> int:
     return round(int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout) / jobs)
 
 
-def results(place: Path, sizes: tuple[int, ...], rounds: int) -> list[dict[str, object]]:
+def results(place: Path, sizes: tuple[int, ...], given: argparse.Namespace) -> list[dict[str, object]]:
     """Figures by size, smallest first."""
     found: list[dict[str, object]] = []
     small = place / "small"
     build(small, JOBS_OF_A_LINE).close()
+    planned(small, JOBS_OF_A_LINE, changed=False)  # what is loaded once is loaded
     for jobs in sizes:
         root = place / str(jobs)
         started = time.perf_counter()
-        movie = build(root, jobs)
+        build(root, jobs).close()
         print(f"{jobs:,} jobs built in {time.perf_counter() - started:.1f} s", file=sys.stderr)
-        for measured in measure([*tasks(movie, root / movie.id, jobs)], rounds if jobs < MILLION else 1):
-            median = measured["ours"]["median"]
-            found.append({**measured, "jobs": jobs, "microseconds a job": round(1e6 * median / jobs, 2)})
-        movie.close()
+        measured = measure(tasks(root, jobs), given.rounds if jobs < MILLION else 1)
         taken = bytes_of_a_job(root, small, jobs)
-        for measured in found[-2:]:
-            measured["bytes a job"] = taken
+        for one in measured:
+            each = round(1e6 * one["ours"]["median"] / jobs, 2)
+            found.append({**one, "jobs": jobs, "microseconds a job": each, "bytes a job": taken})
+        if given.peers and jobs in PEERS:
+            found += beside_peers(place, root, jobs, given)
     return found
 
 
-def tasks(movie: Movie, folder: Path, jobs: int) -> list[Task]:
+def tasks(root: Path, jobs: int) -> list[Task]:
     """What is measured of one movie."""
 
     def ours(*, changed: bool) -> Callable[[int], object]:
-        return lambda _: planned(movie, jobs, changed=changed)
+        return lambda _: planned(root, jobs, changed=changed)
 
+    folder = root / "film"
     return [
         Task(f"{jobs:,} jobs, nothing changed", DURABILITY, ours(changed=False), lambda _: look(folder)),
         Task(f"{jobs:,} jobs, 1 % of the lines changed", DURABILITY, ours(changed=True), lambda _: look(folder)),
     ]
+
+
+def beside_peers(place: Path, root: Path, jobs: int, given: argparse.Namespace) -> list[dict[str, object]]:
+    """Whole commands that say that nothing is to be done: ours and those of other tools, once each."""
+    others = BuildTools(Path(given.peers)).plan(place / f"peers-{jobs}", jobs, PEERS[jobs])
+    least = f"from pathlib import Path; import bench; bench.look(Path({str(root / 'film')!r}))"
+    bare = ["-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); {least}"]
+    plan = ["-m", "renku_cli", "--root", str(root), "plan", "--json"]
+    task = Task(
+        f"{jobs:,} jobs, nothing changed, whole command",
+        DURABILITY,
+        lambda _: command(plan),
+        lambda _: command(bare),
+        others,
+    )
+    return [{**one, "jobs": jobs} for one in measure([task], 1)]
 
 
 def main() -> None:
@@ -204,7 +242,7 @@ def main() -> None:
     given = arguments(QUESTION)
     sizes = (*SIZES[given.quick], *([MILLION] if is_full else []))
     with workplace(given.directory) as place:
-        found = results(place, sizes, given.rounds)
+        found = results(place, sizes, given)
     report(QUESTION, {"sizes": list(sizes)}, found, given)
 
 

@@ -31,6 +31,15 @@ def files_below(folder: Path) -> Iterator[tuple[str, int]]:
             yield found.name, found.stat().st_size
 
 
+def read(movie: Path) -> None:
+    """Every object read and hashed."""
+    for folder in ("blobs", "manifests", "events"):
+        for path, _, names in os.walk(movie / folder):
+            for name in names:
+                with open(f"{path}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 (the least)
+                    blake3(file.read()).digest()
+
+
 class Least:
     """The limit: every object seen; manifests, pages, archives read, hashed and parsed; a row for each blob and event.
 
@@ -97,7 +106,9 @@ def main() -> None:
             return taken
 
         least = Least(place / "ours" / movie, place)
-        task = Task(f"rebuild, {count:,} artefacts, each a blob and an event", DURABLE, ours, least.rebuild)
+        name = f"rebuild, {count:,} artefacts, each a blob and an event"
+        others = {"every object read and hashed": lambda _: read(place / "ours" / movie)}
+        task = Task(name, DURABLE, ours, least.rebuild, others)
         results = measure([task], given.rounds)
     report(QUESTION, {"artefacts": count, "blob bytes": BLOB_BYTES}, results, given)
 

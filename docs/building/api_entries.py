@@ -138,9 +138,10 @@ def _declared(cls: type, field: str) -> str:
 
 
 def _members(cls: type) -> Iterator[str]:
-    """The public methods and properties that a class defines itself."""
+    """The public methods and properties that a class defines itself; what pydantic gives every model is its own."""
+    given = {*dir(BaseModel), *cls.model_fields} if issubclass(cls, BaseModel) else set[str]()
     for name, member in vars(cls).items():
-        if name.startswith("_") or name in getattr(cls, "model_fields", {}):
+        if name.startswith("_") or name in given:
             continue
         full = f"{cls.__name__}.{name}"
         if isinstance(member, property):
