@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-_TIMEOUT_SECONDS = 120
+_TIMEOUT_SECONDS = 600
 _TRACED = "openat,write,fsync,fdatasync,syncfs,link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,pwrite64"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 CTRL_C = b"\x03"
 PROGRAM = str(Path(sys.executable).parent / "renku-store")
-WAIT_SECONDS = 30
+WAIT_SECONDS = 300
 
 
 class Terminal:

@@ -48,7 +48,7 @@ assert len(found) == 16 and {one.hash for one in found} == {"1" * 64}
 def test_threads_that_use_a_record_first_at_once_get_it_whole() -> None:
     """Sixteen of them, in a fresh process in which no class of records has been built."""
     sooner = "import sys; sys.setswitchinterval(1e-6)\n"
-    done = subprocess.run([sys.executable, "-c", sooner + _TOGETHER], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", sooner + _TOGETHER], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
 
 

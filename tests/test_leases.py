@@ -375,7 +375,7 @@ def test_one_of_several_processes_gets_a_claim(checkout: Path, path: Path, metad
         assert process.stdout is not None
         answers.append(process.stdout.readline().split())
     for process in processes:
-        process.communicate("\n", timeout=20)
+        process.communicate("\n", timeout=600)
     assert all(len(answer) == len(signatures) for answer in answers)
     for of_one in zip(*answers, strict=True):
         assert sorted(of_one) == ["Claimed", "HeldBy", "HeldBy"]

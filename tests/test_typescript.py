@@ -64,7 +64,7 @@ def node(tmp_path: Path) -> Node:
     def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         (folder / "script.ts").write_text(script)
         command = [str(_NODE), str(folder / "script.ts"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
     return run
 

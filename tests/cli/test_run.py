@@ -118,7 +118,7 @@ def test_an_interrupted_run_keeps_what_is_finished(call: Call, movie: str, place
         process.send_signal(number)
         _wait_for_line(process, "Waiting for word[")
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 130
     report = json.loads(out)
     assert (report["status"], report["made"]) == ("interrupted", 1)
@@ -188,7 +188,7 @@ def test_nobody_reading_progress_or_events_is_no_reason_to_stop(call: Call, movi
         assert process.stderr is not None
         process.stdout.close()
         process.stderr.close()
-        process.wait(timeout=30)
+        process.wait(timeout=600)
     assert call("log", "--json").json[0]["revision"] == "rev-0001"
 
 
@@ -271,7 +271,7 @@ def test_a_lost_race_ends_as_asked(call: Call, built: str, place: Path, on_confl
         (place / "hi.yaml").write_text("greeting: hi\n")
         assert call("run", "--inputs", "hi.yaml").code == 0
         (place / "go").write_text("")
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == code
     if code:
         assert json.loads(err.splitlines()[-1])["error"]["kind"] == "ManifestConflictError"

@@ -36,7 +36,7 @@ READER_SECRET = "reader-secret-that-no-message-shows"
 REGION = "us-east-1"
 BUCKET = "renku"
 
-_START_SECONDS = 60.0
+_START_SECONDS = 300.0
 _STARTS_MAX = 5
 _numbers = itertools.count()
 _FOREIGN = ("AWS_", "S3_", "WEED_", "MOTO_")

@@ -142,7 +142,7 @@ def test_who_is_killed_leaves_nothing_that_counts_as_a_problem(film: Film, scrip
 
 def _reap(child: subprocess.Popen[str]) -> None:
     with child:
-        child.communicate(timeout=60)
+        child.communicate(timeout=600)
 
 
 def test_a_revision_that_is_booked_while_the_check_goes_on_is_no_problem(

@@ -25,7 +25,7 @@ SLOW = BLUEPRINT.replace(
     'sleep "${PAUSE:-0}"; cat request.json > outputs/audio; echo "$RENKU_JOB" >> "$LEDGER.ended"',
 )
 LONG = ["a", "b", "c", "d", "e", "f", "g", "h"]
-WAIT_SECONDS = 30
+WAIT_SECONDS = 300
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:

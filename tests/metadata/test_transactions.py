@@ -264,7 +264,7 @@ input()
             _append(store, "a")
         with store.read() as reader:
             assert reader.events.latest_input("a") is None
-        browser.communicate("\n", timeout=20)
+        browser.communicate("\n", timeout=600)
     _append(store, "a")
     store.close()
 

@@ -98,7 +98,7 @@ def test_a_run_that_could_do_nothing_else_does_not_rest(
     events: list[RunProgress] = []
 
     async def scenario() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(600):
             assert (await run_movie(movie, produce=writers, on_event=events.append)).status == "published"
 
     asyncio.run(scenario())

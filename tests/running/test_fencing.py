@@ -126,7 +126,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def run(movie: Movie, produce: object, **more: object) -> RunReport:
     async def bounded() -> RunReport:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(600):
             return await run_movie(movie, produce=produce, **more)  # type: ignore[arg-type]
 
     return asyncio.run(bounded())
@@ -606,7 +606,7 @@ def test_a_process_that_slept_through_its_lease_publishes_nothing(two: Movie, ch
         assert (report.run, report.revision, report.status) == (taken, "rev-0001", "published")
         go.touch()
         zombie.send_signal(signal.SIGCONT)
-        assert zombie.communicate(timeout=60)[0] == "LeaseLostError\n"
+        assert zombie.communicate(timeout=600)[0] == "LeaseLostError\n"
     (last,) = two.manifests.revisions()
     assert {text_of(two, name) for name in last[0].artefacts} == {
         "first of the successor", "second of the successor"
@@ -718,7 +718,7 @@ def test_cancel_from_another_terminal(store: Store, tmp_path: Path) -> None:
         assert f"renku-store cancel {record.run}" in json.loads(refused.stderr)["error"]["hint"]
         cancelled = subprocess.run([*program, "cancel", record.run], capture_output=True, check=True)
         assert json.loads(cancelled.stdout) == {"run": record.run, "status": "interrupted"}
-        report = json.loads(running.communicate(timeout=60)[0])
+        report = json.loads(running.communicate(timeout=600)[0])
         assert (running.returncode, report["status"]) == (130, "interrupted")
         assert {job: entry["status"] for job, entry in report["jobs"].items()} == {"quick": "made", "slow": "cancelled"}
     again = subprocess.run([*program, "cancel", record.run], capture_output=True, check=False)
