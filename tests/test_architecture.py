@@ -160,7 +160,9 @@ def test_every_error_is_a_public_name() -> None:
 def _loaded_by(code: str) -> set[str]:
     """The top-level names of `sys.modules` after a fresh interpreter has run the code."""
     report = "\nimport json, sys\nprint('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
-    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-c", code + report], capture_output=True, text=True, check=True, timeout=600
+    )
     loaded: list[str] = json.loads(done.stdout.splitlines()[-1])
     return set(loaded)
 
