@@ -19,15 +19,17 @@ _SHARE_MIN_FILES: Final = 32
 
 
 def remove_all(paths: Iterable[str]) -> None:
-    """Remove files; no error for what is not there. Raises the first `OSError`; some of the others stay then."""
+    """Remove files; no error for what is not there. Raises the first `OSError`; what follows it in its share stays."""
     given = list(paths)
     share = -(-len(given) // _THREADS)
     if share < _SHARE_MIN_FILES:
         _remove(given)
         return
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="remove") as pool:
-        for _ in pool.map(_remove, (given[start : start + share] for start in range(0, len(given), share))):
-            pass
+        # None is given up because another failed: the executor's own `map` would.
+        shares = [pool.submit(_remove, given[start : start + share]) for start in range(0, len(given), share)]
+    for done in shares:
+        done.result()
 
 
 def _remove(paths: Iterable[str]) -> None:

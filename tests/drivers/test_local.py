@@ -378,7 +378,7 @@ def test_what_cannot_be_deleted_is_named_among_many_and_most_others_go(tmp_path:
     (tmp_path / "root/a/0").mkdir()
     with pytest.raises(StoreUnavailableError, match="delete below"):
         driver.delete_many(f"a/{number}" for number in range(1_000))
-    assert len(list(driver.list("a/"))) < 500
+    assert {found.name for found in driver.list("a/")} == {f"a/{number}" for number in range(1, 250)}
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 100_000])
