@@ -303,14 +303,24 @@ def cut_off_at(moment: int, work: Callable[[], object], file: str, handler: Call
             handler()
         return look
 
-    traced = sys.gettrace()
-    sys.settrace(look)
-    try:
-        work()
-    except Interrupted:
-        pass
-    finally:
-        sys.settrace(traced)
+    ended: list[BaseException] = []
+
+    def traced() -> None:
+        sys.settrace(look)
+        try:
+            work()
+        except Interrupted:
+            pass
+        except BaseException as error:  # noqa: BLE001 (raised below)
+            ended.append(error)
+
+    # In a thread of its own: an exception that comes right at the end of a handler can leave the interpreter in the
+    # belief that the handler's exception is still being handled, for as long as the thread lives.
+    thread = threading.Thread(target=traced)
+    thread.start()
+    thread.join()
+    if ended:
+        raise ended[0]
     return not interrupts
 
 
