@@ -181,7 +181,7 @@ class Caller:
         claim: HeldClaim,
     ) -> JobContext:
         failures: list[JobFailure] = []
-        waits = Waits(node.job_id, self._tell, self._activity, deadline, slot, failures, claim)
+        waits = Waits(node.job_id, self._tell, self._activity, deadline, slot, failures, claim, memory)
 
         return CallContext(
             node.job_id,
@@ -193,7 +193,7 @@ class Caller:
             idle=waits.idle,
             again=partial(self._again, node, known, folder, charge, deadline, parts, failures),
             waiting=waits.waiting,
-            confirm=claim.confirm,
+            confirm=waits.confirm,
             memory=memory,
             parts=parts,
             rate_key=node.rate_key,
@@ -271,7 +271,7 @@ class Caller:
         charge.took(cost)
         if failures:
             await self._writer.store(Outcome(node, known, failure=failures[-1], cost=cost, attempts=len(failures)))
-        raise ClaimLost(known, failures) from error
+        raise ClaimLost(known, failures, begun=context.memory.begun) from error
 
     async def _cancelled(self, node: GraphNode, known: str, context: JobContext, elapsed: float) -> CallEnd | None:
         """Book what the failed attempts took of a call that is cancelled; None where there were none, or nobody can."""

@@ -23,12 +23,14 @@ class ClaimLost(BaseException):
     """A claim that was waited under was taken by another: what it was for is not to be called.
 
     No error, as `CancelledError` is none: a handler that calls somebody else after any `Exception` lets it pass, and
-    its job asks again. `failures` are those of the attempts before.
+    its job asks again. `failures` are those of the attempts before; `begun`: this run has begun a call under the claim,
+    which whoever has taken that may have fetched.
     """
 
-    def __init__(self, signature: str, failures: Sequence[JobFailure] = ()) -> None:
+    def __init__(self, signature: str, failures: Sequence[JobFailure] = (), *, begun: bool = False) -> None:
         super().__init__(signature)
         self.failures = failures
+        self.begun = begun
 
 
 class HeldClaim:
@@ -58,7 +60,7 @@ class HeldClaim:
             return
         if self.lost or not await asyncio.to_thread(self._leases.still_claims, self._signature, self._token, self._job):
             self.lost = True
-            raise ClaimLost(self._signature)
+            raise ClaimLost(self._signature, begun=self.call is not None and self.call.run == self._token.run)
 
 
 class Claims:

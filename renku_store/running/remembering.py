@@ -67,7 +67,8 @@ class DurableMemory(CallMemory):
         def note(writer: Writer) -> None:
             writer.calls.note(errand.signature, request_id, data, errand.token, errand.job)
 
-        self.consulted, self.call = True, RememberedCall(request_id, data)
+        self.consulted = self.begun = True
+        self.call = RememberedCall(request_id, data)
         await self._write(note)
         self._tell(request_id)
 

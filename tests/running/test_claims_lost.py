@@ -1,0 +1,187 @@
+"""Claims that are lost while something was begun under them: nothing is paid for twice, and nothing paid is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from renku_store import (
+    Choices,
+    Job,
+    JobContext,
+    Movie,
+    Produced,
+    ProducerError,
+    RetryPolicy,
+    RunReport,
+    Store,
+    plan_movie,
+    run_movie,
+    set_inputs,
+    with_concurrency,
+    with_retry,
+)
+from renku_store.records.run import LeaseToken
+from renku_store.running.concurrency import ConcurrencyLimiter
+from renku_store.running.results import Outcome
+from tests.running.test_fencing import overdue, rival, run, takes, text_of, writer_of
+
+FILM = """
+inputs: {number: {type: integer, default: 0}}
+producers:
+  film: {run: test/film, inputs: {number: number}, outputs: {text: {mimeType: text/plain}}}
+"""
+OTHERS = """
+  other: {run: test/other, inputs: {number: number}, outputs: {text: {mimeType: text/plain}}}
+  after: {run: test/after, inputs: {text: other.text}, outputs: {text: {mimeType: text/plain}}}
+"""
+AT_ONCE = RetryPolicy(base_seconds=0.0)
+
+
+@pytest.fixture
+def film(store: Store) -> Movie:
+    movie = store.create_movie("film")
+    set_inputs(movie, {"@blueprint": FILM})
+    return movie
+
+
+def signature_of(movie: Movie, job: str = "film") -> str:
+    return plan_movie(movie).jobs[job].signature or ""
+
+
+def store_call(movie: Movie, token: LeaseToken, request_id: str) -> None:
+    """Store what a remembered call of the film has come to as the holder of `token` would, who has paid for it."""
+    plan = plan_movie(movie)
+    node = next(node for node in plan.graph.nodes if node.job_id == "film")
+    outcome = Outcome(
+        node,
+        plan.jobs["film"].signature or "",
+        {"text": request_id.encode()},
+        {"text": "text/plain"},
+        cost=1.0,
+        attempts=1,
+        request_id=request_id,
+        over=request_id,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(writer_of(movie, token).store(outcome))).result()
+
+
+def costs(movie: Movie) -> list[tuple[str | None, float]]:
+    """What was booked for which call, as far as anything was."""
+    return [(event.request_id, event.cost) for event in movie.events.stream_artefacts() if event.cost]
+
+
+# A call that was begun before the claim was lost
+
+
+class Breaking:
+    """A polled provider: the connection breaks at the first poll, and by the next the claim has been another's."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.begun: list[str] = []
+        self.polls: list[str] = []
+        self.gone: set[str] = set()
+        self._meanwhile = meanwhile
+
+    async def __call__(self, job: Job, context: JobContext) -> Produced:
+        call = context.remembered
+        if call is not None and call.request_id in self.gone:
+            await context.forget()
+            call = None
+        if call is None:
+            self.begun.append(f"ours-{len(self.begun) + 1}")
+            await context.remember(self.begun[-1])
+        name = call.request_id if call is not None else self.begun[-1]
+        self.polls.append(name)
+        if len(self.polls) == 1:
+            self._meanwhile()
+            raise ProducerError("The connection broke.", retryable=True)
+        return Produced({"text": name}, cost=1.0, request_id=name)
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["wanted", "forced"])
+def test_a_call_that_another_run_has_adopted_meanwhile_is_not_made_anew(film: Movie, forced: bool) -> None:
+    """The one that is paid for is fetched, and booked once; the result of the other stands."""
+
+    def adopted() -> None:
+        token = rival(film, signature_of(film), "film")
+        with film.metadata.read() as reader:
+            call = reader.calls.get(signature_of(film))
+        assert call is not None
+        store_call(film, token, call.request_id)
+
+    provider = Breaking(adopted)
+    limiter = ConcurrencyLimiter(1)
+    produce = with_retry(with_concurrency(provider, limiter), AT_ONCE)
+    report = run(overdue(film), produce, choices=Choices(regen=["film"] if forced else []))
+    assert (report.status, provider.begun) == ("published", ["ours-1"])
+    assert costs(film) == [("ours-1", 1.0)]
+    assert [take.kept for take in takes(film, signature_of(film))] == [False, True]
+
+
+def test_a_call_whose_note_another_forced_run_has_replaced_is_fetched_and_booked(film: Movie) -> None:
+    """Two runs want a take of their own: each pays for one, and both are there."""
+
+    def replaced() -> None:
+        token = rival(film, signature_of(film), "film")
+        with film.metadata.write() as writer:
+            assert writer.calls.note(signature_of(film), "theirs-1", None, token, "film")
+        store_call(film, token, "theirs-1")
+
+    provider = Breaking(replaced)
+    report = run(overdue(film), with_retry(provider, AT_ONCE), choices=Choices(regen=["film"]))
+    assert (report.status, provider.begun) == ("published", ["ours-1"])
+    assert costs(film) == [("theirs-1", 1.0), ("ours-1", 1.0)]
+    assert len(takes(film, signature_of(film))) == 2
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["wanted", "forced"])
+def test_a_call_that_is_gone_since_another_run_has_fetched_it_is_not_made_anew(film: Movie, forced: bool) -> None:
+    """A provider that gives a result once does not know the call any more: the other's result is the one."""
+
+    def fetched() -> None:
+        store_call(film, rival(film, signature_of(film), "film"), "ours-1")
+        provider.gone.add("ours-1")
+
+    provider = Breaking(fetched)
+    choices = Choices(regen=["film"] if forced else [])
+    report = run(overdue(film), with_retry(provider, AT_ONCE), choices=choices)
+    assert (report.status, provider.begun) == ("published", ["ours-1"])
+    assert (report.jobs["film"].status, text_of(film, "film.text")) == ("reused", "ours-1")
+    assert costs(film) == [("ours-1", 1.0)]
+
+
+def test_a_forced_call_that_was_fetched_by_another_before_its_run_goes_on_is_not_made_anew(store: Store) -> None:
+    """The run has begun it before it was interrupted; taken up again, it loses the claim while it waits for a slot."""
+    movie = store.create_movie("film")
+    set_inputs(movie, {"@blueprint": FILM + OTHERS})
+    signatures = {job: signature_of(movie, job) for job in ("film", "other")}
+    begun: list[str] = []
+
+    async def interrupted(job: Job, context: JobContext) -> Produced:
+        if job.job_id == "film":
+            begun.append("ours-1")
+            await context.remember("ours-1")
+        raise ProducerError("Not now.", retryable=True)
+
+    choices = Choices(regen=["film"])
+    first = run(movie, interrupted, choices=choices)
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.job_id == "film":
+            begun.append("film")
+        elif job.job_id == "other":  # which goes first, as there is one after it
+            store_call(movie, rival(movie, signatures["film"], "film"), "ours-1")
+        return Produced({"text": "anew"}, cost=1.0)
+
+    async def bounded() -> RunReport:
+        async with asyncio.timeout(600):
+            return await run_movie(overdue(movie), produce=produce, concurrency=1, choices=choices)
+
+    report = asyncio.run(bounded())
+    assert (report.run, report.status, begun) == (first.run, "published", ["ours-1"])
+    assert text_of(movie, "film.text") == "ours-1"
