@@ -103,7 +103,9 @@ class Caller:
             seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
             deadline = Deadline(seconds)
             memory = self._memory(node, known, claim.call, forced=forced)
-            parts = StoredParts(self._movie, self._token, self._writer, slot.limiter, node, known, forced=forced)
+            parts = StoredParts(
+                self._movie, self._token, self._writer, slot.limiter, node, known, claim.confirm, forced=forced
+            )
             context = self._context(node, known, folder, slot, charge, deadline, memory, parts, claim)
             try:
                 job, produced = await self._produce(node, known, produce, context, folder, deadline)

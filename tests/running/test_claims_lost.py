@@ -185,3 +185,38 @@ def test_a_forced_call_that_was_fetched_by_another_before_its_run_goes_on_is_not
     report = asyncio.run(bounded())
     assert (report.run, report.status, begun) == (first.run, "published", ["ours-1"])
     assert text_of(movie, "film.text") == "ours-1"
+
+
+# A job in parts
+
+
+@pytest.mark.parametrize("helped", [False, True], ids=["in its own slot", "in a slot that was idle"])
+def test_no_part_is_made_of_a_job_whose_claim_is_anothers(store: Store, helped: bool) -> None:
+    """Whoever takes the next range looks at the claim first: the other's result is taken, and no more parts are paid."""
+    movie = store.create_movie("film")
+    set_inputs(movie, {"@blueprint": FILM + OTHERS})
+    signature = signature_of(movie)
+    parts: list[tuple[int, int]] = []
+    lost, another = asyncio.Event(), asyncio.Event()
+
+    async def make(start: int, stop: int) -> bytes:
+        parts.append((start, stop))
+        if len(parts) > 1:
+            another.set()
+        else:
+            store_call(movie, rival(movie, signature, "film"), "theirs-1")
+            lost.set()
+            if helped:
+                await another.wait()
+        return b"."
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        if job.job_id == "film":
+            await context.partition(6, make)
+        elif job.job_id == "other" and helped:  # it has the second slot until then
+            await lost.wait()
+        return Produced({"text": job.job_id})
+
+    report = run(overdue(movie), produce, concurrency=2 if helped else 1)
+    assert (report.status, report.jobs["film"].status, len(parts)) == ("published", "reused", 1)
+    assert text_of(movie, "film.text") == "theirs-1"
