@@ -29,7 +29,7 @@ from renku_store.records.graph import GraphNode
 from renku_store.records.run import JobResult, LeaseToken
 from renku_store.running.activity import Activity, Tell
 from renku_store.running.budget import Charge
-from renku_store.running.claiming import ClaimLost, HeldClaim
+from renku_store.running.claiming import ClaimLost, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import HeldSlot
 from renku_store.running.partition import StoredParts
 from renku_store.running.preparation import JobFolder, JobFolders, clear_job, prepare_job, reads_files
@@ -94,9 +94,9 @@ class Caller:
         """Call `produce` for a node whose signature is `known`; a failure of the job is an end like any other.
 
         One that is `forced` adopts no call in flight that another run has begun.
-        Raises what is in `FATAL`, `ClaimLost` where the claim was lost while the call waited for its turn, and
-        `CancelledError` where the call itself was cancelled; after failed attempts that is an end, told as `cancelled`.
-        What attempts took by then is booked, as far as the store lets it.
+        Raises what is in `FATAL`, `ClaimLost` where the claim was lost while the call waited for its turn,
+        `ClaimUnseen` where that cannot be told, and `CancelledError` where the call itself was cancelled; after failed
+        attempts that is an end, told as `cancelled`. What attempts took by then is booked, as far as the store lets it.
         """
         self._tell("job-started", node.job_id)
         with self._activity.calling(node.job_id), self._folders.next() as folder:
@@ -119,8 +119,8 @@ class Caller:
                     raise
                 return end
             except BaseException as error:
-                if claim.lost and not isinstance(error, KeyboardInterrupt):  # whatever the handler has made of that
-                    await self._store_attempts(node, known, context, charge, error)
+                if (claim.lost or claim.error) and not isinstance(error, KeyboardInterrupt):
+                    await self._store_attempts(node, known, context, charge, claim, error)  # whatever it was made into
                 if not isinstance(error, Exception):
                     raise
                 if folder.error is not None:
@@ -264,7 +264,13 @@ class Caller:
             ) from error
 
     async def _store_attempts(
-        self, node: GraphNode, known: str, context: JobContext, charge: Charge, error: BaseException
+        self,
+        node: GraphNode,
+        known: str,
+        context: JobContext,
+        charge: Charge,
+        claim: HeldClaim,
+        error: BaseException,
     ) -> NoReturn:
         """Store what failed attempts took, of a call that is not made after all, and say it to who goes on."""
         last = failure_of(error) if isinstance(error, Exception) else None
@@ -272,7 +278,11 @@ class Caller:
         cost = _lost(failures)
         charge.took(cost)
         if failures:
-            await self._writer.store(Outcome(node, known, failure=failures[-1], cost=cost, attempts=len(failures)))
+            outcome = Outcome(node, known, failure=failures[-1], cost=cost, attempts=len(failures))
+            with suppress(*([StoreError] if claim.error else [])):  # the one that ends the run is raised
+                await self._writer.store(outcome)
+        if claim.error:
+            raise ClaimUnseen(claim.error) from error
         raise ClaimLost(known, failures, begun=context.memory.begun) from error
 
     async def _cancelled(self, node: GraphNode, known: str, context: JobContext, elapsed: float) -> CallEnd | None:

@@ -33,6 +33,17 @@ class ClaimLost(BaseException):
         self.begun = begun
 
 
+class ClaimUnseen(BaseException):
+    """Whether a claim that was waited under is ours still cannot be told, for the reason `error`: nothing is called.
+
+    No error to the handler, as `ClaimLost` is none; to the runner it is that `error`.
+    """
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class HeldClaim:
     """A claim of ours, as the job goes on with it that has it."""
 
@@ -43,6 +54,7 @@ class HeldClaim:
         self._job = job
         self._claimed = claimed
         self.lost = False
+        self.error: StoreError | None = None
 
     @property
     def call(self) -> CallInFlight | None:
@@ -50,16 +62,25 @@ class HeldClaim:
         return self._claimed.call
 
     async def confirm(self) -> None:
-        """See, after a wait and before a call, that it is ours still; raises `ClaimLost` where it is not.
+        """See, after a wait and before a call, that it is ours still.
 
-        A process that was stopped for longer than its lease wakes up between any two of its lines. The store is asked
-        only where so much time has passed that another may have the claim. What is lost stays lost: whoever hides that
-        from the runner is told again.
+        Raises `ClaimLost` where it is not, `ClaimUnseen` where the store does not tell. A process that was stopped for
+        longer than its lease wakes up between any two of its lines. The store is asked only where so much time has
+        passed that another may have the claim. What is lost stays lost: whoever hides that from the runner is told
+        again.
         """
-        if not self.lost and self._leases.is_sure(self._claimed):
-            return
-        if self.lost or not await asyncio.to_thread(self._leases.still_claims, self._signature, self._token, self._job):
-            self.lost = True
+        if not (self.lost or self.error):
+            if self._leases.is_sure(self._claimed):
+                return
+            try:
+                still = await asyncio.to_thread(self._leases.still_claims, self._signature, self._token, self._job)
+            except StoreError as error:
+                self.error = error
+            else:
+                self.lost = not still
+        if self.error:
+            raise ClaimUnseen(self.error)
+        if self.lost:
             raise ClaimLost(self._signature, begun=self.call is not None and self.call.run == self._token.run)
 
 

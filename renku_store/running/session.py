@@ -40,7 +40,7 @@ from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgres
 from renku_store.running.activity import Activity, told_if_long
 from renku_store.running.budget import Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
-from renku_store.running.claiming import ClaimLost, Claims, HeldClaim
+from renku_store.running.claiming import ClaimLost, Claims, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
 from renku_store.running.deciding import Decider, Decision
 from renku_store.running.earlier import EarlierResults
@@ -250,6 +250,8 @@ class RunSession:
                 failures += lost.failures
                 begun = begun or lost.begun
                 continue
+            except ClaimUnseen as unseen:
+                raise unseen.error from unseen
             if call.stored.ours:
                 return _after(failures, call.result)
             kept, begun = call, True

@@ -12,22 +12,39 @@ from renku_store import (
     Choices,
     Job,
     JobContext,
+    LeaseLostError,
     Movie,
+    Produce,
     Produced,
     ProducerError,
     RetryPolicy,
     RunReport,
     Store,
+    StoreError,
+    StoreUnavailableError,
     plan_movie,
     run_movie,
     set_inputs,
     with_concurrency,
     with_retry,
 )
+from renku_store.leases import Claimed, RunLeases
 from renku_store.records.run import LeaseToken
+from renku_store.running.claiming import ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.results import Outcome
-from tests.running.test_fencing import overdue, rival, run, takes, text_of, writer_of
+from tests.running.test_fencing import (
+    FAR,
+    fallback,
+    gathered,
+    grouped,
+    overdue,
+    rival,
+    run,
+    takes,
+    text_of,
+    writer_of,
+)
 
 FILM = """
 inputs: {number: {type: integer, default: 0}}
@@ -192,7 +209,7 @@ def test_a_forced_call_that_was_fetched_by_another_before_its_run_goes_on_is_not
 
 @pytest.mark.parametrize("helped", [False, True], ids=["in its own slot", "in a slot that was idle"])
 def test_no_part_is_made_of_a_job_whose_claim_is_anothers(store: Store, helped: bool) -> None:
-    """Whoever takes the next range looks at the claim first: the other's result is taken, and no more parts are paid."""
+    """Whoever takes the next range looks at the claim first; the other's result is taken, and no more is paid."""
     movie = store.create_movie("film")
     set_inputs(movie, {"@blueprint": FILM + OTHERS})
     signature = signature_of(movie)
@@ -220,3 +237,56 @@ def test_no_part_is_made_of_a_job_whose_claim_is_anothers(store: Store, helped: 
     report = run(overdue(movie), produce, concurrency=2 if helped else 1)
     assert (report.status, report.jobs["film"].status, len(parts)) == ("published", "reused", 1)
     assert text_of(movie, "film.text") == "theirs-1"
+
+
+# A store that does not tell
+
+
+def busy(*_: object) -> bool:
+    raise StoreUnavailableError("Somebody writes for long.", reason="busy")
+
+
+@pytest.mark.parametrize("wrap", [fallback, grouped, gathered])
+@pytest.mark.parametrize("why", ["the lease is another's", "the store is busy"])
+def test_a_handler_cannot_hide_that_the_store_does_not_tell_whose_the_claim_is(
+    film: Movie, monkeypatch: pytest.MonkeyPatch, why: str, wrap: Callable[[Produce, Produce], Produce]
+) -> None:
+    """Nobody else is called, whatever it makes of any error, and the run ends with what the store has said."""
+    movie = overdue(film)
+    called: list[str] = []
+
+    async def paid(job: Job, context: JobContext) -> Produced:
+        called.append("paid")
+        if why == "the store is busy":
+            monkeypatch.setattr(movie.leases, "still_claims", busy)
+        else:
+            with film.metadata.write() as writer:
+                assert writer.runs.acquire(context.run, FAR, 1_000) is not None
+        raise ProducerError("Not now.", retryable=True, cost=0.25)
+
+    async def elsewhere(job: Job, context: JobContext) -> Produced:
+        called.append("elsewhere")
+        return Produced({"text": "elsewhere"}, cost=9.0)
+
+    with pytest.raises(StoreUnavailableError if why == "the store is busy" else LeaseLostError):
+        run(movie, wrap(with_retry(paid, AT_ONCE), elsewhere))
+    assert called == ["paid"]
+    assert costs(film) == ([(None, 0.25)] if why == "the store is busy" else [])
+    assert film.manifests.current() is None
+
+
+def test_who_asks_again_of_a_claim_that_the_store_does_not_tell_of_is_told_again(film: Movie) -> None:
+    """A handler that has hidden it, and goes on to another call, comes to no other answer."""
+    leases = RunLeases(film.metadata, film.clock, lease_seconds=0.0)
+    token = leases.start("r", base_revision=None, edits_through=0)
+    claimed = leases.claim("0" * 64, token, "film")
+    assert isinstance(claimed, Claimed)
+    claim = HeldClaim(leases, token, "0" * 64, "film", claimed)
+    leases.release(token)
+    told: list[StoreError] = []
+    for _ in range(2):
+        with pytest.raises(ClaimUnseen) as caught:
+            asyncio.run(claim.confirm())
+        told.append(caught.value.error)
+    assert told[0] is told[1]
+    assert isinstance(told[0], LeaseLostError)
