@@ -193,7 +193,7 @@ class Caller:
             self._logger,
             failures,
             idle=waits.idle,
-            again=partial(self._again, node, known, folder, charge, deadline, parts, failures),
+            again=partial(self._again, node, known, folder, charge, deadline, parts, failures, waits),
             waiting=waits.waiting,
             confirm=waits.confirm,
             memory=memory,
@@ -213,6 +213,7 @@ class Caller:
         deadline: Deadline,
         parts: StoredParts,
         failures: Sequence[JobFailure],
+        waits: Waits,
         part: Path | None = None,
     ) -> None:
         """Prepare another attempt, of a call or of one of its parts."""
@@ -224,6 +225,7 @@ class Caller:
                 await asyncio.to_thread(clear_job, folder.path)
                 await asyncio.to_thread(self._prepare, node, known, folder)
             deadline.begin_again()
+        await waits.confirm()
 
     def _prepare(self, node: GraphNode, known: str, folder: JobFolder) -> Job:
         try:
@@ -245,6 +247,7 @@ class Caller:
             job = await asyncio.to_thread(self._prepare, node, known, folder)
         else:  # what it reads was read when its signature was computed
             job = self._prepare(node, known, folder)
+        await context.confirm()
         try:
             async with deadline.limit:
                 deadline.begin_again()

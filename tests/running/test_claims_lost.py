@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,15 @@ from renku_store import (
     with_retry,
 )
 from renku_store.leases import Claimed, RunLeases
+from renku_store.records.graph import GraphNode
 from renku_store.records.run import LeaseToken
+from renku_store.running import calling
 from renku_store.running.claiming import ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.results import Outcome
 from tests.running.test_fencing import (
     FAR,
+    TWO,
     fallback,
     gathered,
     grouped,
@@ -290,3 +294,37 @@ def test_who_asks_again_of_a_claim_that_the_store_does_not_tell_of_is_told_again
         told.append(caught.value.error)
     assert told[0] is told[1]
     assert isinstance(told[0], LeaseLostError)
+
+
+# Between the look at the claim and the call
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_job_whose_claim_was_taken_while_its_inputs_were_copied_is_not_called(
+    store: Store, monkeypatch: pytest.MonkeyPatch, attempt: int
+) -> None:
+    """Its process is stopped after the look that follows the wait: it looks again before each attempt."""
+    movie = store.create_movie("two")
+    set_inputs(movie, {"@blueprint": TWO})
+    called: list[str] = []
+    prepared: list[str] = []
+    prepare = calling.prepare_job
+
+    def stopped(node: GraphNode, signature: str, *given: Any) -> Job:
+        job = prepare(node, signature, *given)
+        prepared.append(node.job_id)
+        if prepared.count("second") == attempt and node.job_id == "second":
+            theirs = Outcome(node, signature, {"text": b"theirs"}, {"text": "text/plain"})
+            asyncio.run(writer_of(movie, rival(movie, signature, "second")).store(theirs))
+        return job
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        called.append(job.job_id)
+        if called == ["first", "second"]:
+            raise ProducerError("Not now.", retryable=True)
+        return Produced({"text": job.job_id}, cost=1.0)
+
+    monkeypatch.setattr(calling, "prepare_job", stopped)
+    report = run(overdue(movie), with_retry(produce, AT_ONCE))
+    assert (report.status, called) == ("published", ["first", *["second"] * (attempt - 1)])
+    assert (report.jobs["second"].status, text_of(movie, "second.text")) == ("reused", "theirs")
