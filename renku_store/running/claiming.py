@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from renku_store import bounds
@@ -92,6 +92,7 @@ class Claims:
         self._token = token
         self._tell = tell
         self._grouped: Grouped[Wanted, ClaimAnswer] = Grouped(self._ask, _GROUP_MAX)
+        self._left: set[tuple[str, str]] = set()
 
     async def claim(self, signature: str, job: str, *, forced: bool) -> Claimed | Trace:
         """Claim a signature: `Claimed` when it is ours to make, else the result that another made while we waited."""
@@ -107,6 +108,8 @@ class Claims:
                 return answer
             if isinstance(answer, AlreadyMade):
                 return answer.trace
+            if answer.run == self._token.run and await self._give_back(signature):
+                continue
             if answer.run != waiting_for:
                 waiting_for = answer.run
                 self._tell("job-waiting", job, data={"for": "claim", "key": answer.run})
@@ -114,13 +117,38 @@ class Claims:
 
     def held(self, signature: str, job: str, claimed: Claimed) -> HeldClaim:
         """What a job has that was told that a signature is its to make."""
+        self._left.discard((signature, job))
         return HeldClaim(self._leases, self._token, signature, job, claimed)
 
     async def unclaim(self, signature: str, job: str) -> None:
-        """Give a job's claim up without a result, even if cancelled meanwhile; no error if it is not its any more."""
-        _, cancelled = await to_the_end(asyncio.to_thread(self._leases.unclaim, signature, self._token, job))
+        """Give a job's claim up without a result, even if cancelled meanwhile; no error if it is not its any more.
+
+        What the store does not take back now is given back before the run waits for it, or ends with the lease.
+        """
+        self._left.add((signature, job))
+        await self._give_back(signature)
+
+    async def _give_back(self, signature: str) -> bool:
+        """Give up what this run has left of the claims of a signature; says whether there were any, and it could."""
+        left = {pair for pair in self._left if pair[0] == signature}
+        if not left:
+            return False
+        self._left -= left
+        refused, cancelled = await to_the_end(asyncio.to_thread(self._unclaim_all, left))
+        self._left |= refused
         if cancelled:
             raise asyncio.CancelledError
+        return bool(left - refused)
+
+    def _unclaim_all(self, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Give these claims up; gives those that the store has not taken back."""
+        refused: set[tuple[str, str]] = set()
+        for signature, job in pairs:
+            try:
+                self._leases.unclaim(signature, self._token, job)
+            except StoreError:
+                refused.add((signature, job))
+        return refused
 
     async def _ask(self, wanted: Sequence[Wanted]) -> Sequence[ClaimAnswer | Exception]:
         """Answers of one commit; where the matter of one of them fails it, each has a commit of its own."""
