@@ -289,7 +289,10 @@ class Caller:
         raise ClaimLost(known, failures, begun=context.memory.begun) from error
 
     async def _cancelled(self, node: GraphNode, known: str, context: JobContext, elapsed: float) -> CallEnd | None:
-        """Book what the failed attempts took of a call that is cancelled; None where there were none, or nobody can."""
+        """Book what the failed attempts took of a call that is cancelled; None where there were none.
+
+        Nothing is stored where the store refuses.
+        """
         failures = context.failures
         if not failures:
             return None
@@ -297,8 +300,9 @@ class Caller:
         outcome = Outcome(node, known, failure=failures[-1], cost=cost, attempts=attempts, duration_seconds=elapsed)
         try:
             stored, _ = await self._writer.store_to_the_end(outcome)
-        except StoreError:
-            return None
+        except StoreError as error:
+            self._logger.warning("%s took $%.2f that cannot be booked: %s", node.job_id, cost, error.message)
+            stored = Stored("", {}, ours=False)
         result = JobResult(status="cancelled", attempts=attempts, cost=cost, duration_seconds=elapsed, signature=known)
         return CallEnd(result, stored, cancelled=True)
 

@@ -103,7 +103,7 @@ class ResultWriter:
         await self._grouped.flush()
 
     async def _store_group(self, outcomes: Sequence[Outcome], *, patient: bool = True) -> Sequence[Stored | Exception]:
-        paid = patient and any(outcome.contents for outcome in outcomes)
+        paid = patient and any(outcome.contents or outcome.cost > 0 for outcome in outcomes)
         try:
             stored, late = await self._patiently(partial(self._commit, outcomes), patient=paid)
         except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)

@@ -286,7 +286,7 @@ class RunSession:
                 await claim.confirm()
                 end = await self._caller.call(node, known, produce, slot, charge, claim, forced=decision.forced)
                 charge.took(end.result.cost)
-            stored = True
+            stored = bool(end.stored.result)
         finally:
             if not stored:
                 await self._claims.unclaim(known, node.job_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +19,8 @@ from renku_store import (
     Produced,
     ProducerError,
     RetryPolicy,
+    Runner,
+    RunProgress,
     RunReport,
     Store,
     StoreError,
@@ -30,12 +32,13 @@ from renku_store import (
     with_retry,
 )
 from renku_store.leases import Claimed, RunLeases
+from renku_store.records.events import JobFailure
 from renku_store.records.graph import GraphNode
-from renku_store.records.run import LeaseToken
+from renku_store.records.run import JobResult, LeaseToken
 from renku_store.running import calling
-from renku_store.running.claiming import ClaimUnseen, HeldClaim
+from renku_store.running.claiming import Claims, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter
-from renku_store.running.results import Outcome
+from renku_store.running.results import Outcome, ResultWriter
 from tests.running.test_fencing import (
     FAR,
     TWO,
@@ -328,3 +331,118 @@ def test_a_job_whose_claim_was_taken_while_its_inputs_were_copied_is_not_called(
     report = run(overdue(movie), with_retry(produce, AT_ONCE))
     assert (report.status, called) == ("published", ["first", *["second"] * (attempt - 1)])
     assert (report.jobs["second"].status, text_of(movie, "second.text")) == ("reused", "theirs")
+
+
+# A store that refuses for a moment
+
+
+@pytest.mark.parametrize("passes", [True, False], ids=["it passes", "it stays"])
+def test_what_the_attempts_of_a_cancelled_call_took_is_not_lost_where_the_store_refuses(
+    film: Movie, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, passes: bool
+) -> None:
+    """It is paid for as any result is: it waits for a busy store; what cannot be booked at all is told and logged."""
+    monkeypatch.setattr("renku_store.bounds.RESULT_PAUSE_SECONDS", 0.01)
+    commit, refused = ResultWriter._commit, list[None]()
+
+    def refusing(writer: ResultWriter, outcomes: Sequence[Outcome]) -> object:
+        refused.append(None)
+        if passes and len(refused) > 1:
+            return commit(writer, outcomes)
+        raise StoreUnavailableError("Somebody writes for long.", reason="busy" if passes else "other")
+
+    async def go() -> RunReport:
+        stop = asyncio.Event()
+
+        async def produce(job: Job, context: JobContext) -> Produced:
+            context.failures.append(JobFailure(kind="ProducerError", message="Not now.", cost=2.5))
+            stop.set()
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+        async with asyncio.timeout(600):
+            return await run_movie(film, produce=produce, stop=stop)
+
+    monkeypatch.setattr(ResultWriter, "_commit", refusing)
+    report = asyncio.run(go())
+    result = report.jobs["film"]
+    assert (report.status, result.status, result.attempts, result.cost) == ("interrupted", "cancelled", 1, 2.5)
+    assert costs(film) == ([(None, 2.5)] if passes else [])
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [message for message in told if "2.5" in message and "film" in message] == ([] if passes else told)
+    assert bool(told) is not passes
+
+
+def test_a_claim_that_could_not_be_given_back_is_given_back_before_its_run_waits_for_it(
+    film: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was cancelled while the store was busy, and is asked for again, does not wait for himself."""
+    unclaim, refused = film.leases.unclaim, list[None]()
+
+    def refuses_once(signature: str, token: LeaseToken, job: str | None = None) -> None:
+        if not refused:
+            refused.append(None)
+            raise StoreUnavailableError("Somebody writes for long.", reason="busy")
+        unclaim(signature, token, job)
+
+    monkeypatch.setattr(film.leases, "unclaim", refuses_once)
+    plan = plan_movie(film)
+
+    async def go() -> JobResult:
+        begun, waits = asyncio.Event(), asyncio.Event()
+
+        async def produce(job: Job, context: JobContext) -> Produced:
+            if not begun.is_set():
+                begun.set()
+                await asyncio.Event().wait()
+            return Produced({"text": "x"}, cost=1.0)
+
+        def listen(event: RunProgress) -> None:
+            if event.event == "job-waiting" and event.data["for"] == "claim":
+                waits.set()
+
+        async with asyncio.timeout(600), Runner(film, on_event=listen) as runner:
+            first = asyncio.create_task(runner.execute_job("film", plan=plan, produce=produce))
+            await begun.wait()
+            first.cancel()
+            await asyncio.wait({first})
+            assert refused
+            again = asyncio.create_task(runner.execute_job("film", plan=plan, produce=produce))
+            waiting = asyncio.create_task(waits.wait())
+            await asyncio.wait({again, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            assert not waiting.done()
+            waiting.cancel()
+            assert first.cancelled()
+            return await again
+
+    assert asyncio.run(go()).status == "made"
+
+
+def test_what_could_not_be_given_back_is_let_be_once_its_job_has_claimed_it_anew(
+    film: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job of the run that wants the same waits for it, and does not give it back."""
+    monkeypatch.setattr("renku_store.bounds.CLAIM_POLL_SECONDS", 0.01)
+    leases, signature = film.leases, "0" * 64
+    token = leases.start("r", base_revision=None, edits_through=0)
+    unclaim = leases.unclaim
+    monkeypatch.setattr(leases, "unclaim", busy)
+
+    async def go() -> None:
+        waits = asyncio.Event()
+        claims = Claims(leases, token, lambda *_, **__: waits.set())
+        async with asyncio.timeout(600):
+            assert isinstance(await claims.claim(signature, "one", forced=False), Claimed)
+            await claims.unclaim(signature, "one")
+            unclaim(signature, token, "one")  # another run had taken it and has given it up
+            claimed = await claims.claim(signature, "one", forced=False)
+            assert isinstance(claimed, Claimed)
+            claim = claims.held(signature, "one", claimed)
+            monkeypatch.setattr(leases, "unclaim", unclaim)
+            two = asyncio.create_task(claims.claim(signature, "two", forced=False))
+            await waits.wait()
+            assert leases.still_claims(signature, token, "one")
+            await claim.confirm()
+            await claims.unclaim(signature, "one")
+            assert isinstance(await two, Claimed)
+
+    asyncio.run(go())
