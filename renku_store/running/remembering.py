@@ -74,8 +74,9 @@ class DurableMemory(CallMemory):
 
     async def forget(self) -> None:
         """Let there be no call in flight, durable on return."""
+        errand = self._errand
         self.call = None
-        await self._write(lambda writer: writer.calls.forget(self._errand.signature, self._errand.token))
+        await self._write(lambda writer: writer.calls.forget(errand.signature, errand.token, errand.job))
 
     async def _write(self, change: Callable[[Writer], object]) -> None:
         """What was paid for is noted even by one who is cancelled meanwhile, and waits for a busy store."""

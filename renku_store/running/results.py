@@ -202,7 +202,8 @@ class ResultWriter:
             events += self._events(outcome, values, common, cost, ids)
             stored.append(Stored(result, values, ours))
         transaction.events.add(events)
-        over = [outcome.signature for outcome, _ in outcomes if outcome.contents or outcome.over]
+        ended = [outcome for outcome, _ in outcomes if outcome.contents or outcome.over]
+        over = {outcome.signature: outcome.node.job_id for outcome in ended if outcome.signature in claimed}
         transaction.calls.forget_all(over, self._token)
         transaction.runs.unclaim_all(jobs, self._token)
         return stored, events

@@ -38,8 +38,10 @@ from renku_store.records.run import JobResult, LeaseToken
 from renku_store.running import calling
 from renku_store.running.claiming import Claims, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter
+from renku_store.running.remembering import DurableMemory, Errand
 from renku_store.running.results import Outcome, ResultWriter
 from tests.running.test_fencing import (
+    ALIKE,
     FAR,
     TWO,
     fallback,
@@ -444,5 +446,40 @@ def test_what_could_not_be_given_back_is_let_be_once_its_job_has_claimed_it_anew
             await claim.confirm()
             await claims.unclaim(signature, "one")
             assert isinstance(await two, Claimed)
+
+    asyncio.run(go())
+
+
+# Two jobs of one signature
+
+
+def test_who_lost_a_claim_to_another_job_of_the_run_leaves_the_call_of_that_alone(store: Store) -> None:
+    """He neither notes his own in its place nor forgets it, not even with his late result."""
+    movie = store.create_movie("alike")
+    set_inputs(movie, {"@blueprint": ALIKE})
+    signature = signature_of(movie, "job[3]")
+    node = next(node for node in plan_movie(movie).graph.nodes if node.job_id == "job[2]")
+    token = movie.leases.start("r", base_revision=None, edits_through=0)
+    assert isinstance(movie.leases.claim(signature, token, "job[3]"), Claimed)
+
+    def memory(job: str) -> DurableMemory:
+        return DurableMemory(movie.metadata, movie.clock, Errand(signature, job, token), lambda _: None, forced=False)
+
+    def noted() -> list[str]:
+        with movie.metadata.read() as reader:
+            return [call.request_id for call in reader.calls.list()]
+
+    async def go() -> None:
+        await memory("job[3]").remember("theirs")
+        late = memory("job[2]")
+        await late.remember("late")
+        assert noted() == ["theirs"]
+        outcome = Outcome(node, signature, {"text": b"late"}, {"text": "text/plain"}, cost=1.0, over="late")
+        assert not (await writer_of(movie, token).store(outcome)).ours
+        assert noted() == ["theirs"]
+        await late.forget()
+        assert noted() == ["theirs"]
+        await memory("job[3]").forget()
+        assert noted() == []
 
     asyncio.run(go())
