@@ -29,6 +29,7 @@ from renku_store import (
     run_movie,
     set_inputs,
     with_concurrency,
+    with_rate_limit,
     with_retry,
 )
 from renku_store.leases import Claimed, RunLeases
@@ -38,6 +39,7 @@ from renku_store.records.run import JobResult, LeaseToken
 from renku_store.running import calling
 from renku_store.running.claiming import Claims, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter
+from renku_store.running.pacing import Pacer, Start
 from renku_store.running.remembering import DurableMemory, Errand
 from renku_store.running.results import Outcome, ResultWriter
 from tests.running.test_fencing import (
@@ -483,3 +485,37 @@ def test_who_lost_a_claim_to_another_job_of_the_run_leaves_the_call_of_that_alon
         assert noted() == []
 
     asyncio.run(go())
+
+
+# A start that was counted
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"limit": 1, "period_seconds": 3_600.0}, {"reservoir": 1, "refill_seconds": 3_600.0}],
+    ids=["window", "reservoir"],
+)
+def test_a_start_that_was_counted_for_a_call_that_is_not_made_is_given_back(
+    film: Movie, monkeypatch: pytest.MonkeyPatch, rule: dict[str, Any]
+) -> None:
+    """The claim was lost in the wait for the turn: who is next need not wait for a call that nobody has made."""
+    pacer, delays = Pacer(**rule), list[float]()
+    turn = pacer.turn
+
+    async def long_turn(weight: int = 1) -> Start:
+        start = await turn(weight)
+        store_call(film, rival(film, signature_of(film), "film"), "theirs-1")
+        return start
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        raise AssertionError("Nobody is to be called.")
+
+    async def go() -> RunReport:
+        async with asyncio.timeout(600):
+            report = await run_movie(overdue(film), produce=with_rate_limit(produce, pacer))
+        delays.append(pacer.delay())
+        return report
+
+    monkeypatch.setattr(pacer, "turn", long_turn)
+    report = asyncio.run(go())
+    assert (report.status, report.jobs["film"].status, delays) == ("published", "reused", [0.0])
