@@ -77,7 +77,7 @@ class _Adoption:
         self.index = GraphIndex(plan.graph)
         self._held = Held(base.artefacts if base else {}, plan.edits)
         shown = self._held.everything()
-        shown |= {key: edit for key, edit in plan.edits.items() if plan.jobs[self._maker(key)].state == "clean"}
+        shown |= {key: edit for key, edit in plan.edits.items() if self._is_clean(key)}
         self._now = Selection(self.outlook.values, shown, self._document)
 
     def take(self, job: str) -> None:
@@ -130,12 +130,14 @@ class _Adoption:
         for entry in node.inputs:
             for reference in references(entry):
                 if reference.kind == "artefact" and not self._held.edited(reference.id):
-                    maker = self._maker(reference.id)
-                    if self.outlook.plan.jobs[maker].state != "clean":
+                    maker = self.index.maker(reference.id)
+                    if maker is not None and self.outlook.plan.jobs[maker].state != "clean":
                         yield maker
 
-    def _maker(self, artefact: str) -> str:
-        return self.index.maker(artefact) or ""
+    def _is_clean(self, artefact: str) -> bool:
+        """Whether the job is clean that makes an artefact; one that no job makes yet is nobody's to read."""
+        maker = self.index.maker(artefact)
+        return maker is not None and self.outlook.plan.jobs[maker].state == "clean"
 
     def _result(self, node: GraphNode) -> str | None:
         """The result that the outputs of a job are, if the index still tells: look-ups then give it, too."""

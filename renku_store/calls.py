@@ -144,12 +144,14 @@ class RememberedCall:
 class CallMemory:
     """The call in flight of one job. This one is gone with the process; the runner's outlives it.
 
-    `consulted` says whether the handler has come to the point at which it remembers.
+    `consulted` says whether the handler has come to the point at which it remembers, `begun` whether there has ever
+    been a call.
     """
 
     def __init__(self, call: RememberedCall | None = None) -> None:
         self.call = call
         self.consulted = False
+        self.begun = call is not None
 
     @property
     def request_id(self) -> str | None:
@@ -163,7 +165,7 @@ class CallMemory:
 
     async def remember(self, request_id: str, data: Json = None) -> None:
         """Note the call in flight, in place of an earlier one."""
-        self.consulted = True
+        self.consulted = self.begun = True
         self.call = RememberedCall(request_id, data)
 
     async def forget(self) -> None:
@@ -230,10 +232,10 @@ class JobContext:
 
     For wrappers: within `waiting(reason, key)` the time of the call does not count; within `idle(reason, key)` its slot
     is free for others, too; a run that is to end ends the call there. After a wait that is not idle, `await confirm()`
-    ends a call that somebody else has begun meanwhile. `again()` makes the folder, and the time that is
-    left, what they were when the call began; while parts of the job are made it leaves both alone. `rate_key` and
-    `uses`, named resources and how much of each the call takes, say under which limits it stands, `priority` who goes
-    first there; `shared` are the limits of all processes.
+    ends a call that somebody else has begun meanwhile, unless a call is remembered. `again()` makes the folder, and the
+    time that is left, what they were when the call began; while parts of the job are made it leaves both alone.
+    `rate_key` and `uses`, named resources and how much of each the call takes, say under which limits it stands,
+    `priority` who goes first there; `shared` are the limits of all processes.
 
     `secret(name)` is a value that must not appear anywhere; what it gives is struck out of whatever a handler says.
 
@@ -278,8 +280,12 @@ class JobContext:
         await self.memory.remember(request_id, data)
 
     async def forget(self) -> None:
-        """Say that the provider knows nothing of the remembered call, and that another one is made."""
+        """Say that the provider knows nothing of the remembered call, and that another one is made.
+
+        As `confirm`, it ends a call that somebody else has begun, or fetched, meanwhile.
+        """
         await self.memory.forget()
+        await self.confirm()
 
     async def partition(self, total: int, make: MakePart, *, at_least: int = 1, name: str = "all") -> list[Part]:
         """Have the numbers from 0 up to, not including, `total` made in parts; gives all parts, in order.

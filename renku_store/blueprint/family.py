@@ -17,15 +17,16 @@ class Family:
     """The jobs of one producer.
 
     `members` are those that are there, with their turns; `jobs` has every place of the loops, by labels, and None where
-    `when` says no; `labels` has, for each loop, the labels that occur. `awaited` are the members that are placeholders;
-    `deciders` has the artefacts by which members are there. `is_made`: artefacts decide which members there are.
+    `when` says no; `labels` has, for each loop, the labels that occur, in loop order. `awaited` are the members that
+    are placeholders; `deciders` has the artefacts by which members are there. `is_made`: artefacts decide which members
+    there are.
     """
 
     spec: ProducerSpec
     is_made: bool = False
     members: list[tuple[str, tuple[Turn, ...]]] = field(default_factory=list[tuple[str, tuple[Turn, ...]]])
     jobs: dict[Labels, str | None] = field(default_factory=dict[Labels, str | None])
-    labels: list[set[str]] = field(default_factory=list[set[str]])
+    labels: list[dict[str, None]] = field(default_factory=list[dict[str, None]])
     awaited: dict[str, Awaited] = field(default_factory=dict[str, Awaited])
     deciders: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 

@@ -47,7 +47,7 @@ class _Maker:
 
     def make(self, spec: ProducerSpec) -> Family:
         """The family of a producer whose deciding producers have theirs."""
-        family = Family(spec, is_made=self._loops.is_made(spec), labels=[set() for _ in spec.loops])
+        family = Family(spec, is_made=self._loops.is_made(spec), labels=[{} for _ in spec.loops])
         longest = max(len(output.name) for output in spec.outputs)
         short = (bounds.ID_MAX_BYTES - len(".") - longest) // _UTF8_MAX_BYTES
         plain = spec.when is None and not family.is_made

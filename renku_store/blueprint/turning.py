@@ -82,11 +82,11 @@ class Loops:
                 over = self._blueprint.loops[name].over.text
                 raise self._error(name, ListProblem(f"runs over {over}, which is not there.", lost.hint()))
 
-    def walk(self, spec: ProducerSpec, labels: list[set[str]]) -> Iterator[tuple[Turn, ...]]:
+    def walk(self, spec: ProducerSpec, labels: list[dict[str, None]]) -> Iterator[tuple[Turn, ...]]:
         """All places of a producer's loops, the last loop turning fastest; notes the labels it meets."""
         if spec.name in self._too_many:
             for present in labels:
-                present.add(EVERY_LABEL)
+                present[EVERY_LABEL] = None
             yield tuple(_all_turns(self._too_many[spec.name]) for _ in spec.loops)
             return
         yield from self._walk(spec, (), labels)
@@ -115,13 +115,15 @@ class Loops:
             return Awaited(artefacts=[artefact], problem=document.problem)
         return Known(artefact, document)
 
-    def _walk(self, spec: ProducerSpec, places: tuple[Turn, ...], labels: list[set[str]]) -> Iterator[tuple[Turn, ...]]:
+    def _walk(
+        self, spec: ProducerSpec, places: tuple[Turn, ...], labels: list[dict[str, None]]
+    ) -> Iterator[tuple[Turn, ...]]:
         if len(places) == len(spec.loops):
             yield places
             return
         loop = self._blueprint.loops[spec.loops[len(places)]]
         here = self._turns(loop, dict(zip(spec.loops, places, strict=False)))
-        labels[len(places)].update([turn.label for turn in here])
+        labels[len(places)].update(dict.fromkeys([turn.label for turn in here]))
         for turn in here:
             if len(places) + 1 == len(spec.loops):
                 yield (*places, turn)

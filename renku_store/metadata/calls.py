@@ -7,7 +7,7 @@ has begun, and asks for its result instead of paying again.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,16 +52,16 @@ class CallWrites(CallReads, Protocol):
     def note(self, signature: str, request_id: str, data: Json, token: LeaseToken, job: str) -> bool:
         """Note the call in flight for a signature, in place of any other; False, and nothing noted, without its claim.
 
-        `data` has a canonical JSON form.
+        The claim is that of the job. `data` has a canonical JSON form.
         """
         ...
 
-    def forget(self, signature: str, token: LeaseToken) -> bool:
-        """Drop the call in flight for a signature; False, and nothing dropped, without its claim."""
+    def forget(self, signature: str, token: LeaseToken, job: str) -> bool:
+        """Drop the call in flight for a signature; False, and nothing dropped, without this job's claim of it."""
         ...
 
-    def forget_all(self, signatures: Iterable[str], token: LeaseToken) -> None:
-        """Drop the calls in flight for those of some signatures whose claims are ours."""
+    def forget_all(self, jobs: Mapping[str, str], token: LeaseToken) -> None:
+        """Drop the calls in flight for those of some signatures whose claims are still their jobs'."""
         ...
 
     def restore(self, calls: Iterable[CallInFlight]) -> None:

@@ -29,7 +29,7 @@ from renku_store.records.graph import GraphNode
 from renku_store.records.run import JobResult, LeaseToken
 from renku_store.running.activity import Activity, Tell
 from renku_store.running.budget import Charge
-from renku_store.running.claiming import ClaimLost, HeldClaim
+from renku_store.running.claiming import ClaimLost, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import HeldSlot
 from renku_store.running.partition import StoredParts
 from renku_store.running.preparation import JobFolder, JobFolders, clear_job, prepare_job, reads_files
@@ -94,16 +94,18 @@ class Caller:
         """Call `produce` for a node whose signature is `known`; a failure of the job is an end like any other.
 
         One that is `forced` adopts no call in flight that another run has begun.
-        Raises what is in `FATAL`, `ClaimLost` where the claim was lost while the call waited for its turn, and
-        `CancelledError` where the call itself was cancelled; after failed attempts that is an end, told as `cancelled`.
-        What attempts took by then is booked, as far as the store lets it.
+        Raises what is in `FATAL`, `ClaimLost` where the claim was lost while the call waited for its turn,
+        `ClaimUnseen` where that cannot be told, and `CancelledError` where the call itself was cancelled; after failed
+        attempts that is an end, told as `cancelled`. What attempts took by then is booked, as far as the store lets it.
         """
         self._tell("job-started", node.job_id)
         with self._activity.calling(node.job_id), self._folders.next() as folder:
             seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
             deadline = Deadline(seconds)
             memory = self._memory(node, known, claim.call, forced=forced)
-            parts = StoredParts(self._movie, self._token, self._writer, slot.limiter, node, known, forced=forced)
+            parts = StoredParts(
+                self._movie, self._token, self._writer, slot.limiter, node, known, claim.confirm, forced=forced
+            )
             context = self._context(node, known, folder, slot, charge, deadline, memory, parts, claim)
             try:
                 job, produced = await self._produce(node, known, produce, context, folder, deadline)
@@ -117,8 +119,8 @@ class Caller:
                     raise
                 return end
             except BaseException as error:
-                if claim.lost and not isinstance(error, KeyboardInterrupt):  # whatever the handler has made of that
-                    await self._store_attempts(node, known, context, charge, error)
+                if (claim.lost or claim.error) and not isinstance(error, KeyboardInterrupt):
+                    await self._store_attempts(node, known, context, charge, claim, error)  # whatever it was made into
                 if not isinstance(error, Exception):
                     raise
                 if folder.error is not None:
@@ -181,7 +183,7 @@ class Caller:
         claim: HeldClaim,
     ) -> JobContext:
         failures: list[JobFailure] = []
-        waits = Waits(node.job_id, self._tell, self._activity, deadline, slot, failures, claim)
+        waits = Waits(node.job_id, self._tell, self._activity, deadline, slot, failures, claim, memory)
 
         return CallContext(
             node.job_id,
@@ -191,9 +193,9 @@ class Caller:
             self._logger,
             failures,
             idle=waits.idle,
-            again=partial(self._again, node, known, folder, charge, deadline, parts, failures),
+            again=partial(self._again, node, known, folder, charge, deadline, parts, failures, waits),
             waiting=waits.waiting,
-            confirm=claim.confirm,
+            confirm=waits.confirm,
             memory=memory,
             parts=parts,
             rate_key=node.rate_key,
@@ -211,6 +213,7 @@ class Caller:
         deadline: Deadline,
         parts: StoredParts,
         failures: Sequence[JobFailure],
+        waits: Waits,
         part: Path | None = None,
     ) -> None:
         """Prepare another attempt, of a call or of one of its parts."""
@@ -222,6 +225,7 @@ class Caller:
                 await asyncio.to_thread(clear_job, folder.path)
                 await asyncio.to_thread(self._prepare, node, known, folder)
             deadline.begin_again()
+        await waits.confirm()
 
     def _prepare(self, node: GraphNode, known: str, folder: JobFolder) -> Job:
         try:
@@ -243,6 +247,7 @@ class Caller:
             job = await asyncio.to_thread(self._prepare, node, known, folder)
         else:  # what it reads was read when its signature was computed
             job = self._prepare(node, known, folder)
+        await context.confirm()
         try:
             async with deadline.limit:
                 deadline.begin_again()
@@ -262,7 +267,13 @@ class Caller:
             ) from error
 
     async def _store_attempts(
-        self, node: GraphNode, known: str, context: JobContext, charge: Charge, error: BaseException
+        self,
+        node: GraphNode,
+        known: str,
+        context: JobContext,
+        charge: Charge,
+        claim: HeldClaim,
+        error: BaseException,
     ) -> NoReturn:
         """Store what failed attempts took, of a call that is not made after all, and say it to who goes on."""
         last = failure_of(error) if isinstance(error, Exception) else None
@@ -270,11 +281,18 @@ class Caller:
         cost = _lost(failures)
         charge.took(cost)
         if failures:
-            await self._writer.store(Outcome(node, known, failure=failures[-1], cost=cost, attempts=len(failures)))
-        raise ClaimLost(known, failures) from error
+            outcome = Outcome(node, known, failure=failures[-1], cost=cost, attempts=len(failures))
+            with suppress(*([StoreError] if claim.error else [])):  # the one that ends the run is raised
+                await self._writer.store(outcome)
+        if claim.error:
+            raise ClaimUnseen(claim.error) from error
+        raise ClaimLost(known, failures, begun=context.memory.begun) from error
 
     async def _cancelled(self, node: GraphNode, known: str, context: JobContext, elapsed: float) -> CallEnd | None:
-        """Book what the failed attempts took of a call that is cancelled; None where there were none, or nobody can."""
+        """Book what the failed attempts took of a call that is cancelled; None where there were none.
+
+        Nothing is stored where the store refuses.
+        """
         failures = context.failures
         if not failures:
             return None
@@ -282,8 +300,9 @@ class Caller:
         outcome = Outcome(node, known, failure=failures[-1], cost=cost, attempts=attempts, duration_seconds=elapsed)
         try:
             stored, _ = await self._writer.store_to_the_end(outcome)
-        except StoreError:
-            return None
+        except StoreError as error:
+            self._logger.warning("%s took $%.2f that cannot be booked: %s", node.job_id, cost, error.message)
+            stored = Stored("", {}, ours=False)
         result = JobResult(status="cancelled", attempts=attempts, cost=cost, duration_seconds=elapsed, signature=known)
         return CallEnd(result, stored, cancelled=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from renku_store import bounds
@@ -23,12 +23,25 @@ class ClaimLost(BaseException):
     """A claim that was waited under was taken by another: what it was for is not to be called.
 
     No error, as `CancelledError` is none: a handler that calls somebody else after any `Exception` lets it pass, and
-    its job asks again. `failures` are those of the attempts before.
+    its job asks again. `failures` are those of the attempts before; `begun`: this run has begun a call under the claim,
+    which whoever has taken that may have fetched.
     """
 
-    def __init__(self, signature: str, failures: Sequence[JobFailure] = ()) -> None:
+    def __init__(self, signature: str, failures: Sequence[JobFailure] = (), *, begun: bool = False) -> None:
         super().__init__(signature)
         self.failures = failures
+        self.begun = begun
+
+
+class ClaimUnseen(BaseException):
+    """Whether a claim that was waited under is ours still cannot be told, for the reason `error`: nothing is called.
+
+    No error to the handler, as `ClaimLost` is none; to the runner it is that `error`.
+    """
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class HeldClaim:
@@ -41,6 +54,7 @@ class HeldClaim:
         self._job = job
         self._claimed = claimed
         self.lost = False
+        self.error: StoreError | None = None
 
     @property
     def call(self) -> CallInFlight | None:
@@ -48,17 +62,26 @@ class HeldClaim:
         return self._claimed.call
 
     async def confirm(self) -> None:
-        """See, after a wait and before a call, that it is ours still; raises `ClaimLost` where it is not.
+        """See, after a wait and before a call, that it is ours still.
 
-        A process that was stopped for longer than its lease wakes up between any two of its lines. The store is asked
-        only where so much time has passed that another may have the claim. What is lost stays lost: whoever hides that
-        from the runner is told again.
+        Raises `ClaimLost` where it is not, `ClaimUnseen` where the store does not tell. A process that was stopped for
+        longer than its lease wakes up between any two of its lines. The store is asked only where so much time has
+        passed that another may have the claim. What is lost stays lost: whoever hides that from the runner is told
+        again.
         """
-        if not self.lost and self._leases.is_sure(self._claimed):
-            return
-        if self.lost or not await asyncio.to_thread(self._leases.still_claims, self._signature, self._token, self._job):
-            self.lost = True
-            raise ClaimLost(self._signature)
+        if not (self.lost or self.error):
+            if self._leases.is_sure(self._claimed):
+                return
+            try:
+                still = await asyncio.to_thread(self._leases.still_claims, self._signature, self._token, self._job)
+            except StoreError as error:
+                self.error = error
+            else:
+                self.lost = not still
+        if self.error:
+            raise ClaimUnseen(self.error)
+        if self.lost:
+            raise ClaimLost(self._signature, begun=self.call is not None and self.call.run == self._token.run)
 
 
 class Claims:
@@ -69,6 +92,7 @@ class Claims:
         self._token = token
         self._tell = tell
         self._grouped: Grouped[Wanted, ClaimAnswer] = Grouped(self._ask, _GROUP_MAX)
+        self._left: set[tuple[str, str]] = set()
 
     async def claim(self, signature: str, job: str, *, forced: bool) -> Claimed | Trace:
         """Claim a signature: `Claimed` when it is ours to make, else the result that another made while we waited."""
@@ -84,6 +108,8 @@ class Claims:
                 return answer
             if isinstance(answer, AlreadyMade):
                 return answer.trace
+            if answer.run == self._token.run and await self._give_back(signature):
+                continue
             if answer.run != waiting_for:
                 waiting_for = answer.run
                 self._tell("job-waiting", job, data={"for": "claim", "key": answer.run})
@@ -91,13 +117,38 @@ class Claims:
 
     def held(self, signature: str, job: str, claimed: Claimed) -> HeldClaim:
         """What a job has that was told that a signature is its to make."""
+        self._left.discard((signature, job))
         return HeldClaim(self._leases, self._token, signature, job, claimed)
 
     async def unclaim(self, signature: str, job: str) -> None:
-        """Give a job's claim up without a result, even if cancelled meanwhile; no error if it is not its any more."""
-        _, cancelled = await to_the_end(asyncio.to_thread(self._leases.unclaim, signature, self._token, job))
+        """Give a job's claim up without a result, even if cancelled meanwhile; no error if it is not its any more.
+
+        What the store does not take back now is given back before the run waits for it, or ends with the lease.
+        """
+        self._left.add((signature, job))
+        await self._give_back(signature)
+
+    async def _give_back(self, signature: str) -> bool:
+        """Give up what this run has left of the claims of a signature; says whether there were any, and it could."""
+        left = {pair for pair in self._left if pair[0] == signature}
+        if not left:
+            return False
+        self._left -= left
+        refused, cancelled = await to_the_end(asyncio.to_thread(self._unclaim_all, left))
+        self._left |= refused
         if cancelled:
             raise asyncio.CancelledError
+        return bool(left - refused)
+
+    def _unclaim_all(self, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Give these claims up; gives those that the store has not taken back."""
+        refused: set[tuple[str, str]] = set()
+        for signature, job in pairs:
+            try:
+                self._leases.unclaim(signature, self._token, job)
+            except StoreError:
+                refused.add((signature, job))
+        return refused
 
     async def _ask(self, wanted: Sequence[Wanted]) -> Sequence[ClaimAnswer | Exception]:
         """Answers of one commit; where the matter of one of them fails it, each has a commit of its own."""

@@ -76,17 +76,18 @@ class Pacer:
         """Those who wait for their turn."""
         return self._queue.used + self._queue.waiting
 
-    async def turn(self, weight: int = 1, priority: float = 0.0) -> None:
+    async def turn(self, weight: int = 1, priority: float = 0.0) -> Start:
         """Wait until a call of this weight may start, and count it; higher `priority` goes first.
 
-        Raises `InvalidValueError` for a weight that no window or reservoir could ever let in.
+        A start that comes to nothing is given back by `forget`. Raises `InvalidValueError` for a weight that no window
+        or reservoir could ever let in.
         """
         self.check(weight)
         async with self.queue(priority):
             # A pause may be asked for, or grow, while we sleep.
             while (delay := self.delay(weight)) > 0:  # noqa: ASYNC110 (time is what is waited for)
                 await asyncio.sleep(delay)
-            self.count(weight)
+            return self.count(weight)
 
     def hold(self, seconds: float) -> None:
         """Let nobody start for so many seconds from now; a longer pause that was asked for before stays.

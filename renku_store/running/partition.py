@@ -4,7 +4,8 @@ A part is a result under a signature of its own, which follows from the job's si
 bounds are the name of its output. What is stored covers ranges, whoever made them and however they were cut; only the
 rest is divided. Parts belong to no artefact, and are collected once the run of their job has ended.
 
-Keeps invariant 3 (a part's blob is durable before the event that names it).
+Keeps invariants 3 (a part's blob is durable before the event that names it) and 10 (no part is made of a job that is
+known to be another's).
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ class Ranges:
 
 
 class StoredParts(PartMaker):
-    """The parts of one job in one run. One that is `forced` finds only those that its own run has made."""
+    """The parts of one job in one run. One that is `forced` finds only those that its own run has made.
+
+    `confirm` sees, before each part that is to be made, that the claim of the job is ours still.
+    """
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class StoredParts(PartMaker):
         limiter: ConcurrencyLimiter,
         node: GraphNode,
         known: str,
+        confirm: Callable[[], Awaitable[None]],
         *,
         forced: bool,
     ) -> None:
@@ -100,6 +105,7 @@ class StoredParts(PartMaker):
         self._writer = writer
         self._limiter = limiter
         self._node = node
+        self._confirm = confirm
         self._identity: list[Json] = [known, token.run if forced else None]
         self._token = token
         self._divisions = 0
@@ -124,6 +130,7 @@ class StoredParts(PartMaker):
         ranges = Ranges(division.total, [(part.start, part.stop) for part in parts], division.at_least)
 
         async def one(bounds: Bounds) -> None:
+            await self._confirm()
             parts.append(await self._store(shelf, bounds, await make(*bounds)))
 
         self._divisions += 1

@@ -67,14 +67,16 @@ class DurableMemory(CallMemory):
         def note(writer: Writer) -> None:
             writer.calls.note(errand.signature, request_id, data, errand.token, errand.job)
 
-        self.consulted, self.call = True, RememberedCall(request_id, data)
+        self.consulted = self.begun = True
+        self.call = RememberedCall(request_id, data)
         await self._write(note)
         self._tell(request_id)
 
     async def forget(self) -> None:
         """Let there be no call in flight, durable on return."""
+        errand = self._errand
         self.call = None
-        await self._write(lambda writer: writer.calls.forget(self._errand.signature, self._errand.token))
+        await self._write(lambda writer: writer.calls.forget(errand.signature, errand.token, errand.job))
 
     async def _write(self, change: Callable[[Writer], object]) -> None:
         """What was paid for is noted even by one who is cancelled meanwhile, and waits for a busy store."""

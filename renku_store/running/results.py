@@ -103,7 +103,7 @@ class ResultWriter:
         await self._grouped.flush()
 
     async def _store_group(self, outcomes: Sequence[Outcome], *, patient: bool = True) -> Sequence[Stored | Exception]:
-        paid = patient and any(outcome.contents for outcome in outcomes)
+        paid = patient and any(outcome.contents or outcome.cost > 0 for outcome in outcomes)
         try:
             stored, late = await self._patiently(partial(self._commit, outcomes), patient=paid)
         except Exception as error:  # noqa: BLE001 (each waiter gets it; none is swallowed)
@@ -202,7 +202,8 @@ class ResultWriter:
             events += self._events(outcome, values, common, cost, ids)
             stored.append(Stored(result, values, ours))
         transaction.events.add(events)
-        over = [outcome.signature for outcome, _ in outcomes if outcome.contents or outcome.over]
+        ended = [outcome for outcome, _ in outcomes if outcome.contents or outcome.over]
+        over = {outcome.signature: outcome.node.job_id for outcome in ended if outcome.signature in claimed}
         transaction.calls.forget_all(over, self._token)
         transaction.runs.unclaim_all(jobs, self._token)
         return stored, events

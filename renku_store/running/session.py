@@ -40,7 +40,7 @@ from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgres
 from renku_store.running.activity import Activity, told_if_long
 from renku_store.running.budget import Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
-from renku_store.running.claiming import ClaimLost, Claims, HeldClaim
+from renku_store.running.claiming import ClaimLost, Claims, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
 from renku_store.running.deciding import Decider, Decision
 from renku_store.running.earlier import EarlierResults
@@ -231,10 +231,10 @@ class RunSession:
             self._keep(node, decision.signature)
             return JobResult(status="clean", signature=decision.signature)
         found: Claimed | Trace | None = decision.trace or _found(decision.claim)
-        kept, failures = _NO_CALL, list[JobFailure]()
+        kept, failures, begun = _NO_CALL, list[JobFailure](), False
         while True:
             found = found or await self._claims.claim(decision.signature, job_id, forced=decision.forced)
-            if isinstance(found, Claimed) and decision.forced and kept is not _NO_CALL:
+            if isinstance(found, Claimed) and decision.forced and begun:
                 found = await self._instead(decision, job_id, kept) or found
             if isinstance(found, Trace):
                 try:
@@ -248,10 +248,13 @@ class RunSession:
                 call = await self._call_claimed(node, decision, claim, produce, priority)
             except ClaimLost as lost:
                 failures += lost.failures
+                begun = begun or lost.begun
                 continue
+            except ClaimUnseen as unseen:
+                raise unseen.error from unseen
             if call.stored.ours:
                 return _after(failures, call.result)
-            kept = call
+            kept, begun = call, True
 
     async def _reuse(self, node: GraphNode, trace: Trace, kept: CallEnd) -> JobResult:
         """Take an earlier result over; `kept` is what a call of ours came to whose claim was lost."""
@@ -263,7 +266,7 @@ class RunSession:
         return kept.result.model_copy(update=told)
 
     async def _instead(self, decision: Decision, job_id: str, kept: CallEnd) -> Trace | None:
-        """What a forced job takes whose claim was lost during its call: a newer result of others, or else its own."""
+        """What a forced job takes whose claim was lost after it had begun a call: a newer result, or else its own."""
         signature, ours = decision.signature, kept.stored.result
         trace, found = None, False
         try:
@@ -283,7 +286,7 @@ class RunSession:
                 await claim.confirm()
                 end = await self._caller.call(node, known, produce, slot, charge, claim, forced=decision.forced)
                 charge.took(end.result.cost)
-            stored = True
+            stored = bool(end.stored.result)
         finally:
             if not stored:
                 await self._claims.unclaim(known, node.job_id)

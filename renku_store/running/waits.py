@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from renku_store.calls import CallMemory
 from renku_store.records.events import JobFailure
 from renku_store.running.activity import Activity, Tell, told_if_long
 from renku_store.running.claiming import HeldClaim
@@ -60,6 +61,7 @@ class Waits:
         slot: HeldSlot,
         failures: list[JobFailure],
         claim: HeldClaim,
+        memory: CallMemory,
     ) -> None:
         self._job_id = job_id
         self._tell = tell
@@ -68,6 +70,7 @@ class Waits:
         self._slot = slot
         self._failures = failures
         self._claim = claim
+        self._memory = memory
         self._shown = 0
 
     @contextmanager
@@ -89,4 +92,12 @@ class Waits:
         with self.waiting(reason, key):
             async with self._slot.lent():
                 yield
+            await self.confirm()
+
+    async def confirm(self) -> None:
+        """See that the claim is ours still, as `HeldClaim.confirm` does, unless a call has been begun under it.
+
+        What is paid for is fetched whoever has the claim by now: the note of it may have given way to another's.
+        """
+        if self._memory.call is None:
             await self._claim.confirm()

@@ -112,8 +112,12 @@ def with_rate_limit(produce: Produce, pacer: Pacer, *, weight: int = 1) -> Produ
 
     async def paced(job: Job, context: JobContext) -> Produced:
         with context.waiting("rate"):
-            await pacer.turn(weight)
-        await context.confirm()
+            start = await pacer.turn(weight)
+        try:
+            await context.confirm()
+        except BaseException:
+            pacer.forget(start)
+            raise
         try:
             return await produce(job, context)
         except RateLimitedError as error:

@@ -303,6 +303,19 @@ def test_a_written_label_that_no_turn_has_is_refused_in_a_fan_in() -> None:
         _expand(FILM.replace('"picture[*][0].image"', '"picture[9][*].image"'), inputs)
 
 
+def test_the_turns_that_there_are_are_told_in_loop_order() -> None:
+    """Whatever the process hashes names with, and also those of which the inner loop has nothing."""
+    text = (
+        "inputs: {rows: {}}\nloops: {r: {over: rows, key: id}, c: {over: 'rows[r].of'}}\nproducers:\n"
+        f"  p: {{for: [r, c], run: a/b, {_OUT}}}\n"
+        f"  q: {{run: a/b, inputs: {{x: 'p[77][*].o'}}, {_OUT}}}\n"
+    )
+    rows = [{"id": f"row{letter}", "of": [1] if letter != "m" else []} for letter in "zyxmwvut"]
+    with pytest.raises(BlueprintError) as caught:
+        _expand(text, {"rows": rows})
+    assert caught.value.hint == f"Known: {', '.join(str(row['id']) for row in rows)}."
+
+
 def test_undeclared_and_missing_inputs_are_refused() -> None:
     """Also without `effective_inputs` before."""
     with pytest.raises(NotFoundError, match="segments"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import pytest
 from renku_store import (
     Accepted,
     InvalidValueError,
+    Job,
+    JobContext,
     Json,
     Movie,
     NotFoundError,
+    Produced,
     RunReport,
     Store,
     accept_results,
@@ -142,6 +146,35 @@ def test_a_persons_version_over_an_adopted_result_stays(made: Movie, studio: Stu
     assert not studio.calls
     held = made.artefact("film.video")
     assert (made.read(held), held.edited_by) == (b"\0\0\0\x18ftyp", "user")
+
+
+LISTED = """
+inputs: {topic: {type: string, default: x}}
+producers:
+  script: {run: test/script@1, inputs: {topic: topic}, outputs: {out: {mimeType: application/json}}}
+  say: {for: [s], run: test/say, inputs: {text: "script.out.segments[s]"}, outputs: {audio: {mimeType: text/plain}}}
+loops: {s: {over: script.out.segments}}
+"""
+
+
+def test_a_persons_version_of_what_no_job_makes_yet_is_in_nobodys_way(store: Store) -> None:
+    """The list that says which jobs there are is to be made anew, or adopted: then the version stands again."""
+    called: list[str] = []
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        called.append(job.job_id)
+        return Produced({name: json.dumps({"segments": ["a", "b"]}) for name in job.outputs}, cost=1.0)
+
+    movie = store.create_movie("listed")
+    set_inputs(movie, {"@blueprint": LISTED})
+    asyncio.run(run_movie(movie, produce=produce))
+    edit_artefact(movie, "say[1].audio", b"mine")
+    set_inputs(movie, {"@blueprint": LISTED.replace("script@1", "script@2")})
+    assert plan_movie(movie).jobs["say[*]"].state == "deferred"
+    assert accepted(accept_results(movie, "script")) == ["script"]
+    called.clear()
+    assert asyncio.run(run_movie(movie, produce=produce)).status == "published"
+    assert (called, movie.read(movie.artefact("say[1].audio"))) == ([], b"mine")
 
 
 def test_an_adoption_survives_the_database(tmp_path: Path, store: Store, made: Movie, studio: Studio) -> None:

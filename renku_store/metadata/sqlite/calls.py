@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import apsw
@@ -24,11 +24,11 @@ LIST_CALLS: Final = f"{_CALL} ORDER BY noted_at, signature"
 NOTE_CALL: Final = (
     "INSERT OR REPLACE INTO calls (signature, request_id, data, run, job, noted_at)"
     " SELECT signature, ?5, ?6, run, ?7, CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM claims"
-    " WHERE signature = ?1 AND run = ?2 AND epoch = ?3 AND counter = ?4"
+    " WHERE signature = ?1 AND run = ?2 AND epoch = ?3 AND counter = ?4 AND job = ?7"
 )
 FORGET_CALL: Final = (
     "DELETE FROM calls WHERE signature = ?1"
-    " AND EXISTS (SELECT 1 FROM claims WHERE signature = ?1 AND run = ?2 AND epoch = ?3 AND counter = ?4)"
+    " AND EXISTS (SELECT 1 FROM claims WHERE signature = ?1 AND run = ?2 AND epoch = ?3 AND counter = ?4 AND job = ?5)"
 )
 RESTORE_CALL: Final = (
     "INSERT INTO calls (signature, request_id, data, run, job, noted_at) VALUES (?, ?, ?, ?, ?, ?)"
@@ -66,21 +66,21 @@ class CallTable:
     def note(self, signature: str, request_id: str, data: Json, token: LeaseToken, job: str) -> bool:
         """Note the call in flight for a signature, in place of any other; False, and nothing noted, without its claim.
 
-        `data` has a canonical JSON form.
+        The claim is that of the job. `data` has a canonical JSON form.
         """
         written = orjson.dumps(data).decode()
         given = (bytes.fromhex(signature), token.run, token.epoch, token.counter, request_id, written, job)
         self._db.execute(NOTE_CALL, given)
         return bool(self._db.changes())
 
-    def forget(self, signature: str, token: LeaseToken) -> bool:
-        """Drop the call in flight for a signature; False, and nothing dropped, without its claim."""
-        self._db.execute(FORGET_CALL, (bytes.fromhex(signature), token.run, token.epoch, token.counter))
+    def forget(self, signature: str, token: LeaseToken, job: str) -> bool:
+        """Drop the call in flight for a signature; False, and nothing dropped, without this job's claim of it."""
+        self._db.execute(FORGET_CALL, (bytes.fromhex(signature), token.run, token.epoch, token.counter, job))
         return bool(self._db.changes())
 
-    def forget_all(self, signatures: Iterable[str], token: LeaseToken) -> None:
-        """Drop the calls in flight for those of some signatures whose claims are ours."""
-        given = [(bytes.fromhex(signature), token.run, token.epoch, token.counter) for signature in signatures]
+    def forget_all(self, jobs: Mapping[str, str], token: LeaseToken) -> None:
+        """Drop the calls in flight for those of some signatures whose claims are still their jobs'."""
+        given = [(bytes.fromhex(known), token.run, token.epoch, token.counter, job) for known, job in jobs.items()]
         self._db.executemany(FORGET_CALL, given)
 
     def restore(self, calls: Iterable[CallInFlight]) -> None:
