@@ -206,6 +206,35 @@ def test_links_share_the_bytes_of_raw_blobs_only(movie: Movie, tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize("view", [False, True])
+def test_what_was_linked_is_copied_once_copies_are_asked_for(movie: Movie, tmp_path: Path, view: bool) -> None:
+    """A copy is the person's to change: the folder holds none of the store's own files then, whatever it held before."""
+
+    def written(link: bool) -> int:
+        if not view:
+            return export_revision(movie, revision, out, link=link).written
+        report = update_view(movie, tmp_path, link=link)
+        assert report is not None
+        return report.written
+
+    out = tmp_path / "film"
+    revision = publish_files(movie, FILM)
+    assert written(link=True) == 5
+    assert (out / "clip[0].mp4").stat().st_nlink == 2
+    assert written(link=False) == 1
+    with (out / "clip[0].mp4").open("r+b") as file:
+        file.write(b"cut")
+    assert movie.read(movie.artefact("clip[0]")) == MOVING
+
+
+def test_copies_that_are_there_stay_where_links_are_asked_for(movie: Movie, tmp_path: Path) -> None:
+    """They are right; and somebody may be about to change them, in place."""
+    revision = publish_files(movie, FILM)
+    export_revision(movie, revision, tmp_path / "out")
+    assert export_revision(movie, revision, tmp_path / "out", link=True).written == 0
+    assert (tmp_path / "out/clip[0].mp4").stat().st_nlink == 1
+
+
 def test_linking_where_it_cannot_be_copies(movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another file system, or one without hard links."""
 

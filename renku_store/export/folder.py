@@ -29,7 +29,7 @@ from renku_store.drivers.locks import hold
 from renku_store.drivers.urls import checked_path, without_secrets
 from renku_store.encoding import manifest_path
 from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
-from renku_store.export.index import Index, Known, is_untouched, look, read_index
+from renku_store.export.index import Index, Known, is_linked, is_untouched, look, read_index
 from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
 from renku_store.hashing import hash_bytes
 from renku_store.media_types import is_json
@@ -71,7 +71,7 @@ def export_revision(
 
     Files are clones (reflinks) of the store's where the file system can, else copies. With `link`, artefacts that the
     store holds as they are, and that cannot be cloned, become hard links: no space, but to be read only, since they are
-    the store's own bytes. Raises `NotFoundError` for the revision, `InvalidValueError` for a folder that cannot be the
+    the store's own bytes. Without it none is left that an earlier export made. Raises `NotFoundError` for the revision, `InvalidValueError` for a folder that cannot be the
     target, `DamageError` for damaged artefacts (the folder stays as it was then), `StoreUnavailableError` where it
     cannot be written or another export works in it for too long.
     """
@@ -251,7 +251,9 @@ class _Export:
 
     def _is_right(self, name: str, file: _File, before: Mapping[str, Known]) -> bool:
         known = before.get(name, {})
-        return known.get("hash") == file.hash and is_untouched(self.target / name, known)
+        if known.get("hash") != file.hash or not is_untouched(self.target / name, known):
+            return False
+        return self.link or not is_linked(self.target / name)
 
     def _remove(self, name: str, known: Known) -> bool:
         """Remove what an earlier export wrote, unless somebody has changed it since."""

@@ -68,5 +68,10 @@ def is_untouched(path: Path, known: Known) -> bool:
     return stat.S_ISREG(found.st_mode) and look(path) == {key: known.get(key) for key in ("size", "modifiedNs")}
 
 
+def is_linked(path: Path) -> bool:
+    """Whether a file has other names: it may be one of the store's own then, or somebody else's, too."""
+    return path.lstat().st_nlink > 1
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
