@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -514,6 +515,22 @@ def test_movies_go_up_to_s3_and_down_again(
         assert copy_movies(away, back).problem is None
         assert objects(back.movie("film").driver) == objects(movie.driver)
         check(back.movie("film"))
+
+
+def test_buckets_of_one_name_on_two_servers_are_two_roots(
+    tmp_path: Path, seaweed_place: S3Place, moto_place: S3Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on the one is copied to the other; one of them is still itself, through whichever client."""
+    monkeypatch.setenv("RENKU_STORE_CACHE", str(tmp_path / "cache"))
+    here = url_of(seaweed_place)
+    there = url_of(replace(moto_place, bucket=seaweed_place.bucket, prefix=seaweed_place.prefix))
+    assert here.partition("?")[0] == there.partition("?")[0]
+    with open_store(here) as source, open_store(there) as target:
+        publish(source.create_movie("film"), {"a": LONG})
+        assert copy_movies(source, target).problem is None
+        assert objects(target.driver.sub("film")) == objects(source.driver.sub("film"))
+        with open_store(here.replace("s3:", "s3+fsspec:")) as same, pytest.raises(InvalidValueError, match="the same"):
+            copy_movies(source, same)
 
 
 @pytest.mark.long

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from renku_store.clock import Clock, SystemClock
 from renku_store.copying.copier import Copier
 from renku_store.copying.reports import CopyProgress, CopyReport, MovieCopy
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, identity_of
 from renku_store.errors import (
     ConflictError,
     DamageError,
@@ -107,7 +107,7 @@ def _check_roots(source: Store, target: Store) -> None:
 
 def _place(driver: Driver) -> str:
     folder = driver.workspace()
-    return str(folder.resolve()) if folder is not None and driver.url == str(folder) else driver.url
+    return str(folder.resolve()) if folder is not None and driver.url == str(folder) else identity_of(driver)
 
 
 def _tell_nobody(_progress: CopyProgress) -> None:

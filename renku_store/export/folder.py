@@ -99,7 +99,7 @@ def export_into(
 ) -> ExportReport:
     """Write into a folder, alone, the revision that `choose` gives once nobody else writes there.
 
-    `view_of`: the folder is the view of the movie with this URL; `InvalidValueError` where it is another one's.
+    `view_of`: the folder is the view of the movie with this identity; `InvalidValueError` where it is another one's.
     """
     _check_target(movie, target)
     with _reported(target):
@@ -264,8 +264,11 @@ class _Export:
         return True
 
     def _check_owner(self, index: Index) -> None:
-        """A view is of one movie of one root: two of the same id would take turns in it."""
-        if self.view_of is not None and index.view_of not in {None, self.view_of}:
+        """A view is of one movie of one root: two of the same id would take turns in it.
+
+        Earlier versions wrote the URL alone, which is that of a movie on any server.
+        """
+        if self.view_of is not None and index.view_of not in {None, self.view_of, self.movie.driver.url}:
             raise InvalidValueError(
                 f"{self.target} is the view of another movie of that id: {index.view_of}.",
                 hint="Give the other root a view elsewhere, or remove that folder.",
