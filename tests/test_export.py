@@ -208,7 +208,7 @@ def test_links_share_the_bytes_of_raw_blobs_only(movie: Movie, tmp_path: Path) -
 
 @pytest.mark.parametrize("view", [False, True])
 def test_what_was_linked_is_copied_once_copies_are_asked_for(movie: Movie, tmp_path: Path, view: bool) -> None:
-    """A copy is the person's to change: the folder holds none of the store's own files then, whatever it held before."""
+    """A copy is the person's to change: the folder holds none of the store's own files then, whatever it held."""
 
     def written(link: bool) -> int:
         if not view:
