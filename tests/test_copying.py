@@ -411,6 +411,28 @@ def test_a_root_is_not_copied_to_itself(source: Store, tmp_path: Path) -> None:
             copy_movies(source, same)
 
 
+def test_no_movie_is_copied_into_a_movie(source: Store, target: Store) -> None:
+    """Nor is one made there: it would be nobody's, and go along with every copy of the other one."""
+    copy_movies(source, target)
+    before = objects(target.driver, ("",))
+    for dry_run in (False, True):
+        with open_store(f"{target.root}/film") as inside:
+            with pytest.raises(InvalidValueError, match="is a movie itself"):
+                copy_movies(source, inside, dry_run=dry_run)
+            with pytest.raises(InvalidValueError, match="is a movie itself"):
+                inside.create_movie("film")
+    assert objects(target.driver, ("",)) == before
+
+
+def test_no_movie_is_copied_to_a_folder_of_a_movie(source: Store, tmp_path: Path) -> None:
+    """At any depth, and by any link."""
+    (tmp_path / "way").symlink_to(tmp_path / "source/film")
+    for name in ("source/film/deep/builds", "way/deep"):
+        with open_store(tmp_path / name) as inside, pytest.raises(InvalidValueError, match="is a movie itself"):
+            copy_movies(source, inside)
+        assert not (tmp_path / name).exists()
+
+
 READ_ONLY = """
     import sys
     from renku_store import copy_movies, open_store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import stat
 import unicodedata
@@ -135,6 +136,33 @@ def test_a_file_of_somebody_else_is_never_overwritten(movie: Movie, tmp_path: Pa
     with pytest.raises(InvalidValueError, match=r"script\.txt"):
         export_revision(movie, revision, out)
     assert [path.name for path in out.iterdir()] == ["script.txt"]
+
+
+@pytest.mark.parametrize("name", ["script.txt", MANIFEST, INDEX])
+def test_what_is_no_file_in_the_place_of_one_ends_an_export_before_it_begins(
+    movie: Movie, tmp_path: Path, name: str
+) -> None:
+    """It is named, and the folder stays as it was: the old revision, whole but for what somebody put there."""
+    out = tmp_path / "out"
+    export_revision(movie, publish_files(movie, FILM), out)
+    second = publish_files(movie, {**FILM, "clip[0]": FILM["note"], "script": ("text/plain", b"new")})
+    (out / name).unlink()
+    (out / name).mkdir()
+    before = {path.name: path.is_file() and path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(InvalidValueError, match=re.escape(str(out / name))):
+        export_revision(movie, second, out)
+    assert {path.name: path.is_file() and path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_after_the_first_file_has_its_place_nothing_is_written(movie: Movie, tmp_path: Path) -> None:
+    """A disk that is full is met before that, also by what is known of the files only in the end."""
+    second = publish_files(movie, FILM)
+    ended, calls = trace(_EXPORT, tmp_path / "builds", second, tmp_path / "out", log=tmp_path / "log")
+    assert ended.code == 0, ended.err
+    renames = [at for at, call in enumerate(calls) if re.match(r"rename\(.*/out/", call)]
+    opened = [at for at, call in enumerate(calls) if re.match(r"openat\(.*/out/.*O_CREAT", call)]
+    assert len(renames) == 1 + 5 + 1
+    assert max(opened) < renames[1]
 
 
 def test_an_export_that_was_killed_is_done_again(movie: Movie, tmp_path: Path) -> None:
@@ -358,6 +386,28 @@ def test_the_stores_own_folders_are_refused(movie: Movie, tmp_path: Path, target
     with pytest.raises(InvalidValueError):
         export_revision(movie, revision, tmp_path / target)
     assert sorted(path.name for path in (tmp_path / "builds/film").iterdir()) == before
+
+
+@pytest.mark.parametrize("target", ["others", "others/film", "others/film/out", "others/headless/out"])
+def test_folders_of_another_store_are_refused(movie: Movie, tmp_path: Path, target: str) -> None:
+    """Its root, and its movies, also one that has lost what marks it."""
+    revision = publish_files(movie, FILM)
+    for name in ("film", "headless"):
+        with open_store(tmp_path / "others") as store, store.create_movie(name) as other:
+            publish_files(other, {"note": FILM["note"]})
+    (tmp_path / "others/headless/format.json").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InvalidValueError, match="belongs to"):
+        export_revision(movie, revision, tmp_path / target)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_format_of_something_else_marks_no_movie(movie: Movie, tmp_path: Path) -> None:
+    """Not one above the target, and not one that is an artefact and was exported there."""
+    (tmp_path / "format.json").write_text('{"format": "A4"}')
+    revision = publish_files(movie, {"format": ("application/json", b'{"paper": "A4"}')})
+    assert export_revision(movie, revision, tmp_path / "out").written == 2
+    assert export_revision(movie, revision, tmp_path / "out").written == 0
 
 
 def test_a_folder_beside_the_movies_is_fine(movie: Movie, tmp_path: Path) -> None:

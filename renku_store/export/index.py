@@ -18,7 +18,7 @@ Known: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`.renku-export.json`: `view_of` is the identity of the movie whose view the folder is, None for a plain export."""
+    """`.renku-export.json`; `view_of`: the identity of the movie whose view the folder is, None for a plain export."""
 
     movie: str | None
     revision: str | None

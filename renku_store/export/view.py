@@ -25,4 +25,6 @@ def update_view(movie: Movie, folder: str | os.PathLike[str], *, link: bool = Fa
         movie.manifests.number("latest")
     except NotFoundError:
         return None
-    return export_into(movie, target, lambda: movie.manifests.load("latest"), link=link, view_of=identity_of(movie.driver))
+    return export_into(
+        movie, target, lambda: movie.manifests.load("latest"), link=link, view_of=identity_of(movie.driver)
+    )

@@ -43,9 +43,9 @@ _DELETE_AT_ONCE: Final = 1_000
 class ObjectDriver:
     """Objects below a prefix of a bucket. Safe to use from many threads; nothing is asked of the storage to make one.
 
-    `url` names the root in messages and has no secrets; `server` is what follows it in `identity`; `workspace` is this machine's folder for it, made with the
-    first write; `uploader` is that of another driver of the same root, whose threads are shared. Raises
-    `StoreUnavailableError` with what the server said.
+    `url` names the root in messages and has no secrets; `server` is what follows it in `identity`; `workspace` is this
+    machine's folder for it, made with the first write; `uploader` is that of another driver of the same root, whose
+    threads are shared. Raises `StoreUnavailableError` with what the server said.
     """
 
     def __init__(
