@@ -46,13 +46,13 @@ from renku_store.metadata.sqlite import (
     open_sqlite,
 )
 from renku_store.movie import Movie
+from renku_store.premises import FORMAT, check_root
 from renku_store.rebuild import OPEN_LOCK, alone, finish_rebuild, is_unfinished, next_epoch
 from renku_store.records.ids import check_movie_id
 
 if TYPE_CHECKING:
     from renku_store.rebuild import RebuildProgress, RebuildReport
 
-_FORMAT = "format.json"
 _DATABASE = "metadata.db"
 _LOOK_SECONDS = 0.05
 """How long one waits to have a movie to oneself before one looks whether that is still needed."""
@@ -99,17 +99,21 @@ class Store:
         check_movie_id(movie)
         with self._opening:
             if movie not in self._movies:
-                if self.driver.stat(f"{movie}/{_FORMAT}") is None:
+                if self.driver.stat(f"{movie}/{FORMAT}") is None:
                     raise self._not_found(movie)
                 self._movies[movie] = self._open(movie)
             return self._movies[movie]
 
     def create_movie(self, movie: str) -> Movie:
-        """A new, empty movie; `RevisionExistsError` if there is one of that name."""
+        """A new, empty movie; `RevisionExistsError` if there is one of that name.
+
+        Raises `InvalidValueError` where the root is a movie itself, or lies in one.
+        """
         check_movie_id(movie)
+        check_root(self.driver)
         self._refuse_headless(movie)
         content = _format_document()
-        if not self.driver.sub(movie).create(_FORMAT, content):
+        if not self.driver.sub(movie).create(FORMAT, content):
             hint = "Choose another id, or go on with that one."
             if not any(self.driver.sub(movie).children("manifests/")):
                 hint += " It has no revision: `renku-store set @blueprint @FILE` gives it a blueprint if it has none."
@@ -125,7 +129,7 @@ class Store:
         """
         check_movie_id(movie)
         driver = self.driver.sub(movie)
-        if driver.stat(_FORMAT) is None:
+        if driver.stat(FORMAT) is None:
             raise self._not_found(movie)
         _check_format(movie, driver)
         if driver.read_only:
@@ -160,7 +164,7 @@ class Store:
         """
         check_movie_id(movie)
         driver = self.driver.sub(movie)
-        if driver.stat(_FORMAT) is None:
+        if driver.stat(FORMAT) is None:
             raise self._not_found(movie)
         _check_format(movie, driver)
         with ExitStack() as stack:
@@ -173,14 +177,14 @@ class Store:
     def _is_movie(self, name: str) -> bool:
         """Whether a folder is a movie: one that has lost its `format.json` is one, and damaged."""
         driver = self.driver.sub(name)
-        return driver.stat(_FORMAT) is not None or any(driver.children("manifests/"))
+        return driver.stat(FORMAT) is not None or any(driver.children("manifests/"))
 
     def _refuse_headless(self, movie: str) -> None:
         """Raise `DamageError` for a folder that has revisions and no `format.json`: it is no new movie's."""
         driver = self.driver.sub(movie)
-        if driver.stat(_FORMAT) is None and any(driver.children("manifests/")):
+        if driver.stat(FORMAT) is None and any(driver.children("manifests/")):
             raise DamageError(
-                f"The {_FORMAT} of {movie} is missing, and its revisions are there.",
+                f"The {FORMAT} of {movie} is missing, and its revisions are there.",
                 hint=f"Restore it from a copy; in format {bounds.FORMAT_VERSION} it is {_format_document().decode()}",
             )
 
@@ -293,7 +297,7 @@ def _is_movie_id(name: str) -> bool:
 
 def _check_format(movie: str, driver: Driver) -> None:
     try:
-        document = orjson.loads(driver.read(_FORMAT))
+        document = orjson.loads(driver.read(FORMAT))
     except (orjson.JSONDecodeError, BlobMissingError):
         document = None
     said = (document.get("format"), document.get("hash")) if isinstance(document, dict) else (None, None)

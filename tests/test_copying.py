@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -410,6 +411,28 @@ def test_a_root_is_not_copied_to_itself(source: Store, tmp_path: Path) -> None:
             copy_movies(source, same)
 
 
+def test_no_movie_is_copied_into_a_movie(source: Store, target: Store) -> None:
+    """Nor is one made there: it would be nobody's, and go along with every copy of the other one."""
+    copy_movies(source, target)
+    before = objects(target.driver, ("",))
+    for dry_run in (False, True):
+        with open_store(f"{target.root}/film") as inside:
+            with pytest.raises(InvalidValueError, match="is a movie itself"):
+                copy_movies(source, inside, dry_run=dry_run)
+            with pytest.raises(InvalidValueError, match="is a movie itself"):
+                inside.create_movie("film")
+    assert objects(target.driver, ("",)) == before
+
+
+def test_no_movie_is_copied_to_a_folder_of_a_movie(source: Store, tmp_path: Path) -> None:
+    """At any depth, and by any link."""
+    (tmp_path / "way").symlink_to(tmp_path / "source/film")
+    for name in ("source/film/deep/builds", "way/deep"):
+        with open_store(tmp_path / name) as inside, pytest.raises(InvalidValueError, match="is a movie itself"):
+            copy_movies(source, inside)
+        assert not (tmp_path / name).exists()
+
+
 READ_ONLY = """
     import sys
     from renku_store import copy_movies, open_store
@@ -514,6 +537,22 @@ def test_movies_go_up_to_s3_and_down_again(
         assert copy_movies(away, back).problem is None
         assert objects(back.movie("film").driver) == objects(movie.driver)
         check(back.movie("film"))
+
+
+def test_buckets_of_one_name_on_two_servers_are_two_roots(
+    tmp_path: Path, seaweed_place: S3Place, moto_place: S3Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on the one is copied to the other; one of them is still itself, through whichever client."""
+    monkeypatch.setenv("RENKU_STORE_CACHE", str(tmp_path / "cache"))
+    here = url_of(seaweed_place)
+    there = url_of(replace(moto_place, bucket=seaweed_place.bucket, prefix=seaweed_place.prefix))
+    assert here.partition("?")[0] == there.partition("?")[0]
+    with open_store(here) as source, open_store(there) as target:
+        publish(source.create_movie("film"), {"a": LONG})
+        assert copy_movies(source, target).problem is None
+        assert objects(target.driver.sub("film")) == objects(source.driver.sub("film"))
+        with open_store(here.replace("s3:", "s3+fsspec:")) as same, pytest.raises(InvalidValueError, match="the same"):
+            copy_movies(source, same)
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import stat
 import unicodedata
@@ -137,6 +138,33 @@ def test_a_file_of_somebody_else_is_never_overwritten(movie: Movie, tmp_path: Pa
     assert [path.name for path in out.iterdir()] == ["script.txt"]
 
 
+@pytest.mark.parametrize("name", ["script.txt", MANIFEST, INDEX])
+def test_what_is_no_file_in_the_place_of_one_ends_an_export_before_it_begins(
+    movie: Movie, tmp_path: Path, name: str
+) -> None:
+    """It is named, and the folder stays as it was: the old revision, whole but for what somebody put there."""
+    out = tmp_path / "out"
+    export_revision(movie, publish_files(movie, FILM), out)
+    second = publish_files(movie, {**FILM, "clip[0]": FILM["note"], "script": ("text/plain", b"new")})
+    (out / name).unlink()
+    (out / name).mkdir()
+    before = {path.name: path.is_file() and path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(InvalidValueError, match=re.escape(str(out / name))):
+        export_revision(movie, second, out)
+    assert {path.name: path.is_file() and path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_after_the_first_file_has_its_place_nothing_is_written(movie: Movie, tmp_path: Path) -> None:
+    """A disk that is full is met before that, also by what is known of the files only in the end."""
+    second = publish_files(movie, FILM)
+    ended, calls = trace(_EXPORT, tmp_path / "builds", second, tmp_path / "out", log=tmp_path / "log")
+    assert ended.code == 0, ended.err
+    renames = [at for at, call in enumerate(calls) if re.match(r"rename\(.*/out/", call)]
+    opened = [at for at, call in enumerate(calls) if re.match(r"openat\(.*/out/.*O_CREAT", call)]
+    assert len(renames) == 1 + 5 + 1
+    assert max(opened) < renames[1]
+
+
 def test_an_export_that_was_killed_is_done_again(movie: Movie, tmp_path: Path) -> None:
     """What it had written is known to be its own, though it never came to its end; what it left is swept."""
     revision = publish_files(movie, FILM)
@@ -204,6 +232,35 @@ def test_links_share_the_bytes_of_raw_blobs_only(movie: Movie, tmp_path: Path) -
         "note.md": b"# short",
         "cut.json": CUT,
     }
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_what_was_linked_is_copied_once_copies_are_asked_for(movie: Movie, tmp_path: Path, view: bool) -> None:
+    """A copy is the person's to change: the folder holds none of the store's own files then, whatever it held."""
+
+    def written(link: bool) -> int:
+        if not view:
+            return export_revision(movie, revision, out, link=link).written
+        report = update_view(movie, tmp_path, link=link)
+        assert report is not None
+        return report.written
+
+    out = tmp_path / "film"
+    revision = publish_files(movie, FILM)
+    assert written(link=True) == 5
+    assert (out / "clip[0].mp4").stat().st_nlink == 2
+    assert written(link=False) == 1
+    with (out / "clip[0].mp4").open("r+b") as file:
+        file.write(b"cut")
+    assert movie.read(movie.artefact("clip[0]")) == MOVING
+
+
+def test_copies_that_are_there_stay_where_links_are_asked_for(movie: Movie, tmp_path: Path) -> None:
+    """They are right; and somebody may be about to change them, in place."""
+    revision = publish_files(movie, FILM)
+    export_revision(movie, revision, tmp_path / "out")
+    assert export_revision(movie, revision, tmp_path / "out", link=True).written == 0
+    assert (tmp_path / "out/clip[0].mp4").stat().st_nlink == 1
 
 
 def test_linking_where_it_cannot_be_copies(movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +386,28 @@ def test_the_stores_own_folders_are_refused(movie: Movie, tmp_path: Path, target
     with pytest.raises(InvalidValueError):
         export_revision(movie, revision, tmp_path / target)
     assert sorted(path.name for path in (tmp_path / "builds/film").iterdir()) == before
+
+
+@pytest.mark.parametrize("target", ["others", "others/film", "others/film/out", "others/headless/out"])
+def test_folders_of_another_store_are_refused(movie: Movie, tmp_path: Path, target: str) -> None:
+    """Its root, and its movies, also one that has lost what marks it."""
+    revision = publish_files(movie, FILM)
+    for name in ("film", "headless"):
+        with open_store(tmp_path / "others") as store, store.create_movie(name) as other:
+            publish_files(other, {"note": FILM["note"]})
+    (tmp_path / "others/headless/format.json").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InvalidValueError, match="belongs to"):
+        export_revision(movie, revision, tmp_path / target)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_format_of_something_else_marks_no_movie(movie: Movie, tmp_path: Path) -> None:
+    """Not one above the target, and not one that is an artefact and was exported there."""
+    (tmp_path / "format.json").write_text('{"format": "A4"}')
+    revision = publish_files(movie, {"format": ("application/json", b'{"paper": "A4"}')})
+    assert export_revision(movie, revision, tmp_path / "out").written == 2
+    assert export_revision(movie, revision, tmp_path / "out").written == 0
 
 
 def test_a_folder_beside_the_movies_is_fine(movie: Movie, tmp_path: Path) -> None:

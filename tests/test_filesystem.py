@@ -179,6 +179,8 @@ def test_the_present_folder_is_a_root(system: RenkuFileSystem, movie: Movie, mon
         "builds/film/nothing",
         "builds/film@7/note",
         "builds/film@no-such-tag/note",
+        "builds/film@no-such-tag",
+        "builds/film@/note",
         "builds/flim/note",
         "builds/film/manifests/rev-0001.json",
         "bilds",
@@ -566,6 +568,19 @@ def test_it_goes_through_pickle(system: RenkuFileSystem, movie: Movie) -> None:
     assert again != system
     with pickle.loads(pickle.dumps(fsspec.open("renku://builds/film/note"))) as file:
         assert file.read() == "kürzer".encode()
+
+
+@pytest.mark.parametrize("path", ["builds/film/note", "builds/film@latest/note", "renku://builds/film@1/note"])
+def test_an_open_file_goes_through_pickle(system: RenkuFileSystem, movie: Movie, path: str) -> None:
+    """It is opened again at its place: the same bytes, whatever has been published since."""
+    with system.open(path) as file:
+        file.read(2)
+        pickled = pickle.dumps(file)
+        _again(movie)
+        with pickle.loads(pickled) as again:
+            assert (again.tell(), again.size) == (2, file.size)
+            assert again.read() == file.read() == "kürzer".encode()[2:]
+            assert pickle.loads(pickle.dumps(again)).tell() == again.size
 
 
 def test_threads_share_an_instance(system: RenkuFileSystem, movie: Movie) -> None:

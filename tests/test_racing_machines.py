@@ -1,19 +1,24 @@
-"""Two processes, each with the cache of a machine of its own, publish to one bucket of a real server at once."""
+"""Two processes, each with the cache of a machine of its own, publish to one bucket of a real server at once.
+
+And collect there, with no grace time: what they are about to publish was put long before, by the server's own clock, so
+that nothing but what they say of it keeps it.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from renku_store import collect, open_store
+from renku_store import Movie, collect, open_store
 from renku_store.drivers.objects.options import S3Place
 from renku_store.testing.invariants import check_invariants
 from tests import children
+from tests.authoring import LONG
 from tests.drivers.servers import Server, seaweed_server, started
 
 RACER = """
@@ -22,12 +27,14 @@ RACER = """
     url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     os.environ["RENKU_STORE_CACHE"] = sys.argv[4]
 
-    from renku_store import ManifestConflictError, RevisionExistsError, StoreUnavailableError, collect, open_store
-    from tests.authoring import LONG, artefact_event
+    from renku_store import BlobMissingError, ManifestConflictError, RevisionExistsError, StoreUnavailableError
+    from renku_store import collect, open_store
+    from tests.authoring import artefact_event
+    from tests.test_racing_machines import text_of
 
     turns = Path(sys.argv[4]).parent
     other = "there" if name == "here" else "here"
-    lost = unanswered = 0
+    lost = unanswered = removed = 0
 
     def together(number):
         (turns / f"{name}{number}").touch()
@@ -45,6 +52,15 @@ RACER = """
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+
+    def append(number):
+        while True:
+            event = until_answered(lambda: artefact_event(movie, f"{name}{number}", text_of(name, number)))
+            try:
+                until_answered(lambda: movie.events.append_artefact(event))
+                return
+            except BlobMissingError:
+                pass  # a collection took it before anything had named it
 
     def publish(number):
         global lost, unanswered
@@ -71,14 +87,29 @@ RACER = """
     with open_store(url) as store:
         movie = store.movie("film")
         for number in range(count):
-            text = LONG + f"{name}{number}"
-            until_answered(lambda: movie.events.append_artefact(artefact_event(movie, f"{name}{number}", text)))
+            append(number)
             together(number)
             publish(number)
             if number % 7 == 6:
-                until_answered(lambda: collect(movie))
-    print(lost, unanswered)
+                removed += until_answered(lambda: collect(movie, grace_seconds=0.0, force=True)).removed
+                for following in range(number + 2, min(number + 8, count)):
+                    until_answered(lambda: movie.blobs.put(text_of(name, following).encode()))
+    print(lost, unanswered, removed)
 """
+
+
+def text_of(name: str, number: int) -> str:
+    """What a racer publishes."""
+    return f"{LONG}{name}{number}"
+
+
+def put_long_ago(movie: Movie, texts: Iterable[str]) -> None:
+    """Put texts that nothing names, and wait until the clock of the server has gone on, which counts seconds."""
+    blobs = movie.blobs.put_many(text.encode() for text in texts)
+    seen = movie.driver.stat(movie.blobs.stat(blobs[-1]).path)
+    assert seen is not None
+    while movie.announcer.sweep().now <= seen.modified:
+        time.sleep(0.01)
 
 
 def url_of(place: S3Place) -> str:
@@ -104,6 +135,7 @@ def race(
         movie = store.create_movie("film")
         movie.events.append_input("voice", "en")
         movie.manifests.save_manifest(movie.manifests.build_from_events("rev-0001"), previous_hash=None)
+        put_long_ago(movie, (text_of(name, number) for name in ("here", "there") for number in range(publishes // 2)))
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
         racers = [children.start(RACER, url, name, publishes // 2, folder / name) for name in ("here", "there")]
         middle = folder / f"here{publishes // 4}"
@@ -114,7 +146,9 @@ def race(
         assert [one.code for one in ended] == [0, 0], "\n".join(one.err for one in ended)
         movie.committer.repair()
         check_invariants(movie)
-    raced = [(int(lost), int(unanswered)) for lost, unanswered in (one.out.split() for one in ended)]
+    counted = [[*map(int, one.out.split())] for one in ended]
+    raced = [(lost, unanswered) for lost, unanswered, _ in counted]
+    assert sum(unanswered + removed for _, unanswered, removed in counted) > 0, "no collection had anything to take"
     monkeypatch.setenv("RENKU_STORE_CACHE", str(folder / "a third machine"))
     with open_store(url) as store:
         movie = store.movie("film")
@@ -123,10 +157,11 @@ def race(
         newest = movie.manifests.load_current()[0]
         made = Counter(name.rstrip("0123456789") for name in newest.artefacts)
         assert made == {"here": publishes // 2, "there": publishes // 2}
+        assert collect(movie).removed == 0
+        collect(movie, grace_seconds=0.0, force=True)
         for artefact in newest.artefacts.values():
             movie.blobs.read(artefact.hash)
         check_invariants(movie)
-        assert collect(movie).removed == 0
         assert [found.name for found in movie.driver.list("gc/")] == []
         # Who got no answer may have announced what it did not publish then: that stays for its time.
         assert len([*movie.driver.list("intents/")]) <= sum(unanswered for _, unanswered in raced)

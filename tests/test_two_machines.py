@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -45,6 +47,7 @@ from renku_store.testing.interleaving import Storage, Timeline
 from renku_store.testing.interleaving.shared_objects import SharedObjects
 from renku_store.testing.invariants import check_invariants
 from tests.authoring import LONG, artefact_event, publish
+from tests.test_gc import at
 
 DAY = 86_400.0
 BLUEPRINT = """
@@ -445,6 +448,56 @@ def test_a_marker_that_never_ends_is_told(machines: Machines, here: Movie) -> No
         publish(here, {"b": LONG})
     assert caught.value.reason == "busy"
     assert here.manifests.resolve("latest") == "rev-0001"
+
+
+def test_what_another_machine_publishes_during_a_collection_stays(machines: Machines, here: Movie) -> None:
+    """After the collector has looked, before it deletes: its bytes are old, and nothing had named them until then."""
+    publish(here, {"b": "first"})
+    there = machines.open("there")
+    there.blobs.put(LONG.encode())
+    machines.timeline.pass_by(60.0)
+    report = collect(here, grace_seconds=0.0, force=True, on_progress=at("roots", lambda: publish(there, {"a": LONG})))
+    assert report.condemned > report.removed
+    assert there.blobs.read(there.artefact("a").hash) == LONG.encode()
+    check_invariants(there)
+
+
+def test_who_publishes_what_is_being_deleted_waits_and_has_to_put_it_again(machines: Machines, here: Movie) -> None:
+    """The collector has looked for the last time; the marker is all that tells of it."""
+    publish(here, {"b": "first"})
+    there = machines.open("there")
+    there.blobs.put(LONG.encode())
+    machines.timeline.pass_by(60.0)
+    waiting, over = threading.Event(), threading.Event()
+    refused: list[BlobMissingError] = []
+
+    def told(_seconds: float) -> None:
+        waiting.set()
+        over.wait(600)
+
+    def publish_there() -> None:
+        try:
+            publish(there, {"a": LONG})
+        except BlobMissingError as error:
+            refused.append(error)
+            publish(there, {"a": LONG})
+        finally:
+            waiting.set()
+
+    publishing = threading.Thread(target=publish_there)
+
+    def beside() -> None:
+        publishing.start()
+        waiting.wait(600)
+
+    with mock.patch("renku_store.announcing.time", SimpleNamespace(sleep=told)):
+        removed = collect(here, grace_seconds=0.0, force=True, on_progress=at("deleting", beside)).removed
+        over.set()
+        publishing.join()
+    assert removed > 0
+    assert len(refused) == 1
+    assert there.blobs.read(there.artefact("a").hash) == LONG.encode()
+    check_invariants(there)
 
 
 def test_a_collector_that_was_held_up_removes_nothing(machines: Machines, here: Movie) -> None:

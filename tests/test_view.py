@@ -23,10 +23,12 @@ from renku_store import (
     open_store,
     update_view,
 )
+from renku_store.drivers.objects.options import S3Place
 from renku_store.export.names import INDEX, MANIFEST
 from tests.authoring import publish
 from tests.children import finish, start
 from tests.publishing import publish_files
+from tests.test_copying import url_of
 
 PAGE = ("text/plain", b"page " * 1_000)
 
@@ -105,6 +107,29 @@ def test_a_movie_of_another_root_does_not_take_a_view(movie: Movie, tmp_path: Pa
     _check(movie, tmp_path / "films/film")
 
 
+def test_a_movie_on_another_server_does_not_take_a_view(
+    tmp_path: Path, seaweed_place: S3Place, moto_place: S3Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though bucket, folder and id have the same names. An index that has the URL alone is that of either, once."""
+    monkeypatch.setenv("RENKU_STORE_CACHE", str(tmp_path / "cache"))
+    views, index = tmp_path / "films", tmp_path / "films/film" / INDEX
+    twin = replace(moto_place, bucket=seaweed_place.bucket, prefix=seaweed_place.prefix)
+    with open_store(url_of(seaweed_place)) as here, open_store(url_of(twin)) as there:
+        film, other = here.create_movie("film"), there.create_movie("film")
+        publish_files(film, {"a": ("text/plain", b"of one server")})
+        publish_files(other, {"a": ("text/plain", b"of the other")})
+        update_view(film, views)
+        with pytest.raises(InvalidValueError, match=str(seaweed_place.endpoint)):
+            update_view(other, views)
+        written = index.read_bytes()
+        document = json.loads(written)
+        document["viewOf"] = film.driver.url
+        index.write_bytes(json.dumps(document).encode())
+        update_view(film, views)
+        assert index.read_bytes() == written
+        _check(film, views / "film")
+
+
 def test_a_view_inside_the_build_root_is_beside_the_movies(movie: Movie, tmp_path: Path) -> None:
     """The root itself cannot be the folder of views, a folder in it can."""
     publish_files(movie, {"a": PAGE})
@@ -163,7 +188,7 @@ def test_which_revision_is_shown_is_decided_alone(movie: Movie, tmp_path: Path) 
 
 _PUBLISHER = """
 import sys
-from renku_store import ManifestConflictError, StoreError, open_store, update_view
+from renku_store import ManifestConflictError, RevisionExistsError, open_store, update_view
 from tests.authoring import publish
 with open_store(sys.argv[1]) as store, store.movie("film") as movie:
     for number in range(12):
@@ -171,7 +196,7 @@ with open_store(sys.argv[1]) as store, store.movie("film") as movie:
         while True:
             try:
                 publish(movie, {f"page-{number % 3}": text, f"text-{number % 2}": text * 500})
-            except ManifestConflictError:
+            except (ManifestConflictError, RevisionExistsError):
                 continue
             break
         update_view(movie, sys.argv[2])

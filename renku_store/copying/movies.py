@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from renku_store.clock import Clock, SystemClock
 from renku_store.copying.copier import Copier
 from renku_store.copying.reports import CopyProgress, CopyReport, MovieCopy
-from renku_store.drivers.base import Driver
+from renku_store.drivers.base import Driver, identity_of
 from renku_store.errors import (
     ConflictError,
     DamageError,
@@ -17,6 +17,7 @@ from renku_store.errors import (
     UnsupportedFormatError,
 )
 from renku_store.movie import Movie
+from renku_store.premises import check_root
 from renku_store.store import Store
 
 
@@ -35,7 +36,7 @@ def copy_movies(
     the first of the source's; then, and where the source has lost something, the report tells the `problem` of that
     movie, and the others are copied. Killed and called again, it goes on. Edits and runs that only the database of the
     source knows stay behind. Raises `NotFoundError` for a movie that is not there, `InvalidValueError` where both
-    roots are the same, `StoreUnavailableError` where one of them fails.
+    roots are the same or the target is a movie, `StoreUnavailableError` where one of them fails.
     """
     _check_roots(source, target)
     wanted = [*dict.fromkeys(source.ids() if movies is None else movies)]
@@ -99,6 +100,7 @@ def _check_roots(source: Store, target: Store) -> None:
         raise InvalidValueError(
             f"{source.root} and {target.root} are the same build root.", hint="Copy to another folder or URL."
         )
+    check_root(target.driver)
     if target.driver.read_only:
         raise StoreUnavailableError(
             f"Nothing can be copied to {target.root}: it is read-only here.", hint="Choose another root."
@@ -107,7 +109,7 @@ def _check_roots(source: Store, target: Store) -> None:
 
 def _place(driver: Driver) -> str:
     folder = driver.workspace()
-    return str(folder.resolve()) if folder is not None and driver.url == str(folder) else driver.url
+    return str(folder.resolve()) if folder is not None and driver.url == str(folder) else identity_of(driver)
 
 
 def _tell_nobody(_progress: CopyProgress) -> None:

@@ -242,6 +242,21 @@ class Driver(Protocol):
         ...
 
 
+@runtime_checkable
+class OnServer(Protocol):
+    """What a driver has whose `url` does not say on which server it is, as that of a bucket does not."""
+
+    @property
+    def identity(self) -> str:
+        """The URL and the server or account, without secrets: another storage has another one."""
+        ...
+
+
+def identity_of(driver: Driver) -> str:
+    """What tells a place of a storage from all others, of which some may have the same URL on another server."""
+    return driver.identity if isinstance(driver, OnServer) else driver.url
+
+
 def shares_index(driver: Driver) -> bool:
     """Whether all who write here share one metadata store, so that its rows are promises (invariant 8).
 

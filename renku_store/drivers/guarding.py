@@ -20,7 +20,7 @@ import orjson
 
 from renku_store import bounds
 from renku_store.clock import Clock, SystemClock
-from renku_store.drivers.base import Batch, Driver, Guarantees, ObjectStat
+from renku_store.drivers.base import Batch, Driver, Guarantees, ObjectStat, identity_of
 from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.forking import anew_after_fork
 from renku_store.drivers.probe import PROBE_VERSION, ProbeReport, probe
@@ -125,6 +125,11 @@ class GuardedDriver:
     def url(self) -> str:
         """What was opened."""
         return self._driver.url
+
+    @property
+    def identity(self) -> str:
+        """What was opened, and on which server."""
+        return identity_of(self._driver)
 
     @property
     def read_only(self) -> bool:

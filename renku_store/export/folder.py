@@ -3,9 +3,10 @@
 The folder is a view: exporting again writes what differs, removes what an earlier export wrote and this one does not,
 and leaves everything else in it alone. Nothing outside the folder is touched: links in it are replaced, never followed.
 
-1. What differs is written beside its place and verified; only when all of it is there, it is renamed into place. So an
-   export that fails leaves the folder as it was, and files of two revisions stand side by side for the time of renames.
-2. `.renku-export.json` says what exports have put here. It is written before the renames, with what will be there, and
+1. What differs is written beside its place and verified; only when all of it is there, and nothing but files in its
+   place, it is renamed into place. So an export that fails leaves the folder as it was, and files of two revisions
+   stand side by side for the time of renames.
+2. `.renku-export.json` says what exports have put here. It is replaced before the renames, by what will be there, and
    after them: an export that was killed in between is simply done again. The manifest is renamed last.
 3. One export at a time works in a folder: it holds the lock of the folder itself.
 """
@@ -16,7 +17,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,12 @@ from renku_store.drivers.locks import hold
 from renku_store.drivers.urls import checked_path, without_secrets
 from renku_store.encoding import manifest_path
 from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
-from renku_store.export.index import Index, Known, is_untouched, look, read_index
+from renku_store.export.index import Index, Known, is_linked, is_untouched, look, read_index
 from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
 from renku_store.hashing import hash_bytes
 from renku_store.media_types import is_json
 from renku_store.movie import Movie
+from renku_store.premises import holds_movies, movie_around
 from renku_store.records.blob import BlobRef
 from renku_store.records.manifest import Manifest, ManifestArtefact
 
@@ -71,9 +73,10 @@ def export_revision(
 
     Files are clones (reflinks) of the store's where the file system can, else copies. With `link`, artefacts that the
     store holds as they are, and that cannot be cloned, become hard links: no space, but to be read only, since they are
-    the store's own bytes. Raises `NotFoundError` for the revision, `InvalidValueError` for a folder that cannot be the
-    target, `DamageError` for damaged artefacts (the folder stays as it was then), `StoreUnavailableError` where it
-    cannot be written or another export works in it for too long.
+    the store's own bytes. Without it none is left that an earlier export made. Raises `NotFoundError` for the
+    revision, `InvalidValueError` for a folder that cannot be the target, `DamageError` for damaged artefacts (the
+    folder stays as it was then), `StoreUnavailableError` where it cannot be written or another export works in it for
+    too long.
     """
     target = local_folder(directory)
     manifest = movie.manifests.load(revision)
@@ -99,7 +102,7 @@ def export_into(
 ) -> ExportReport:
     """Write into a folder, alone, the revision that `choose` gives once nobody else writes there.
 
-    `view_of`: the folder is the view of the movie with this URL; `InvalidValueError` where it is another one's.
+    `view_of`: the folder is the view of the movie with this identity; `InvalidValueError` where it is another one's.
     """
     _check_target(movie, target)
     with _reported(target):
@@ -135,6 +138,7 @@ class _Export:
             self._sweep()
         names = file_names({key: artefact.mime_type for key, artefact in self.manifest.artefacts.items()})
         files = self._files(names)
+        self._check_places((*files, INDEX))
         index = read_index(self.target)
         self._check_owner(index)
         self._check_foreign(files, index.files)
@@ -150,24 +154,26 @@ class _Export:
     def _switch(self, files: Mapping[str, _File], stale: Mapping[str, _File], before: Mapping[str, Known]) -> int:
         """Write beside their places all files that differ, then rename them; returns how many files were removed."""
         staged: dict[str, Path] = {}
+        begun, ended = self._temporary(), self._temporary()
         try:
             for name, file in stale.items():
                 staged[name] = self._temporary()
                 file.write(staged[name])
-            self._write_index({**before, **{name: before.get(name, {}) for name in files}})
-            for name, path in staged.items():
-                path.replace(self.target / name)
-        finally:
-            for path in staged.values():
-                path.unlink(missing_ok=True)
-        removed = sum(self._remove(name, before[name]) for name in before.keys() - files.keys())
-        self._write_index(
-            {
-                name: {"hash": file.hash, **look(self.target / name)} if name in stale else before[name]
+            after = {
+                name: {"hash": file.hash, **look(staged[name])} if name in stale else before[name]
                 for name, file in files.items()
             }
-        )
-        return removed
+            self._write_index(begun, {**before, **{name: before.get(name, {}) for name in files}})
+            self._write_index(ended, after)
+            begun.replace(self.target / INDEX)
+            for name, path in staged.items():
+                path.replace(self.target / name)
+            removed = sum(self._remove(name, before[name]) for name in before.keys() - files.keys())
+            ended.replace(self.target / INDEX)
+            return removed
+        finally:
+            for path in (*staged.values(), begun, ended):
+                path.unlink(missing_ok=True)
 
     def _files(self, names: Mapping[str, str]) -> dict[str, _File]:
         """Every file of the folder by its name, the manifest last."""
@@ -251,7 +257,9 @@ class _Export:
 
     def _is_right(self, name: str, file: _File, before: Mapping[str, Known]) -> bool:
         known = before.get(name, {})
-        return known.get("hash") == file.hash and is_untouched(self.target / name, known)
+        if known.get("hash") != file.hash or not is_untouched(self.target / name, known):
+            return False
+        return self.link or not is_linked(self.target / name)
 
     def _remove(self, name: str, known: Known) -> bool:
         """Remove what an earlier export wrote, unless somebody has changed it since."""
@@ -262,12 +270,24 @@ class _Export:
         return True
 
     def _check_owner(self, index: Index) -> None:
-        """A view is of one movie of one root: two of the same id would take turns in it."""
-        if self.view_of is not None and index.view_of not in {None, self.view_of}:
+        """A view is of one movie of one root: two of the same id would take turns in it.
+
+        Earlier versions wrote the URL alone, which is that of a movie on any server.
+        """
+        if self.view_of is not None and index.view_of not in {None, self.view_of, self.movie.driver.url}:
             raise InvalidValueError(
                 f"{self.target} is the view of another movie of that id: {index.view_of}.",
                 hint="Give the other root a view elsewhere, or remove that folder.",
             )
+
+    def _check_places(self, names: Iterable[str]) -> None:
+        """What is neither a file nor a link cannot be replaced by one: nothing is begun then."""
+        for name in names:
+            path = self.target / name
+            if os.path.lexists(path) and not (path.is_symlink() or path.is_file()):
+                raise InvalidValueError(
+                    f"{path} is in the way: it is no file.", hint="Export into another folder, or move that away."
+                )
 
     def _check_foreign(self, files: Mapping[str, _File], before: Mapping[str, Known]) -> None:
         """What somebody else put here is never overwritten."""
@@ -278,14 +298,8 @@ class _Export:
                     hint="Export into another folder, or move that file away.",
                 )
 
-    def _write_index(self, files: Mapping[str, Known]) -> None:
-        temporary = self._temporary()
-        try:
-            index = Index(self.movie.id, self.manifest.revision, self.view_of, dict(files))
-            temporary.write_bytes(index.encode())
-            temporary.replace(self.target / INDEX)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def _write_index(self, path: Path, files: Mapping[str, Known]) -> None:
+        path.write_bytes(Index(self.movie.id, self.manifest.revision, self.view_of, dict(files)).encode())
 
 
 def _of_bytes(data: bytes) -> _File:
@@ -316,16 +330,12 @@ def _alone(target: Path) -> Iterator[bool]:
 
 
 def _check_target(movie: Movie, target: Path) -> None:
-    """Refuse folders that belong to the store, and what is no folder."""
+    """Refuse folders that belong to this store or another one, and what is no folder."""
     if target.exists() and not target.is_dir():
         raise InvalidValueError(f"{target} is a file, not a folder.", hint="Name a folder to export into.")
-    workspace = movie.driver.workspace()
-    if workspace is None:
-        return
-    own, place = workspace.resolve(), target.resolve()
-    root = own.parent
-    other = place != root and place.is_relative_to(root) and root / place.relative_to(root).parts[0] / "format.json"
-    if place == root or place.is_relative_to(own) or (other and other.exists()):
+    workspace, place = movie.driver.workspace(), target.resolve()
+    own = workspace is not None and (place == workspace.resolve().parent or place.is_relative_to(workspace.resolve()))
+    if own or movie_around(target) is not None or holds_movies(target):
         raise InvalidValueError(f"{target} belongs to the store itself.", hint="Export into a folder of its own.")
 
 

@@ -18,7 +18,7 @@ Known: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`.renku-export.json`: `view_of` is the URL of the movie whose view the folder is, None for a plain export."""
+    """`.renku-export.json`; `view_of`: the identity of the movie whose view the folder is, None for a plain export."""
 
     movie: str | None
     revision: str | None
@@ -66,6 +66,11 @@ def is_untouched(path: Path, known: Known) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISREG(found.st_mode) and look(path) == {key: known.get(key) for key in ("size", "modifiedNs")}
+
+
+def is_linked(path: Path) -> bool:
+    """Whether a file has other names: it may be one of the store's own then, or somebody else's, too."""
+    return path.lstat().st_nlink > 1
 
 
 def _text(value: object) -> str | None:

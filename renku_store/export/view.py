@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from renku_store.drivers.base import identity_of
 from renku_store.errors import NotFoundError
 from renku_store.export.folder import ExportReport, export_into, local_folder
 from renku_store.movie import Movie
@@ -24,4 +25,6 @@ def update_view(movie: Movie, folder: str | os.PathLike[str], *, link: bool = Fa
         movie.manifests.number("latest")
     except NotFoundError:
         return None
-    return export_into(movie, target, lambda: movie.manifests.load("latest"), link=link, view_of=movie.driver.url)
+    return export_into(
+        movie, target, lambda: movie.manifests.load("latest"), link=link, view_of=identity_of(movie.driver)
+    )

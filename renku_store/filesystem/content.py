@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex
 
 from blake3 import blake3
 
@@ -24,12 +24,21 @@ _HINT = "`renku-store fsck` says what brings it back."
 
 
 class ArtefactFile(io.BufferedReader):
-    """The bytes of an artefact; `size` is their number, `path` what was opened."""
+    """The bytes of an artefact; `size` is their number, `path` what was opened.
 
-    def __init__(self, content: Content, path: str) -> None:
+    Pickled, it is opened again where it is unpickled, at the same place of the same bytes: `again` opens it there.
+    """
+
+    def __init__(self, content: Content, path: str, again: Callable[[int], ArtefactFile] | None = None) -> None:
         super().__init__(content, _BUFFER_BYTES)
         self.size = content.size
         self.path = path
+        self._again = again
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
+        if self._again is None:
+            raise TypeError(f"{self.path} cannot be pickled: open it again by its path.")
+        return self._again, (self.tell(),)
 
 
 class Content(io.RawIOBase):

@@ -51,9 +51,11 @@ class Published:
     driver: Driver
     seen: ObjectStat | None
 
-    def open(self, artefact: ManifestArtefact, path: str) -> ArtefactFile:
+    def open(
+        self, artefact: ManifestArtefact, path: str, again: Callable[[int], ArtefactFile] | None = None
+    ) -> ArtefactFile:
         """An artefact as a file; `BlobMissingError` where its bytes are gone, `BlobCorruptError` for a wrong size."""
-        return ArtefactFile(Content(self._source(artefact), artefact.hash, artefact.size), path)
+        return ArtefactFile(Content(self._source(artefact), artefact.hash, artefact.size), path, again)
 
     def read(self, artefact: ManifestArtefact) -> bytes:
         """All of an artefact, verified."""
@@ -254,6 +256,8 @@ def _place(root: str, named: str, artefact: str | None) -> Place | None:
     try:
         check_movie_id(movie)
     except InvalidIdError:
+        return None
+    if at and not revision and artefact is not None:  # `MOVIE@` holds revisions, and nothing else
         return None
     return Place(root, movie, revision if at else None, artefact)
 

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -189,7 +190,16 @@ class RenkuFileSystem(_FileSystem):
         if mode != "rb":
             self._refused(path)
         published, artefact = self._found(path)
-        return published.open(artefact, path)
+        movie, _, key = self._strip_protocol(path).rpartition("/")
+        root, slash, named = movie.rpartition("/")
+        same = f"{root}{slash}{named.partition('@')[0]}@{published.manifest.revision}/{key}"
+        return published.open(artefact, path, partial(self._open_at, same))
+
+    def _open_at(self, path: str, at: int) -> ArtefactFile:
+        """A file that was pickled, at the place where it was."""
+        file = self._open(path)
+        file.seek(at)
+        return file
 
     def cat(self, path: Any, *arguments: Any, **options: Any) -> Any:
         """The bytes of one artefact, or those of several by their names; all of one revision of a movie."""
@@ -228,6 +238,7 @@ class RenkuFileSystem(_FileSystem):
         path = self._strip_protocol(path)
         place = self._library.locate(path)
         if place.artefact is None:
+            self.info(path)
             raise IsADirectoryError(errno.EISDIR, f"{path} is a folder, not an artefact.", path)
         return self._library.artefact(place, path)
 

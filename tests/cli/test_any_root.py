@@ -71,3 +71,36 @@ def test_a_movie_goes_on_where_nothing_but_its_objects_is_known(tiny: Root, call
     assert call("set", "greeting", "hello").code == 0
     again = told(call, "run")
     assert (again["revision"], again["made"], again["reused"]) == ("rev-0003", 0, 4)
+
+
+def test_a_movie_through_its_whole_life(tiny: Root, call: Call, place: Path) -> None:
+    """Run, edit, run, go back, let old revisions go for good, take away, copy: at each step what is there is whole."""
+    assert told(call, "run")["revision"] == "rev-0001"
+    (place / "mine.txt").write_text("ONE, by hand")
+    assert call("edit", "word[0].text", "@mine.txt").code == 0
+    edited = told(call, "run")
+    assert (edited["revision"], edited["made"]) == ("rev-0002", 1)
+    book = call("cat", "book.text").out
+    assert told(call, "edit", "word[0].text", "--undo")["artefact"] == "word[0].text"
+    back = told(call, "run")
+    assert (back["revision"], back["made"]) == ("rev-0003", 0)
+    rolled = told(call, "rollback", "rev-0002")
+    assert (rolled["revision"], rolled["status"]) == ("rev-0004", "published")
+    assert call("cat", "book.text").out == book
+    assert told(call, "run")["status"] == "unchanged"
+    pruned = told(call, "prune", "--keep-last", "1")
+    assert [kept["revision"] for kept in pruned["kept"]] == ["rev-0004"]
+    assert sorted(gone["revision"] for gone in pruned["removed"]) == ["rev-0001", "rev-0002", "rev-0003"]
+    collected = told(call, "gc", "--grace", "0s", "--trash", "0s", "--force")
+    assert collected["expired"] == 3
+    assert told(call, "fsck")["ok"]
+    assert call("cat", "book.text", "--rev", "rev-0001").code == 2
+    told(call, "export", "latest", "out")
+    assert (place / "out/book.text.txt").read_text() == book
+    assert (place / "out/word[0].text.txt").read_text() == "ONE, by hand"
+    lose_database(tiny, "tiny")
+    assert told(call, "run")["status"] == "unchanged"
+    copied = told(call, "copy", tiny.url, "backup")
+    assert copied["movies"][0]["revision"] == "rev-0004"
+    assert told(call, "--root", "backup", "fsck")["ok"]
+    assert call("--root", "backup", "cat", "book.text").out == book

@@ -13,6 +13,7 @@ _DAMAGE = "tests/test_blobs_damage.py"
 _LEASES = "tests/test_leases.py"
 _FENCING = "tests/running/test_fencing.py"
 _GROUPING = "tests/running/test_grouping.py"
+_MACHINES = "tests/test_two_machines.py"
 _COMMIT = "tests/test_commit.py"
 _RETENTION = "tests/test_retention.py"
 _COMPACTION = "tests/test_compaction.py"
@@ -264,6 +265,33 @@ MUTANTS = (
         "            self._roots.catch_up(writer)\n            marked = begin(writer, group)",
         "            marked = begin(writer, group)",
         (f"{_GC}::test_an_event_that_comes_meanwhile_keeps_its_blob",),
+    ),
+    Mutant(
+        "what a revision names is collected",
+        (5,),
+        f"{_STORE}/gc/roots.py",
+        "        return bytes.fromhex(digest) in self._marked\n",
+        "        return False\n",
+        (
+            f"{_GC}::test_what_nothing_names_goes_and_everything_published_stays",
+            "tests/test_racing_machines.py::test_of_racing_publishes_on_two_machines_none_is_lost",
+        ),
+    ),
+    Mutant(
+        "a collector beside other machines does not look again before it deletes",
+        (5, 9),
+        f"{_STORE}/gc/apart.py",
+        " if digest not in self._roots]\n",
+        "]\n",
+        (f"{_MACHINES}::test_what_another_machine_publishes_during_a_collection_stays",),
+    ),
+    Mutant(
+        "a collector does not tell other machines what it deletes",
+        (5, 9),
+        f"{_STORE}/announcing.py",
+        "        self._put(names)\n        yield\n",
+        "        self._put(())\n        yield\n",
+        (f"{_MACHINES}::test_who_publishes_what_is_being_deleted_waits_and_has_to_put_it_again",),
     ),
     Mutant(
         "more than half goes without being asked for",

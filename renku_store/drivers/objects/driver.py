@@ -43,9 +43,9 @@ _DELETE_AT_ONCE: Final = 1_000
 class ObjectDriver:
     """Objects below a prefix of a bucket. Safe to use from many threads; nothing is asked of the storage to make one.
 
-    `url` names the root in messages and has no secrets; `workspace` is this machine's folder for it, made with the
-    first write; `uploader` is that of another driver of the same root, whose threads are shared. Raises
-    `StoreUnavailableError` with what the server said.
+    `url` names the root in messages and has no secrets; `server` is what follows it in `identity`; `workspace` is this
+    machine's folder for it, made with the first write; `uploader` is that of another driver of the same root, whose
+    threads are shared. Raises `StoreUnavailableError` with what the server said.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class ObjectDriver:
         url: str,
         prefix: str,
         workspace: Path,
+        server: str = "",
         concurrency: int = bounds.OBJECT_CONCURRENCY,
         guarantees: Guarantees = S3_GUARANTEES,
         uploader: Uploader | None = None,
@@ -63,6 +64,7 @@ class ObjectDriver:
         self._client = client
         self._cache = cache
         self._url = url.rstrip("/")
+        self._server = server
         self._keys = Keys(prefix)
         self._guarantees = guarantees
         self._uploader = uploader or Uploader(
@@ -87,6 +89,11 @@ class ObjectDriver:
     def url(self) -> str:
         """What was opened, such as `s3://bucket/videos/film`."""
         return self._url
+
+    @property
+    def identity(self) -> str:
+        """The URL, and the server where it has to be named."""
+        return self._url + self._server
 
     @property
     def read_only(self) -> bool:
@@ -277,6 +284,7 @@ class ObjectDriver:
             url=f"{self._url}/{folder}",
             prefix=self._keys.folder(f"{folder}/"),
             workspace=self._workspace / folder,
+            server=self._server,
             guarantees=self._guarantees,
             uploader=self._uploader,
             cache=self._cache,

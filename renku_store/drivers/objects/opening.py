@@ -70,11 +70,13 @@ def open_fsspec(url: str, options: Mapping[str, Any]) -> GuardedDriver:
     module = _needed("renku_store.drivers.objects.fsspec_client", "fsspec", None)
     files, base = _file_system(url, shown, others)
     client = module.FsspecClient(files, base, shown)
+    identity = _identity(files, shown)
     driver = ObjectDriver(
         client,
         url=shown,
         prefix="",
-        workspace=workspace_of(_identity(files, shown), own.get("cache"), os.environ),
+        workspace=workspace_of(identity, own.get("cache"), os.environ),
+        server=identity.removeprefix(shown),
         concurrency=own.get("concurrency", bounds.OBJECT_CONCURRENCY),
         cache=_cache(own.get("cache"), cache_bytes(own, os.environ)),
         guarantees=Guarantees(
@@ -115,6 +117,7 @@ def _s3_driver(place: S3Place, client: Any, library: str) -> GuardedDriver:
         url=place.url,
         prefix=place.prefix,
         workspace=workspace_of(place.identity, place.cache, os.environ),
+        server=place.identity.removeprefix(place.url),
         concurrency=place.concurrency,
         cache=_cache(place.cache, place.cache_bytes),
     )
