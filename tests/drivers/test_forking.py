@@ -133,3 +133,37 @@ def test_a_child_probes_though_its_parent_was_probing() -> None:
     """Nobody in the child is asking what it would wait for."""
     ended = children.run(_ASKING, _WAIT_SECONDS, timeout_seconds=2 * _WAIT_SECONDS)
     assert (ended.code, ended.out, ended.err) == (0, "0\n", "")
+
+
+_KEEPING = """
+    import os, signal, sys, threading, warnings
+    from pathlib import Path
+    from renku_store.drivers.caching.cache import ObjectCache
+
+    cache = ObjectCache(Path(sys.argv[1]), 1_000_000)
+    held, done = threading.Event(), threading.Event()
+
+    def keeps():
+        with cache._files.ledger._threads:
+            held.set()
+            done.wait()
+
+    keeping = threading.Thread(target=keeps)
+    keeping.start()
+    held.wait()
+    warnings.simplefilter("ignore")  # later Pythons warn of any fork beside threads: that is what is tried here
+    child = os.fork()
+    if child == 0:
+        signal.alarm(int(sys.argv[2]))
+        cache.keep("name", b"bytes")
+        os._exit(0 if cache.read("name") == b"bytes" else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    done.set()
+    keeping.join()
+"""
+
+
+def test_a_child_keeps_what_it_reads_though_its_parent_was_keeping(tmp_path: object) -> None:
+    """Nobody in the child is at the folder that it would wait for."""
+    ended = children.run(_KEEPING, tmp_path, _WAIT_SECONDS, timeout_seconds=2 * _WAIT_SECONDS)
+    assert (ended.code, ended.out, ended.err) == (0, "0\n", "")
