@@ -16,7 +16,7 @@ _AT_EACH_STEP = """
     from pathlib import Path
 
     import obstore
-    from renku_store.drivers.objects import fetching, obstore_together
+    from renku_store.drivers.objects import fetching, limiting, obstore_together
 
     signal.alarm(int(sys.argv[1]))
     names = [str(number) for number in range(fetching._FEW + 2)]
@@ -52,6 +52,8 @@ _AT_EACH_STEP = """
         def fetches_of_one_thread(self):
             return obstore_together.Together(None)
 
+    client = limiting.LimitedClient(Client(), limiting.Permits(4))
+
     class Workers:
         count = 4
         def each(self, action, items, queues):
@@ -60,7 +62,7 @@ _AT_EACH_STEP = """
 
     obstore.get_async = lambda _store, key: replied(Reply())
     # A signal's handler is called where a function begins and where one of the language's own has returned.
-    watched = (obstore_together.__file__, fetching.__file__, str(Path(asyncio.__file__).parent))
+    watched = (obstore_together.__file__, fetching.__file__, limiting.__file__, str(Path(asyncio.__file__).parent))
     left = 0
 
     def strike(frame, event, argument):
@@ -72,7 +74,7 @@ _AT_EACH_STEP = """
                 raise KeyboardInterrupt
 
     def read():
-        return dict(fetching.fetch_each(names, None, Workers(), Client(), lambda name: name))
+        return dict(fetching.fetch_each(names, None, Workers(), client, lambda name: name))
 
     async def nothing():
         return "fit"
@@ -95,14 +97,15 @@ _AT_EACH_STEP = """
     assert got == dict.fromkeys(names, large) == read()
     gc.collect()
     library.shutdown()
-    print([*seen], seen["KeyboardInterrupt"] > 100)
+    free = [client.permits.one() for _ in range(client.permits.total)]
+    print([*seen], seen["KeyboardInterrupt"] > 100, len(free))
 """
 
 
 def test_an_interruption_at_any_step_ends_the_reading() -> None:
-    """As KeyboardInterrupt, never as something else, with no waiting for what it left half done."""
+    """As KeyboardInterrupt, never as something else, at once, and all permits are free again."""
     ended = children.run(_AT_EACH_STEP, _WAIT_SECONDS, timeout_seconds=2 * _WAIT_SECONDS)
-    assert (ended.code, ended.out, ended.err) == (0, "['KeyboardInterrupt'] True\n", "")
+    assert (ended.code, ended.out, ended.err) == (0, "['KeyboardInterrupt'] True 4\n", "")
 
 
 _BY_SIGNALS = """
