@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from renku_store import copy_movies, open_store
+from renku_store import bounds, copy_movies, open_store
+from renku_store.clock import SystemClock
 from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.drivers.objects.limiting import Permits
 from renku_store.drivers.objects.obstore_client import ObstoreClient
+from renku_store.drivers.probe import probe
+from tests.drivers.counted import CountedBucket
 from tests.drivers.proxy import Proxy, Seen
 from tests.drivers.servers import Server, behind, credentials
 from tests.publishing import publish_files
@@ -133,6 +136,33 @@ def test_a_permit_that_is_dropped_is_free_again() -> None:
     many = permits.none()
     many.widen()
     assert many.count == 2
+
+
+class _Careless(CountedBucket):
+    """Looks whether a name is free, and then writes, however many have looked meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = threading.Barrier(bounds.PROBE_CREATORS, timeout=60)
+        self.looked = 0
+
+    def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
+    ) -> str | None:
+        with self._lock:
+            self.looked += if_absent
+            all_ = self.looked <= bounds.PROBE_CREATORS
+        if not (if_absent and all_):
+            return super().put(key, data, if_absent=if_absent, if_match=if_match, mark=mark)
+        self.together.wait()
+        return super().put(key, data)
+
+
+def test_a_probe_races_though_one_request_is_allowed(tmp_path: Path) -> None:
+    """What one machine alone never sees, the next one does."""
+    driver = ObjectDriver(_Careless(), url="careless://bucket", prefix="", workspace=tmp_path, concurrency=1)
+    (missing,) = probe(driver, SystemClock()).missing
+    assert f"{bounds.PROBE_CREATORS} of {bounds.PROBE_CREATORS}" in missing
 
 
 @pytest.mark.usefixtures("s3_environment")

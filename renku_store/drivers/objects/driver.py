@@ -270,10 +270,14 @@ class ObjectDriver:
         return path
 
     def sub(self, prefix: str) -> ObjectDriver:
-        """The same storage seen from a folder; it shares connections and threads."""
+        """The same storage seen from a folder; it shares connections, threads and permits.
+
+        But for those of a probe: whoever may have few requests under way is not to miss what only races show.
+        """
         folder = check_name(prefix.rstrip("/"))
+        probing = folder.startswith(TRIALS)
         return ObjectDriver(
-            self._client,
+            LimitedClient(self._client.bare, Permits(bounds.PROBE_CREATORS)) if probing else self._client,
             url=f"{self._url}/{folder}",
             prefix=self._keys.folder(f"{folder}/"),
             workspace=self._workspace / folder,

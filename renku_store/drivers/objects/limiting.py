@@ -126,66 +126,66 @@ class Permit:
 
 
 class LimitedClient:
-    """A client whose requests wait for a permit of their root."""
+    """A client (`bare`) whose requests wait for a permit of their root."""
 
     def __init__(self, client: ObjectClient, permits: Permits) -> None:
-        self._client = client
+        self.bare = client
         self.permits = permits
 
     def fetches_of_one_thread(self) -> OneThreadFetches | None:
         """Those of the client, where it has them; who asks takes the permits (`Permits.more`)."""
-        return self._client.fetches_of_one_thread() if isinstance(self._client, OneThreadClient) else None
+        return self.bare.fetches_of_one_thread() if isinstance(self.bare, OneThreadClient) else None
 
     def head(self, key: str) -> ObjectHead | None:
         """As `ObjectClient`; so are all others."""
         with self.permits.one():
-            return self._client.head(key)
+            return self.bare.head(key)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> tuple[bytes, ObjectHead] | None:
         """The bytes and the head."""
         with self.permits.one():
-            return self._client.get(key, start=start, length=length)
+            return self.bare.get(key, start=start, length=length)
 
     def get_pieces(self, key: str, *, length: int | None = None) -> tuple[Sequence[ReadableBuffer], ObjectHead] | None:
         """The bytes in pieces, and the head."""
         with self.permits.one():
-            return self._client.get_pieces(key, length=length)
+            return self.bare.get_pieces(key, length=length)
 
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
     ) -> str | None:
         """Write an object."""
         with self.permits.one():
-            return self._client.put(key, data, if_absent=if_absent, if_match=if_match, mark=mark)
+            return self.bare.put(key, data, if_absent=if_absent, if_match=if_match, mark=mark)
 
     def put_file(self, key: str, path: Path, part_bytes: int) -> str | None:
         """Write a large object."""
         with self.permits.one():
-            return self._client.put_file(key, path, part_bytes)
+            return self.bare.put_file(key, path, part_bytes)
 
     def compares_checksums(self, key: str, *, in_parts: bool) -> bool | None:
         """Whether uploads with a wrong checksum are refused."""
         with self.permits.one():
-            return self._client.compares_checksums(key, in_parts=in_parts)
+            return self.bare.compares_checksums(key, in_parts=in_parts)
 
     def copy(self, source: str, target: str) -> bool:
         """Copy on the server."""
         with self.permits.one():
-            return self._client.copy(source, target)
+            return self.bare.copy(source, target)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects."""
         with self.permits.one():
-            self._client.delete(keys)
+            self.bare.delete(keys)
 
     def list(self, prefix: str) -> Iterator[ObjectHead]:
         """Every object below a prefix."""
-        return self._client.list(prefix)
+        return self.bare.list(prefix)
 
     def folders(self, prefix: str) -> Iterator[ObjectHead | str]:
         """What is directly below a prefix."""
-        return self._client.folders(prefix)
+        return self.bare.folders(prefix)
 
     def close(self) -> None:
         """Let go of connections."""
-        self._client.close()
+        self.bare.close()
