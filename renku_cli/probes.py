@@ -87,10 +87,15 @@ def check_report(report: ProbeReport) -> Iterator[Check]:
     else:
         tried = "tried out just now" if report.write_seconds is not None else "by the nature of its driver"
         yield Check("safe", "ok", f"Movies can be written there, {tried}.")
-    yield Check("atomic create", *_kept(guarantees.atomic_create, "Of many creators of one name one wins."))
-    swap = _kept(guarantees.compare_and_swap, "What has changed meanwhile is not replaced.", needed=False)
+    untried = report.denied is not None
+    created = _kept(guarantees.atomic_create, "Of many creators of one name one wins.", untried=untried)
+    yield Check("atomic create", *created)
+    swap = _kept(
+        guarantees.compare_and_swap, "What has changed meanwhile is not replaced.", needed=False, untried=untried
+    )
     yield Check("compare and swap", *swap)
-    yield Check("listing", *_kept(guarantees.strong_listing, "A listing holds whatever was created before it."))
+    listed = _kept(guarantees.strong_listing, "A listing holds whatever was created before it.", untried=untried)
+    yield Check("listing", *listed)
     for weakness in report.weaker:
         yield Check("guarantees", "ok", f"{weakness[0].upper()}{weakness[1:]}.")
     if report.write_seconds is not None and report.read_seconds is not None:
@@ -108,7 +113,10 @@ def check_report(report: ProbeReport) -> Iterator[Check]:
         yield Check("read cache", "ok", f"{report.cache}, {used} of at most {limit}.")
 
 
-def _kept(guaranteed: bool, meaning: str, *, needed: bool = True) -> tuple[Status, str]:
+def _kept(guaranteed: bool, meaning: str, *, needed: bool = True, untried: bool = False) -> tuple[Status, str]:
+    """What is guaranteed; `untried`: nothing may be written there, by which it would show."""
+    if guaranteed and untried:
+        return "warning", "Not tried, as nothing may be written there."
     if guaranteed:
         return "ok", meaning
     return ("failed" if needed else "warning"), "Not guaranteed."

@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
 
 from renku_store.drivers.base import Driver
 from renku_store.errors import InvalidValueError
@@ -14,7 +13,9 @@ from renku_store.errors import InvalidValueError
 DriverFactory: TypeAlias = Callable[[str, Mapping[str, Any]], Driver]
 """Opens the root of a URL with options, which go before those of the same name in the URL."""
 
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*)://")
+"""As RFC 3986 has it, and with `_`, which some file systems of fsspec have in theirs."""
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 def scheme_of(root: str) -> str | None:
@@ -26,17 +27,21 @@ def scheme_of(root: str) -> str | None:
         raise InvalidValueError(
             f"{without_secrets(root)} is not a root.", hint="Roots are not chained: give the path or the URL itself."
         )
+    if "://" in root and "/" not in root.partition("://")[0]:
+        raise InvalidValueError(
+            f"{without_secrets(root)} is not a root: no URL begins like this.",
+            hint="Correct the URL; a folder of such a name is ./ and its name.",
+        )
     return None
 
 
 def without_secrets(url: str) -> str:
     """A URL to be shown: without a user's name and password, and without its options, which may hold some."""
-    try:
-        parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return f"{url.partition('://')[0]}://..."
-    return urlunsplit((parts.scheme, place, parts.path, "", ""))
+    scheme, mark, rest = _UNSEEN.sub("", url).partition("://")
+    if not mark:
+        return url
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme.lower()}{mark}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def checked_path(path: str) -> str:

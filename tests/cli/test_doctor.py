@@ -88,3 +88,11 @@ def test_a_root_that_is_a_url_is_looked_at_through_its_driver(call: Call, place:
     memory = call("doctor", "--root", "memory://films", "--json")
     assert (memory.code, memory.json["ok"]) == (0, True)
     assert {check["name"]: check["detail"] for check in memory.json["checks"]}["root"] == "memory://films"
+
+
+def test_a_root_of_another_file_system_is_no_folder_of_that_name(call: Call, place: Path) -> None:
+    """What every write refuses is not said to be sound, and no folder named like the URL is looked at."""
+    done = call("doctor", "--root", f"local://{place}/elsewhere", "--json")
+    assert (done.code, done.json["ok"]) == (5, False)
+    assert done.json["root"] == f"local://{place}/elsewhere"
+    assert {check["name"]: check["status"] for check in done.json["checks"]}["safe"] == "failed"

@@ -93,6 +93,8 @@ def test_credentials_that_may_only_read_are_a_warning(
     assert checks["writable"]["status"] == "warning"
     assert checks["writable"]["detail"].startswith("Read-only here: ")
     assert "safe" not in checks
+    for name in ("atomic create", "compare and swap", "listing"):
+        assert (checks[name]["status"], checks[name]["detail"][:9]) == ("warning", "Not tried"), checks[name]
     assert "1 movie" in checks["store"]["detail"]
     assert done.json["probe"]["safe"] is False
     assert "AccessDenied" in done.json["probe"]["denied"]

@@ -133,3 +133,84 @@ def test_a_child_probes_though_its_parent_was_probing() -> None:
     """Nobody in the child is asking what it would wait for."""
     ended = children.run(_ASKING, _WAIT_SECONDS, timeout_seconds=2 * _WAIT_SECONDS)
     assert (ended.code, ended.out, ended.err) == (0, "0\n", "")
+
+
+_KEEPING = """
+    import os, signal, sys, threading, warnings
+    from pathlib import Path
+    from renku_store.drivers.caching.cache import ObjectCache
+
+    cache = ObjectCache(Path(sys.argv[1]), 1_000_000)
+    held, done = threading.Event(), threading.Event()
+
+    def keeps():
+        with cache._files.ledger._threads:
+            held.set()
+            done.wait()
+
+    keeping = threading.Thread(target=keeps)
+    keeping.start()
+    held.wait()
+    warnings.simplefilter("ignore")  # later Pythons warn of any fork beside threads: that is what is tried here
+    child = os.fork()
+    if child == 0:
+        signal.alarm(int(sys.argv[2]))
+        cache.keep("name", b"bytes")
+        os._exit(0 if cache.read("name") == b"bytes" else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    done.set()
+    keeping.join()
+"""
+
+
+def test_a_child_keeps_what_it_reads_though_its_parent_was_keeping(tmp_path: object) -> None:
+    """Nobody in the child is at the folder that it would wait for."""
+    ended = children.run(_KEEPING, tmp_path, _WAIT_SECONDS, timeout_seconds=2 * _WAIT_SECONDS)
+    assert (ended.code, ended.out, ended.err) == (0, "0\n", "")
+
+
+_GOING_ON = """
+    import os, signal, sys, warnings
+    from pathlib import Path
+    from renku_store import StoreUnavailableError
+    from renku_store.drivers.objects.driver import ObjectDriver
+    from renku_store.drivers.objects.obstore_client import ObstoreClient
+    from renku_store.drivers.objects.options import S3Place
+    from tests.drivers.counted import CountedBucket
+
+    place = S3Place("renku", sys.argv[2], endpoint=sys.argv[1], region="us-east-1", path_style=True)
+    warnings.simplefilter("ignore")  # later Pythons warn of any fork beside threads: that is what is tried here
+    for client in (ObstoreClient(place), CountedBucket()):
+        driver = ObjectDriver(client, url=place.url, prefix=place.prefix, workspace=Path(sys.argv[3]), concurrency=4)
+        contents = {f"{number}": os.urandom(1_048_576) for number in range(40)}
+        for name, data in contents.items():
+            driver.replace(name, data)
+        coming, batch = driver.read_each(contents), driver.batch()
+        first = dict([next(coming)])
+        staged = batch.stage()
+        staged.write(b"begun")
+        batch.name(staged, "begun")
+        batch.begin()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(int(sys.argv[4]))
+            told = 0
+            for go_on in (lambda: list(coming), batch.commit, lambda: batch.__exit__(None, None, None)):
+                try:
+                    go_on()
+                except StoreUnavailableError as error:
+                    told += "forked" in error.message
+            os._exit(told)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        batch.commit()
+        print(ended, first | dict(coming) == contents, driver.read("begun"))
+"""
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_what_the_parent_has_begun_is_refused_in_a_child(seaweed: Server, tmp_path: object) -> None:
+    """Its threads and connections are the parent's, which goes on; leaving it in the child waits for nobody."""
+    ended = children.run(
+        _GOING_ON, seaweed.endpoint, seaweed.place().prefix, tmp_path, _WAIT_SECONDS, timeout_seconds=2 * _WAIT_SECONDS
+    )
+    assert (ended.code, ended.out, ended.err) == (0, "2 True b'begun'\n" * 2, "")

@@ -12,6 +12,7 @@ import pytest
 from renku_store import InvalidValueError, StoreUnavailableError, UnsafeDriverError, open_store, probe_root
 from renku_store.drivers.guarding import GuardedDriver
 from renku_store.drivers.opening import SCHEMES, open_driver
+from renku_store.drivers.urls import without_secrets
 from tests import children
 from tests.authoring import publish, texts
 from tests.roots import Root
@@ -141,6 +142,39 @@ def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
     """Only a scheme at its beginning makes a URL."""
     for name in ("a:b", "a::b", "deep/x:/y"):
         assert open_driver(str(tmp_path / name)).url == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("url", ["1st://host/x", "-://x", "://x", "no scheme://me:hunter2@host/x?key=hunter2"])
+def test_what_only_looks_like_a_url_is_refused(url: str) -> None:
+    """It would be taken for the path of a folder; one of such a name can be said otherwise."""
+    with pytest.raises(InvalidValueError, match="is not a root") as caught:
+        open_store(url)
+    assert "hunter2" not in caught.value.message
+    assert open_driver(f"./{url}").url == str(Path.cwd() / url)
+
+
+def test_a_scheme_may_hold_an_underscore() -> None:
+    """Some of fsspec's do."""
+    with pytest.raises(StoreUnavailableError, match="arrow_hdfs"):
+        open_store("arrow_hdfs://host/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("local:///tmp/x", "local:///tmp/x"),
+        ("memory:///x?key=hunter2", "memory:///x"),
+        ("S3://bucket/videos#hunter2", "s3://bucket/videos"),
+        ("ftp://me:hunter2@host:21/a@b", "ftp://host:21/a@b"),
+        ("ftp://me@[::1/x", "ftp://[::1/x"),
+        ("s3://bucket?endpoint=http://me:hunter2@host/x", "s3://bucket"),
+        ("x://\nhost", "x://host"),
+        ("a/path?with#marks", "a/path?with#marks"),
+    ],
+)
+def test_a_url_is_shown_as_it_was_given_without_what_may_be_secret(url: str, shown: str) -> None:
+    """An empty host stays one."""
+    assert without_secrets(url) == shown
 
 
 @pytest.mark.parametrize("root", ["a\0b", "file:///tmp/a%00b", "s3://bucket/videos"])

@@ -190,6 +190,24 @@ def test_many_objects_of_any_size_come_each_once(seaweed: Server, tmp_path: Path
     assert asyncio.run(read()) == contents
 
 
+def test_reading_goes_on_in_an_event_loop_and_in_another_thread(seaweed: Server, tmp_path: Path) -> None:
+    """Wherever the next one is asked for, whatever runs there."""
+    driver = obstore_driver(seaweed.place(), tmp_path / "workspace")
+    contents = {f"{number}": os.urandom(_LARGE_BYTES) for number in range(12)}
+    for name, data in contents.items():
+        driver.replace(name, data)
+    coming = driver.read_each(contents)
+
+    async def some(count: int) -> list[tuple[str, bytes]]:
+        return [*islice(coming, count)]
+
+    found = [next(coming), *asyncio.run(some(4)), next(coming)]
+    with ThreadPoolExecutor(1) as pool:
+        found += pool.submit(lambda: [*coming]).result()
+    assert len(found) == 12
+    assert dict(found) == contents
+
+
 def test_large_objects_are_fetched_by_one_thread(
     seaweed: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from renku_store import bounds
 from renku_store.drivers import locks
+from renku_store.drivers.forking import anew_after_fork
 from renku_store.errors import StoreError
 
 PART: Final = ".part"
@@ -35,6 +36,11 @@ class Ledger:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self.begin_anew()
+        anew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """No thread of this process has the folder."""
         self._threads = threading.Lock()
 
     @contextlib.contextmanager

@@ -126,6 +126,6 @@ class OneThreadFetches(Protocol):
 class OneThreadClient(Protocol):
     """A client that can fetch many objects without a thread for each."""
 
-    def fetches_of_one_thread(self) -> OneThreadFetches | None:
-        """For the thread that calls it; None where it cannot, as an event loop runs in it."""
+    def fetches_of_one_thread(self) -> OneThreadFetches:
+        """For the thread that calls it."""
         ...

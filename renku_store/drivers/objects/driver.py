@@ -19,11 +19,12 @@ from renku_store import bounds
 from renku_store.drivers import locks, posix
 from renku_store.drivers.base import Guarantees, ObjectStat
 from renku_store.drivers.caching.cache import ObjectCache
-from renku_store.drivers.objects.client import ObjectClient, OneThreadClient
+from renku_store.drivers.objects.client import ObjectClient
 from renku_store.drivers.objects.conditional import ConditionalWrite
 from renku_store.drivers.objects.copying import Copier
 from renku_store.drivers.objects.fetching import fetch_each
 from renku_store.drivers.objects.keys import Keys
+from renku_store.drivers.objects.limiting import LimitedClient, Permits
 from renku_store.drivers.objects.streaming import ObjectStream, read_pieces, read_range
 from renku_store.drivers.objects.uploading import ObjectBatch, Uploader
 from renku_store.drivers.objects.working import Workers
@@ -61,14 +62,14 @@ class ObjectDriver:
         uploader: Uploader | None = None,
         cache: ObjectCache | None = None,
     ) -> None:
-        self._client = client
+        self._client = client if isinstance(client, LimitedClient) else LimitedClient(client, Permits(concurrency))
         self._cache = cache
         self._url = url.rstrip("/")
         self._server = server
         self._keys = Keys(prefix)
         self._guarantees = guarantees
         self._uploader = uploader or Uploader(
-            client, Workers(concurrency), self._keys.folder(TRIALS), conditional=guarantees.atomic_create
+            self._client, Workers(concurrency), self._keys.folder(TRIALS), conditional=guarantees.atomic_create
         )
         self._workers = self._uploader.workers
         self._workspace = Path(os.path.abspath(workspace))
@@ -127,8 +128,7 @@ class ObjectDriver:
         def fetch(name: str) -> Sequence[ReadableBuffer] | None:
             return read_pieces(self._client, self._keys.key(name), self._at(name), length=limit)
 
-        client = self._client if limit is None and isinstance(self._client, OneThreadClient) else None
-        return fetch_each(names, fetch, self._workers, client, self._keys.key)
+        return fetch_each(names, fetch, self._workers, self._client if limit is None else None, self._keys.key)
 
     def open(self, name: str) -> BinaryIO:
         """A seekable stream in constant memory; `BlobMissingError` where there is no such object."""
@@ -277,10 +277,14 @@ class ObjectDriver:
         return path
 
     def sub(self, prefix: str) -> ObjectDriver:
-        """The same storage seen from a folder; it shares connections and threads."""
+        """The same storage seen from a folder; it shares connections, threads and permits.
+
+        But for those of a probe: whoever may have few requests under way is not to miss what only races show.
+        """
         folder = check_name(prefix.rstrip("/"))
+        probing = folder.startswith(TRIALS)
         return ObjectDriver(
-            self._client,
+            LimitedClient(self._client.bare, Permits(bounds.PROBE_CREATORS)) if probing else self._client,
             url=f"{self._url}/{folder}",
             prefix=self._keys.folder(f"{folder}/"),
             workspace=self._workspace / folder,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from renku_store.drivers.objects.client import OneThreadClient, OneThreadFetches
+from renku_store.drivers.objects.client import OneThreadFetches
+from renku_store.drivers.objects.limiting import LimitedClient, Permit
 from renku_store.drivers.objects.working import Workers
 
 if TYPE_CHECKING:
@@ -27,30 +28,33 @@ Fetch = Callable[[str], "Sequence[ReadableBuffer] | None"]
 
 
 def fetch_each(
-    names: Iterable[str], fetch: Fetch, workers: Workers, client: OneThreadClient | None, key: Callable[[str], str]
+    names: Iterable[str], fetch: Fetch, workers: Workers, client: LimitedClient | None, key: Callable[[str], str]
 ) -> Iterator[tuple[str, bytes]]:
     """Each name once, with its bytes, as soon as it came; those that are not there are left out.
 
     As many as there are `workers` are asked for ahead of who takes them, of small ones twice as many. The first go by
-    `client`, whose keys `key` makes, and all others as long as no small one came; what could not be had there at once
-    is left to `fetch`.
+    `client`, whose keys `key` makes, and all others as long as no small one came and nobody else needs its permits;
+    what could not be had there at once is left to `fetch`.
     """
     every = [*dict.fromkeys(names)]
     waiting, left = iter(every), list[str]()
     together = client.fetches_of_one_thread() if client is not None and len(every) > _FEW else None
-    if together is not None:
-        with contextlib.closing(together):
-            yield from _together(waiting, together, workers.count, key, left)
+    if client is not None and together is not None:
+        with contextlib.closing(together), client.permits.none() as permit:
+            yield from _together(waiting, together, permit, key, left)
     yield from _by_threads(chain(left, waiting), fetch, workers)
 
 
 def _together(
-    waiting: Iterator[str], together: OneThreadFetches, count: int, key: Callable[[str], str], left: list[str]
+    waiting: Iterator[str], together: OneThreadFetches, permit: Permit, key: Callable[[str], str], left: list[str]
 ) -> Iterator[tuple[str, bytes]]:
     under_way: dict[str, str] = {}
-    more = count
+    large = True
     while True:
-        new = {key(name): name for name in islice(waiting, more)}
+        permit.narrow(len(under_way))  # others who wait go before the next one
+        if large:
+            permit.widen()
+        new = {key(name): name for name in islice(waiting, permit.count - len(under_way))}
         under_way |= new
         together.begin(new)
         came = together.next()
@@ -58,7 +62,7 @@ def _together(
             return
         name, data = under_way.pop(came[0]), came[1]
         del came  # what was taken is to be free before the next one comes
-        more = 1 if more and data is not None and len(data) >= LARGE_BYTES else 0
+        large = large and data is not None and len(data) >= LARGE_BYTES
         if data is None:
             left.append(name)
         else:

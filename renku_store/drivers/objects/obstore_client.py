@@ -8,7 +8,6 @@ the parts of a large object are left to it.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -23,7 +22,8 @@ from renku_store import bounds
 from renku_store.drivers import posix
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectHead, UncertainError
 from renku_store.drivers.objects.obstore_replies import refusal_of
-from renku_store.drivers.objects.obstore_together import Together, in_event_loop
+from renku_store.drivers.objects.obstore_threads import check_process
+from renku_store.drivers.objects.obstore_together import Together
 from renku_store.drivers.objects.obstore_trial import refuses_wrong_checksum
 from renku_store.drivers.objects.options import S3Place
 from renku_store.drivers.objects.replies import Refusal, pauses
@@ -44,8 +44,6 @@ _QUICK_MAX_BYTES: Final = 65_536
 """What is sent in no time: the time for the reply counts from the beginning of the request."""
 _PIECES_FROM_BYTES: Final = 1_048_576
 """From here a reply is not put together by the library: whoever puts it together copies it once instead of twice."""
-_process: int | None = None
-"""Which process the library's threads run in."""
 _FAILURES: Final = (BaseError, OSError, ValueError)
 
 
@@ -102,10 +100,9 @@ class ObstoreClient:
             return None
         return pieces or (), head
 
-    def fetches_of_one_thread(self) -> Together | None:
-        """Whole objects, asked for by the calling thread alone; None where an event loop runs in it."""
-        _check_process()
-        return None if in_event_loop() else Together(self._store)
+    def fetches_of_one_thread(self) -> Together:
+        """Whole objects, asked for by the calling thread alone."""
+        return Together(self._store)
 
     def _get(
         self, key: str, start: int, length: int | None, take: Callable[[GetResult], tuple[T, ObjectHead]]
@@ -137,7 +134,7 @@ class ObstoreClient:
                 "write", key, lambda: obstore.put(store, key, data, attributes=attributes, use_multipart=False)
             )
             return made["e_tag"]
-        _check_process()
+        check_process()
         mode: PutMode = "create" if if_match is None else {"e_tag": if_match}
         try:
             return obstore.put(store, key, data, attributes=attributes, mode=mode)["e_tag"]
@@ -157,7 +154,7 @@ class ObstoreClient:
 
     def put_file(self, key: str, path: Path, part_bytes: int) -> str | None:
         """Write a large object in parts of so many bytes, in constant memory; gives its tag."""
-        _check_process()
+        check_process()
         try:
             made = obstore.put(
                 self._store_for_parts(),
@@ -186,7 +183,7 @@ class ObstoreClient:
 
     def compares_checksums(self, key: str, *, in_parts: bool) -> bool | None:
         """Whether uploads are refused whose SHA-256 is another's; None where a trial does not tell."""
-        _check_process()
+        check_process()
         answer = refuses_wrong_checksum(self._place.bucket, self._quick, key, in_parts=in_parts)
         if answer is False:
             with contextlib.suppress(StoreUnavailableError):  # what stays there goes with the trials of a later probe
@@ -240,7 +237,7 @@ class ObstoreClient:
 
     def _ask(self, doing: str, key: str, action: Callable[[], T]) -> T:
         """Do what can be repeated until the server answers; `FileNotFoundError` where there is no such object."""
-        _check_process()
+        check_process()
         waits = pauses()
         while True:
             try:
@@ -259,18 +256,6 @@ class ObstoreClient:
 
     def _url(self, key: str) -> str:
         return f"s3://{self._place.bucket}/{key}"
-
-
-def _check_process() -> None:
-    """Refuse, rather than wait for ever, in a process that was forked from one in which obstore's threads run."""
-    global _process  # noqa: PLW0603
-    if _process is None:
-        _process = os.getpid()
-    elif _process != os.getpid():
-        raise StoreUnavailableError(
-            "S3 cannot be used in a process that was forked from one that has used it.",
-            hint="Start processes by spawning them (multiprocessing: the method 'spawn'), or open s3+fsspec:// roots.",
-        )
 
 
 class _Pages:

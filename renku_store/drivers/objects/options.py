@@ -43,7 +43,7 @@ class S3Place:
     AWS_PROFILE, too: other than a profile named here, that one leaves keys in the environment alone). `ca` is a file
     of certificates to trust instead of the usual ones. `cache` is the folder for what belongs to this machine (None:
     the user's), `cache_bytes` how much the blobs kept there may take (0: none are), `concurrency` how many requests may
-    be under way at once.
+    be under way at once, listings aside.
     """
 
     bucket: str

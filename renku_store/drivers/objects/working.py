@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from renku_store.drivers.forking import anew_after_fork
+from renku_store.errors import StoreUnavailableError
 
 T = TypeVar("T")
 
@@ -18,12 +20,14 @@ T = TypeVar("T")
 class Flow(Generic[T]):
     """Items worked on side by side by at most `count` threads, while more of them come; its owner is one thread.
 
-    `submit` lets a thread do something. The first error keeps what has not begun from beginning.
+    `submit` lets a thread do something. The first error keeps what has not begun from beginning. In a process forked
+    meanwhile, which has none of the threads, it can only be left: all else raises `StoreUnavailableError`.
     """
 
     def __init__(
         self, submit: Callable[[Callable[[], None]], Future[None]], count: int, action: Callable[[T], None]
     ) -> None:
+        self._process = os.getpid()
         self._submit = submit
         self._count = count
         self._action = action
@@ -36,6 +40,7 @@ class Flow(Generic[T]):
 
     def add(self, items: Iterable[T]) -> None:
         """Let work on more items begin as soon as a thread is free."""
+        self._check_process()
         with self._changed:
             if not self._failed:
                 self._waiting.extend(items)
@@ -50,6 +55,7 @@ class Flow(Generic[T]):
 
         `wait`: until there is something; nothing is given then only if nothing is under way.
         """
+        self._check_process()
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._done or not self._running)
@@ -61,6 +67,7 @@ class Flow(Generic[T]):
 
     def finish(self) -> None:
         """Wait for everything; raises the first error."""
+        self._check_process()
         try:
             wait(self._runs)
         finally:
@@ -71,9 +78,17 @@ class Flow(Generic[T]):
 
     def stop(self) -> None:
         """Let nothing more begin, and what has begun come to its end, so that nobody takes its file away under it."""
+        if self._process != os.getpid():
+            return
         with self._changed:
             self._waiting.clear()
         wait(self._runs)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise StoreUnavailableError(
+                "What another process began cannot go on in one that was forked from it.", hint="Begin anew there."
+            )
 
     def _run(self) -> None:
         try:
