@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import renku_store
-from renku_cli.plugins import allow_plugins
 
 if TYPE_CHECKING:
     from renku_store import CostRule, GraphNode, ProducerRegistry
@@ -18,7 +17,6 @@ class Handlers:
     @cached_property
     def registry(self) -> ProducerRegistry:
         """What comes along, and what installed packages offer."""
-        allow_plugins()
         return renku_store.default_registry()
 
     def price(self, node: GraphNode) -> CostRule | None:

@@ -43,7 +43,7 @@ def reasons_between(
 
 
 def _graph(movie: Movie, digest: str) -> ProducerGraph:
-    return ProducerGraph.model_validate_json(movie.blobs.read(digest))
+    return ProducerGraph.read(movie.blobs.read(digest))
 
 
 def _values(movie: Movie, manifest: Manifest) -> dict[str, Json]:

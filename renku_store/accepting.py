@@ -107,7 +107,7 @@ class _Adoption:
                         producer=node.producer,
                         signature=known,
                         result=result,
-                        value=ArtefactValue(**{name: getattr(made, name) for name in ArtefactValue.model_fields}),
+                        value=made.value_alone(),
                         edited_by=edited_by,
                         source=node.source,
                         created_at=now,

@@ -17,11 +17,10 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.clock import Clock
@@ -29,6 +28,7 @@ from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.drivers.local import on_this_machine
 from renku_store.errors import BlobCorruptError, BlobMissingError, StoreUnavailableError
 from renku_store.hashing import canonical_document, hash_bytes
+from renku_store.records._base import RecordError
 from renku_store.records.announcement import Announcement, SweepMarker
 from renku_store.records.ids import check_run_id
 
@@ -42,8 +42,7 @@ _TOLD_SECONDS: Final = 5.0
 """Whoever waits for longer than this is told why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(Struct, frozen=True):
     """A living intent: of a run or an edit, since when (Unix seconds, by the storage's clock), and what it needs."""
 
     id: str
@@ -52,8 +51,7 @@ class Announced:
     blobs: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Noted:
+class _Noted(Struct, frozen=True):
     """What the storage's clock said at a moment of this machine's two clocks; all in seconds."""
 
     modified: float
@@ -124,7 +122,7 @@ class Announcer:
         if present is None:
             return
         said, modified, data = present
-        again = said if said.since is not None else said.model_copy(update={"since": modified})
+        again = said if said.since is not None else said.replace(since=modified)
         if self._driver.compare_and_swap(_intent_path(run), data, canonical_document(again.to_json())):
             self._due[run] = self._clock.monotonic() + bounds.INTENT_RENEW_SECONDS
 
@@ -190,7 +188,7 @@ class Announcer:
         present = self._read_intent(run)
         if present is not None:
             before, modified, _ = present
-            said = said.model_copy(update={"since": modified if before.since is None else before.since})
+            said = said.replace(since=modified if before.since is None else before.since)
         there, began = False, (self._clock.monotonic(), self._wall())
         while not there:  # a collector may have taken the one that was there for dead, and remove this one
             self._driver.replace(_intent_path(run), canonical_document(said.to_json()))
@@ -207,10 +205,10 @@ class Announcer:
             return None
         try:
             data = self._driver.read(name)
-            return Announcement.model_validate_json(data), found.modified, data
+            return Announcement.read(data), found.modified, data
         except BlobMissingError:
             return None
-        except ValidationError as error:
+        except RecordError as error:
             raise BlobCorruptError(
                 f"The intent {name} cannot be read: it might need any blob.",
                 hint="Another version may have written it; remove it once the run that it names is no more.",
@@ -260,10 +258,10 @@ class Announcer:
     def _read_marker(self, found: ObjectStat) -> SweepMarker | None:
         """What a marker says; None where it is gone. One that cannot be read is taken to name everything it might."""
         try:
-            return SweepMarker.model_validate_json(self._driver.read(found.name))
+            return SweepMarker.read(self._driver.read(found.name))
         except BlobMissingError:
             return None
-        except ValidationError as error:
+        except RecordError as error:
             raise BlobCorruptError(
                 f"The marker {found.name} cannot be read: it might name any blob.",
                 hint="Another version may have written it; remove it once no collection is going on.",

@@ -13,18 +13,17 @@ from typing import Any, Final
 
 import orjson
 import zstandard
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.errors import BlobCorruptError, UnsupportedFormatError
 from renku_store.hashing import hash_bytes
-from renku_store.records.events import Event
+from renku_store.records._base import RecordError
+from renku_store.records.events import Event, read_event
 from renku_store.records.ids import check_run_id
 from renku_store.records.manifest import ArchiveRef
 
 _ARCHIVE_NAME = re.compile(r"([0-9a-f-]{36})\.jsonl\.zst")
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 _HINT: Final = "Restore it from a copy; manifests and blobs do not depend on it."
 _SLICE_BYTES: Final = 1_024
 """What is unpacked at a time: zstd makes at most 32 MB of it, and of events far less."""
@@ -88,8 +87,8 @@ class ArchiveStore:
         name = archive_path(run)
         try:
             for line in self._verified(run, expected):
-                yield _EVENT.validate_json(line)
-        except ValidationError as error:
+                yield read_event(line)
+        except RecordError as error:
             raise _unreadable(name) from error
 
     def in_order(self, run: str, expected: str, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[Event]:
@@ -107,8 +106,8 @@ class ArchiveStore:
                     found.append((document["id"], line))
             found.sort()
             for _, line in found:
-                yield _EVENT.validate_json(line).model_copy(update={"seq": None})
-        except (ValidationError, orjson.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+                yield read_event(line).replace(seq=None)
+        except (RecordError, orjson.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
             raise _unreadable(name) from error
 
     def exists(self, run: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from renku_store.errors import InvalidValueError
 from renku_store.graph import GraphIndex
@@ -12,8 +13,7 @@ from renku_store.records.plan import Choices, PlannedJob
 from renku_store.versions import Held
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The jobs that a person's choices come to; `wanted` is None where all are."""
 
     forced: set[str]
@@ -48,7 +48,7 @@ class Chosen:
                 left_out.add(job_id)
         if not left_out:
             return jobs
-        return {key: job.model_copy(update={"left_out": True}) if key in left_out else job for key, job in jobs.items()}
+        return {key: job.replace(left_out=True) if key in left_out else job for key, job in jobs.items()}
 
     def told(self, jobs: Mapping[str, PlannedJob]) -> list[str]:
         """A sentence for each job that is to be made anew, and that is left out."""

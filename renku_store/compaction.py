@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, Final
 
 import orjson
-from pydantic import Field
 
 from renku_store.archives import archive_path
 from renku_store.errors import DamageError, UnsupportedFormatError
@@ -22,7 +21,7 @@ from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import Writer
 from renku_store.metadata.upkeep import EndedRun
 from renku_store.movie import Movie
-from renku_store.records._base import Record
+from renku_store.records._base import Record, written
 from renku_store.records.events import Event
 from renku_store.records.ids import revision_name
 
@@ -57,12 +56,12 @@ class CompactionReport(Record):
     no archive lists them. Bytes are those of the database on the disk.
     """
 
-    runs: int = 0
-    rows: int = 0
-    kept_rows: int = 0
-    bytes_before: int = 0
-    bytes_after: int = 0
-    problems: list[CompactionProblem] = Field(default_factory=list)
+    runs: int = written(0)
+    rows: int = written(0)
+    kept_rows: int = written(0)
+    bytes_before: int = written(0)
+    bytes_after: int = written(0)
+    problems: list[CompactionProblem] = written([])
 
 
 def compact(
@@ -165,7 +164,7 @@ class _Compaction:
                 rows = reader.checks.events_by_id(event.id for event in own)
             for event in own:
                 row = rows.get(event.id)
-                if row is not None and event.model_copy(update={"seq": row.seq}) == row:
+                if row is not None and event.replace(seq=row.seq) == row:
                     same.append(event.id)
                 elif row is not None:
                     self._report(run, f"The archived event {event.id} is another one than that in the log.")

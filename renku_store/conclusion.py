@@ -16,7 +16,7 @@ from renku_store.outset import untouched
 from renku_store.projection import differs
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, RunEvent, RunEventKind
-from renku_store.records.manifest import ArtefactValue, ManifestArtefact
+from renku_store.records.manifest import ManifestArtefact
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunOutcome, RunReport
 from renku_store.running.runner import RunResult
@@ -43,7 +43,7 @@ def conclude(
         end_run(movie, token, outcome, plan.edits_through, _unfinished(result))
         return _report(executions, outcome, plan.base_revision)
     archive = movie.archiver.archive(result.run, plan.edits_through, token=token)
-    manifest = manifest.model_copy(update={"archive": archive})
+    manifest = manifest.replace(archive=archive)
     published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
     return _report(executions, "partial" if partial else "published", published.revision)
 
@@ -78,7 +78,7 @@ def _again(movie: Movie, artefact: str, version: ManifestArtefact) -> ArtefactEv
         status="edited",
         job=version.job,
         producer=version.produced_by,
-        value=ArtefactValue(**{name: getattr(version, name) for name in ArtefactValue.model_fields}),
+        value=version.value_alone(),
         edited_by=version.edited_by,
         created_at=timestamp(movie.clock.now()),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from renku_store.hashing import canonical_json
 from renku_store.media_types import is_text
@@ -22,10 +22,10 @@ from renku_store.selection import Missing, Selection, references
 Prices: TypeAlias = Callable[[GraphNode], CostRule | None]
 """Who knows what a call costs where the graph does not say: a registry's `price`."""
 
-UNKNOWN: Final = CostRange.model_construct(unknown=1)
+UNKNOWN: Final = CostRange(unknown=1)
 """The cost of one call that nobody can price."""
 
-_NOTHING: Final = CostRange.model_construct()
+_NOTHING: Final = CostRange()
 _UTF8_MAX_BYTES: Final = 4
 
 _Units: TypeAlias = tuple[float, float]
@@ -67,7 +67,7 @@ def budget_warnings(plan: ExecutionPlan, max_cost: float | None) -> list[str]:
 def with_prices(graph: ProducerGraph, prices: Prices) -> ProducerGraph:
     """The graph with a price at each node that has none of its own and that `prices` knows."""
     nodes = [_priced(node, prices) for node in graph.nodes]
-    return graph if nodes == graph.nodes else graph.model_copy(update={"nodes": nodes})
+    return graph if nodes == graph.nodes else graph.replace(nodes=nodes)
 
 
 def with_prices_of(graph: ProducerGraph, before: ProducerGraph) -> ProducerGraph:
@@ -78,7 +78,7 @@ def with_prices_of(graph: ProducerGraph, before: ProducerGraph) -> ProducerGraph
 
 def _priced(node: GraphNode, prices: Prices) -> GraphNode:
     rule = prices(node) if node.cost is None else None
-    return node if rule is None else node.model_copy(update={"cost": rule})
+    return node if rule is None else node.replace(cost=rule)
 
 
 def price(node: GraphNode, selection: Selection, not_made: Callable[[str], bool] = lambda _: False) -> CostRange | None:
@@ -194,7 +194,7 @@ def price_plan(
         for job_id, job in plan.jobs.items()
     }
     total = CostRange.total(job.cost for job in jobs.values() if job.cost is not None)
-    return plan.model_copy(update={"jobs": jobs, "cost": total})
+    return plan.replace(jobs=jobs, cost=total)
 
 
 @dataclass(slots=True)
@@ -231,7 +231,7 @@ class _Forecast:
             self.answered.add(job.signature)
         cost = self._call(self.nodes[job_id], job)
         if job.signature is None and not forced and self._may_be_answered(self.nodes[job_id], job):
-            cost = cost.model_copy(update={"low": 0.0})
+            cost = cost.replace(low=0.0)
         return _told(job, reuse=None, cost=cost)
 
     def _call(self, node: GraphNode, job: PlannedJob) -> CostRange:
@@ -243,8 +243,8 @@ class _Forecast:
         if not node.stands_for_many:
             return cost
         if job.jobs_before:
-            return cost.model_copy(update={"low": 0.0}).times(job.jobs_before)
-        return cost.model_copy(update={"low": 0.0, "open_loops": 1})
+            return cost.replace(low=0.0).times(job.jobs_before)
+        return cost.replace(low=0.0, open_loops=1)
 
     def _is_not_made(self, artefact: str) -> bool:
         maker = self.makers.get(artefact)
@@ -259,7 +259,7 @@ def _takes_nothing(job: PlannedJob) -> bool:
     return job.cost is None and job.reuse is None
 
 
-def _told(job: PlannedJob, *, reuse: Literal[True] | None, cost: CostRange | None) -> PlannedJob:
+def _told(job: PlannedJob, *, reuse: bool | None, cost: CostRange | None) -> PlannedJob:
     if job.reuse == reuse and job.cost == cost:
         return job
-    return job.model_copy(update={"reuse": reuse, "cost": cost})
+    return job.replace(reuse=reuse, cost=cost)

@@ -23,11 +23,11 @@ def with_seconds(
     dirty = set(plan.dirty) if among is None else {job for job in plan.dirty if job in among}
     nodes = nodes_by_id(plan.graph)
     expected = {
-        job: plan.jobs[job].model_copy(update={"seconds": round(means[nodes[job].producer], 3)})
+        job: plan.jobs[job].replace(seconds=round(means[nodes[job].producer], 3))
         for job in dirty
         if nodes[job].producer in means
     }
-    return plan.model_copy(update={"jobs": {**plan.jobs, **expected}}) if expected else plan
+    return plan.replace(jobs={**plan.jobs, **expected}) if expected else plan
 
 
 def expected_seconds(plan: ExecutionPlan) -> dict[str, float]:

@@ -90,7 +90,7 @@ def undo_edit(movie: Movie, artefact: str, *, edited_by: str = "user") -> Artefa
         job=present.job,
         producer=present.produced_by,
         signature=made.signature if made else None,
-        value=ArtefactValue(**{name: getattr(made, name) for name in ArtefactValue.model_fields}) if made else None,
+        value=made.value_alone() if made else None,
         edited_by=edited_by,
         created_at=timestamp(movie.clock.now()),
     )

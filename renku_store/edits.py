@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from renku_store.blueprint import Blueprint, check_input, parse_blueprint, parse_graph
+from renku_store import blueprint as blueprints
+from renku_store.blueprint import Blueprint, check_input, parse_blueprint
 from renku_store.hashing import canonical_json
 from renku_store.movie import Movie
 from renku_store.records._base import Json
@@ -48,4 +49,4 @@ def _blueprint_of(movie: Movie, values: Mapping[str, Json]) -> Blueprint | Produ
             source = movie.value(current[0].inputs[BLUEPRINT])
     if isinstance(source, str):
         return parse_blueprint(source, BLUEPRINT)
-    return parse_graph(source, None) if isinstance(source, dict) else None
+    return blueprints.parse_graph(source, None) if isinstance(source, dict) else None

@@ -7,23 +7,28 @@ written, and only the blobs counted, that are not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from operator import attrgetter, eq
 from typing import Final, TypeVar
 
 from blake3 import blake3
-from pydantic import ConfigDict, TypeAdapter
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.hashing import canonical_document, hash_bytes, hash_value, manifest_content_hash
-from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput, ManifestStub, PageRef
+from renku_store.records._base import read_as, to_builtins
+from renku_store.records.manifest import (
+    Manifest,
+    ManifestArtefact,
+    ManifestInput,
+    ManifestStub,
+    PageRef,
+    check_hashes,
+)
 
 T = TypeVar("T")
 
 Page = Mapping[str, ManifestArtefact]
 """The artefacts of a page, by id."""
-PAGES: Final = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
-"""A page to its JSON form and back."""
 
 _blob_of: Final = attrgetter("blob")
 _made_of: Final = attrgetter("made")
@@ -40,8 +45,7 @@ def expiry_path(revision: str) -> str:
     return f"manifests/{revision}.expired.json"
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedManifest:
+class EncodedManifest(Struct, frozen=True):
     """A manifest's exact bytes, their hash, the pages (by hash) that it names, and the bytes of those that are new."""
 
     data: bytes
@@ -59,7 +63,7 @@ def encode_manifest(
     `cuts` remembers where ids are cut, for who encodes many.
     """
     large = len(manifest.artefacts) > bounds.MANIFEST_PAGE_MIN_ARTEFACTS
-    document = (manifest.model_copy(update={"artefacts": {}}) if large else manifest).to_json()
+    document = (manifest.replace(artefacts={}) if large else manifest).to_json()
     for key in _ALWAYS_WRITTEN:
         document.setdefault(key, None)
     document.pop("pages", None)
@@ -70,7 +74,7 @@ def encode_manifest(
             first = next(iter(page))
             digest, same = (known or {}).get(first, ("", {}))
             if page != same:
-                data = canonical_document(PAGES.dump_python(page, mode="json", by_alias=True, exclude_none=True))
+                data = canonical_document(to_builtins(page))
                 digest = hash_bytes(data)
                 new[digest] = data
             references.append(PageRef(first=first, hash=digest))
@@ -104,6 +108,13 @@ def cut_pages(artefacts: Mapping[str, T]) -> Iterator[dict[str, T]]:
     Source: content-defined chunking, applied to keys.
     """
     return PageCuts().cut(artefacts)
+
+
+def read_page(data: bytes) -> dict[str, ManifestArtefact]:
+    """The artefacts that the bytes of a page hold. Raises `RecordError`."""
+    page = read_as(dict[str, ManifestArtefact], data)
+    check_hashes(page.values())
+    return page
 
 
 class PageCuts:

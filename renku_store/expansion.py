@@ -7,12 +7,13 @@ run has made it (`growth`). A list of which nothing can be made is a placeholder
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 
 import orjson
-from pydantic import ValidationError
+from msgspec import Struct
+from msgspec.structs import replace
 
+from renku_store import blueprint as blueprints
 from renku_store.blueprint import (
     Blueprint,
     Expansion,
@@ -20,13 +21,12 @@ from renku_store.blueprint import (
     effective_inputs,
     expansion,
     parse_blueprint,
-    parse_graph,
 )
 from renku_store.errors import BadInputError, BlobCorruptError, DamageError, InvalidValueError, NotFoundError
 from renku_store.hashing import parse_json
 from renku_store.media_types import is_json
 from renku_store.movie import Movie
-from renku_store.records._base import Json
+from renku_store.records._base import Json, RecordError
 from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.inputs import BLUEPRINT, CONFIG
 from renku_store.records.manifest import ArtefactValue, Manifest
@@ -40,8 +40,7 @@ Documents = dict[str, Json | Unusable]
 """The content of artefacts that decide which jobs there are, by id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """What a graph is made from: a blueprint, or a graph as it was given. `values`: those `given`, and defaults."""
 
     made_from: Blueprint | ProducerGraph
@@ -80,7 +79,7 @@ def source_of(movie: str, given: Mapping[str, Json]) -> Source:
             blueprint = parse_blueprint(source, BLUEPRINT)
             return Source(blueprint, effective_inputs(blueprint, given), given)
         case dict():
-            return Source(parse_graph(source, given.keys()), dict(given), given)
+            return Source(blueprints.parse_graph(source, given.keys()), dict(given), given)
         case _:
             raise InvalidValueError("The @blueprint is neither YAML text nor a graph.", hint="Set it from a file.")
 
@@ -100,8 +99,8 @@ def base_graph(
 def recorded_graph(movie: Movie, digest: str) -> ProducerGraph:
     """The graph that a revision was made from; `DamageError` where its blob is missing, damaged or no graph."""
     try:
-        return ProducerGraph.model_validate_json(movie.blobs.read(digest))
-    except ValidationError as error:
+        return ProducerGraph.read(movie.blobs.read(digest))
+    except RecordError as error:
         raise BlobCorruptError(f"The blob {digest} is not the graph of a movie.") from error
 
 
@@ -147,8 +146,8 @@ class RecordedNodes(Mapping[str, GraphNode]):
 
     def __getitem__(self, job_id: str) -> GraphNode:
         try:
-            return GraphNode.model_validate(self._written[job_id])
-        except ValidationError as error:
+            return GraphNode.from_json(self._written[job_id])
+        except RecordError as error:
             raise KeyError(job_id) from error
 
     def __iter__(self) -> Iterator[str]:
@@ -247,7 +246,7 @@ def unusable(error: BadInputError) -> Unusable:
 
 def with_warnings(plan: ExecutionPlan, warnings: Iterable[str]) -> ExecutionPlan:
     """The plan with more of what a person should know, each sentence once."""
-    return plan.model_copy(update={"warnings": [*dict.fromkeys([*plan.warnings, *warnings])]})
+    return plan.replace(warnings=[*dict.fromkeys([*plan.warnings, *warnings])])
 
 
 def _final(plan: ExecutionPlan, base: Manifest | None, artefacts: Iterable[str]) -> Iterable[tuple[str, ArtefactValue]]:

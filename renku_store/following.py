@@ -167,7 +167,7 @@ def _opened(movie: Movie, run: str, poll_seconds: float, sleep: Callable[[float]
 def _events(lines: list[bytes]) -> Iterator[RunProgress]:
     for line in lines:
         with suppress(ValueError):  # the disk may have been full in the middle of one
-            yield RunProgress.model_validate_json(line)
+            yield RunProgress.read(line)
 
 
 def _is_alive(movie: Movie, run: str) -> bool:

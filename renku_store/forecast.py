@@ -28,7 +28,7 @@ def forecast(
     if not plan.dirty:
         return plan
     if prices is not None:
-        plan = plan.model_copy(update={"graph": with_prices(plan.graph, prices)})
+        plan = plan.replace(graph=with_prices(plan.graph, prices))
     foreseen = foresee(movie, plan, base, values, JsonReader(movie).read)
     return price_plan(plan, foreseen.selection, taken=foreseen.jobs, past=_past(movie, plan))
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from renku_store.expansion import awaited
 from renku_store.hashing import signature
 from renku_store.metadata.base import Reader
@@ -23,8 +25,7 @@ from renku_store.selection import Missing, Selection, artefacts_awaited
 from renku_store.versions import Held
 
 
-@dataclass(frozen=True, slots=True)
-class Foreseen:
+class Foreseen(Struct, frozen=True):
     """The `jobs` that results answer, and the state in which a run would then make the others."""
 
     jobs: set[str]

@@ -12,7 +12,7 @@ from uuid import UUID
 from renku_store.clock import timestamp
 from renku_store.errors import NotFoundError
 from renku_store.movie import Movie
-from renku_store.records._base import Record
+from renku_store.records._base import Record, written
 from renku_store.records.events import ArtefactEvent, Event, RunEvent
 
 GanttStatus = Literal["made", "late", "reused", "failed"]
@@ -38,8 +38,8 @@ class GanttBar(Record):
     start: str
     end: str
     status: GanttStatus
-    attempts: int = 0
-    cost: float = 0.0
+    attempts: int = written(0)
+    cost: float = written(0.0)
 
 
 class RunGantt(Record):
@@ -132,7 +132,7 @@ def _in_lanes(bars: list[GanttBar]) -> list[GanttBar]:
         else:
             lane, lanes = lanes, lanes + 1
         heapq.heappush(taken, (bar.end, lane))
-        placed.append(bar.model_copy(update={"lane": lane}))
+        placed.append(bar.replace(lane=lane))
     return placed
 
 

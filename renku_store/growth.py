@@ -156,7 +156,7 @@ class Growth:
         )
         after = with_seconds(after, self._means({node.producer for node in new}), {node.job_id for node in new})
         frozen = {"run": plan.run, "movie": plan.movie, "choices": plan.choices, "warnings": plan.warnings}
-        return with_warnings(after.model_copy(update=frozen), [*after.warnings, *unfit])
+        return with_warnings(after.replace(**frozen), [*after.warnings, *unfit])
 
     def _values(self, plan: ExecutionPlan, artefacts: Collection[str]) -> Iterator[tuple[str, ArtefactValue]]:
         """Every value that may stand for some artefacts, also under people's versions."""

@@ -16,6 +16,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from msgspec import Struct
+
 from renku_store import bounds
 from renku_store.announcing import Announcer
 from renku_store.clock import Clock, timestamp
@@ -32,8 +34,7 @@ _LET_GO: Final[dict[str, LeaseToken]] = {}
 """By run, the lease that this process has let go of and could not release: nobody in it has to wait for its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A signature that a job would make. `forced`: whatever results there are."""
 
     signature: str
@@ -52,15 +53,13 @@ class Claimed:
     asked: tuple[float, datetime] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AlreadyMade:
+class AlreadyMade(Struct, frozen=True):
     """There is a usable result."""
 
     trace: Trace
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBy:
+class HeldBy(Struct, frozen=True):
     """A run, maybe this one for another job, is making it."""
 
     run: str
@@ -167,13 +166,13 @@ class RunLeases:
         with self._metadata.read() as reader:
             records = reader.runs.list(unfinished=True)
             gone = {record.run for record in records if record.alive and self._gone(reader, record.run)}
-        return [record.model_copy(update={"alive": False}) if record.run in gone else record for record in records]
+        return [record.replace(alive=False) if record.run in gone else record for record in records]
 
     def record(self, run: str) -> RunRecord:
         """One run; `alive` says whether a process may be working on it. `NotFoundError` for one that is not there."""
         with self._metadata.read() as reader:
             record, gone = _known(reader, run), self._gone(reader, run)
-        return record.model_copy(update={"alive": False}) if gone else record
+        return record.replace(alive=False) if gone else record
 
     def check(self, token: LeaseToken) -> None:
         """Raise `LeaseLostError` unless this token is still the present one of its run."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
-from renku_store.encoding import PAGES, Page, contradiction, expiry_path, manifest_path
+from renku_store.encoding import Page, contradiction, expiry_path, manifest_path, read_page
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -33,19 +33,17 @@ from renku_store.hashing import (
     hash_bytes,
     parse_json,
 )
+from renku_store.records._base import RecordError
 from renku_store.records.ids import check_run_id, revision_name, revision_number
-from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer
-from renku_store.records.pattern import drop_own_names
+from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer, check_hashes
 
 POINTER = "current.json"
 _REVISION = re.compile(r"rev-(\d{4,12})")
-_GIVEN = set(ManifestArtefact.model_fields)
 _STUB_SEEN_WITHIN_BYTES = 1_024
 """By then a stub has said that it is one: large manifests are not parsed for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
+class _Remembered(Struct, frozen=True):
     """The last manifest with pages that was read: its bytes, what they are, and its pages by their hashes.
 
     And the one before that, which may be its base.
@@ -54,7 +52,7 @@ class _Remembered:
     data: bytes = b""
     manifest: Manifest | None = None
     before: _Remembered | None = None
-    pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
+    pages: Mapping[str, Page] = field(default_factory=dict)
 
 
 class ManifestStore:
@@ -156,8 +154,8 @@ class ManifestStore:
     def expiry(self, number: int) -> Expiry | None:
         """The mark that a revision has expired; None where there is none, or none that can be read."""
         try:
-            found = Expiry.model_validate_json(self._driver.read(expiry_path(revision_name(number))))
-        except (BlobMissingError, ValidationError):
+            found = Expiry.read(self._driver.read(expiry_path(revision_name(number))))
+        except (BlobMissingError, RecordError):
             return None
         return found if found.revision == revision_name(number) else None
 
@@ -216,21 +214,19 @@ class ManifestStore:
                 hint="Install a newer renku-store.",
             )
         try:
-            manifest = Manifest.model_validate(document)
+            manifest = Manifest.from_json(document)
+            check_hashes(manifest.artefacts.values())
             _check_paths(revision, manifest)
             # Only the values of inputs hold numbers of any size.
-            inputs = {
-                key: entry.model_copy(update={"value": exact_numbers(entry.value)})
-                for key, entry in manifest.inputs.items()
-            }
+            inputs = {key: entry.replace(value=exact_numbers(entry.value)) for key, entry in manifest.inputs.items()}
             if manifest.pages is None:
-                return manifest.model_copy(update={"inputs": inputs})
+                return manifest.replace(inputs=inputs)
             known, pages = last.pages if last else {}, {}
             for page in manifest.pages:
-                pages[page.hash] = known.get(page.hash) or _page(self._read_blob(page.hash))
-        except ValidationError as error:
-            raise _corrupt(revision, f"{error.error_count()} of its fields are not those of a manifest") from error
-        whole = manifest.model_copy(update={"inputs": inputs, "artefacts": _together(pages.values())})
+                pages[page.hash] = known.get(page.hash) or read_page(self._read_blob(page.hash))
+        except RecordError as error:
+            raise _corrupt(revision, f"{error}") from error
+        whole = manifest.replace(inputs=inputs, artefacts=_together(pages.values()))
         if last is not None:
             self._remembered = _Remembered(data, whole, replace(last, before=None, pages={}), pages)
             return _handed_out(whole)
@@ -239,9 +235,9 @@ class ManifestStore:
     def pointer(self) -> Pointer | None:
         """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""
         try:
-            pointer = Pointer.model_validate_json(self._read(POINTER))
+            pointer = Pointer.read(self._read(POINTER))
             revision_number(pointer.revision)
-        except (BlobMissingError, ValidationError, InvalidIdError):
+        except (BlobMissingError, RecordError, InvalidIdError):
             return None
         return pointer if pointer.manifest == manifest_path(pointer.revision) else None
 
@@ -327,13 +323,11 @@ def _together(pages: Iterable[Page]) -> dict[str, ManifestArtefact]:
 def _handed_out(remembered: Manifest) -> Manifest:
     """A manifest that is remembered, for somebody who may change in his what can be changed: the next gets it whole."""
     inputs = {
-        key: entry.model_copy(update={"value": exact_numbers(entry.value)})
-        if isinstance(entry.value, list | dict)
-        else entry
+        key: entry.replace(value=exact_numbers(entry.value)) if isinstance(entry.value, list | dict) else entry
         for key, entry in remembered.inputs.items()
     }
     pages = None if remembered.pages is None else [*remembered.pages]
-    return remembered.model_copy(update={"inputs": inputs, "artefacts": dict(remembered.artefacts), "pages": pages})
+    return remembered.replace(inputs=inputs, artefacts=dict(remembered.artefacts), pages=pages)
 
 
 def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
@@ -342,12 +336,6 @@ def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:
         match = _REVISION.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
         if match and int(match[1]) and f"{revision_name(int(match[1]))}{suffix}" == name:
             yield int(match[1])
-
-
-def _page(data: bytes) -> dict[str, ManifestArtefact]:
-    page = PAGES.validate_json(data)
-    drop_own_names(page.values(), _GIVEN)
-    return page
 
 
 def _stub(revision: str, data: bytes) -> ManifestStub | None:
@@ -361,8 +349,8 @@ def _stub(revision: str, data: bytes) -> ManifestStub | None:
     if not isinstance(document, dict) or document.get("expired") is not True:
         return None
     try:
-        return ManifestStub.model_validate(document)
-    except ValidationError as error:
+        return ManifestStub.from_json(document)
+    except RecordError as error:
         raise _corrupt(revision, "its stub cannot be read") from error
 
 

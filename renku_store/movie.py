@@ -213,7 +213,7 @@ class ManifestService:
         self._check_sound(manifest, self._committer.base_of(manifest))
         if manifest.archive is None:
             archive = self._archiver.archive(manifest.run, self._edits_through(manifest), token=token)
-            manifest = manifest.model_copy(update={"archive": archive})
+            manifest = manifest.replace(archive=archive)
         return self._committer.publish(manifest, token=token)
 
     def _check_sound(self, manifest: Manifest, base: Manifest | None) -> None:

@@ -7,8 +7,9 @@ which holds them: what has changed since cannot be told from that revision.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from renku_store.errors import DamageError, NotFoundError
 from renku_store.expansion import base_graph, read_documents
@@ -50,12 +51,11 @@ def origins_of(movie: Movie, base: Manifest, decisions: Iterable[ArtefactEvent])
     return found
 
 
-@dataclass(slots=True)
-class _Past:
+class _Past(Struct):
     """Revisions as they were, read when they are first asked for."""
 
     movie: Movie
-    known: dict[int, _Revision | None] = field(default_factory=dict[int, "_Revision | None"])
+    known: dict[int, _Revision | None] = field(default_factory=dict)
 
     def origin(self, number: int, job: str, artefact: str, made: ManifestArtefact) -> Origin | None:
         """That revision, if this artefact was made for it."""
@@ -70,8 +70,7 @@ class _Past:
         return Origin(revision.manifest.revision, (revision.nodes[job], revision.state))
 
 
-@dataclass(frozen=True, slots=True)
-class _Revision:
+class _Revision(Struct, frozen=True):
     manifest: Manifest
     nodes: Mapping[str, GraphNode]
     state: Selection

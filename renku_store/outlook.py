@@ -6,8 +6,10 @@ Everything that the planner, which is pure, needs to be handed is read here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from renku_store.blueprint.collector import paused_collector
 from renku_store.costs import Prices, dollars
@@ -32,8 +34,7 @@ from renku_store.running.totals import run_totals
 from renku_store.versions import DECISIONS, settled
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """What a movie would be: its plan, on which revision, and which values that is made of."""
 
     plan: ExecutionPlan
@@ -42,7 +43,7 @@ class Outlook:
 
     def of(self, movie: str, run: str) -> Outlook:
         """The same, as what a run of a movie sets out to do."""
-        return replace(self, plan=self.plan.model_copy(update={"run": run, "movie": movie}))
+        return replace(self, plan=self.plan.replace(run=run, movie=movie))
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -77,7 +78,7 @@ def plan_movie(
     names = f", with its own {', '.join(sorted({event.input for event in own}))}" if own else ""
     spent = f"; it has spent {dollars(plan.spent)} so far" if plan.spent else ""
     told = f"The unfinished run {unfinished.run} would be taken up again{names}{spent}."
-    return plan.model_copy(update={"warnings": [told, *plan.warnings]})
+    return plan.replace(warnings=[told, *plan.warnings])
 
 
 def present_graph(movie: Movie) -> ProducerGraph:
@@ -93,7 +94,7 @@ def priced(movie: Movie, outlook: Outlook, prices: Prices | None) -> Outlook:
     """The same with what it will cost, as far as anybody can say, and what the run that it is of has spent already."""
     plan = forecast(movie, outlook.plan, outlook.base, outlook.values, prices)
     spent = run_totals(movie.events.spent(plan.run), {}).cost if plan.run else 0.0
-    return replace(outlook, plan=plan.model_copy(update={"spent": spent or None}))
+    return replace(outlook, plan=plan.replace(spent=spent or None))
 
 
 def look_again(
@@ -220,7 +221,7 @@ def look(
     failed = movie.events.failed(dirty)
     if failed:
         plan = settle(movie, source, base, partial(planned, failed=failed))
-    return Outlook(_timed(movie, plan).model_copy(update={"movie": movie.id}), base, source.values)
+    return Outlook(_timed(movie, plan).replace(movie=movie.id), base, source.values)
 
 
 def _timed(movie: Movie, plan: ExecutionPlan) -> ExecutionPlan:

@@ -6,7 +6,8 @@ Nothing here needs an event loop: who finds nothing to do has no need of what ru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from renku_store.commit import PublishedRevision
 from renku_store.costs import Prices
@@ -18,8 +19,7 @@ from renku_store.records.plan import Choices, ExecutionPlan, PlannedJob
 from renku_store.records.run import JobResult, RunRecord, RunReport
 
 
-@dataclass(frozen=True, slots=True)
-class Outset:
+class Outset(Struct, frozen=True):
     """What a run begins with: the run that it takes up, or the one whose publishing has just been finished."""
 
     outlook: Outlook
@@ -41,8 +41,8 @@ class Outset:
         jobs = {job: untouched(entry) for job, entry in self.plan.jobs.items()}
         if self.finished is not None:
             published, run = self.finished.revision, self.finished.run
-            return RunReport.model_construct(run=run, revision=published, status="published", jobs=jobs)
-        return RunReport.model_construct(revision=self.plan.base_revision, status="unchanged", jobs=jobs)
+            return RunReport(run=run, revision=published, status="published", jobs=jobs)
+        return RunReport(revision=self.plan.base_revision, status="unchanged", jobs=jobs)
 
 
 def set_out(

@@ -88,7 +88,7 @@ class Planner:
             "choices": choices,
             "warnings": [*plan.warnings, *_waiting(manifest, edits, decided_before, index)],
         }
-        plan = plan.model_copy(update=frozen)
+        plan = plan.replace(**frozen)
         return price_plan(plan, state.now, reusable=reusable, past=past_costs, priced=state.decided)
 
 

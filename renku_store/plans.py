@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from pydantic import ValidationError
-
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobCorruptError, BlobMissingError, NotFoundError
 from renku_store.hashing import canonical_document
+from renku_store.records._base import RecordError
 from renku_store.records.ids import check_run_id
 from renku_store.records.plan import ExecutionPlan
 
@@ -32,7 +31,7 @@ class PlanStore:
         A run that is resumed replaces its plan. Nothing is written where the `guard`, entered for the writing, raises.
         """
         run = plan.run or self._new_id()
-        saved = plan.model_copy(update={"run": run})
+        saved = plan.replace(run=run)
         data = canonical_document(saved.to_json())
         with guard or nullcontext():
             self._driver.replace(plan_path(run), data)
@@ -41,12 +40,12 @@ class PlanStore:
     def load(self, run: str) -> ExecutionPlan:
         """The plan of a run; `NotFoundError` where there is none, `BlobCorruptError` where it cannot be read."""
         try:
-            return ExecutionPlan.model_validate_json(self._driver.read(plan_path(run)))
+            return ExecutionPlan.read(self._driver.read(plan_path(run)))
         except BlobMissingError as error:
             raise NotFoundError(
                 f"There is no plan of run {run}.", hint="`renku-store status` lists the runs."
             ) from error
-        except ValidationError as error:
+        except RecordError as error:
             raise BlobCorruptError(
                 f"The plan of run {run} cannot be read.", hint="Run again: it plans anew."
             ) from error

@@ -161,4 +161,4 @@ def next_manifest(
         timeline=shown,
         metrics=metrics or Metrics(),
     )
-    return made.model_copy(update={"artefacts": kept})  # they are what they are: each was checked when it was made
+    return made.replace(artefacts=kept)  # they are what they are: each was checked when it was made

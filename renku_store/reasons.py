@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from renku_store.records.graph import GraphInput, GraphNode
 from renku_store.records.plan import Reason
@@ -18,8 +19,7 @@ def in_words(reason: Reason) -> str:
     return f"{reason.kind}: {reason.subject}" + (f" ({reason.detail})" if reason.detail else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """An older revision that the outputs of a job were made for, later ones having left them as they were.
 
     `then`: the job and the state as they were; without it the revision is the first that had these bytes, and nobody
@@ -95,7 +95,7 @@ class Differences:
 
 
 def _dated(reason: Reason, revision: str) -> Reason:
-    return reason.model_copy(update={"detail": f"{reason.detail}, since {revision}"})
+    return reason.replace(detail=f"{reason.detail}, since {revision}")
 
 
 def _named(names: Sequence[str]) -> str:

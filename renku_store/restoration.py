@@ -20,7 +20,7 @@ from renku_store.projection import next_manifest
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
+from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput
 
 _TRIES: Final = 5
 """How often others may publish in between; each try is a matter of milliseconds."""
@@ -124,7 +124,7 @@ def _chosen(artefact: str, held: ManifestArtefact, *, event_id: str, run: str, n
         job=held.job,
         producer=held.produced_by,
         signature=held.signature,
-        value=ArtefactValue(**{name: getattr(held, name) for name in ArtefactValue.model_fields}),
+        value=held.value_alone(),
         edited_by=held.edited_by,
         created_at=now,
     )

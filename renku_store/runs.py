@@ -56,7 +56,7 @@ def _as_it_ended(movie: Movie, record: RunRecord) -> RunRecord:
     with movie.metadata.read() as reader:
         while steps := reader.events.runs_after(seq, bounds.EVENT_PAGE_ROWS, run=record.run):
             last, seq = steps[-1].kind, steps[-1].seq or 0
-    return record.model_copy(update={"status": "failed" if last == "failed" else "interrupted"})
+    return record.replace(status="failed" if last == "failed" else "interrupted")
 
 
 def _taken_back(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
+from msgspec.structs import replace
 
 from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.records._base import Json
@@ -43,8 +43,8 @@ def with_sources(graph: ProducerGraph) -> ProducerGraph:
         key = (node.provider, node.provider_model, str(node.config.get("argv")), *declared)
         if key not in known:
             known[key] = _fingerprint(node)
-        nodes.append(node if known[key] == node.source else node.model_copy(update={"source": known[key]}))
-    return graph.model_copy(update={"nodes": nodes})
+        nodes.append(node if known[key] == node.source else node.replace(source=known[key]))
+    return graph.replace(nodes=nodes)
 
 
 def _with_sources(graph: ProducerGraph, sheet: Sheet) -> ProducerGraph:
@@ -57,9 +57,7 @@ def _with_sources(graph: ProducerGraph, sheet: Sheet) -> ProducerGraph:
     if not found:
         return graph
     families = [
-        replace(family, common=family.common.model_copy(update={"source": found[number]}))
-        if number in found
-        else family
+        replace(family, common=family.common.replace(source=found[number])) if number in found else family
         for number, family in enumerate(sheet.families)
     ]
     return ProducerGraph.of_columns(Sheet(families), graph.timeline)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pydantic import ValidationError
-
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidIdError
 from renku_store.hashing import canonical_document
+from renku_store.records._base import RecordError
 from renku_store.records.ids import revision_number
 from renku_store.records.manifest import Tag
 
@@ -57,11 +56,11 @@ class TagStore:
         """A tag, or None where there is none of that name; `BlobCorruptError` where it cannot be read."""
         path = f"tags/{name}{_SUFFIX}"
         try:
-            tag = Tag.model_validate_json(self._driver.read(path))
+            tag = Tag.read(self._driver.read(path))
             revision_number(tag.revision)
         except BlobMissingError:
             return None
-        except (ValidationError, InvalidIdError) as error:
+        except (RecordError, InvalidIdError) as error:
             raise _damaged(path) from error
         if tag.name != name or not _is_tag_name(name):
             raise _damaged(path)

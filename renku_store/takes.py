@@ -111,7 +111,7 @@ def choose_take(movie: Movie, artefact: str, number: int) -> Take:
     _check_bytes(movie, take, artefact, outputs.values())
     if not take.current:
         movie.events.append_many(_choice(movie, node, signature, trace, outputs))
-    return take.model_copy(update={"current": True})
+    return take.replace(current=True)
 
 
 def _numbered(takes: list[Take], artefact: str, number: int) -> Take:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from pydantic import ValidationError
-
 from renku_store.clock import timestamp
 from renku_store.drivers.base import Driver
 from renku_store.encoding import expiry_path
 from renku_store.errors import BlobMissingError
 from renku_store.hashing import canonical_document
+from renku_store.records._base import RecordError
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import Expiry
 
@@ -47,9 +46,9 @@ def mark_of(driver: Driver, number: int) -> Mark | None:
     if status is None:
         return None
     try:
-        expiry = Expiry.model_validate_json(driver.read(expiry_path(revision)))
+        expiry = Expiry.read(driver.read(expiry_path(revision)))
         datetime.fromisoformat(expiry.expired_at).timestamp()
-    except (BlobMissingError, ValidationError, ValueError, OverflowError):
+    except (BlobMissingError, RecordError, ValueError, OverflowError):
         return None
     return Mark(number, expiry, status.modified) if expiry.revision == revision else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from renku_store.choosing import Chosen
 from renku_store.errors import BlobMissingError, InvalidValueError
@@ -18,7 +18,6 @@ from renku_store.reasons import Differences, Origin, in_words
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.manifest import ArtefactValue, ManifestArtefact
-from renku_store.records.pattern import pattern_of_two
 from renku_store.records.plan import Choices, PlannedJob, Reason
 from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
 from renku_store.signing import Signer
@@ -46,7 +45,11 @@ def contents(documents: Mapping[str, Json]) -> Document:
     return lambda artefact: documents.get(artefact.hash, MISSING)
 
 
-_clean = pattern_of_two(PlannedJob.model_construct(state="clean", layer=0), "signature", "layer")
+_NO_REASONS: Final[list[Reason]] = []
+
+
+def _clean(signature: str | None, layer: int) -> PlannedJob:
+    return PlannedJob(state="clean", reasons=_NO_REASONS, signature=signature, layer=layer)
 
 
 @dataclass(slots=True)
@@ -353,4 +356,4 @@ class Verdicts:
 
 def _moved(job: PlannedJob, layer: int) -> PlannedJob:
     """The same job where it stands in another graph."""
-    return job if job.layer == layer else job.model_copy(update={"layer": layer})
+    return job if job.layer == layer else job.replace(layer=layer)

@@ -7,7 +7,7 @@ which it was chosen.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 from renku_store.records.events import ArtefactEvent, Event
 from renku_store.records.graph import GraphNode
@@ -89,8 +89,9 @@ def _edited(base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent
 
 def _given(event: ArtefactEvent) -> ManifestArtefact:
     by = (event.edited_by or "user") if event.status == "edited" else event.edited_by
+    assert event.value is not None  # what people decide on has bytes
     return ManifestArtefact(
-        **dict(event.value or {}),
+        **event.value.values(),
         produced_by=event.producer,
         job=event.job,
         signature=event.signature,
@@ -151,10 +152,10 @@ class Held:
         return shown
 
 
-def marked(artefact: ManifestArtefact, *, outdated: Literal[True] | None) -> ManifestArtefact:
+def marked(artefact: ManifestArtefact, *, outdated: bool | None) -> ManifestArtefact:
     """The same, marked as outdated or not; a person's version never is."""
     wanted = None if artefact.edited_by is not None else outdated
-    return artefact if artefact.outdated == wanted else artefact.model_copy(update={"outdated": wanted})
+    return artefact if artefact.outdated == wanted else artefact.replace(outdated=wanted)
 
 
 def source_changed(node: GraphNode, held: Held, signature: str | None) -> bool:

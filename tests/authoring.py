@@ -77,7 +77,7 @@ def next_one(movie: Movie, text: str) -> tuple[Manifest, str]:
     movie.events.append_artefact(artefact_event(movie, "a", text))
     manifest = movie.manifests.build_from_events("rev-0002")
     archive = movie.archiver.archive(manifest.run, 10**9)
-    return manifest.model_copy(update={"archive": archive}), movie.manifests.load_current()[1]
+    return manifest.replace(archive=archive), movie.manifests.load_current()[1]
 
 
 def intend(movie: Movie, manifest: Manifest) -> Intent:

@@ -33,11 +33,9 @@ def publish_files(movie: Movie, artefacts: Mapping[str, tuple[str, bytes]], time
     current = movie.manifests.current()
     number = int(current[0].revision[4:]) + 1 if current else 1
     manifest = movie.manifests.build_from_events(f"rev-{number:04d}")
-    manifest = manifest.model_copy(
-        update={
-            "timeline": timeline,
-            "artefacts": {name: manifest.artefacts[name] for name in manifest.artefacts if name in artefacts},
-        }
+    manifest = manifest.replace(
+        timeline=timeline,
+        artefacts={name: manifest.artefacts[name] for name in manifest.artefacts if name in artefacts},
     )
-    manifest = manifest.model_copy(update={"content_hash": manifest_content_hash(manifest)})
+    manifest = manifest.replace(content_hash=manifest_content_hash(manifest))
     return movie.manifests.save_manifest(manifest, previous_hash=current[1] if current else None).revision

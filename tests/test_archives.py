@@ -157,7 +157,7 @@ def test_a_hundred_thousand_events_pass_in_little_memory(archives: ArchiveStore)
 
     def many() -> Iterator[Event]:
         for number in range(100_000):
-            yield one.model_copy(update={"id": new_id(), "signature": digest(number)})
+            yield one.replace(id=new_id(), signature=digest(number))
 
     tracemalloc.start()
     try:

@@ -94,7 +94,7 @@ def test_a_conflict_names_both_hashes_and_drops_the_intent(movie: Movie) -> None
 def test_another_base_than_the_published_one_is_a_conflict(movie: Movie) -> None:
     """Before anything is written: no intent, no manifest."""
     ours, base = next_one(movie, "ours")
-    other = ours.model_copy(update={"base_hash": "0" * 64})
+    other = ours.replace(base_hash="0" * 64)
     for previous in (base, None):
         with pytest.raises(ManifestConflictError):
             movie.manifests.save_manifest(other, previous_hash=previous)
@@ -108,7 +108,7 @@ def test_another_base_than_the_published_one_is_a_conflict(movie: Movie) -> None
 def test_no_revision_is_published_beyond_a_gap(movie: Movie) -> None:
     """One chain: a revision without the one before it is refused, base hash or not."""
     manifest = movie.manifests.build_from_events("rev-0002")
-    far = manifest.model_copy(update={"revision": "rev-0005", "base_revision": "rev-0004", "base_hash": None})
+    far = manifest.replace(revision="rev-0005", base_revision="rev-0004", base_hash=None)
     with pytest.raises(ManifestConflictError, match="rev-0004"):
         movie.manifests.save_manifest(far, previous_hash=None)
     check_whole(movie)
@@ -153,15 +153,15 @@ def test_a_missing_blob_is_named_before_the_intent(movie: Movie) -> None:
 def test_a_manifest_that_contradicts_itself_is_refused(movie: Movie) -> None:
     """Once created it could never be put right."""
     ours, base = next_one(movie, "ours")
-    inputs = {"voice": ours.inputs["voice"].model_copy(update={"value": "other"})}
-    artefacts = {**ours.artefacts, "a": ours.artefacts["a"].model_copy(update={"inline": "other"})}
+    inputs = {"voice": ours.inputs["voice"].replace(value="other")}
+    artefacts = {**ours.artefacts, "a": ours.artefacts["a"].replace(inline="other")}
     wrongs: list[dict[str, object]] = [
         {"artefacts": {}}, {"artefacts": artefacts}, {"inputs": inputs}, {"movie": "other"}, {"base_revision": None},
-        {"timeline": "a"}, {"archive": ours.archive.model_copy(update={"name": "x"}) if ours.archive else None},
+        {"timeline": "a"}, {"archive": ours.archive.replace(name="x") if ours.archive else None},
     ]  # fmt: skip
     for wrong in wrongs:
         with pytest.raises(InvalidValueError, match="rev-0002"):
-            movie.manifests.save_manifest(ours.model_copy(update=wrong), previous_hash=base)
+            movie.manifests.save_manifest(ours.replace(**wrong), previous_hash=base)
     check_whole(movie)
 
 
@@ -173,9 +173,7 @@ def test_a_run_publishes_once_and_its_archive_is_never_replaced(movie: Movie) ->
         movie.archiver.archive(first.run, 10**9)
     ours, base = next_one(movie, "ours")
     with pytest.raises(RevisionExistsError, match="rev-0001"):
-        movie.manifests.save_manifest(
-            ours.model_copy(update={"run": first.run, "archive": first.archive}), previous_hash=base
-        )
+        movie.manifests.save_manifest(ours.replace(run=first.run, archive=first.archive), previous_hash=base)
     assert movie.driver.read(archive_path(first.run)) == before
     assert intents(movie) == []
 
@@ -188,7 +186,7 @@ def test_a_run_that_was_taken_over_archives_and_publishes_nothing(movie: Movie) 
     movie.leases.release(late)
     present = movie.leases.take_over(run)
     archive = movie.archiver.archive(run, 10**9, token=present)
-    ours = ours.model_copy(update={"run": run, "archive": archive})
+    ours = ours.replace(run=run, archive=archive)
     before = movie.driver.read(archive_path(run))
     with pytest.raises(LeaseLostError):
         movie.archiver.archive(run, 0, token=late)
@@ -204,7 +202,7 @@ def test_archiving_a_run_again_withdraws_what_it_had_meant_to_publish(movie: Mov
     intend(movie, ours)
     archive = movie.archiver.archive(ours.run, 0)
     assert intents(movie) == []
-    ours = ours.model_copy(update={"archive": archive})
+    ours = ours.replace(archive=archive)
     movie.driver.create("manifests/rev-0002.json", intend(movie, ours).manifest)
     with pytest.raises(RevisionExistsError, match="rev-0002"):
         movie.archiver.archive(ours.run, 10**9)

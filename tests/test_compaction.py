@@ -79,7 +79,7 @@ def rows(movie: Movie) -> int:
 
 def plain(events: Iterator[Any]) -> list[Event]:
     """Events without their numbers, which those from archives do not have."""
-    return [event.model_copy(update={"seq": None}) for event in events]
+    return [event.replace(seq=None) for event in events]
 
 
 def log(movie: Movie) -> list[Event]:
@@ -274,9 +274,7 @@ def test_rows_that_say_other_things_than_the_archive_stay(movie: Movie, tmp_path
     [given_up] = [record for record in _records(movie) if record.status == "abandoned"]
     events = [*movie.archives.read(given_up.run)]
     altered = next(event for event in events if isinstance(event, ArtefactEvent) and event.status == "failed")
-    movie.archives.write(
-        given_up.run, [e if e is not altered else e.model_copy(update={"attempts": 7}) for e in events]
-    )
+    movie.archives.write(given_up.run, [e if e is not altered else e.replace(attempts=7) for e in events])
     ordered = log(movie)
     report = compact(movie)
     assert [problem.run for problem in report.problems] == [given_up.run]
@@ -304,7 +302,7 @@ def test_a_damaged_archive_of_a_compacted_run_is_an_error_not_a_gap(movie: Movie
 def test_late_results_stay_rows(movie: Movie) -> None:
     """What a holder stored after its run had been archived is in no archive of it."""
     run_id = movie.manifests.load("rev-0002").run
-    late = artefact_event(movie, "say[0].audio", "late " + LONG, run=run_id).model_copy(update={"status": "kept"})
+    late = artefact_event(movie, "say[0].audio", "late " + LONG, run=run_id).replace(status="kept")
     movie.events.append_many([late])
     ordered = log(movie)
     compact(movie)
@@ -340,7 +338,7 @@ def test_a_follower_sees_what_comes_after_a_compaction_once(movie: Movie) -> Non
     assert isinstance(new, InputEvent)
     assert new.seq is not None
     assert new.seq > seen
-    assert log(movie)[-1] == new.model_copy(update={"seq": None})
+    assert log(movie)[-1] == new.replace(seq=None)
 
 
 def test_who_reads_while_rows_leave_misses_nothing(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,7 +540,7 @@ class Author:
                 events.append_artefact(artefact_event(self.movie, name, f"{number}", run=self.begin()))
             case "fail":
                 made = artefact_event(self.movie, name, f"{number}", run=self.begin())
-                events.append_artefact(made.model_copy(update={"status": "failed", "value": None, "result": None}))
+                events.append_artefact(made.replace(status="failed", value=None, result=None))
             case "publish":
                 self.publish()
             case "abandon":

@@ -66,12 +66,10 @@ def planned(producers: list[str], edges: list[tuple[int, int]], seconds: dict[st
         )
         for n, producer in enumerate(producers)
     ]
-    arrows = [GraphEdge.model_validate({"from": f"job{a}", "to": f"job{b}"}) for a, b in edges]
+    arrows = [GraphEdge.from_json({"from": f"job{a}", "to": f"job{b}"}) for a, b in edges]
     plan = Planner.compute_plan(graph=ProducerGraph(nodes=nodes, edges=arrows), manifest=None, inputs={})
-    jobs = {
-        key: job.model_copy(update={"seconds": seconds.get(producers[int(key[3:])])}) for key, job in plan.jobs.items()
-    }
-    return plan.model_copy(update={"jobs": jobs})
+    jobs = {key: job.replace(seconds=seconds.get(producers[int(key[3:])])) for key, job in plan.jobs.items()}
+    return plan.replace(jobs=jobs)
 
 
 @st.composite

@@ -161,9 +161,7 @@ def test_several_inputs_are_appended_all_or_none(bench: Bench) -> None:
 def test_events_of_every_kind_are_appended_together(bench: Bench) -> None:
     """What comes back is what went in, numbered, in order."""
     events: list[Event] = [made("x.y", 1), input_event("a", 2), run_event("run-1")]
-    assert bench.log.append_many(iter(events)) == [
-        event.model_copy(update={"seq": number}) for number, event in enumerate(events, 1)
-    ]
+    assert bench.log.append_many(iter(events)) == [event.replace(seq=number) for number, event in enumerate(events, 1)]
     artefact = bench.log.append_artefact(made("x.z", 3))
     assert bench.log.latest_artefact("x.z") == artefact
     assert bench.log.append_many([]) == []
@@ -171,7 +169,7 @@ def test_events_of_every_kind_are_appended_together(bench: Bench) -> None:
 
 def test_given_input_events_are_checked(bench: Bench) -> None:
     """A hash that is not the value's is refused; a value too large to be inline is moved to a blob."""
-    wrong = input_event("a", 1).model_copy(update={"hash": digest("else")})
+    wrong = input_event("a", 1).replace(hash=digest("else"))
     with pytest.raises(InvalidValueError, match="another hash"):
         bench.log.append_many([wrong])
     with pytest.raises(InvalidIdError):

@@ -78,7 +78,7 @@ def test_a_stub_that_lies_is_damage(root: Path, field: str) -> None:
     """Its hash must be what the next revision calls its base, and its base hash that of the one before."""
     with opened(root) as movie:
         stub = next(entry for entry, _ in movie.manifests.history() if isinstance(entry, ManifestStub))
-        wrong = stub.model_copy(update={field: "rev-0003" if field == "revision" else "0" * 64})
+        wrong = stub.replace(**{field: "rev-0003" if field == "revision" else "0" * 64})
         movie.driver.replace("manifests/rev-0002.json", canonical_document(wrong.to_json()))
         with pytest.raises(BlobCorruptError):
             list(movie.manifests.history())

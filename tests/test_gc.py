@@ -325,13 +325,13 @@ def test_a_choice_that_is_made_meanwhile_keeps_every_output_of_what_was_chosen(m
     token = movie.leases.start(movie.events.new_id(), base_revision="rev-0001", edits_through=0)
     first, second = (artefact_event(movie, f"film.{name}", name + LONG, run=token.run) for name in ("sound", "video"))
     same = {"job": "film", "signature": first.signature, "result": first.result}
-    first, second = (event.model_copy(update={**same, "output": event.artefact[5:]}) for event in (first, second))
+    first, second = (event.replace(**same, output=event.artefact[5:]) for event in (first, second))
     with movie.metadata.write() as writer:
         writer.events.append([first, second])
     movie.leases.release(token)
     abandon(movie, token.run)
     age(movie)
-    choice = first.model_copy(update={"id": movie.events.new_id(), "run": None, "status": "chosen"})
+    choice = first.replace(id=movie.events.new_id(), run=None, status="chosen")
 
     def choose() -> None:
         with movie.metadata.write() as writer:

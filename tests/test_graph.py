@@ -37,7 +37,7 @@ def _node(job_id: str, reads: Sequence[str | None] = (), produces: Sequence[str]
 
 
 def _edge(before: str, after: str) -> GraphEdge:
-    return GraphEdge(**{"from": before, "to": after})
+    return GraphEdge(from_=before, to=after)
 
 
 @st.composite
@@ -180,7 +180,7 @@ def test_any_cycle_is_found_and_named(case: tuple[ProducerGraph, dict[str, set[s
     if not pairs:
         return
     last, first = data.draw(st.sampled_from(pairs))
-    closed = graph.model_copy(update={"edges": [*graph.edges, _edge(last, first)]})
+    closed = graph.replace(edges=[*graph.edges, _edge(last, first)])
     with pytest.raises(GraphError) as caught:
         GraphIndex(closed)
     named = caught.value.message.removesuffix(".").partition("cycle: ")[2].split(" -> ")

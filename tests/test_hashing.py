@@ -218,7 +218,7 @@ _INPUTS = {"text": value_item(hash_value("Water rises."))}
 )
 def test_whatever_a_producer_sees_is_signed(change: dict[str, Any]) -> None:
     """A change of anything that reaches the producer is another signature."""
-    assert signature(_NODE.model_copy(update=change), _INPUTS) != signature(_NODE, _INPUTS)
+    assert signature(_NODE.replace(**change), _INPUTS) != signature(_NODE, _INPUTS)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_whatever_a_producer_sees_is_signed(change: dict[str, Any]) -> None:
 )
 def test_what_a_producer_does_not_see_is_not_signed(change: dict[str, Any]) -> None:
     """Two jobs that ask the same share a result."""
-    assert signature(_NODE.model_copy(update=change), _INPUTS) == signature(_NODE, _INPUTS)
+    assert signature(_NODE.replace(**change), _INPUTS) == signature(_NODE, _INPUTS)
 
 
 def test_the_forms_of_an_input_are_told_apart() -> None:
@@ -280,7 +280,7 @@ def test_content_hash_covers_ids_bytes_and_types_only() -> None:
     inputs = {"a": ManifestInput(hash=digest, value="a")}
     made = {"x": ManifestArtefact(hash=digest, size=3, mime_type="text/plain", blob=digest, job="x", signature=digest)}
     edited = {"x": ManifestArtefact(hash=digest, size=3, mime_type="text/plain", inline='"a"', edited_by="user")}
-    typed = {"x": made["x"].model_copy(update={"mime_type": "text/html"})}
+    typed = {"x": made["x"].replace(mime_type="text/html")}
     assert content_hash(inputs, made, None) == content_hash(inputs, edited, None)
     others = [content_hash(inputs, typed, None), content_hash({}, made, None), content_hash(inputs, made, "x")]
     assert content_hash(inputs, made, None) not in others

@@ -24,14 +24,14 @@ def first(number):
     try:
         pointer = Pointer(revision="rev-0001", manifest="m", hash="0" * 64, updated_at="now")
         document = b'{"revision":"r","manifest":"m","hash":"%s","updatedAt":"n"}' % (b"1" * 64)
-        found.append(Pointer.model_validate_json(document))
+        found.append(Pointer.read(document))
         assert pointer.to_json()["updatedAt"] == "now"
         try:
-            Manifest.model_validate({})
+            Manifest.from_json({})
         except ValueError as error:
-            assert error.error_count() == 6, error
+            assert "required field" in str(error), error
         try:
-            ExecutionPlan.model_validate([])
+            ExecutionPlan.from_json([])
         except ValueError:
             pass
     except BaseException as error:

@@ -200,11 +200,11 @@ def test_what_is_newly_named_and_no_longer_named_is_the_difference(count: int, p
     after = {**before, **{f"shot[{n % 60}].image": artefact(f"new {n}", blob=True) for n in pages}}
     after.pop("shot[1].image", None)
     large = {"x": ManifestInput(hash=hash_bytes(b"x"), blob=hash_bytes(b"x"))}
-    base = manifest(artefacts=before, inputs=large).model_copy(update={"graph": hash_bytes(b"graph")})
+    base = manifest(artefacts=before, inputs=large).replace(graph=hash_bytes(b"graph"))
     present = manifest(2, artefacts=after)
     old, new = named_blobs(base, ()), named_blobs(present, [PAGE])
     assert new - old <= newly_named(present, [PAGE], base) <= new
-    named = present.model_copy(update={"pages": [PageRef(first="shot[0].image", hash=PAGE)]})
+    named = present.replace(pages=[PageRef(first="shot[0].image", hash=PAGE)])
     came, gone = blobs_moved(named, base, *parted(present.artefacts, base.artefacts))
     assert new - old <= came <= new
     assert gone == old - new
@@ -266,7 +266,7 @@ def test_every_blob_that_a_manifest_needs_is_named() -> None:
     present = manifest(
         artefacts={"in": artefact("inline"), "out": artefact("blob", blob=True)},
         inputs={"small": given_input(None), "large": ManifestInput(hash=large, blob=large)},
-    ).model_copy(update={"graph": graph})
+    ).replace(graph=graph)
     assert named_blobs(present, [page]) == {graph, large, page, hash_bytes(b"blob")}
 
 
@@ -456,7 +456,7 @@ def test_eight_racing_processes_do_not_take_the_pointer_back(shelf: Shelf) -> No
 def test_a_loaded_manifest_names_its_archive_and_a_damaged_one_is_a_store_error(shelf: Shelf) -> None:
     """Optional parts survive; every failure to load is one of the project's own errors."""
     archive = ArchiveRef(name=f"events/{RUN}.jsonl.zst", hash="0" * 64)
-    shelf.add(manifest().model_copy(update={"archive": archive}))
+    shelf.add(manifest().replace(archive=archive))
     assert shelf.store.load(1, None)[0].archive == archive
     for size in range(0, 400, 7):
         shelf.write("manifests/rev-0001.json", (shelf.store.raw(1) or b"")[:size])

@@ -231,8 +231,8 @@ def test_an_event_cannot_name_a_blob_that_is_not_there(root: Root) -> None:
         assert movie.events.pending() == []
         assert movie.events.latest_artefact("a") is None
         blob = movie.blobs.put(b"x" * 9)
-        there = value.model_copy(update={"hash": blob.hash, "blob": blob.hash})
-        movie.events.append_artefact(event.model_copy(update={"value": there}))
+        there = value.replace(hash=blob.hash, blob=blob.hash)
+        movie.events.append_artefact(event.replace(value=there))
         latest = movie.events.latest_artefact("a")
         assert latest is not None
         assert latest.value == there

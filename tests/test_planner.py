@@ -52,7 +52,7 @@ def node(job: str, inputs: Mapping[str, str | list[str | None]] = {}, **more: ob
 
 
 def graph(*nodes: dict[str, object]) -> ProducerGraph:
-    return ProducerGraph.model_validate({"nodes": list(nodes)})
+    return ProducerGraph.from_json({"nodes": list(nodes)})
 
 
 def made_from(
@@ -71,7 +71,7 @@ def made_from(
                 hash=hash_bytes(text.encode()), size=len(text), mime_type=output.mime_type, inline=text[:2000]
             )
             artefacts[output.id] = ManifestArtefact(
-                **dict(value), job=job.job_id, producedBy=job.producer, signature=signature(job, items)
+                **value.values(), job=job.job_id, produced_by=job.producer, signature=signature(job, items)
             )
     entries = {key: input_entry(value) for key, value in inputs.items()}
     return Manifest(
@@ -157,8 +157,8 @@ def test_a_damaged_blob_makes_its_job_dirty() -> None:
     """A clean signature does not help an artefact whose blob cannot be used."""
     manifest = made_from(MOVIE, INPUTS)
     held = manifest.artefacts["say[0].out"]
-    blobbed = held.model_copy(update={"inline": None, "blob": held.hash})
-    broken = manifest.model_copy(update={"artefacts": {**manifest.artefacts, "say[0].out": blobbed}})
+    blobbed = held.replace(inline=None, blob=held.hash)
+    broken = manifest.replace(artefacts={**manifest.artefacts, "say[0].out": blobbed})
     result = Planner.compute_plan(graph=MOVIE, manifest=broken, inputs=INPUTS, damaged={held.hash})
     assert reasons(result, "say[0]") == [("blob missing or damaged", "say[0].out")]
 

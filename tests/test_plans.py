@@ -40,7 +40,7 @@ def plan(tmp_path: Path) -> ExecutionPlan:
     with open_store(tmp_path / "root") as store:
         movie: Movie = store.create_movie("film")
         set_inputs(movie, {"@blueprint": BLUEPRINT, "a": {"null": None, "small": 1e-7}})
-        return plan_movie(movie).model_copy(update={"run": RUN, "movie": "film"})
+        return plan_movie(movie).replace(run=RUN, movie="film")
 
 
 def test_a_plan_comes_back_as_it_was_and_can_be_saved_again(
@@ -61,13 +61,13 @@ def test_a_plan_comes_back_as_it_was_and_can_be_saved_again(
 def test_a_resumed_run_replaces_its_plan(plans: PlanStore, plan: ExecutionPlan) -> None:
     """The newest is what the run does."""
     plans.save(plan)
-    plans.save(plan.model_copy(update={"base_revision": "rev-0007"}))
+    plans.save(plan.replace(base_revision="rev-0007"))
     assert plans.load(RUN).base_revision == "rev-0007"
 
 
 def test_a_plan_of_no_run_is_saved_as_that_of_a_new_one(plans: PlanStore, plan: ExecutionPlan) -> None:
     """What comes back names the run, by which it is found again."""
-    saved = plans.save(plan.model_copy(update={"run": None}))
+    saved = plans.save(plan.replace(run=None))
     assert saved.run == OTHER
     assert plans.load(OTHER).jobs == plan.jobs
 

@@ -15,7 +15,7 @@ from tests.metadata.samples import NOW, input_event, made
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 edits = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3) | st.none()), max_size=8).map(
-    lambda pairs: [input_event(key, value).model_copy(update={"seq": seq}) for seq, (key, value) in enumerate(pairs, 1)]
+    lambda pairs: [input_event(key, value).replace(seq=seq) for seq, (key, value) in enumerate(pairs, 1)]
 )
 
 
@@ -72,7 +72,7 @@ def test_the_edits_that_went_into_a_manifest_are_told_from_those_that_came_later
 ) -> None:
     """All that was folded counts; of what came later only what changes nothing can."""
     manifest = build(pending)
-    more: list[Event] = [event.model_copy(update={"seq": 100 + (event.seq or 0)}) for event in later]
+    more: list[Event] = [event.replace(seq=100 + (event.seq or 0)) for event in later]
     through = edits_reflected([*pending, *more], manifest, [])
     assert through >= max((event.seq or 0 for event in pending), default=0)
     taken = [event for event in more if (event.seq or 0) <= through and isinstance(event, InputEvent)]
@@ -81,9 +81,9 @@ def test_the_edits_that_went_into_a_manifest_are_told_from_those_that_came_later
 
 def test_a_manifest_that_took_no_edit_takes_none() -> None:
     """A caller may build on something else; nothing that a person said is marked as done."""
-    edit = input_event("a", 1).model_copy(update={"seq": 1})
+    edit = input_event("a", 1).replace(seq=1)
     assert edits_reflected([edit], build([]), []) == 0
     assert edits_reflected([edit], build([]), [input_event("a", 2, run=RUN)]) == 1
-    made_by_hand = made("x", 1, run=None).model_copy(update={"seq": 2})
+    made_by_hand = made("x", 1, run=None).replace(seq=2)
     assert edits_reflected([edit, made_by_hand], build([edit], fold_artefacts({}, [made_by_hand])), []) == 2
     assert edits_reflected([edit, made_by_hand], build([edit]), []) == 1

@@ -129,7 +129,7 @@ def test_events_tell_what_was_restored_and_nothing_is_paid_twice(movie: Movie) -
 
 def test_what_a_person_made_is_restored_as_theirs(movie: Movie) -> None:
     """Who edited an artefact belongs to the state, and so says the fold of the events."""
-    theirs = artefact_event(movie, "a", "by hand").model_copy(update={"status": "edited", "edited_by": "ana"})
+    theirs = artefact_event(movie, "a", "by hand").replace(status="edited", edited_by="ana")
     movie.events.append_artefact(theirs)
     edited = publish(movie, {})
     assert rollback(movie, "rev-0001") is not None

@@ -116,7 +116,7 @@ def test_what_was_paid_is_known_after_compaction_and_collection(movie: Movie) ->
 def test_a_call_without_a_signature_is_paid_too(movie: Movie) -> None:
     """Costs of events that are no results to reuse are costs."""
     event = artefact_event(movie, "a", "by hand")
-    movie.events.append_artefact(event.model_copy(update={"signature": None, "result": None}))
+    movie.events.append_artefact(event.replace(signature=None, result=None))
     assert movie_stats(movie).cost.spent == 0.5
 
 

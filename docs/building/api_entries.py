@@ -13,9 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from pydantic import BaseModel
+import msgspec
 
 import renku_store
+from renku_store.records._base import Record
 
 _LINE_MAX_CHARS: Final = 110
 _ROOMS: Final[dict[str, str]] = vars(renku_store)["_ROOMS"]
@@ -95,7 +96,9 @@ def _wrapped(head: str, parameters: list[str], answer: Any) -> str:
 
 
 def _class_head(cls: type) -> str:
-    bases = [base.__name__ for base in cls.__bases__ if base is not object and base.__name__ != "Generic"]
+    bases = [
+        base.__name__ for base in cls.__bases__ if base is not object and base.__name__ not in {"Generic", "Struct"}
+    ]
     head = f"class {cls.__name__}({', '.join(bases)})" if bases else f"class {cls.__name__}"
     if fields := list(_fields(cls)):
         return "\n".join([f"{head}:", *(f"    {field}" for field in fields)])
@@ -111,10 +114,10 @@ def _error_head(cls: type, head: str) -> str:
 
 def _fields(cls: type) -> Iterator[str]:
     """`name: type = default` of a record or a dataclass."""
-    if issubclass(cls, BaseModel):
-        for name, field in cls.model_fields.items():
-            default = "" if field.is_required() else f" = {_default_of(field.default, field.default_factory)}"
-            yield f"{name}: {_declared(cls, name)}{default}"
+    if issubclass(cls, msgspec.Struct):
+        for field in msgspec.structs.fields(cls):
+            default = "" if field.required else f" = {_default_of_record(field)}"
+            yield f"{field.name}: {_declared(cls, field.name)}{default}"
     elif dataclasses.is_dataclass(cls):
         for one in dataclasses.fields(cls):
             missing = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
@@ -122,6 +125,11 @@ def _fields(cls: type) -> Iterator[str]:
             default = "" if missing else f" = {_default_of(one.default, factory)}"
             if not one.name.startswith("_"):
                 yield f"{one.name}: {_declared(cls, one.name)}{default}"
+
+
+def _default_of_record(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return "..." if value is msgspec.UNSET or isinstance(value, msgspec.Struct) else repr(value)
 
 
 def _default_of(value: Any, factory: Any) -> str:
@@ -138,8 +146,8 @@ def _declared(cls: type, field: str) -> str:
 
 
 def _members(cls: type) -> Iterator[str]:
-    """The public methods and properties that a class defines itself; what pydantic gives every model is its own."""
-    given = {*dir(BaseModel), *cls.model_fields} if issubclass(cls, BaseModel) else set[str]()
+    """The public methods and properties that a class defines itself; what every record has is in its base."""
+    given = {*dir(Record), *cls.__struct_fields__} if issubclass(cls, Record) and cls is not Record else set[str]()
     for name, member in vars(cls).items():
         if name.startswith("_") or name in given:
             continue

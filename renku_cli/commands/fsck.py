@@ -79,7 +79,7 @@ def fsck(
             )
         if repair:
             report = _repaired(store, movie, report, source)
-    report = report.model_copy(update={"problems": [_addressed(problem, options) for problem in report.problems]})
+    report = report.replace(problems=[_addressed(problem, options) for problem in report.problems])
     if options.as_json:
         print_json(report.to_json())
     else:
@@ -111,11 +111,11 @@ def _repair(store: Store, movie: str, report: CheckReport, copy: Store | None) -
             raise NotFoundError(f"{copy.root} has no copy of {movie}.", hint="--from takes a build root, or a movie.")
     if any(problem.object == "metadata.db" for problem in report.problems):
         notes = [*report.notes, "Nothing is repaired before metadata.db can be read."]
-        return report.model_copy(update={"notes": notes, "repaired": []})
+        return report.replace(notes=notes, repaired=[])
     try:
         opened = store.movie(movie)
     except DamageError as error:
-        return report.model_copy(update={"notes": [*report.notes, error.message], "repaired": []})
+        return report.replace(notes=[*report.notes, error.message], repaired=[])
     with opened:
         return repair_movie(opened, report, source=driver, on_progress=now_and_again(_in_words))
 
@@ -126,16 +126,16 @@ def _addressed(problem: Problem, options: GlobalOptions) -> Problem:
         copy = setting("copy").value
         if copy is None:
             said = f"{problem.message} This needs a copy of the movie: PATH is its build root."
-            problem = problem.model_copy(update={"message": said})
+            problem = problem.replace(message=said)
         else:
             repair = problem.repair.replace(_ANY_COPY, f"--from {shlex.quote(copy)}")
-            problem = problem.model_copy(update={"repair": repair})
+            problem = problem.replace(repair=repair)
     given = [(name, value) for name, value in (("--root", options.root), ("--movie", options.movie)) if value]
     if not given:
         return problem
     program = " ".join([PROGRAM, *(f"{name} {shlex.quote(value)}" for name, value in given)])
     repair = re.sub(rf"(?:^|(?<=; )){PROGRAM}\b", lambda _: program, problem.repair)
-    return problem.model_copy(update={"repair": repair})
+    return problem.replace(repair=repair)
 
 
 def _show(report: CheckReport) -> None:

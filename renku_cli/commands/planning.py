@@ -74,13 +74,13 @@ def planned(
     """What a run would do and cost, with a warning of what is not to be had here, or may be too much."""
     handlers = Handlers()
     plan = plan_movie(movie, inputs=inputs, choices=choices, prices=handlers.price)
-    plan = plan.model_copy(update={"warnings": [*plan.warnings, *budget_warnings(plan, max_cost)]})
+    plan = plan.replace(warnings=[*plan.warnings, *budget_warnings(plan, max_cost)])
     if not plan.dirty:
         return plan
     try:
         handlers.registry.check(plan)
     except NotFoundError as error:
-        return plan.model_copy(update={"warnings": [*plan.warnings, f"{error.message} {error.hint}".strip()]})
+        return plan.replace(warnings=[*plan.warnings, f"{error.message} {error.hint}".strip()])
     return plan
 
 

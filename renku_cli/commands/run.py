@@ -131,8 +131,8 @@ def run(
     private = _private_inputs(blueprint, graph, inputs_file)
     limit = resolve_concurrency(concurrency or setting("concurrency").value or "")
     chosen = bool(targets or regen or pin or up_to_layer is not None)
-    wanted = {"targets": [*targets], "regen": [*regen], "pin": [*pin], "up_to_layer": up_to_layer}
-    choices = Choices.model_validate(wanted) if chosen else None
+    wanted = Choices(targets=[*targets], regen=[*regen], pin=[*pin], up_to_layer=up_to_layer)
+    choices = wanted if chosen else None
     with open_movie(options) as movie:
         if dry_run:
             load("commands.planning:show_dry_run")(options, movie, private, choices, max_cost, limit)

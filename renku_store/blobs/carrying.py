@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, Final
 
 import zstandard
 from blake3 import blake3
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.blobs.intake import Intake
@@ -31,8 +31,7 @@ _THREADS_AWAY: Final = 16
 _THREADS_HERE: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetched:
+class _Fetched(Struct, frozen=True):
     """An object as it is stored, its content of `size` bytes verified; `data` None: it is too large to be held."""
 
     encoding: Encoding

@@ -27,8 +27,9 @@ import os
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.blobs.packing import Packer
@@ -46,8 +47,7 @@ Row = tuple[str, int, int, Encoding]
 Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(Struct, frozen=True):
     """A file of `size` bytes whose content was hashed, and let go of, as its blob is here."""
 
     path: str | os.PathLike[str]

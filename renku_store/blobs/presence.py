@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeAlias
 
 import zstandard
+from msgspec import Struct
 
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, frame_size
 from renku_store.drivers.base import Driver, ObjectStat, shares_index
@@ -28,8 +28,7 @@ _FRAMES_HELD: Final = 1_000
 _RESERVED: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(Struct, frozen=True):
     """An object: how it is stored, the bytes it takes, its content's `size` (None: unknown), whether they disagree.
 
     `modified` is when it was written, Unix seconds by the clock of the storage.

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
@@ -42,8 +43,7 @@ from renku_store.records.ids import check_hash
 _GONE_HINT = "The next run makes it anew, if a job can; or restore the file from a copy."
 
 
-@dataclass(frozen=True, slots=True)
-class BlobStat:
+class BlobStat(Struct, frozen=True):
     """A stored blob: `size` in bytes of its content, `stored_size` of the object at `path`, relative to the movie."""
 
     hash: str

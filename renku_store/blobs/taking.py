@@ -13,12 +13,12 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from blake3 import blake3
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.drivers.base import Batch, StagedFile
@@ -30,8 +30,7 @@ from renku_store.records.blob import BlobRef
 _CHUNKS_AHEAD: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Struct, frozen=True):
     """Content too large to hold: staged raw, with its hash and size. `cloned`: it shares its blocks with its source.
 
     What comes from another store stays as it is stored there, `carried`; `packed` are then the bytes of its one frame.

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+from msgspec import Struct
+
 from renku_store.blueprint.expressions import Expression
 from renku_store.blueprint.places import Place
 from renku_store.blueprint.references import Every, Key, LoopVariable, Position
@@ -18,8 +21,7 @@ JobIndex = str | LoopVariable | Every
 """Which job of a loop: by its label (the position or key as text), by the loop's present place, or all."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputUse:
+class InputUse(Struct, frozen=True):
     """A reference to an input or into its value."""
 
     id: str
@@ -32,8 +34,7 @@ class InputUse:
         return any(isinstance(step, LoopVariable) for step in self.steps)
 
 
-@dataclass(frozen=True, slots=True)
-class ArtefactUse:
+class ArtefactUse(Struct, frozen=True):
     """A reference to outputs of a producer's jobs, or into them; one index for each loop of that producer."""
 
     producer: str
@@ -53,8 +54,7 @@ class ArtefactUse:
         return any(isinstance(index, Every) for index in self.indices)
 
 
-@dataclass(frozen=True, slots=True)
-class InputSpec:
+class InputSpec(Struct, frozen=True):
     """A declared input; `default` counts only with `has_default`, for null is a default too."""
 
     id: str
@@ -65,8 +65,7 @@ class InputSpec:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LoopSpec:
+class LoopSpec(Struct, frozen=True):
     """A loop over a list in an input or an artefact; `outer` are the loops that it runs inside of, outermost first."""
 
     name: str
@@ -75,16 +74,14 @@ class LoopSpec:
     outer: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OutputSpec:
+class OutputSpec(Struct, frozen=True):
     """What each job of a producer makes under `name`."""
 
     name: str
     mime_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunSpec:
+class RunSpec(Struct, frozen=True):
     """What a producer's `run` names."""
 
     provider: str
@@ -92,8 +89,7 @@ class RunSpec:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerSpec:
+class ProducerSpec(Struct, frozen=True):
     """A producer: how its jobs are named, when they are there, what they read and make.
 
     `when_reads` has the artefacts that `when` reads, by the text of the reference.
@@ -104,14 +100,14 @@ class ProducerSpec:
     outputs: tuple[OutputSpec, ...]
     loops: tuple[str, ...] = ()
     when: Expression | None = None
-    when_reads: Mapping[str, ArtefactUse] = field(default_factory=dict[str, ArtefactUse])
-    inputs: Mapping[str, InputUse | ArtefactUse] = field(default_factory=dict[str, InputUse | ArtefactUse])
-    config: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    context: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    when_reads: Mapping[str, ArtefactUse] = msgspec.field(default_factory=dict)
+    inputs: Mapping[str, InputUse | ArtefactUse] = msgspec.field(default_factory=dict)
+    config: Mapping[str, Json] = msgspec.field(default_factory=dict)
+    context: Mapping[str, Json] = msgspec.field(default_factory=dict)
     rate_key: str = ""
     timeout_seconds: float | None = None
     max_output_bytes: int | None = None
-    uses: Mapping[str, int] = field(default_factory=dict[str, int])
+    uses: Mapping[str, int] = msgspec.field(default_factory=dict)
     cost: CostRule | None = None
     sources: tuple[str, ...] | None = None
     description: str = ""

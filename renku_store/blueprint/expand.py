@@ -9,7 +9,8 @@ itself, for parsing refuses cycles of producers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from renku_store.blueprint.collector import paused_collector
 from renku_store.blueprint.document import Blueprint, ProducerSpec
@@ -25,8 +26,7 @@ from renku_store.records.graph import GraphNode, GraphOutput, ProducerGraph
 from renku_store.records.sheet import JobColumns, Sheet
 
 
-@dataclass(frozen=True, slots=True)
-class Expansion:
+class Expansion(Struct, frozen=True):
     """The graph of a blueprint, as far as it is known, and what a person should hear about it."""
 
     graph: ProducerGraph

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from renku_store.blueprint.document import ProducerSpec
 from renku_store.blueprint.selecting import Turn, Turns
@@ -12,8 +13,7 @@ from renku_store.records.graph import EVERY_LABEL, Awaited
 Labels = tuple[str, ...]
 
 
-@dataclass(slots=True)
-class Family:
+class Family(Struct):
     """The jobs of one producer.
 
     `members` are those that are there, with their turns; `jobs` has every place of the loops, by labels, and None where
@@ -24,11 +24,11 @@ class Family:
 
     spec: ProducerSpec
     is_made: bool = False
-    members: list[tuple[str, tuple[Turn, ...]]] = field(default_factory=list[tuple[str, tuple[Turn, ...]]])
-    jobs: dict[Labels, str | None] = field(default_factory=dict[Labels, str | None])
-    labels: list[dict[str, None]] = field(default_factory=list[dict[str, None]])
-    awaited: dict[str, Awaited] = field(default_factory=dict[str, Awaited])
-    deciders: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    members: list[tuple[str, tuple[Turn, ...]]] = field(default_factory=list)
+    jobs: dict[Labels, str | None] = field(default_factory=dict)
+    labels: list[dict[str, None]] = field(default_factory=list)
+    awaited: dict[str, Awaited] = field(default_factory=dict)
+    deciders: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def turns(self, places: tuple[Turn, ...]) -> Turns:
         """The turns by the names of their loops."""

@@ -12,30 +12,24 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-
-from pydantic import ValidationError
+from typing import Any, Final
 
 from renku_store import bounds
 from renku_store.blueprint.collector import paused_collector
+from renku_store.blueprint.given_form import given_edge, given_input, given_node, given_output
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe, shown
 from renku_store.blueprint.pricing import check_given_cost
 from renku_store.errors import GraphError, InvalidIdError
-from renku_store.records._base import Json, Record
+from renku_store.records._base import Json
 from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
 from renku_store.records.ids import check_id
-from renku_store.records.pattern import pattern_of_two
+from renku_store.records.sheet import of_artefact, of_input
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _STEP: Final = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<position>[0-9]{1,15})\]")
 _HEAD: Final = re.compile(r"[^.\[]+")
 _RATE_KEYS: Final = ("rateKey", "rate_key")
-_Kind = TypeVar("_Kind", bound=Record)
-
-_of_text = pattern_of_two(GraphInput.model_construct(name=""), "name", "ref")
-_of_input = pattern_of_two(Reference.model_construct(kind="input", id=""), "id", "path")
-_of_artefact = pattern_of_two(Reference.model_construct(kind="artefact", id=""), "id", "path")
 
 
 def parse_graph(document: Json, inputs: Collection[str] | None) -> ProducerGraph:
@@ -88,7 +82,7 @@ class _Names:
             kind = "artefact" if head in self.makers else "input" if self._is_input(head) else None
             path = _path(text[end:]) if kind else None
             if kind and path is not None:
-                return (_of_artefact if kind == "artefact" else _of_input)(head, path)
+                return (of_artefact if kind == "artefact" else of_input)(head, path)
         if self.inputs is None:
             return self._assumed(text, job_id)
         raise _unresolved(job_id, text, [*self.makers, *self.inputs])
@@ -141,7 +135,7 @@ def _outputs(produces: list[Any], job_id: str) -> list[GraphOutput]:
             name = _output_name(item, job_id)
             outputs.append(GraphOutput(id=item, name=name if uses[name] == 1 else item, mime_type=_UNKNOWN_TYPE))
         else:
-            outputs.append(_validated(GraphOutput, item, f"The job {job_id}, produces"))
+            outputs.append(given_output(item, f"The job {job_id}, produces"))
     for output in outputs:
         _check(output.id, "artefact", job_id)
         _check(output.name, "output", job_id)
@@ -187,14 +181,14 @@ def _node(outline: _Outline, names: _Names) -> GraphNode:
     provider, model = fields.get("provider"), fields.get("providerModel")
     if isinstance(provider, str) and isinstance(model, str) and fields.keys().isdisjoint(_RATE_KEYS):
         whole["rateKey"] = f"{provider}/{model}"
-    node = _validated(GraphNode, whole, f"The job {job_id}")
+    node = given_node(whole, f"The job {job_id}")
     _check(node.producer, "producer", job_id)
-    return node if node.rate_key else node.model_copy(update={"rate_key": f"{node.provider}/{node.provider_model}"})
+    return node if node.rate_key else node.replace(rate_key=f"{node.provider}/{node.provider_model}")
 
 
 def _input(item: object, names: _Names, job_id: str) -> GraphInput:
     if isinstance(item, str):
-        return _of_text(item, names.resolve(item, job_id))
+        return GraphInput(name=item, ref=names.resolve(item, job_id))
     if not isinstance(item, dict):
         raise GraphError(
             f"The job {job_id} has an input that is {describe(item)}.", hint="Inputs are texts or mappings."
@@ -204,7 +198,7 @@ def _input(item: object, names: _Names, job_id: str) -> GraphInput:
         fields["ref"] = names.resolve(fields["ref"], job_id)
     if isinstance(fields.get("refs"), list):
         fields["refs"] = [names.resolve(ref, job_id) if isinstance(ref, str) else ref for ref in fields["refs"]]
-    entry = _validated(GraphInput, fields, f"The job {job_id}, inputs")
+    entry = given_input(fields, f"The job {job_id}, inputs")
     _check(entry.name, "input", job_id)
     if (entry.ref is None) == (entry.refs is None):
         raise GraphError(
@@ -228,7 +222,7 @@ def _edges(written: object, nodes: list[GraphNode], makers: Mapping[str, str]) -
             f"The edges of a graph are a list, not {describe(written)}.", hint='[{"from": JOB, "to": JOB}]'
         )
     for item in written or []:
-        edge = _validated(GraphEdge, item, f"The edge {shown(item)}")
+        edge = given_edge(item, f"The edge {shown(item)}")
         for job_id in (edge.from_, edge.to):
             if job_id not in jobs:
                 raise GraphError(
@@ -236,8 +230,7 @@ def _edges(written: object, nodes: list[GraphNode], makers: Mapping[str, str]) -
                     hint=nearest(job_id, jobs),
                 )
         pairs.add((edge.from_, edge.to))
-    written_edge = pattern_of_two(GraphEdge.model_validate({"from": "", "to": ""}), "from_", "to")
-    return [written_edge(before, after) for before, after in sorted(pairs)]
+    return [GraphEdge(from_=before, to=after) for before, after in sorted(pairs)]
 
 
 def _path(text: str) -> list[str | int] | None:
@@ -251,16 +244,6 @@ def _path(text: str) -> list[str | int] | None:
         path.append(match["key"] if match["key"] is not None else int(match["position"]))
         at = match.end()
     return path
-
-
-def _validated(kind: type[_Kind], fields: object, where: str) -> _Kind:
-    """The record that some fields are; the error says which field of what is wrong."""
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise GraphError(f"{where}: {f'{place}: ' if place else ''}{first['msg']}.") from None
 
 
 def _check(value: str, thing: str, job_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from renku_store.blueprint.document import LoopSpec
 from renku_store.blueprint.names import nearest
@@ -14,8 +14,7 @@ from renku_store.records.graph import EVERY_LABEL
 from renku_store.records.ids import check_id
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
+class Unusable(Struct, frozen=True):
     """A document that is there and decides nothing; `problem` says why, in a sentence."""
 
     problem: str

@@ -33,7 +33,7 @@ def read_cost(fields: Fields) -> CostRule | None:
     if prices.get("low", 0.0) > prices.get("high", math.inf):
         raise rule.place("low").error(f"low of {rule.what} is above its high.", "Exchange them.")
     of = rule.text("of") if "of" in rule else None
-    return CostRule.model_validate({**prices, "of": of})
+    return CostRule.from_json({**prices, "of": of})
 
 
 def check_given_cost(job_id: str, cost: object, inputs: Iterable[str], config: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.blueprint.names import RESERVED
@@ -12,30 +13,26 @@ from renku_store.blueprint.places import Place
 from renku_store.blueprint.tokens import Token, Tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """`.text`, or with `quoted` `['text']`: a key of an object, or the key of a loop."""
 
     text: str
     quoted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """`[2]`: a place in a list, from 0."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class LoopVariable:
+class LoopVariable(Struct, frozen=True):
     """`[segment]`: where the loop of that name is now."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Struct, frozen=True):
     """`[*]`: all jobs of a loop."""
 
 
@@ -43,8 +40,7 @@ EVERY: Final = Every()
 Step = Key | Position | LoopVariable | Every
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceText:
+class ReferenceText(Struct, frozen=True):
     """A reference as written: a name and the steps that follow it; what the name stands for is not known yet."""
 
     root: str

@@ -8,8 +8,9 @@ list in an artefact does not ask for. A placeholder reads what the jobs may read
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from renku_store import bounds
 from renku_store.blueprint.document import ArtefactUse, Blueprint, InputUse
@@ -20,27 +21,22 @@ from renku_store.blueprint.references import Every, Key, LoopVariable
 from renku_store.blueprint.selecting import Lost, Turns, fixed_path, known_steps, select
 from renku_store.records._base import Json
 from renku_store.records.graph import EVERY_LABEL, GraphInput, Reference
-from renku_store.records.pattern import pattern_of_two
 from renku_store.records.sheet import Column, Each, FromInput, FromJobs, Same, of_artefact, of_input
 
 _Labels = tuple[str | None, ...]
 
 # Their ids and paths are made of names and values that have been checked.
 _WHOLE: Final[list[str | int]] = []
-_one = pattern_of_two(GraphInput.model_construct(name=""), "name", "ref")
-_several = pattern_of_two(GraphInput.model_construct(name=""), "name", "refs")
 
 
-@dataclass(slots=True)
-class _Luck:
+class _Luck(Struct):
     """Whether an input of a producer was found for any of its jobs, and if not, what was missed first."""
 
     found: bool = False
     missed: tuple[str, str] | None = None
 
 
-@dataclass(slots=True)
-class Resolver:
+class Resolver(Struct):
     """Makes the inputs of jobs, one producer after the other."""
 
     blueprint: Blueprint
@@ -138,17 +134,17 @@ class Resolver:
     def _entry(self, family: Family, name: str, use: InputUse | ArtefactUse, turns: Turns) -> GraphInput | None:
         if isinstance(use, ArtefactUse) and use.is_fan_in:
             place = self.blueprint.place("producers", family.spec.name, "inputs", name)
-            return _several(name, self._fan_in(use, turns, place))
+            return GraphInput(name=name, refs=self._fan_in(use, turns, place))
         luck = self._luck.get((family.spec.name, name))
         if luck is None:
             luck = self._luck[family.spec.name, name] = _Luck()
         if isinstance(use, InputUse):
             reference = self._input(use, turns, luck)
-            return None if reference is None else _one(name, reference)
+            return None if reference is None else GraphInput(name=name, ref=reference)
         found = self._artefacts(use, turns, luck)
         if len(found) == 1:
-            return _one(name, found[0])
-        return _several(name, [*found]) if found else None
+            return GraphInput(name=name, ref=found[0])
+        return GraphInput(name=name, refs=[*found]) if found else None
 
     def check_found(self) -> None:
         """Refuse inputs that were found for no job: misspelt keys and positions beyond the end."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NoReturn
+
+from msgspec import Struct
 
 from renku_store.blueprint.document import ArtefactUse, InputUse, JobIndex, ValueStep
 from renku_store.blueprint.expressions import Expression, references
@@ -13,16 +14,14 @@ from renku_store.blueprint.places import Place
 from renku_store.blueprint.references import EVERY, Every, Key, LoopVariable, Position, ReferenceText, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """What a reference must know of a producer: its loops and the names of its outputs."""
 
     loops: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(Struct, frozen=True):
     """Who reads: its name for messages, and the loops that it runs in."""
 
     name: str
@@ -30,8 +29,7 @@ class Reader:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """All names of a blueprint; of each loop, the key that names its jobs, or None."""
 
     inputs: Mapping[str, object]

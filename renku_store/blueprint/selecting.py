@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import takewhile
+
+from msgspec import Struct
 
 from renku_store.blueprint.document import ValueStep
 from renku_store.blueprint.names import nearest
@@ -14,8 +15,7 @@ from renku_store.records._base import Json
 from renku_store.records.graph import Awaited
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One turn of a loop: its place in the list, from 0, and, where the loop names a key, that key.
 
     `label` is what stands in job ids: the key or the place, as text. `source` is the artefact that the list is in. With
@@ -39,16 +39,14 @@ class Turn:
 Turns = Mapping[str, Turn]
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """A selected value and the path to it, without loops."""
 
     value: Json
     path: list[str | int]
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """A path ends early: in `value` there is nothing at `step`."""
 
     value: Json

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
+from msgspec import Struct, field
 
 from renku_store import bounds
 from renku_store.blueprint.names import nearest
@@ -24,8 +24,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A node of the text: a scalar, a list, or a mapping by key; `keys` says where each key stands.
 
     `size` counts the nodes below and this one, aliases each time they are used; `height` is how deep they nest.
@@ -33,7 +32,7 @@ class Source:
 
     value: Scalar | list[Source] | dict[str, Source]
     place: Place
-    keys: Mapping[str, Place] = field(default_factory=dict[str, Place])
+    keys: Mapping[str, Place] = field(default_factory=dict)
     size: int = 1
     height: int = 0
 
@@ -95,16 +94,15 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str | None) -> B
     return Place(file, line).error(f"The text is not YAML: {context}{problem}.", hint)
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A list or mapping whose end has not come yet."""
 
     place: Place
     anchor: str | None
     is_mapping: bool
-    items: list[Source] = field(default_factory=list["Source"])
-    entries: dict[str, Source] = field(default_factory=dict[str, "Source"])
-    keys: dict[str, Place] = field(default_factory=dict[str, Place])
+    items: list[Source] = field(default_factory=list)
+    entries: dict[str, Source] = field(default_factory=dict)
+    keys: dict[str, Place] = field(default_factory=dict)
     key: str | None = None
     size: int = 1
     height: int = 0

@@ -6,7 +6,8 @@ A list in an artefact that is not known, or that decides nothing, has one turn t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.blueprint.document import ArtefactUse, Blueprint, InputUse, LoopSpec, ProducerSpec
@@ -24,8 +25,7 @@ Documents = Mapping[str, Json | Unusable]
 """The content of JSON artefacts by id, as far as it is known and final."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """The content of an artefact that is known."""
 
     artefact: str

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from renku_store.archives import ArchiveStore, archive_path
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobCorruptError, BlobMissingError
 from renku_store.hashing import hash_bytes
 from renku_store.indexing import blobs_of, told_by
 from renku_store.plans import plan_path
+from renku_store.records._base import RecordError
 from renku_store.records.events import Event, RunEvent
 from renku_store.records.plan import ExecutionPlan
 
@@ -53,10 +52,10 @@ def read_plan(driver: Driver, run: str) -> RunPlan | None:
     """The plan of a run; None where it has none any more. Raises `BlobCorruptError` for one that cannot be read."""
     try:
         data = driver.read(plan_path(run))
-        plan = ExecutionPlan.model_validate_json(data)
+        plan = ExecutionPlan.read(data)
     except BlobMissingError:
         return None
-    except ValidationError as error:
+    except RecordError as error:
         raise BlobCorruptError(
             f"The plan {plan_path(run)} cannot be read.", hint="Abandon the run: what it made stays reusable."
         ) from error

@@ -115,7 +115,7 @@ def _may_be_gone(exam: Examination, reader: Reader, run: str, event: Event) -> b
 
 
 def _bare(event: Event) -> Event:
-    return event.model_copy(update={"seq": None})
+    return event.replace(seq=None)
 
 
 def _groups(events: Iterator[Event]) -> Iterator[list[Event]]:

@@ -83,7 +83,7 @@ class Examination:
             try:
                 with self.movie.metadata.read() as reader:
                     return question(reader)
-            except (DamageError, ValueError) as error:
+            except (DamageError, ValueError, TypeError, AttributeError) as error:  # values of other types than columns
                 self.unreadable(error)
         return otherwise
 

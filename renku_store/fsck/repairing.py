@@ -69,15 +69,13 @@ def repair_movie(
     for problem in found.problems:
         if problem.object not in objects and not any(problem.object in done for done in repair.done):
             repair.done.append(f"{problem.object}: put right")
-    return left.model_copy(
-        update={
-            "checked": found.checked,
-            "checked_bytes": found.checked_bytes,
-            "skipped": found.skipped,
-            "complete": found.complete,
-            "notes": list(dict.fromkeys([*found.notes, *left.notes])),
-            "repaired": repair.done,
-        }
+    return left.replace(
+        checked=found.checked,
+        checked_bytes=found.checked_bytes,
+        skipped=found.skipped,
+        complete=found.complete,
+        notes=list(dict.fromkeys([*found.notes, *left.notes])),
+        repaired=repair.done,
     )
 
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from pydantic import Field
-
 from renku_store import bounds
-from renku_store.records._base import Record
+from renku_store.records._base import Record, written
 
 CheckStep = Literal["database", "revisions", "archives", "blobs", "suspects", "repairs"]
 
@@ -38,8 +36,8 @@ class Problem(Record):
 
     invariant: int
     object: str
-    artefacts: list[str] = Field(default_factory=list)
-    revisions: list[str] = Field(default_factory=list)
+    artefacts: list[str] = written([])
+    revisions: list[str] = written([])
     message: str
     repair: str
 
@@ -53,12 +51,12 @@ class CheckReport(Record):
     """
 
     ok: bool
-    checked: int = 0
-    checked_bytes: int = 0
-    skipped: int = 0
-    complete: bool = True
-    problems: list[Problem] = Field(default_factory=list)
-    notes: list[str] = Field(default_factory=list)
+    checked: int = written(0)
+    checked_bytes: int = written(0)
+    skipped: int = written(0)
+    complete: bool = written(default=True)
+    problems: list[Problem] = written([])
+    notes: list[str] = written([])
     repaired: list[str] | None = None
 
 

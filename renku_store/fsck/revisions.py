@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from renku_store.encoding import expiry_path, manifest_path, named_blobs
+from renku_store.encoding import expiry_path, manifest_path, named_blobs, read_page
 from renku_store.errors import BlobMissingError, DamageError, InvalidIdError, NotFoundError, StoreError
 from renku_store.fsck.derived import Spans
 from renku_store.fsck.examination import Examination, Published
@@ -23,10 +21,9 @@ from renku_store.fsck.reports import REBUILD, REPAIR, REPAIR_FROM
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import POINTER, ManifestStore
 from renku_store.metadata.base import RevisionRow
+from renku_store.records._base import RecordError
 from renku_store.records.ids import revision_name, revision_number
-from renku_store.records.manifest import Expiry, Manifest, ManifestArtefact, ManifestStub, Pointer
-
-PAGE = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
+from renku_store.records.manifest import Expiry, Manifest, ManifestStub, Pointer
 
 
 def check_revisions(exam: Examination) -> None:
@@ -159,9 +156,9 @@ class _Chain:
         """What a page names; nothing where it cannot be read, which is noted. Neighbours share what was read."""
         if digest not in self._pages:
             try:
-                page = PAGE.validate_json(self._exam.blobs().read(digest))
+                page = read_page(self._exam.blobs().read(digest))
                 return packed(named_in(page.values()))
-            except (StoreError, ValidationError):
+            except (StoreError, RecordError):
                 self._exam.suspect_pages.add(digest)
         return self._pages.get(digest, frozenset())
 

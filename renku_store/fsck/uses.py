@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
 from renku_store import bounds
+from renku_store.encoding import read_page
 from renku_store.errors import StoreError
 from renku_store.fsck.examination import Examination
-from renku_store.fsck.revisions import PAGE, read_mark
+from renku_store.fsck.revisions import read_mark
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import BlobUse
+from renku_store.records._base import RecordError
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import Manifest, ManifestArtefact
 
@@ -108,8 +108,8 @@ class _Manifests:
         """The artefacts of a page that are asked for; each page is read once."""
         if digest not in self._pages and bytes.fromhex(digest) not in self._empty:
             held: dict[str, ManifestArtefact] = {}
-            with suppress(StoreError, ValidationError):
-                held = PAGE.validate_json(self._exam.blobs().read(digest))
+            with suppress(StoreError, RecordError):
+                held = read_page(self._exam.blobs().read(digest))
             hits = {
                 key: artefact
                 for key, artefact in held.items()

@@ -47,7 +47,7 @@ class CollectionApart(SharedCollection):
         when.notes.extend(retired.notes)
         report = self._report(when, found, found.strays, condemned=len(found.strays))
         counts = {"expired": len(expiring), "traces": traces, "plans": retired.plans, "runs": retired.runs}
-        return report.model_copy(update={**counts, "blobs": last_uses(self._movie, found.strays)})
+        return report.replace(**counts, blobs=last_uses(self._movie, found.strays))
 
     def carry_out(self, *, force: bool) -> CollectionReport:
         """Collect, under this machine's lock `collect`."""
@@ -73,7 +73,7 @@ class CollectionApart(SharedCollection):
         when.notes.extend(retired.notes)
         report = self._report(when, found, self._removed, condemned=len(found.strays))
         counts = {"expired": expired, "temporary": temporary, "traces": traces}
-        return report.model_copy(update={**counts, "plans": retired.plans, "runs": retired.runs})
+        return report.replace(**counts, plans=retired.plans, runs=retired.runs)
 
     def _roots_of(self, tell: Callable[[int], None], without: Iterable[int]) -> Roots:
         return Roots(self._movie, tell, without=frozenset(without), now=self._now)

@@ -69,7 +69,7 @@ class SharedCollection:
         when.notes.extend(retired.notes)
         report = self._report(when, found, going, condemned=len(found.candidates))
         counts = {"expired": len(expiring), "traces": traces, "plans": retired.plans, "runs": retired.runs}
-        return report.model_copy(update={**counts, "blobs": last_uses(self._movie, going)})
+        return report.replace(**counts, blobs=last_uses(self._movie, going))
 
     def carry_out(self, *, force: bool) -> CollectionReport:
         """Collect, under the lock `collect`."""
@@ -96,7 +96,7 @@ class SharedCollection:
         when.notes.extend(retired.notes)
         report = self._report(when, found, self._removed, condemned=condemned)
         counts = {"expired": expired, "temporary": temporary, "traces": traces}
-        return report.model_copy(update={**counts, "plans": retired.plans, "runs": retired.runs})
+        return report.replace(**counts, plans=retired.plans, runs=retired.runs)
 
     def _expire(self, when: Moment, files_now: float | None, *, force: bool) -> int:
         """Empty the trash; before that, which cannot be undone, see that the brake would not hold this collection."""

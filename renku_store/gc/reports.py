@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
-
-from renku_store.records._base import Hash, Record
+from renku_store.records._base import Hash, Record, written
 
 CollectionStep = Literal[
     "expired", "leftovers", "roots", "surveyed", "condemned", "deleting", "deleted", "orphans deleting", "temporary",
@@ -49,16 +47,16 @@ class CollectionReport(Record):
     `grace_seconds` is the grace time as it was applied; `notes` say what was out of the ordinary.
     """
 
-    removed: int = 0
-    removed_bytes: int = 0
-    kept: int = 0
-    kept_bytes: int = 0
-    condemned: int = 0
-    expired: int = 0
-    temporary: int = 0
-    traces: int = 0
-    plans: int = 0
-    runs: int = 0
+    removed: int = written(0)
+    removed_bytes: int = written(0)
+    kept: int = written(0)
+    kept_bytes: int = written(0)
+    condemned: int = written(0)
+    expired: int = written(0)
+    temporary: int = written(0)
+    traces: int = written(0)
+    plans: int = written(0)
+    runs: int = written(0)
     grace_seconds: float
-    notes: list[str] = Field(default_factory=list)
+    notes: list[str] = written([])
     blobs: list[CollectedBlob] | None = None

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from renku_store import bounds
+from renku_store.encoding import read_page
 from renku_store.errors import StoreError
 from renku_store.gc.reports import CollectedBlob
 from renku_store.movie import Movie
+from renku_store.records._base import RecordError
 from renku_store.records.events import ArtefactEvent, Event, InputEvent
-from renku_store.records.manifest import ManifestArtefact
-
-_PAGE = TypeAdapter(dict[str, ManifestArtefact], config=ConfigDict(defer_build=True))
 
 
 def last_uses(movie: Movie, blobs: Mapping[str, int]) -> list[CollectedBlob]:
@@ -65,7 +62,7 @@ def _archived(movie: Movie, blobs: Mapping[str, int]) -> dict[str, CollectedBlob
                 use = _use(event)
                 if use is not None:
                     revision = revisions.get(run.run)
-                    found[use.hash] = use.model_copy(update={"bytes": blobs[use.hash], "revision": revision})
+                    found[use.hash] = use.replace(bytes=blobs[use.hash], revision=revision)
     return found
 
 
@@ -109,7 +106,7 @@ def _planned(movie: Movie, blobs: Mapping[str, int]) -> dict[str, CollectedBlob]
 
 
 def _by_content(movie: Movie, digest: str, size: int) -> CollectedBlob:
-    with suppress(StoreError, ValidationError):
-        if size <= bounds.GC_PAGE_MAX_BYTES and _PAGE.validate_json(movie.blobs.read(digest)):
+    with suppress(StoreError, RecordError):
+        if size <= bounds.GC_PAGE_MAX_BYTES and read_page(movie.blobs.read(digest)):
             return CollectedBlob(hash=digest, bytes=size, kind="page")
     return CollectedBlob(hash=digest, bytes=size, kind="unknown")

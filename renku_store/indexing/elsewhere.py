@@ -8,9 +8,10 @@ with what is new: one listing says which archives are, or have been written anew
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeGuard
+
+from msgspec import Struct
 
 from renku_store.archives import ArchiveStore
 from renku_store.blobs import BlobStore
@@ -30,8 +31,7 @@ _LATEST_MS = 253_402_300_799_999
 """The end of the year 9999: an id may say anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """What the archive of a run that has no revision tells of it: its base, when it began, and its last step."""
 
     run: str
@@ -125,7 +125,7 @@ def take_in_events(
         with metadata.write() as writer:
             later = _decided_later(writer, events)
             writer.events.add(events)
-            writer.events.add([event.model_copy(update={"id": new_id(), "seq": None}) for event in later])
+            writer.events.add([event.replace(id=new_id(), seq=None) for event in later])
         steps += [event for event in events if isinstance(event, RunEvent)]
     return told_by(run, steps)
 

@@ -7,8 +7,9 @@ have meant. `CheckWrites` notes when blobs were verified, and ends leftovers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from renku_store.metadata.derived import DerivedReads, DerivedWrites
 from renku_store.records.events import Event
@@ -16,8 +17,7 @@ from renku_store.records.events import Event
 EventKind = Literal["input", "artefact", "run"]
 
 
-@dataclass(frozen=True, slots=True)
-class StaleClaim:
+class StaleClaim(Struct, frozen=True):
     """A claim whose lease does not exist, or exists under another token."""
 
     signature: str
@@ -33,8 +33,7 @@ class EventKey(NamedTuple):
     run: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TableSizes:
+class TableSizes(Struct, frozen=True):
     """How many events of all kinds, blobs, runs and revisions an index holds."""
 
     events: int

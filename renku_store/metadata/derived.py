@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from renku_store.records.events import ArtefactEvent, InputEvent
 
@@ -12,8 +13,7 @@ SpanSide = Literal["covers", "first", "last"]
 """How a span of revisions has to lie to a revision: it holds it, begins with it, or ends with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptManifest:
+class KeptManifest(Struct, frozen=True):
     """The exact bytes of a manifest, as they were published, and their hash."""
 
     number: int
@@ -21,8 +21,7 @@ class KeptManifest:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """An input or artefact of a revision: its hash, `since` which revision it is that, and its event's number."""
 
     hash: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from renku_store.metadata.retirement import RetirementReads
 from renku_store.records.events import Event
@@ -12,8 +13,7 @@ from renku_store.records.events import Event
 KINDS: Final = frozenset({"input", "artefact", "run"})
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which events are meant: of some kinds, of one run, or about one input, artefact or job.
 
     Rows only beyond the number `after`, archived events only beyond the id `after_id`.
@@ -34,8 +34,7 @@ class Selection:
         return self.about is None or self.about in (event.get("input"), event.get("artefact"), event.get("job"))
 
 
-@dataclass(frozen=True, slots=True)
-class CompactedRun:
+class CompactedRun(Struct, frozen=True):
     """A run some of whose rows have left: its archive has the hash `hash` and begins with the id `first_id`.
 
     One that `published` has taken the movie-wide edits in its archive. The archive of an `expired` one may be gone.
@@ -48,8 +47,7 @@ class CompactedRun:
     expired: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EndedRun:
+class EndedRun(Struct, frozen=True):
     """A run that is published, as revision `number` with the manifest hash `hash`, or abandoned (both None)."""
 
     run: str
@@ -58,8 +56,7 @@ class EndedRun:
     expired: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(Struct, frozen=True):
     """What one revision brought: bytes of blobs that no earlier one names, as they are and on the disk."""
 
     number: int
@@ -67,8 +64,7 @@ class Growth:
     stored_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlobTotals:
+class BlobTotals(Struct, frozen=True):
     """Blobs, their bytes, and their bytes on the disk."""
 
     count: int

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class RevisionRow:
+
+class RevisionRow(Struct, frozen=True):
     """A published revision as the index knows it; `expired` once its manifest was replaced by a stub.
 
     `cost` and `saved` are in US dollars: what its run's calls took, and what the results had taken that it reused.
@@ -25,8 +25,7 @@ class RevisionRow:
     saved: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """What a run is about to publish: revision `number` with exactly these bytes (invariant 11)."""
 
     run: str
@@ -35,8 +34,7 @@ class Intent:
     manifest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BlobUse:
+class BlobUse(Struct, frozen=True):
     """An event that names a blob: its `seq`, whether of an `artefact` or an `input`, the id of that, and its run.
 
     `revision` is what the run published, `cost` what the result took in US dollars; None where neither is known.
@@ -51,8 +49,7 @@ class BlobUse:
     cost: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class BlobSpan:
+class BlobSpan(Struct, frozen=True):
     """A blob that every revision from `first` through `last` (None: still) names; `stored_size` is bytes on the disk.
 
     A blob that was left out for a while has several spans. The size is 0 where nobody has seen the object.

@@ -216,7 +216,7 @@ class Chronicle:
 
 
 def _made(held: ManifestArtefact) -> ArtefactValue:
-    return ArtefactValue(**{name: getattr(held, name) for name in ArtefactValue.model_fields})
+    return held.value_alone()
 
 
 def _same(before: ManifestArtefact | None, now: ManifestArtefact) -> bool:

@@ -190,7 +190,7 @@ class MovieWriter:
             artefact, node = revision.artefacts[key], jobs.makers.get(key) if jobs else None
             made = self._carrier.value(artefact.made, artefact.mime_type) if artefact.made is not None else None
             entries[key] = ManifestArtefact(
-                **dict(value),
+                **value.values(),
                 produced_by=node.producer if node else artefact.producer,
                 job=node.job_id if node else None,
                 signature=signed[node.job_id] if node and node.job_id not in stale else None,
@@ -245,7 +245,7 @@ def _inputs(revision: OldRevision, values: Mapping[str, Json]) -> dict[str, Mani
     for key, value in values.items():
         given = revision.inputs.get(key)
         legacy = given.legacy_hash if given is not None else None
-        entries[key] = input_entry(value).model_copy(update={"legacy_hash": legacy})
+        entries[key] = input_entry(value).replace(legacy_hash=legacy)
     return entries
 
 

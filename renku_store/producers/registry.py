@@ -18,8 +18,6 @@ from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Self, TypeAlias
 
-from pydantic import ValidationError
-
 from renku_store.answers import check_answer
 from renku_store.calls import Job, JobContext, Produce, Produced
 from renku_store.errors import (
@@ -36,6 +34,7 @@ from renku_store.producers.openai import OpenAIHandler
 from renku_store.producers.python import call_function
 from renku_store.producers.secrets import Discretion, SecretResolver, Secrets
 from renku_store.producers.warming import Warming
+from renku_store.records._base import RecordError
 from renku_store.records.graph import CostRule, GraphNode
 from renku_store.records.plan import ExecutionPlan
 
@@ -196,11 +195,10 @@ def _rule(descriptor: str, cost: Cost | None) -> CostRule | None:
     if cost is None:
         return None
     try:
-        return CostRule.model_validate(cost)
-    except ValidationError as error:
-        said = error.errors(include_url=False)[0]["msg"]
+        return CostRule.from_json(cost)
+    except RecordError as error:
         raise InvalidValueError(
-            f"The cost of {descriptor} is not understood: {said}.",
+            f"The cost of {descriptor} is not understood: {error}.",
             hint='For example 0.04, or {"perCharacter": 0.00002, "of": "text"}.',
         ) from None
 

@@ -20,8 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field
-
 from renku_store import bounds
 from renku_store.clock import Clock
 from renku_store.drivers.base import Driver
@@ -39,7 +37,7 @@ from renku_store.rebuild.losses import Known
 from renku_store.rebuild.placing import finish_rebuild, is_unfinished, named_errors, refuse_newer, take_damaged_place
 from renku_store.rebuild.salvage import Salvage
 from renku_store.rebuild.turns import next_epoch
-from renku_store.records._base import Record
+from renku_store.records._base import Record, written
 from renku_store.records.ids import revision_name
 
 RebuildStep = Literal["blobs", "events", "revisions", "compared"]
@@ -71,11 +69,11 @@ class RebuildReport(Record):
     blobs: int
     events: int
     runs: int
-    salvaged: int = 0
+    salvaged: int = written(0)
     quarantined: str | None = None
     restored: str | None = None
-    left_out: list[str] = Field(default_factory=list)
-    damaged_archives: list[str] = Field(default_factory=list)
+    left_out: list[str] = written([])
+    damaged_archives: list[str] = written([])
 
 
 def rebuild_database(
@@ -119,7 +117,7 @@ def _rebuild_file(path: Path, rebuilding: _Rebuilding) -> RebuildReport:
         with named_errors(built):
             finish(new)
     if rebuilding.salvage.damaged:
-        return report.model_copy(update={"quarantined": take_damaged_place(built, path, here)})
+        return report.replace(quarantined=take_damaged_place(built, path, here))
     with named_errors(path):
         take_place(built, path)
     return report
@@ -170,8 +168,8 @@ class _Rebuilding:
             examined.result()
             self.salvage.carry_over(old, new)
         lost = sorted(filled.unreadable | known.lost_archives(movie.archives))
-        return _report(movie, self.salvage.events, known.newest, filled.artefacts).model_copy(
-            update={"restored": restored, "damaged_archives": lost}
+        return _report(movie, self.salvage.events, known.newest, filled.artefacts).replace(
+            restored=restored, damaged_archives=lost
         )
 
 

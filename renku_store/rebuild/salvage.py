@@ -18,7 +18,7 @@ from renku_store import bounds
 from renku_store.errors import DamageError
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.checks import EventKey, EventKind
-from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
+from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, check_event
 
 E = TypeVar("E", InputEvent, ArtefactEvent, RunEvent)
 Page = Callable[[Reader, int, int], list[E]]
@@ -103,6 +103,8 @@ class Salvage:
             try:
                 with old.read() as reader:
                     events = page(reader, after, limit)
+                for event in events:
+                    check_event(event)
             except (*_DAMAGE, TypeError, AttributeError):  # a value of another type than its column's
                 self.damaged = True
                 after += 1 if steps else 0
@@ -135,6 +137,7 @@ def _lacking_of_sound(old: MetadataStore, writer: Writer) -> Iterator[tuple[list
         for key, event in lacking:
             if EventKey(event.seq or 0, event.id, event.run) != key:
                 raise KeyError(key.id)
+            check_event(event)
         yield keys, [event for _, event in lacking]
 
 

@@ -2,56 +2,132 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, TypeVar, dataclass_transform
 
-from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
-from pydantic.alias_generators import to_camel
+import msgspec
 
-Json = JsonValue
-"""Any JSON value, as Python holds it."""
+if TYPE_CHECKING:
+    Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+    """Any JSON value, as Python holds it."""
+else:
+    Json = Any
 
-Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 """A BLAKE3 digest: 64 lower-case hex digits."""
 
+ManyHash = Annotated[str, msgspec.Meta(min_length=64, max_length=64, extra_json_schema={"pattern": r"^[0-9a-f]{64}$"})]
+"""A digest of which there are so many that they are looked at together (`check_hashes`): only its length is checked."""
 
-def exactly_one(*fields: str) -> dict[str, Any]:
-    """What the JSON Schema of a record adds where exactly one of the fields (as written) must be there."""
-    return {"oneOf": [{"required": [field]} for field in fields]}
+Kind = TypeVar("Kind")
 
 
-class Record(BaseModel):
+class RecordError(ValueError):
+    """Something does not have the shape of a record; `place` says where it has not: `jobs.clip.layer`."""
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.message = message
+        self.place = place
+
+
+class _RecordMeta(msgspec.StructMeta):
+    """Of classes whose fields are given by name, those of their bases, too."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> _RecordMeta:
+        return super().__new__(mcs, name, bases, namespace, **{"kw_only": True, **options})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class Record(
+    msgspec.Struct,
+    metaclass=_RecordMeta,
+    frozen=True,
+    rename="camel",
+    omit_defaults=True,  # None is the default that is left out; `written` says which others are not
+    gc=False,  # a record holds no cycle
+):
     """A frozen value with a JSON form; absent optional fields are left out of it, never written as null.
 
-    How a class is checked and written is worked out when its first instance is: a command uses few of them. pydantic
-    lets threads take turns at that.
+    What is read (`read`, `from_json`) is checked; what is called into being is not, and shares the lists it is given.
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        extra="ignore",
-        defer_build=True,
-    )
+    @classmethod
+    def read(cls, data: bytes | str) -> Self:
+        """The record that JSON text holds. Raises `RecordError`."""
+        return read_as(cls, data)
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """The record that a JSON value stands for. Raises `RecordError`."""
+        return made_of(cls, document)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form: camelCase keys, absent fields left out."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document: dict[str, Any] = to_builtins(self)
+        return document
+
+    def to_bytes(self) -> bytes:
+        """The JSON form as text in UTF-8, its keys in the order of the fields."""
+        return to_bytes(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same with other values of some fields, which are not checked."""
+        changed: Self = msgspec.structs.replace(self, **changes)
+        return changed
+
+    def values(self) -> dict[str, Any]:
+        """The values by the names of the fields, as the class is called with them."""
+        return msgspec.structs.asdict(self)
 
 
-R = TypeVar("R", bound=Record)
-_set: Final = object.__setattr__  # a record's own refuses
+def written(default: Kind) -> Kind:
+    """A default that is written like any other value; an empty list or dict is made anew for each record."""
+    kind: Any = type(default) if isinstance(default, (list, dict)) else None
+    make = (lambda: default) if kind is None else partial(kind, default)
+    field: Kind = msgspec.field(default_factory=make)
+    return field
 
 
-def with_changed(record: R, field: str, value: object) -> R:
-    """A record with another value, not checked, of one field: `model_copy`, which takes five times as long.
+def read_as(kind: type[Kind], data: bytes | str) -> Kind:
+    """What JSON text holds, of any kind that consists of records. Raises `RecordError`."""
+    try:
+        found: Kind = msgspec.json.decode(data, type=kind, dec_hook=_from_json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refused(error) from None
+    return found
 
-    For what is done to every event. Our records have neither extra fields nor private attributes.
-    """
-    copy: R = object.__new__(type(record))
-    _set(copy, "__dict__", {**record.__dict__, field: value})
-    _set(copy, "__pydantic_fields_set__", {*record.__pydantic_fields_set__, field})
-    _set(copy, "__pydantic_extra__", None)
-    _set(copy, "__pydantic_private__", None)
-    return copy
+
+def made_of(kind: type[Kind], document: object) -> Kind:
+    """What a JSON value stands for, of any kind that consists of records. Raises `RecordError`."""
+    try:
+        made: Kind = msgspec.convert(document, kind, dec_hook=_from_json)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise _refused(error) from None
+    return made
+
+
+def to_builtins(value: object) -> Any:
+    """The JSON value of records and of what holds them."""
+    return msgspec.to_builtins(value, enc_hook=_to_json)
+
+
+def to_bytes(value: object) -> bytes:
+    """JSON text of records and of what holds them, keys in the order in which they are held."""
+    return msgspec.json.encode(value, enc_hook=_to_json)
+
+
+def _from_json(kind: Any, document: object) -> object:
+    return kind.from_json(document)
+
+
+def _to_json(value: Any) -> object:
+    return value.to_json()
+
+
+_AT: Final = " - at `"
+
+
+def _refused(error: Exception) -> RecordError:
+    message, _, place = str(error).partition(_AT)
+    return RecordError(message.replace("`", ""), place.removesuffix("`").removeprefix("$").lstrip("."))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from renku_store import bounds
-from renku_store.records._base import Hash, Record
+from renku_store.records._base import Hash, Record, written
 
 
 class Announcement(Record):
@@ -17,15 +15,15 @@ class Announcement(Record):
     written. `blobs` are needed, whatever they are named by; a run names none before it publishes.
     """
 
-    format: Literal[1] = bounds.FORMAT_VERSION
+    format: Literal[1] = written(bounds.FORMAT_VERSION)
     kind: Literal["run", "edit"]
     since: float | None = None
-    blobs: list[Hash] = Field(default_factory=list)
+    blobs: list[Hash] = written([])
 
 
 class SweepMarker(Record):
     """What a collector of a machine is about to remove, `gc/<id>.sweeping`: hashes of blobs, or names of revisions."""
 
-    format: Literal[1] = bounds.FORMAT_VERSION
+    format: Literal[1] = written(bounds.FORMAT_VERSION)
     machine: str
-    names: list[str] = Field(default_factory=list)
+    names: list[str] = written([])

@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field, model_serializer
-
-from renku_store.records._base import Hash, Json, Record, exactly_one
-from renku_store.records.manifest import ArtefactValue
+from renku_store.records._base import Hash, Json, Record, RecordError, read_as, written
+from renku_store.records.manifest import UNSET, ArtefactValue, fill_value
 
 ArtefactStatus = Literal["succeeded", "kept", "reused", "failed", "edited", "edit-undone", "chosen", "accepted"]
 RunEventKind = Literal[
@@ -30,29 +28,24 @@ RunEventKind = Literal[
 ]
 
 
-class InputEvent(Record):
+class InputEvent(Record, tag_field="type", tag="input"):
     """A new value of an input; `value` inline, or `blob` where its canonical JSON is longer than 2,048 bytes."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("value", "blob"))
+    exactly_one: ClassVar = ("value", "blob")
+    type: ClassVar[Literal["input"]] = "input"
 
-    type: Literal["input"] = "input"
     seq: int | None = None
     id: str
     run: str | None = None
     input: str
     hash: Hash
-    value: Json = None
+    value: Json = UNSET
     blob: Hash | None = None
-    edited_by: str = "user"
+    edited_by: str = written("user")
     created_at: str
 
-    @model_serializer(mode="wrap")
-    def _written(self, handler: Any) -> dict[str, Any]:
-        written: dict[str, Any] = {key: value for key, value in handler(self).items() if value is not None}
-        written.pop("value", None)
-        if self.blob is None:
-            written["value"] = self.value
-        return written
+    def __post_init__(self) -> None:
+        fill_value(self)
 
 
 class JobFailure(Record):
@@ -63,12 +56,12 @@ class JobFailure(Record):
 
     kind: str
     message: str
-    retryable: bool = False
+    retryable: bool = written(default=False)
     diagnostics: str | None = None
     cost: float | None = None
 
 
-class ArtefactEvent(Record):
+class ArtefactEvent(Record, tag_field="type", tag="artefact"):
     """What happened to one artefact.
 
     `result` groups the outputs of one producer call; with status `succeeded` and a signature it is a trace, found again
@@ -81,7 +74,8 @@ class ArtefactEvent(Record):
     job, `chosen` (a take) and `accepted` (what there is), which stand for their `signature`.
     """
 
-    type: Literal["artefact"] = "artefact"
+    type: ClassVar[Literal["artefact"]] = "artefact"
+
     seq: int | None = None
     id: str
     run: str | None = None
@@ -103,20 +97,39 @@ class ArtefactEvent(Record):
     created_at: str
 
 
-class RunEvent(Record):
+class RunEvent(Record, tag_field="type", tag="run"):
     """A step in the life of a run; `data` says more (for `planned`: base revision, number of jobs)."""
 
-    type: Literal["run"] = "run"
+    type: ClassVar[Literal["run"]] = "run"
+
     seq: int | None = None
     id: str
     run: str
     kind: RunEventKind
-    data: dict[str, Json] = {}
+    data: dict[str, Json] = written({})
     created_at: str
 
 
-Event = Annotated[InputEvent | ArtefactEvent | RunEvent, Field(discriminator="type")]
+Event: TypeAlias = InputEvent | ArtefactEvent | RunEvent
 """Any event, told apart by `type`."""
+
+
+def read_event(data: bytes | str) -> Event:
+    """The event that JSON text holds. Raises `RecordError`."""
+    kind: Any = Event
+    event: Event = read_as(kind, data)
+    return event
+
+
+def read_outputs(data: bytes | str) -> dict[str, ArtefactValue]:
+    """The outputs of a trace that JSON text holds, by name. Raises `RecordError`."""
+    return read_as(dict[str, ArtefactValue], data)
+
+
+def check_event(event: Event) -> None:
+    """Raise `RecordError` if an event that was made of a row is none that could be read: the row may be damaged."""
+    if read_event(event.to_bytes()) != event:
+        raise RecordError(f"{event.id!r} is no event")
 
 
 class Trace(Record):
@@ -132,9 +145,9 @@ class Trace(Record):
     job: str | None = None
     producer: str | None = None
     outputs: dict[str, ArtefactValue]
-    cost: float = 0.0
+    cost: float = written(0.0)
     request_id: str | None = None
-    kept: bool = False
+    kept: bool = written(default=False)
     created_at: str
     duration_seconds: float | None = None
     source: Hash | None = None

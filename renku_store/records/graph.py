@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, Self, cast
+from collections.abc import Mapping
+from math import isfinite
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SerializerFunctionWrapHandler,
-    StrictInt,
-    StrictStr,
-    model_serializer,
-    model_validator,
-)
+import msgspec
 
-from renku_store.records._base import Hash, Json, Record, exactly_one
+from renku_store.records._base import Hash, Json, Record, written
 
-PathStep = StrictStr | StrictInt
-Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+PathStep = str | int
+Dollars = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Reference(Record):
@@ -27,7 +19,7 @@ class Reference(Record):
 
     kind: Literal["input", "artefact"]
     id: str
-    path: list[PathStep] = []
+    path: list[PathStep] = written([])
 
     def text(self) -> str:
         """As a person writes it: `segments[2].text`."""
@@ -37,7 +29,7 @@ class Reference(Record):
 class GraphInput(Record):
     """What a job reads under `name`: one reference (`ref`), or a fan-in (`refs`; null is a place without a job)."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("ref", "refs"))
+    exactly_one: ClassVar = ("ref", "refs")
 
     name: str
     ref: Reference | None = None
@@ -67,15 +59,23 @@ class CostRule(Record):
     per_item: Dollars | None = None
     of: str | None = None
 
-    @model_validator(mode="before")
     @classmethod
-    def _from_number(cls, value: object) -> object:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return {"low": value, "high": value}
-        return value
+    def from_json(cls, document: object) -> CostRule:
+        """The rule that a JSON value stands for, also a number; prices have either of their names.
 
-    @model_validator(mode="after")
-    def _is_one_rule(self) -> CostRule:
+        Raises `RecordError`.
+        """
+        if isinstance(document, int | float) and not isinstance(document, bool):
+            document = {"low": document, "high": document}
+        if isinstance(document, Mapping):
+            names = dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
+            document = {names.get(key, key): value for key, value in document.items()}
+        return super().from_json(document)
+
+    def __post_init__(self) -> None:
+        prices = (self.low, self.high, self.per_character, self.per_second, self.per_item)
+        if not all(price is None or isfinite(price) for price in prices):
+            raise ValueError("a price is a finite number")
         units = [price for price in (self.per_character, self.per_second, self.per_item) if price is not None]
         if len(units) > 1:
             raise ValueError("one of perCharacter, perSecond and perItem, not several")
@@ -85,7 +85,6 @@ class CostRule(Record):
             raise ValueError("both low and high, or a price per unit")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError("low is above high")
-        return self
 
 
 class Awaited(Record):
@@ -111,17 +110,17 @@ class GraphNode(Record):
 
     job_id: str
     producer: str
-    inputs: list[GraphInput] = []
+    inputs: list[GraphInput] = written([])
     produces: list[GraphOutput]
     provider: str
     provider_model: str
-    version: str = "1"
-    rate_key: str = ""
-    config: dict[str, Json] = {}
-    context: dict[str, Json] = {}
+    version: str = written("1")
+    rate_key: str = written("")
+    config: dict[str, Json] = written({})
+    context: dict[str, Json] = written({})
     timeout_seconds: float | None = None
     max_output_bytes: int | None = None
-    uses: dict[str, Annotated[int, Field(gt=0, strict=True)]] | None = None
+    uses: dict[str, Annotated[int, msgspec.Meta(gt=0)]] | None = None
     cost: CostRule | None = None
     sources: list[str] | None = None
     source: Hash | None = None
@@ -151,7 +150,7 @@ class GraphNode(Record):
 class GraphEdge(Record):
     """`to` waits for `from`; both are job ids."""
 
-    from_: str = Field(alias="from")
+    from_: str = msgspec.field(name="from")
     to: str
 
 
@@ -167,79 +166,102 @@ class Columns(Protocol):
         ...
 
 
-class ProducerGraph(Record):
+class _Written(Record):
     """All jobs of a movie; `timeline` is the id of the artefact that is the timeline, if one is."""
 
-    # What is written by a method of its own would have null in the place of numbers that JSON does not have.
-    model_config = ConfigDict(ser_json_inf_nan="constants")
-
     nodes: list[GraphNode]
-    edges: list[GraphEdge] = []
+    edges: list[GraphEdge] = written([])
     timeline: str | None = None
 
-    # A graph that is made of columns has none of its fields before somebody asks for jobs or edges: then it has all.
-    _columns: Columns | None = PrivateAttr(None)
-    _timeline: str | None = PrivateAttr(None)
+
+class ProducerGraph:
+    """All jobs of a movie; `timeline` is the id of the artefact that is the timeline, if one is.
+
+    One that is made of columns makes records of its jobs when somebody asks for them. It never changes.
+    """
+
+    __slots__ = ("_columns", "_whole", "timeline")
+
+    written_as: Final = _Written
+
+    def __init__(
+        self, *, nodes: list[GraphNode], edges: list[GraphEdge] | None = None, timeline: str | None = None
+    ) -> None:
+        self.timeline = timeline
+        self._columns: Columns | None = None
+        self._whole: _Written | None = _Written(nodes=nodes, edges=edges or [], timeline=timeline)
 
     @classmethod
     def of_columns(cls, columns: Columns, timeline: str | None) -> ProducerGraph:
         """A graph of jobs that were checked before they were put into columns."""
-        graph = cls.model_construct({"nodes", "edges", "timeline"}, nodes=[])
-        vars(graph).clear()
-        graph._columns, graph._timeline = columns, timeline  # noqa: SLF001 (its own)
+        graph = cls.__new__(cls)
+        graph.timeline = timeline
+        graph._columns, graph._whole = columns, None  # noqa: SLF001 (its own)
         return graph
+
+    @classmethod
+    def read(cls, data: bytes | str) -> ProducerGraph:
+        """The graph that JSON text holds. Raises `RecordError`."""
+        return cls._from(_Written.read(data))
+
+    @classmethod
+    def from_json(cls, document: object) -> ProducerGraph:
+        """The graph that a JSON value stands for. Raises `RecordError`."""
+        return cls._from(_Written.from_json(document))
+
+    @classmethod
+    def _from(cls, found: _Written) -> ProducerGraph:
+        graph = cls.__new__(cls)
+        graph.timeline = found.timeline
+        graph._columns, graph._whole = None, found  # noqa: SLF001 (its own)
+        return graph
+
+    @property
+    def nodes(self) -> list[GraphNode]:
+        """Its jobs."""
+        return self._records().nodes
+
+    @property
+    def edges(self) -> list[GraphEdge]:
+        """Which job waits for which."""
+        return self._records().edges
 
     @property
     def columns(self) -> Columns | None:
         """What the graph is made of, if it is made of columns."""
         return self._columns
 
-    if not TYPE_CHECKING:
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form: camelCase keys, absent fields left out."""
+        return self._records().to_json()
 
-        def __getattr__(self, name: str) -> Any:
-            """Called for what is not there: the fields of a graph of which nobody has asked for jobs or edges."""
-            private = self.__pydantic_private__ or {}
-            columns = private.get("_columns")
-            if columns is None or name not in {"nodes", "edges", "timeline"}:
-                return super().__getattr__(name)
-            if name == "timeline":
-                return private["_timeline"]
-            # In the order in which they are written; at once, as another thread may ask meanwhile.
-            made = {"nodes": columns.nodes(), "edges": columns.edges(), "timeline": private["_timeline"]}
-            self.__dict__.update(made)
-            return made[name]
+    def replace(self, **changes: Any) -> ProducerGraph:
+        """The same with other `nodes`, `edges` or `timeline`: a graph of records."""
+        return self._from(self._records().replace(**changes))
 
-    def _whole(self) -> ProducerGraph:
-        _ = self.nodes, self.edges
-        return self
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return cast("dict[str, Any]", write(self._whole()))
+    def _records(self) -> _Written:
+        whole = self._whole
+        if whole is None:
+            assert self._columns is not None
+            # At once, as another thread may ask meanwhile.
+            whole = _Written(nodes=self._columns.nodes(), edges=self._columns.edges(), timeline=self.timeline)
+            self._whole = whole
+        return whole
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ProducerGraph):
             return NotImplemented
-        return self._whole().__dict__ == other._whole().__dict__
+        return self._records() == other._records()
 
-    def __iter__(self) -> Generator[tuple[str, Any], None, None]:  # noqa: PYI058 (as in its base)
-        return super(ProducerGraph, self._whole()).__iter__()
+    def __repr__(self) -> str:
+        return f"ProducerGraph(nodes={self.nodes!r}, edges={self.edges!r}, timeline={self.timeline!r})"
 
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return super(ProducerGraph, self._whole()).__repr_args__()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _graph, (self.nodes, self.edges, self.timeline)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy; one with other fields is made of these, not of columns."""
-        if update or deep:
-            self._whole()
-        copied = super().model_copy(update=update, deep=deep)
-        if update or deep:
-            copied._columns = None  # noqa: SLF001 (its own)
-        return copied
 
-    def __getstate__(self) -> dict[Any, Any]:
-        whole = super(ProducerGraph, self._whole()).__getstate__()
-        return {**whole, "__pydantic_private__": {"_columns": None, "_timeline": None}}
+def _graph(nodes: list[GraphNode], edges: list[GraphEdge], timeline: str | None) -> ProducerGraph:
+    return ProducerGraph(nodes=nodes, edges=edges, timeline=timeline)
 
 
 EVERY_LABEL: Final = "*"

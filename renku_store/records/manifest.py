@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Collection
+from operator import attrgetter
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, model_serializer
+import msgspec
 
-from renku_store.records._base import Hash, Json, Record, exactly_one
+from renku_store.records._base import Hash, Json, ManyHash, Record, RecordError, written
+
+UNSET: Any = msgspec.UNSET
+"""The value of what is in a blob."""
+
+
+def fill_value(record: Any) -> None:
+    """See that a record has either a value, null like any other, or a blob: only what it has is written."""
+    if record.blob is not None:
+        msgspec.structs.force_setattr(record, "value", UNSET)
+    elif record.value is UNSET:
+        msgspec.structs.force_setattr(record, "value", None)
 
 
 class ManifestInput(Record):
@@ -16,30 +29,33 @@ class ManifestInput(Record):
     null is a value like any other. `legacy_hash` is what an older layout called it, where it was migrated from there.
     """
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("value", "blob"))
+    exactly_one: ClassVar = ("value", "blob")
 
     hash: Hash
-    value: Json = None
+    value: Json = UNSET
     blob: Hash | None = None
     legacy_hash: str | None = None
 
-    @model_serializer
-    def _written(self) -> dict[str, Any]:
-        held = {"value": self.value} if self.blob is None else {"blob": self.blob}
-        legacy = {} if self.legacy_hash is None else {"legacyHash": self.legacy_hash}
-        return {"hash": self.hash, **held, **legacy}
+    def __post_init__(self) -> None:
+        fill_value(self)
 
 
 class ArtefactValue(Record):
     """Bytes with a MIME type: `hash` and `size` (bytes) are of the exact bytes, `inline` or in the blob so named."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("inline", "blob"))
+    exactly_one: ClassVar = ("inline", "blob")
 
-    hash: Hash
-    size: int = Field(ge=0)
+    hash: ManyHash
+    size: Annotated[int, msgspec.Meta(ge=0)]
     mime_type: str
     inline: str | None = None
-    blob: Hash | None = None
+    blob: ManyHash | None = None
+
+    def value_alone(self) -> ArtefactValue:
+        """The bytes, without how they came about."""
+        return ArtefactValue(
+            hash=self.hash, size=self.size, mime_type=self.mime_type, inline=self.inline, blob=self.blob
+        )
 
 
 class ManifestArtefact(ArtefactValue):
@@ -54,11 +70,11 @@ class ManifestArtefact(ArtefactValue):
 
     produced_by: str | None = None
     job: str | None = None
-    signature: Hash | None = None
+    signature: ManyHash | None = None
     edited_by: str | None = None
     made: ArtefactValue | None = None
-    source: Hash | None = None
-    outdated: Literal[True] | None = None
+    source: ManyHash | None = None
+    outdated: bool | None = None
     legacy_hash: str | None = None
 
     def as_made(self) -> ManifestArtefact | None:
@@ -68,7 +84,7 @@ class ManifestArtefact(ArtefactValue):
         if self.made is None:
             return None
         return ManifestArtefact(
-            **dict(self.made),
+            **self.made.values(),
             produced_by=self.produced_by,
             job=self.job,
             signature=self.signature,
@@ -78,17 +94,35 @@ class ManifestArtefact(ArtefactValue):
     def over(self, made: ManifestArtefact | None) -> ManifestArtefact:
         """This person's version with another result of its producer under it (None: with nothing)."""
         if made is None:
-            return self.model_copy(update={"made": None, "signature": None, "source": None})
-        under = ArtefactValue(**{name: getattr(made, name) for name in ArtefactValue.model_fields})
-        return self.model_copy(
-            update={
-                "made": under,
-                "signature": made.signature,
-                "source": made.source,
-                "produced_by": made.produced_by or self.produced_by,
-                "job": made.job or self.job,
-            }
+            return self.replace(made=None, signature=None, source=None)
+        return self.replace(
+            made=made.value_alone(),
+            signature=made.signature,
+            source=made.source,
+            produced_by=made.produced_by or self.produced_by,
+            job=made.job or self.job,
         )
+
+
+def check_hashes(artefacts: Collection[ManifestArtefact]) -> None:
+    """Raise `RecordError` unless all digests of artefacts that were read are lower-case hex.
+
+    All of them are one text here: looking at each by itself takes longer than all the rest of reading.
+    """
+    values: list[ArtefactValue] = [*artefacts, *(one.made for one in artefacts if one.made is not None)]
+    texts = (
+        *(filter(None, map(attrgetter(name), values)) for name in ("hash", "blob")),
+        *(filter(None, map(attrgetter(name), artefacts)) for name in ("signature", "source")),
+    )
+    if not all(map(_is_hex, map("".join, texts))):
+        raise RecordError("a digest of an artefact is not lower-case hex")
+
+
+def _is_hex(text: str) -> bool:
+    try:
+        return bytes.fromhex(text).hex() == text
+    except ValueError:
+        return False
 
 
 class PageRef(Record):
@@ -111,9 +145,9 @@ class Metrics(Record):
     `saved` is what those earlier results had taken, in US dollars; absent where it is nothing.
     """
 
-    made: int = 0
-    reused: int = 0
-    cost: float = 0.0
+    made: int = written(0)
+    reused: int = written(0)
+    cost: float = written(0.0)
     saved: float | None = None
 
 
@@ -134,11 +168,11 @@ class Manifest(Record):
     created_at: str
     content_hash: Hash
     graph: Hash | None = None
-    inputs: dict[str, ManifestInput] = {}
-    artefacts: dict[str, ManifestArtefact] = {}
+    inputs: dict[str, ManifestInput] = written({})
+    artefacts: dict[str, ManifestArtefact] = written({})
     pages: list[PageRef] | None = None
     timeline: str | None = None
-    metrics: Metrics = Metrics.model_construct()
+    metrics: Metrics = written(Metrics())
 
 
 class Pointer(Record):
@@ -165,7 +199,7 @@ class ManifestStub(Record):
     It keeps the chain (`base_hash`), the way to the run's events (`archive`), and what `log` shows.
     """
 
-    expired: Literal[True] = True
+    expired: bool = written(default=True)
     format: int
     movie: str
     revision: str
@@ -175,7 +209,7 @@ class ManifestStub(Record):
     run: str
     archive: ArchiveRef | None = None
     created_at: str
-    metrics: Metrics = Metrics.model_construct()
+    metrics: Metrics = written(Metrics())
 
 
 class Tag(Record):

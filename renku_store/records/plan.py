@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import fsum
 from typing import Literal
 
-from renku_store.records._base import Hash, Json, Record
+from renku_store.records._base import Hash, Json, Record, written
 from renku_store.records.graph import ProducerGraph
 from renku_store.records.manifest import ManifestArtefact, ManifestInput
 
@@ -30,7 +30,7 @@ class Reason(Record):
 
     kind: ReasonKind
     subject: str
-    detail: str = ""
+    detail: str = written("")
 
 
 class CostRange(Record):
@@ -39,9 +39,9 @@ class CostRange(Record):
     `open_loops`: placeholders of which nobody knows how many jobs they stand for. One call of each is in `high`.
     """
 
-    low: float = 0.0
-    high: float = 0.0
-    unknown: int = 0
+    low: float = written(0.0)
+    high: float = written(0.0)
+    unknown: int = written(0)
     open_loops: int | None = None
 
     @classmethod
@@ -73,15 +73,15 @@ class PlannedJob(Record):
     """
 
     state: JobState
-    reasons: list[Reason] = []
+    reasons: list[Reason] = written([])
     signature: Hash | None = None
     layer: int
     seconds: float | None = None
-    pinned: Literal[True] | None = None
-    edited: Literal[True] | None = None
-    left_out: Literal[True] | None = None
+    pinned: bool | None = None
+    edited: bool | None = None
+    left_out: bool | None = None
     made_in: str | None = None
-    reuse: Literal[True] | None = None
+    reuse: bool | None = None
     jobs_before: int | None = None
     cost: CostRange | None = None
 
@@ -100,9 +100,9 @@ class Choices(Record):
     - `up_to_layer`: jobs of deeper layers are left as they are.
     """
 
-    targets: list[str] = []
-    regen: list[str] = []
-    pin: list[str] = []
+    targets: list[str] = written([])
+    regen: list[str] = written([])
+    pin: list[str] = written([])
     up_to_layer: int | None = None
 
 
@@ -124,18 +124,18 @@ class ExecutionPlan(Record):
     revision: str
     base_revision: str | None = None
     manifest_base_hash: Hash | None = None
-    edits_through: int = 0
+    edits_through: int = written(0)
     layers: list[list[str]]
     jobs: dict[str, PlannedJob]
-    cost: CostRange = CostRange.model_construct()
+    cost: CostRange = written(CostRange())
     spent: float | None = None
     graph: ProducerGraph
     graph_hash: Hash
     inputs: dict[str, ManifestInput]
-    defaults: list[str] = []
+    defaults: list[str] = written([])
     choices: Choices | None = None
-    edits: dict[str, ManifestArtefact] = {}
-    warnings: list[str] = []
+    edits: dict[str, ManifestArtefact] = written({})
+    warnings: list[str] = written([])
 
     @property
     def dirty(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from renku_store.records._base import Json, Record
+from renku_store.records._base import Json, Record, written
 from renku_store.records.events import JobFailure
 
 RunStatus = Literal["planned", "running", "interrupted", "published", "failed", "abandoned"]
@@ -57,13 +57,13 @@ class RunRecord(Record):
     run: str
     status: RunStatus
     base_revision: str | None = None
-    edits_through: int = 0
+    edits_through: int = written(0)
     revision: str | None = None
     created_at: str
     ended_at: str | None = None
     holder: str | None = None
-    alive: bool = False
-    elsewhere: bool = False
+    alive: bool = written(default=False)
+    elsewhere: bool = written(default=False)
 
 
 class JobResult(Record):
@@ -74,10 +74,10 @@ class JobResult(Record):
     """
 
     status: JobStatus
-    attempts: int = 0
-    cost: float = 0.0
-    saved: float = 0.0
-    duration_seconds: float = 0.0
+    attempts: int = written(0)
+    cost: float = written(0.0)
+    saved: float = written(0.0)
+    duration_seconds: float = written(0.0)
     signature: str | None = None
     error: JobFailure | None = None
 
@@ -91,11 +91,11 @@ class RunReport(Record):
     run: str | None = None
     revision: str | None = None
     status: RunOutcome
-    jobs: dict[str, JobResult] = {}
-    made: int = 0
-    reused: int = 0
-    cost: float = 0.0
-    saved: float = 0.0
+    jobs: dict[str, JobResult] = written({})
+    made: int = written(0)
+    reused: int = written(0)
+    cost: float = written(0.0)
+    saved: float = written(0.0)
 
 
 class RunProgress(Record):
@@ -119,4 +119,4 @@ class RunProgress(Record):
     at: str
     job: str | None = None
     status: str | None = None
-    data: dict[str, Json] = {}
+    data: dict[str, Json] = written({})

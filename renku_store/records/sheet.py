@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final, TypeAlias
+
+from msgspec import Struct, field
 
 from renku_store.records._base import Json
 from renku_store.records.graph import (
@@ -22,21 +23,23 @@ from renku_store.records.graph import (
     ProducerGraph,
     Reference,
 )
-from renku_store.records.pattern import pattern, pattern_of_one, pattern_of_two
 
 _WHOLE: Final[list[str | int]] = []
 BETWEEN: Final = "\0"
 """Sorts before all that ids may hold: pairs in one text each sort as pairs do."""
 
-# Their ids and paths are made of names and values that have been checked.
-_one = pattern_of_two(GraphInput.model_construct(name=""), "name", "ref")
-of_input = pattern_of_two(Reference.model_construct(kind="input", id=""), "id", "path")
-of_artefact = pattern_of_two(Reference.model_construct(kind="artefact", id=""), "id", "path")
-_edge = pattern_of_two(GraphEdge.model_construct(from_="", to=""), "from_", "to")
+
+def of_input(name: str, path: list[str | int]) -> Reference:
+    """A reference into an input."""
+    return Reference(kind="input", id=name, path=path)
 
 
-@dataclass(frozen=True, slots=True)
-class Same:
+def of_artefact(artefact: str, path: list[str | int]) -> Reference:
+    """A reference into an artefact."""
+    return Reference(kind="artefact", id=artefact, path=path)
+
+
+class Same(Struct, frozen=True):
     """An input that every job reads alike."""
 
     entry: GraphInput
@@ -51,8 +54,7 @@ class Same:
         return self.entry
 
 
-@dataclass(frozen=True, slots=True)
-class FromInput:
+class FromInput(Struct, frozen=True):
     """Each job reads its own place of one input: `paths`, job by job."""
 
     name: str
@@ -61,11 +63,10 @@ class FromInput:
 
     def of(self, place: int) -> GraphInput | None:
         """The input of one job."""
-        return _one(self.name, of_input(self.id, self.paths[place]))
+        return GraphInput(name=self.name, ref=of_input(self.id, self.paths[place]))
 
 
-@dataclass(frozen=True, slots=True)
-class FromJobs:
+class FromJobs(Struct, frozen=True):
     """Each job reads one whole artefact: `artefacts` by id, and the positions of the jobs that make them."""
 
     name: str
@@ -74,11 +75,10 @@ class FromJobs:
 
     def of(self, place: int) -> GraphInput | None:
         """The input of one job."""
-        return _one(self.name, of_artefact(self.artefacts[place], _WHOLE))
+        return GraphInput(name=self.name, ref=of_artefact(self.artefacts[place], _WHOLE))
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
+class Each(Struct, frozen=True):
     """Inputs that have no simpler form; None where a job has none."""
 
     name: str
@@ -93,8 +93,7 @@ Column: TypeAlias = Same | FromInput | FromJobs | Each
 """One input of all jobs of a producer."""
 
 
-@dataclass(slots=True)
-class JobColumns:
+class JobColumns(Struct):
     """The jobs of one producer, from position `start` of the graph on.
 
     `common` is a job but for what is its own; `contexts` are there where they differ, `configs` and `awaits` by place
@@ -108,19 +107,12 @@ class JobColumns:
     outputs: list[tuple[GraphOutput, list[str]]]
     columns: list[Column]
     contexts: list[dict[str, Json]] | None = None
-    configs: Mapping[int, dict[str, Json]] = field(default_factory=dict[int, "dict[str, Json]"])
-    awaits: Mapping[int, Awaited] = field(default_factory=dict[int, Awaited])
-    deciders: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
-    _make: Callable[..., GraphNode] | None = field(default=None, init=False)
-    _outputs: list[Callable[[str], GraphOutput]] = field(
-        default_factory=list["Callable[[str], GraphOutput]"], init=False
-    )
+    configs: Mapping[int, dict[str, Json]] = field(default_factory=dict)
+    awaits: Mapping[int, Awaited] = field(default_factory=dict)
+    deciders: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def node(self, place: int) -> GraphNode:
         """A job as a record."""
-        if self._make is None:
-            self._outputs = [pattern_of_one(output, "id") for output, _ in self.outputs]
-            self._make = pattern(self.common)
         own: dict[str, object] = {}
         if self.contexts is not None:
             own["context"] = self.contexts[place]
@@ -128,10 +120,12 @@ class JobColumns:
             own["config"] = self.configs[place]
         if place in self.awaits:
             own["awaits"] = self.awaits[place]
-        return self._make(
+        return self.common.replace(
             job_id=self.job_ids[place],
             inputs=[entry for column in self.columns if (entry := column.of(place)) is not None],
-            produces=[make(ids[place]) for make, (_, ids) in zip(self._outputs, self.outputs, strict=True)],
+            produces=[
+                GraphOutput(id=ids[place], name=output.name, mime_type=output.mime_type) for output, ids in self.outputs
+            ],
             **own,
         )
 
@@ -171,7 +165,7 @@ class Sheet:
 
     def edges(self) -> list[GraphEdge]:
         """An edge for each pair of jobs where one reads what the other makes, or is there because of it."""
-        return [_edge(*pair.split(BETWEEN)) for pair in self.pairs()]
+        return [GraphEdge(from_=before, to=after) for before, after in (pair.split(BETWEEN) for pair in self.pairs())]
 
     @cached_property
     def job_ids(self) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
-from renku_store.records._base import Hash, Record
+from renku_store.records._base import Hash, Record, written
 
 
 class KeptRevision(Record):
@@ -32,10 +30,10 @@ class PruneReport(Record):
 
     kept: list[KeptRevision]
     removed: list[PrunedRevision]
-    freed_bytes: int = 0
-    kept_bytes: int = 0
-    dry_run: bool = False
-    notes: list[str] = Field(default_factory=list)
+    freed_bytes: int = written(0)
+    kept_bytes: int = written(0)
+    dry_run: bool = written(default=False)
+    notes: list[str] = written([])
 
 
 class RestoreReport(Record):
@@ -50,4 +48,4 @@ class TaggedRevision(Record):
     tag: str
     revision: str
     hash: Hash
-    restored: bool = False
+    restored: bool = written(default=False)

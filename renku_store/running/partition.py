@@ -168,7 +168,7 @@ class StoredParts(PartMaker):
         name = f"{bounds[0]}-{bounds[1]}"
         self._check(shelf, name, content)
         output = GraphOutput(id=f"{self._node.job_id} (parts)", name=name, mime_type=_MIME_TYPE)
-        node = self._node.model_copy(update={"produces": [output]})
+        node = self._node.replace(produces=[output])
         outcome = Outcome(node, shelf.signature, {name: content}, {name: _MIME_TYPE}, part=True)
         stored, cancelled = await self._writer.store_to_the_end(outcome)
         if cancelled:

@@ -254,7 +254,7 @@ class Runner:
         base, base_hash = self._base(plan)
         run = plan.run or self._movie.events.new_id()
         self._movie.blobs.put(graph_bytes(plan.graph))
-        begun = plan.model_copy(update={"run": run, "movie": self._movie.id, "manifest_base_hash": base_hash})
+        begun = plan.replace(run=run, movie=self._movie.id, manifest_base_hash=base_hash)
         if token is None:
             token = self._movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
             self._held[_key(plan)] = self._leases.enter_context(ExitStack())

@@ -56,7 +56,7 @@ def _nowhere() -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 
-_NO_CALL = CallEnd(JobResult.model_construct(status="reused"), Stored("", {}))
+_NO_CALL = CallEnd(JobResult(status="reused"), Stored("", {}))
 
 
 class RunSession:
@@ -204,7 +204,7 @@ class RunSession:
                 "status": status,
                 "data": dict(data or {}),
             }
-            self._on_event(RunProgress.model_validate(told))
+            self._on_event(RunProgress.from_json(told))
 
     def totals(self) -> Metrics:
         """What this run took since it began."""
@@ -263,7 +263,7 @@ class RunSession:
         status: JobStatus = "made" if trace.result == kept.stored.result else "reused"
         saved = trace.cost if status == "reused" and trace.run != self.token.run else 0.0
         told = {"status": status, "signature": trace.signature, "error": None, "saved": saved}
-        return kept.result.model_copy(update=told)
+        return kept.result.replace(**told)
 
     async def _instead(self, decision: Decision, job_id: str, kept: CallEnd) -> Trace | None:
         """What a forced job takes whose claim was lost after it had begun a call: a newer result, or else its own."""
@@ -382,4 +382,4 @@ def _after(failures: Sequence[JobFailure], result: JobResult) -> JobResult:
     if not failures:
         return result
     cost = result.cost + sum(failure.cost or 0.0 for failure in failures)
-    return result.model_copy(update={"cost": cost, "attempts": result.attempts + len(failures)})
+    return result.replace(cost=cost, attempts=result.attempts + len(failures))

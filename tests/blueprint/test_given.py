@@ -66,7 +66,7 @@ def test_short_forms_are_filled_in() -> None:
                 produces=[GraphOutput(id="b.out", name="out", mime_type="application/octet-stream")],
             ),
         ],
-        edges=[GraphEdge(**{"from": "a[0]", "to": "b"})],
+        edges=[GraphEdge(from_="a[0]", to="b")],
         timeline="b.out",
     )
 
@@ -101,7 +101,7 @@ def test_the_longest_name_wins() -> None:
         ),
         ["i", "i.b", "a.b"],
     )
-    references = [entry.ref.model_dump() for entry in graph.nodes[1].inputs if entry.ref]
+    references = [entry.ref.values() for entry in graph.nodes[1].inputs if entry.ref]
     assert [(item["kind"], item["id"], item["path"]) for item in references] == [
         ("artefact", "a.b", ["c"]),
         ("artefact", "a", ["x"]),

@@ -125,7 +125,7 @@ def test_a_job_that_many_wait_for_is_explained_once() -> None:
     plan = _chain(2)
     both = [Reason(kind="upstream", subject="job[1]"), Reason(kind="upstream", subject="job[0]")]
     jobs = {**plan.jobs, "end": PlannedJob(state="dirty", reasons=both, layer=2)}
-    lines = list(causes.tree(plan.model_copy(update={"jobs": jobs}), ["end"]))
+    lines = list(causes.tree(plan.replace(jobs=jobs), ["end"]))
     assert [(line.depth, line.job, line.state) for line in lines if line.job] == [
         (0, "end", "dirty"),
         (1, "job[1]", "dirty"),

@@ -17,9 +17,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 def _event(kind: str, job: str | None = None, status: str | None = None, at: float = 0.0, **data: Json) -> RunProgress:
     moment = (BEGIN + timedelta(seconds=at)).isoformat()
-    return RunProgress.model_validate(
-        {"event": kind, "run": "r", "at": moment, "job": job, "status": status, "data": data}
-    )
+    return RunProgress.from_json({"event": kind, "run": "r", "at": moment, "job": job, "status": status, "data": data})
 
 
 def _tally(seconds: float = 0.0) -> Tally:

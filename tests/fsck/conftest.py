@@ -77,7 +77,7 @@ class Film:
         return self.root / "film"
 
     def manifest(self, number: int = 3) -> Manifest:
-        return Manifest.model_validate_json((self.folder / f"manifests/rev-{number:04d}.json").read_bytes())
+        return Manifest.read((self.folder / f"manifests/rev-{number:04d}.json").read_bytes())
 
     def blob(self, name: str, number: int = 3) -> Path:
         """The object of an artefact, or of an input, in a revision."""

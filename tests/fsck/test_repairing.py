@@ -293,10 +293,10 @@ def test_a_damaged_archive_of_late_results_is_made_anew_with_them(tmp_path: Path
         publish(movie, {"a": "x"})
         begun = movie.events.new_id()
         movie.leases.release(movie.leases.start(begun, base_revision=None, edits_through=0))
-        early = artefact_event(movie, "early.out", "early", run=begun).model_copy(update={"status": "kept"})
+        early = artefact_event(movie, "early.out", "early", run=begun).replace(status="kept")
         movie.events.append_many([early])
         abandon(movie, begun)
-        late = artefact_event(movie, "late.out", "late", run=begun).model_copy(update={"status": "kept"})
+        late = artefact_event(movie, "late.out", "late", run=begun).replace(status="kept")
         movie.events.append_many([late])
         archived = movie.archiver.keep_late([late])
         before = [event.id for event in movie.archives.read(archived)]

@@ -96,7 +96,7 @@ def test_a_choice_of_what_is_not_known_is_no_harm(memory: SqliteMetadata) -> Non
 def test_what_restores_an_old_state_is_no_choice(memory: SqliteMetadata) -> None:
     """A rollback names no result."""
     first, second = result("first", 1), result("second", 2)
-    append(memory, first, second, choice(first, 5).model_copy(update={"result": None, "run": "rollback"}))
+    append(memory, first, second, choice(first, 5).replace(result=None, run="rollback"))
     assert usable(memory) == "second"
 
 

@@ -30,7 +30,7 @@ def test_an_input_comes_back_as_it_was_appended(content: Any) -> None:
     with open_context() as memory, memory.write() as writer:
         event = input_event("topic", content)
         appended = writer.events.append([event])
-        assert appended == [event.model_copy(update={"seq": 1})]
+        assert appended == [event.replace(seq=1)]
         assert writer.events.latest_input("topic") == appended[0]
 
 
@@ -55,7 +55,7 @@ def test_each_kind_of_event_comes_back_whole(memory: SqliteMetadata, event: Any)
             *writer.events.artefacts_after(0, 9),
             *writer.events.runs_after(0, 9),
         ]
-    assert pages == appended == [event.model_copy(update={"seq": 1})]
+    assert pages == appended == [event.replace(seq=1)]
 
 
 def test_events_of_all_kinds_are_numbered_in_one_row(memory: SqliteMetadata) -> None:

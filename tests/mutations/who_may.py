@@ -355,7 +355,7 @@ MUTANTS = (
         "rows leave that the archive does not hold as they are",
         (4,),
         f"{_STORE}/compaction.py",
-        '                if row is not None and event.model_copy(update={"seq": row.seq}) == row:\n',
+        '                if row is not None and event.replace(seq=row.seq) == row:\n',
         "                if row is not None:\n",
         (f"{_COMPACTION}::test_rows_that_say_other_things_than_the_archive_stay",),
     ),

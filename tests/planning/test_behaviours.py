@@ -36,7 +36,7 @@ def plan(
     artefacts = {key: value for key, value in base.artefacts.items() if key not in without}
     return Planner.compute_plan(
         graph=movie,
-        manifest=base.model_copy(update={"artefacts": artefacts}),
+        manifest=base.replace(artefacts=artefacts),
         inputs=inputs,
         base_graph=MOVIE,
         base_inputs=INPUTS,
@@ -86,8 +86,8 @@ def test_what_was_made_from_another_version_of_its_input_is_made_anew() -> None:
     """A revision that was published in part may hold a voice of an older script: the reason names the artefact."""
     whole = made_from(MOVIE, INPUTS)
     script = whole.artefacts["script.out"]
-    other = script.model_copy(update={"hash": hash_bytes(b"other"), "inline": "other"})
-    result = plan(manifest=whole.model_copy(update={"artefacts": {**whole.artefacts, "script.out": other}}))
+    other = script.replace(hash=hash_bytes(b"other"), inline="other")
+    result = plan(manifest=whole.replace(artefacts={**whole.artefacts, "script.out": other}))
     assert result.dirty == ["voice[0]", "voice[1]", "film"]
     assert {kind for kind, _ in kinds(result, "voice[0]")} == {"input changed"}
 
@@ -95,8 +95,8 @@ def test_what_was_made_from_another_version_of_its_input_is_made_anew() -> None:
 def test_what_does_not_say_what_it_was_made_from_is_made_anew() -> None:
     """An artefact without a signature may have been made from anything."""
     whole = made_from(MOVIE, INPUTS)
-    silent = whole.artefacts["voice[0].out"].model_copy(update={"signature": None})
-    result = plan(manifest=whole.model_copy(update={"artefacts": {**whole.artefacts, "voice[0].out": silent}}))
+    silent = whole.artefacts["voice[0].out"].replace(signature=None)
+    result = plan(manifest=whole.replace(artefacts={**whole.artefacts, "voice[0].out": silent}))
     assert result.dirty == ["voice[0]", "film"]
 
 

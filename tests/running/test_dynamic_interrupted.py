@@ -261,7 +261,7 @@ def test_callers_with_a_scheduler_of_their_own_expand_as_they_go(movie: Movie, w
             assert result.succeeded
             manifest = result.build_manifest()
         archive = movie.archiver.archive(result.run, 10**9)
-        movie.manifests.save_manifest(manifest.model_copy(update={"archive": archive}), previous_hash=None)
+        movie.manifests.save_manifest(manifest.replace(archive=archive), previous_hash=None)
         return plan
 
     plan = asyncio.run(scenario())
@@ -274,7 +274,7 @@ def test_another_process_expands_what_was_made_here(root: Path, movie: Movie, wr
     """It shares the run, its plan and its token, and sees the list in the run's events."""
 
     async def scenario() -> set[str]:
-        plan = plan_movie(movie).model_copy(update={"run": movie.events.new_id()})
+        plan = plan_movie(movie).replace(run=movie.events.new_id())
         with opened(root, "dynamic") as there:
             token = movie.leases.start(plan.run or "", base_revision=None, edits_through=plan.edits_through)
             with movie.leases.held(token):
@@ -300,7 +300,7 @@ def _overtake(root: Path, run: str) -> LeaseToken:
         with other.metadata.write() as writer:
             token = writer.runs.acquire(run, FAR, 1_000, steal=True)
         assert token is not None
-        plan = plan_movie(other).model_copy(update={"run": run, "warnings": ["of the successor"]})
+        plan = plan_movie(other).replace(run=run, warnings=["of the successor"])
         other.plans.save(plan, other.leases.kept(token))
         return token
 
@@ -353,7 +353,7 @@ def test_a_process_that_is_handed_a_plan_that_has_grown_goes_on_with_it(
     """It has seen none of the lists, finds them in the run's events, and expands further."""
 
     async def scenario() -> set[str]:
-        plan = plan_movie(movie).model_copy(update={"run": movie.events.new_id()})
+        plan = plan_movie(movie).replace(run=movie.events.new_id())
         with opened(root, "dynamic") as there:
             token = movie.leases.start(plan.run or "", base_revision=None, edits_through=plan.edits_through)
             with movie.leases.held(token):

@@ -33,7 +33,7 @@ def movie(store: Store) -> Movie:
 @contextmanager
 def _session(movie: Movie) -> Iterator[RunSession]:
     """A run of the movie that does what it is told, job by job."""
-    plan = plan_movie(movie).model_copy(update={"run": movie.events.new_id()})
+    plan = plan_movie(movie).replace(run=movie.events.new_id())
     token = movie.leases.start(plan.run or "", base_revision=None, edits_through=plan.edits_through)
     limiter, logger = ConcurrencyLimiter(2), logging.getLogger("test")
     with movie.leases.held(token):

@@ -100,7 +100,7 @@ def test_a_budget_is_held_against_what_the_run_has_spent_and_what_is_left(made: 
     plan = plan_movie(made)
     assert (plan.spent, plan.cost.high) == (0.5, 0.5)
     assert budget_warnings(plan, 1.0) == []
-    assert budget_warnings(plan.model_copy(update={"spent": 0.1, "cost": CostRange(low=0, high=0.2)}), 0.3) == []
+    assert budget_warnings(plan.replace(spent=0.1, cost=CostRange(low=0, high=0.2)), 0.3) == []
     [warning] = budget_warnings(plan, 0.9)
     assert "after $0.50 spent by the run" in warning
     assert "up to $0.50, more than the budget of $0.90 leaves" in warning

@@ -317,7 +317,7 @@ def test_plans_without_a_run_are_not_taken_for_one_that_is_gone(movie: Movie, st
         async with Runner(movie) as runner:
             runs = []
             for _ in range(5):
-                copy = plan.model_copy()
+                copy = plan.replace()
                 await runner.execute_job("say[0]", plan=copy, produce=studio)
                 runs.append(runner.result(copy).run)
                 del copy

@@ -264,9 +264,9 @@ def publish_old(movie: Movie) -> bool:
         except RevisionExistsError:
             continue
         named = {"hash": hash_bytes(AGAIN), "size": len(AGAIN), "blob": hash_bytes(AGAIN)}
-        old = manifest.artefacts["a"].model_copy(update=named)
-        changed = manifest.model_copy(update={"artefacts": {**manifest.artefacts, "old": old}})
-        changed = changed.model_copy(update={"content_hash": manifest_content_hash(changed)})
+        old = manifest.artefacts["a"].replace(**named)
+        changed = manifest.replace(artefacts={**manifest.artefacts, "old": old})
+        changed = changed.replace(content_hash=manifest_content_hash(changed))
         try:
             movie.manifests.save_manifest(changed, previous_hash=previous)
         except BlobMissingError:

@@ -21,7 +21,6 @@ from renku_store.metadata.sqlite.rows import (
     run_row,
     trace_row,
 )
-from renku_store.records._base import with_changed
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 
 MADE: Final = frozenset({"succeeded", "kept"})
@@ -93,7 +92,7 @@ class EventTables(EventReading):
         given, known = self._appended(events)
         if known:
             given = [(known.get(event.id, seq), event) for seq, event in given]
-        return [with_changed(event, "seq", seq) for seq, event in given]
+        return [event.replace(seq=seq) for seq, event in given]
 
     def add(self, events: Sequence[Event]) -> None:
         """Append events, as `append`, for who does not ask for their `seq`."""

@@ -23,7 +23,6 @@ from renku_store.metadata.sqlite.rows import (
     run_event,
     trace,
 )
-from renku_store.records._base import with_changed
 from renku_store.records.events import ArtefactEvent, InputEvent, RunEvent, Trace
 from renku_store.records.ids import revision_name
 
@@ -168,7 +167,7 @@ class EventReading:
         chosen: Trace | None = None
         for is_chosen, number, *row in all_rows(self._db.execute(TAKES, (bytes.fromhex(signature),))):
             if is_chosen:
-                chosen = with_changed(trace(row), "signature", signature)
+                chosen = trace(row).replace(signature=signature)
             else:
                 made.append((trace(row), number))
         if len(made) > 1:  # seldom, so that it is no matter of the statement

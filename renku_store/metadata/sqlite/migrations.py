@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import apsw
+from msgspec import Struct
 
 from renku_store.durability import step
-from renku_store.errors import StoreUnavailableError, UnsupportedFormatError
+from renku_store.errors import DamageError, StoreUnavailableError, UnsupportedFormatError
 from renku_store.schema_files import read_schema_files
 
 APPLICATION_ID: Final = 0x524E4B55
 """Marks the file as ours (`RNKU`): `file` shows it, and no foreign database is taken for an empty one of ours."""
+VERSION_MAX: Final = 9_999
+"""No version of the schema comes near it: a higher one is damage."""
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """One step: from schema `number` - 1 to `number`."""
 
     number: int
@@ -50,6 +51,8 @@ def shipped_migrations(folder: str = "sql/sqlite") -> list[Migration]:
 def schema_is_current(connection: apsw.Connection, name: str, steps: Sequence[Migration]) -> bool:
     """Whether no step is missing; raises `UnsupportedFormatError` for a database newer than this program, or not ours.
 
+    Raises `DamageError` for a version that no program gives.
+
     `name` is the file's, for the message.
     """
     version, application, tables = _seen(connection)
@@ -57,6 +60,11 @@ def schema_is_current(connection: apsw.Connection, name: str, steps: Sequence[Mi
         raise UnsupportedFormatError(
             f"{name} is a database of another program.",
             hint=f"Choose another folder; or `renku-store rebuild` puts it aside and makes {name} anew.",
+        )
+    if not 0 <= version <= VERSION_MAX:
+        raise DamageError(
+            f"{name} is damaged: there is no schema {version}.",
+            hint=f"`renku-store rebuild` makes {name} anew: what was published comes back from the objects.",
         )
     if version > len(steps):
         raise UnsupportedFormatError(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
@@ -45,8 +46,7 @@ class DatabasePlace(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseFile:
+class DatabaseFile(Struct, frozen=True):
     """A database in a file."""
 
     path: Path
@@ -73,8 +73,7 @@ class DatabaseFile:
         return examine_sqlite(self.path, lock=lock)
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseInMemory:
+class DatabaseInMemory(Struct, frozen=True):
     """A database that all share who name it alike."""
 
     name: str

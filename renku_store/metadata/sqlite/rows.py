@@ -12,7 +12,8 @@ import orjson
 import rfc8785
 
 from renku_store import bounds
-from renku_store.records.events import ArtefactEvent, InputEvent, JobFailure, RunEvent, Trace
+from renku_store.records._base import to_bytes as records_to_bytes
+from renku_store.records.events import ArtefactEvent, InputEvent, JobFailure, RunEvent, Trace, read_outputs
 from renku_store.records.manifest import ArtefactValue
 
 Row = tuple[Any, ...]
@@ -100,13 +101,9 @@ def artefact_row(event: ArtefactEvent, seq: int) -> Row:
     return (
         seq, event.id, event.run, event.artefact, event.status, event.output, event.job, event.producer,
         None if signature is None else bytes.fromhex(signature), event.result, *stored, event.cost, event.attempts,
-        event.request_id, event.duration_seconds, None if event.failure is None else _written_failure(event.failure),
+        event.request_id, event.duration_seconds, None if event.failure is None else event.failure.to_bytes().decode(),
         event.edited_by, event.created_at, to_bytes(event.source),
     )  # fmt: skip
-
-
-def _written_failure(failure: JobFailure) -> str:
-    return failure.model_dump_json(by_alias=True, exclude_none=True)
 
 
 def artefact_event(row: Row) -> ArtefactEvent:
@@ -131,7 +128,7 @@ def artefact_event(row: Row) -> ArtefactEvent:
         attempts=row[16],
         request_id=row[17],
         duration_seconds=row[18],
-        failure=None if failure is None else JobFailure.model_validate_json(failure),
+        failure=None if failure is None else JobFailure.read(failure),
         edited_by=row[20],
         created_at=row[21],
         source=to_hex(row[22]),
@@ -157,21 +154,11 @@ def trace_row(outputs: Sequence[ArtefactEvent]) -> Row:
         cost = sum(event.cost or 0.0 for event in outputs)
         seconds = max((event.duration_seconds for event in outputs if event.duration_seconds is not None), default=None)
         request_id = next((event.request_id for event in outputs if event.request_id), None)
-    named = {event.output or event.artefact: _written(event.value) for event in outputs if event.value is not None}
+    named = {event.output or event.artefact: event.value for event in outputs if event.value is not None}
     return (
-        first.result, to_bytes(first.signature), first.run, first.job, first.producer, orjson.dumps(named).decode(),
+        first.result, to_bytes(first.signature), first.run, first.job, first.producer, records_to_bytes(named).decode(),
         cost, request_id, first.status == "kept", first.created_at, seconds, to_bytes(first.source),
     )  # fmt: skip
-
-
-def _written(value: ArtefactValue) -> dict[str, str | int]:
-    """The JSON form of a value, as `to_json`, which takes several times as long."""
-    written: dict[str, str | int] = {"hash": value.hash, "size": value.size, "mimeType": value.mime_type}
-    if value.inline is not None:
-        written["inline"] = value.inline
-    if value.blob is not None:
-        written["blob"] = value.blob
-    return written
 
 
 def trace(row: Sequence[Any]) -> Trace:
@@ -183,7 +170,7 @@ def trace(row: Sequence[Any]) -> Trace:
         run=run,
         job=job,
         producer=producer,
-        outputs=orjson.loads(outputs),
+        outputs=read_outputs(outputs),
         cost=cost,
         request_id=request_id,
         kept=bool(kept),
