@@ -96,7 +96,7 @@ NOW = "2026-01-01T00:00:00.000Z"
 
 
 def orjson_of(record: Any) -> bytes:
-    return bytes(record.model_dump_json(by_alias=True, exclude_none=True), "ascii")
+    return record.to_bytes()
 
 
 def expire(movie: Movie, number: int) -> None:
@@ -115,7 +115,7 @@ def leave_undone(movie: Movie) -> None:
     movie.events.append_input("voice", "private", run=begun)
     movie.events.append_artefact(artefact_event(movie, "draw[0].image", "of a run " + LONG, run=begun))
     late = artefact_event(movie, "draw[1].image", "late", run=begun)
-    movie.events.append_artefact(late.model_copy(update={"status": "kept"}))
+    movie.events.append_artefact(late.replace(status="kept"))
     movie.leases.release(token)
     checked = movie.blobs.put(LONG.encode()).hash
     with movie.metadata.write() as writer:
@@ -134,7 +134,7 @@ def told(movie: Movie) -> dict[str, Any]:
     there = [entry.revision for entry, _ in history if entry.revision != "rev-0004"]
     with movie.metadata.read() as reader:
         return {
-            "events": {event.id: event.model_copy(update={"seq": None}) for event in events},
+            "events": {event.id: event.replace(seq=None) for event in events},
             "history": history,
             "expiries": {entry.revision: movie.manifests.expiry(entry.revision) for entry, _ in history},
             "texts": {name: texts(movie, name) for name in there},
@@ -720,6 +720,22 @@ def test_a_database_of_a_newer_version_is_left_alone(film: Root) -> None:
         rebuilt(film)
     assert "Upgrade" in caught.value.hint
     assert (film / "film/metadata.db").read_bytes() == before
+
+
+@pytest.mark.files
+@pytest.mark.parametrize(("start", "size"), [(0, 64), (60, 1)], ids=["its beginning", "its version"])
+def test_a_damaged_head_is_no_newer_version(film: Root, start: int, size: int) -> None:
+    """A check says to rebuild, and that helps."""
+    path = film / "film/metadata.db"
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = b"\x9c" * size
+    path.write_bytes(data)
+    with open_store(film) as store, store.examine("film") as movie:
+        repairs = {problem.repair for problem in check_movie(movie).problems}
+    assert {repair.partition(" ")[0] for repair in repairs} <= {"renku-store"}
+    rebuilt(film)
+    with opened(film) as movie:
+        assert check_movie(movie).ok
 
 
 @pytest.mark.files

@@ -13,9 +13,10 @@ from pathlib import Path
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
 from renku_store.metadata.sqlite.faults import PARTS
-from renku_store.metadata.sqlite.migrations import APPLICATION_ID, shipped_migrations
+from renku_store.metadata.sqlite.migrations import APPLICATION_ID, VERSION_MAX, shipped_migrations
 
 _HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
 """The head of a database file (its format, 1.3): the schema version lies at 60, the application id at 68."""
 
 
@@ -42,7 +43,8 @@ def is_newer(path: Path) -> bool:
     except OSError:
         return False
     version, application = int.from_bytes(head[60:64], "big"), int.from_bytes(head[68:72], "big")
-    return application == APPLICATION_ID and version > len(shipped_migrations())
+    ours = head.startswith(_MAGIC) and application == APPLICATION_ID
+    return ours and len(shipped_migrations()) < version <= VERSION_MAX
 
 
 def parts_of(path: Path) -> list[str]:
