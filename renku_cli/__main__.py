@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from renku_cli.main import run
+from renku_cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())
