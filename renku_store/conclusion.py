@@ -6,6 +6,7 @@ Keeps invariant 10: only the holder of the lease may say how a run ended.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import fsum
 from typing import Literal
 
 from renku_store.clock import timestamp
@@ -105,8 +106,8 @@ def _report(executions: Sequence[RunResult], status: RunOutcome, revision: str |
         jobs=jobs,
         made=len(made),
         reused=sum(outcome.status == "reused" for outcome in jobs.values()),
-        cost=round(sum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
-        saved=round(sum(outcome.saved for outcome in jobs.values()), 6),
+        cost=round(fsum(outcome.cost for execution in executions for outcome in execution.jobs.values()), 6),
+        saved=round(fsum(outcome.saved for outcome in jobs.values()), 6),
     )
 
 

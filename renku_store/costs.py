@@ -100,7 +100,7 @@ def price(node: GraphNode, selection: Selection, not_made: Callable[[str], bool]
 
 def _bounds(rule: CostRule) -> CostRange | None:
     """What holds whatever a call reads."""
-    return None if rule.high is None else CostRange(low=rule.low or 0.0, high=rule.high)
+    return None if rule.high is None else CostRange(low=float(rule.low or 0), high=float(rule.high))
 
 
 # How many units of what it reads a call is charged for

@@ -6,6 +6,7 @@ read-only root without an index holds is found from its manifests and objects.
 
 from __future__ import annotations
 
+from math import fsum
 from typing import Final
 
 from renku_store import bounds
@@ -151,9 +152,9 @@ def _counted(
     spent: float,
 ) -> MovieStats:
     expired = {row.number for row in rows if row.expired}
-    published = sum(row.cost for row in rows)
+    published = fsum(row.cost for row in rows)
     # A call whose result was collected and whose event was compacted is known by what its revision took only.
-    spent = max(spent, published)
+    spent = max(float(spent), published)
     return MovieStats(
         movie=movie.id,
         revisions=len(rows) - len(expired),
@@ -175,7 +176,7 @@ def _counted(
             spent=round(spent, 6),
             published=round(published, 6),
             unpublished=round(max(0.0, spent - published), 6),
-            saved=round(sum(row.saved for row in rows), 6),
+            saved=round(fsum(row.saved for row in rows), 6),
         ),
     )
 

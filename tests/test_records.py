@@ -21,7 +21,7 @@ from renku_store.errors import InvalidIdError
 from renku_store.records import ids
 from renku_store.records._base import RecordError
 from renku_store.records.blob import blob_path
-from renku_store.records.events import ArtefactEvent, InputEvent, RunEvent, read_event
+from renku_store.records.events import ArtefactEvent, InputEvent, JobFailure, RunEvent, read_event
 from renku_store.records.graph import GraphEdge, GraphNode, Reference
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestInput
 from renku_store.records.plan import ExecutionPlan, PlannedJob
@@ -198,6 +198,33 @@ def test_events_are_told_apart_by_type(kind: type[Any]) -> None:
     read = read_event(event.to_bytes())
     assert type(read) is kind
     assert read == event
+
+
+def test_events_are_written_in_the_order_of_earlier_versions() -> None:
+    """An archive that is made anew from its rows has the bytes, and so the hash, that its revision names."""
+    shared = {"seq": 7, "id": "i", "run": "r", "created_at": "t"}
+    value = ArtefactValue(hash=_HASH, size=1, mime_type="text/plain", inline="a", blob=None)
+    failure = JobFailure(kind="k", message="m", diagnostics="d", cost=0.5)
+    every = {"output": "o", "job": "j", "producer": "p", "signature": _HASH, "result": "x", "value": value}
+    every |= {"cost": 1.0, "attempts": 2, "request_id": "q", "duration_seconds": 0.25, "failure": failure}
+    events: list[InputEvent | ArtefactEvent | RunEvent] = [
+        InputEvent(input="a", hash=_HASH, value=[None], **shared),
+        InputEvent(input="a", hash=_HASH, blob=_HASH, edited_by="ada", **shared),
+        ArtefactEvent(artefact="a", status="failed", edited_by="ada", source=_HASH, **every, **shared),
+        RunEvent(kind="planned", data={"jobs": 1}, **shared),
+    ]
+    head, end = '"seq":7,"id":"i","run":"r",', '"createdAt":"t"'
+    assert [event.to_bytes().decode().replace(_HASH, "H") for event in events] == [
+        f'{{"type":"input",{head}"input":"a","hash":"H","editedBy":"user",{end},"value":[null]}}',
+        f'{{"type":"input",{head}"input":"a","hash":"H","blob":"H","editedBy":"ada",{end}}}',
+        (
+            f'{{"type":"artefact",{head}"artefact":"a","status":"failed","output":"o","job":"j","producer":"p","signature":"H",'
+            '"result":"x","value":{"hash":"H","size":1,"mimeType":"text/plain","inline":"a"},"cost":1.0,"attempts":2,'
+            '"requestId":"q","durationSeconds":0.25,"failure":{"kind":"k","message":"m","retryable":false,"diagnostics":"d",'
+            f'"cost":0.5}},"editedBy":"ada","source":"H",{end}}}'
+        ),
+        f'{{"type":"run",{head}"kind":"planned","data":{{"jobs":1}},{end}}}',
+    ]
 
 
 @pytest.mark.parametrize(("step", "kept"), [(2, 2), ("2", "2"), ("text", "text")])

@@ -39,10 +39,10 @@ class InputEvent(Record, tag_field="type", tag="input"):
     run: str | None = None
     input: str
     hash: Hash
-    value: Json = UNSET
     blob: Hash | None = None
     edited_by: str = written("user")
     created_at: str
+    value: Json = UNSET
 
     def __post_init__(self) -> None:
         fill_value(self)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import fsum
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -360,4 +361,4 @@ def _contents(produced: Produced) -> dict[str, bytes | Path]:
 
 def _lost(failures: Iterable[JobFailure]) -> float:
     """What failed attempts took nevertheless, in US dollars."""
-    return sum(failure.cost or 0.0 for failure in failures)
+    return fsum(failure.cost or 0.0 for failure in failures)

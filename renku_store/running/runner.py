@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from math import fsum
 from typing import Self
 
 from renku_store import bounds
@@ -66,7 +67,7 @@ class RunResult:
         return Metrics(
             made=sum(result.status == "made" for result in results),
             reused=sum(result.status == "reused" for result in results),
-            cost=round(sum(result.cost for result in results), 6),
+            cost=round(fsum(result.cost for result in results), 6),
         )
 
     def build_manifest(self) -> Manifest:
