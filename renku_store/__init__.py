@@ -55,7 +55,7 @@ _NAMES = {
     "producers.secrets": "SecretResolver",
     "producers.warming": "WarmStart",
     "rebuild": "RebuildProgress RebuildReport",
-    "records._base": "Json Record RecordError",
+    "records._base": "Json Record",
     "records.blob": "BlobRef",
     "records.events": "ArtefactEvent InputEvent JobFailure RunEvent Trace",
     "records.graph": "CostRule GraphEdge GraphInput GraphNode GraphOutput ProducerGraph Reference",

@@ -120,7 +120,6 @@ from renku_store.rebuild import RebuildProgress as RebuildProgress
 from renku_store.rebuild import RebuildReport as RebuildReport
 from renku_store.records._base import Json as Json
 from renku_store.records._base import Record as Record
-from renku_store.records._base import RecordError as RecordError
 from renku_store.records.blob import BlobRef as BlobRef
 from renku_store.records.events import ArtefactEvent as ArtefactEvent
 from renku_store.records.events import InputEvent as InputEvent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -15,7 +16,14 @@ from renku_store import bounds
 from renku_store.announcing import Announcer
 from renku_store.clock import Clock, timestamp
 from renku_store.combining import Combined
-from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError, UnusableError
+from renku_store.errors import (
+    BlobMissingError,
+    InvalidIdError,
+    InvalidValueError,
+    NotFoundError,
+    StoreError,
+    UnusableError,
+)
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.event_tables import RunOutcome
@@ -147,7 +155,13 @@ class EventLog:
         if self._metadata.is_within:
             raise RuntimeError("Events cannot be appended within a transaction of the same thread.")
         self._announce(events)
-        return self._appending.ask(events)
+        try:
+            return self._appending.ask(events)
+        except BlobMissingError:  # an edit that there is not needs nothing
+            if self._announcer is not None:
+                with suppress(StoreError):  # what stays ends by its age
+                    self._announcer.withdraw(event.id for event in events if event.run is None)
+            raise
 
     def _append_groups(self, groups: Sequence[Sequence[Event]]) -> list[list[Event]]:
         """Append what several threads hand over at once, in one transaction and as one list: statements are shared."""

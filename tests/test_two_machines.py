@@ -610,6 +610,16 @@ def test_a_loser_leaves_no_intent_behind(machines: Machines, here: Movie) -> Non
 # Retention
 
 
+def test_a_refused_edit_leaves_no_intent_behind(machines: Machines, here: Movie) -> None:
+    """What was said of an edit whose bytes had been collected would keep a name that nothing will ever need."""
+    edit = artefact_event(here, "a", LONG)
+    assert edit.value is not None
+    gone = edit.replace(value=edit.value.replace(hash="f" * 64, blob="f" * 64))
+    with pytest.raises(BlobMissingError):
+        here.events.append_artefact(gone)
+    assert objects(machines, "intents") == []
+
+
 def test_a_tag_and_the_end_of_the_trash_on_two_machines_agree(machines: Machines, here: Movie) -> None:
     """Whichever comes first: the revision is whole and tagged, or gone and the tag refused."""
     publish(here, {"a": LONG})
