@@ -133,7 +133,7 @@ class LimitedClient:
         self.permits = permits
 
     def fetches_of_one_thread(self) -> OneThreadFetches | None:
-        """Those of the client, where it has them; who asks takes the permits (`Permits.more`)."""
+        """Those of the client, where it has them; who asks takes the permits (`Permits.none`, `widen`)."""
         return self.bare.fetches_of_one_thread() if isinstance(self.bare, OneThreadClient) else None
 
     def head(self, key: str) -> ObjectHead | None:
