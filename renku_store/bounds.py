@@ -36,6 +36,8 @@ HASH_THREADS_MIN_BYTES: Final = 16 * 1_048_576
 """BLAKE3 on two threads wins from about here, half a millisecond; below, a busy second processor costs more."""
 PUT_VERIFY_MAX_BYTES: Final = 1_048_576
 """Up to here a single put looks at the bytes of what is there: half a millisecond, where the commit takes more."""
+PUT_UNSEEN_MAX_BYTES: Final = 65_536
+"""Where machines share no index, what may be new is sent up to here without a look: its bytes cost what looks do."""
 BATCH_MAX_FILES: Final = 32_768
 """Temp files that one batch keeps before it syncs and names them, at two syncs a batch; their names take 25 MiB."""
 BATCH_FAR_MAX_FILES: Final = 512

@@ -7,7 +7,11 @@ Keeps invariants 1, 2 and 9, the last for the grace time less some hours. What i
     old        it is made young, and seen again after every sweep that may have looked at it before
     damaged    it moves to quarantine, and is written anew
 
-What was written is seen again in the same way: a collector may have looked at an older object of that name.
+A small content of which this index has no row is most likely new: it is sent without a look first, under the condition
+that its name is free. Where it is not, that is done which would have been done before.
+
+What was written is seen again in the same way, after every sweep that may have looked before: a collector may have
+looked at an older object of that name. That look is what the promise rests on, never the one before.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from renku_store.blobs.keeping import kept_young
 from renku_store.blobs.presence import see_all
 from renku_store.drivers.base import Batch, Driver, EarlyBatch
 from renku_store.metadata.base import MetadataStore
-from renku_store.records.blob import BlobRef, BlobRow
+from renku_store.records.blob import BlobRef, BlobRow, blob_path
 
 
 class IntakeApart(Intake):
@@ -33,11 +37,27 @@ class IntakeApart(Intake):
     ) -> None:
         super().__init__(driver, metadata, batch, 0.0, verify_max_bytes)
         self._announcer = announcer
+        self._unseen: dict[str, bytes] = {}
 
     def _settle(self, sizes: Mapping[str, int]) -> set[str]:
         with self._metadata.read() as reader:
             rows = reader.blobs.get(sizes)
-        found = see_all(self._driver, sizes, rows)
+        unseen = {digest for digest in sizes if digest not in rows and self._goes_unseen(digest)}
+        return unseen | self._look({digest: sizes[digest] for digest in sizes if digest not in unseen}, rows)
+
+    def _goes_unseen(self, digest: str) -> bool:
+        """Whether a content is sent without a look whether it is there; it is then held until that is known."""
+        content = self._held.get(digest)
+        if not isinstance(content, bytes) or len(content) > bounds.PUT_UNSEEN_MAX_BYTES:
+            return False
+        self._unseen[digest] = content
+        return True
+
+    def _look(self, sizes: Mapping[str, int], rows: Mapping[str, BlobRow]) -> set[str]:
+        """Let those be live that are there, whole, for the grace time less some hours; gives the others."""
+        found = see_all(self._driver, sizes, rows) if sizes else {}
+        if not found:
+            return {*sizes}
         sound = {digest: seen for digest, seen in found.items() if not seen.damaged and self._right(digest, seen)}
         present = kept_young(self._driver, self._announcer, sound)
         live: list[Row] = [(d, sizes[d], seen.stored_size, seen.encoding) for d, seen in present.items()]
@@ -54,20 +74,40 @@ class IntakeApart(Intake):
             super()._make_room()
 
     def _commit(self) -> None:
+        """Objects, then a look at each, then rows."""
+        there = self._write()
+        if there:
+            with self._metadata.read() as reader:
+                rows = reader.blobs.get(there)
+            for digest in self._look({digest: len(content) for digest, content in there.items()}, rows):
+                self._stage(digest, there[digest])
+            self._write()
+
+    def _write(self) -> dict[str, bytes]:
+        """Write what is staged, and make live what is seen there after that; gives what was there already, unseen."""
         if not self._new:
             self._begin_batch()
-            return
-        self._batch.commit()
+            return {}
+        existing = self._batch.commit()
         self._announcer.wait_for_sweeps(self._new)
-        rows = {row[0]: BlobRow(*row, "live", 0) for row in self._new.values()}
+        unseen = {digest: self._unseen.pop(digest) for digest in self._new if digest in self._unseen}
+        there = {d: content for d, content in unseen.items() if blob_path(d, self._new[d][3]) in existing}
+        rows = {digest: BlobRow(*row, "live", 0) for digest, row in self._new.items() if digest not in there}
+        self._see_again(rows)
+        self._begin_batch()
+        return there
+
+    def _see_again(self, rows: Mapping[str, BlobRow]) -> None:
+        """Make live what was written, now that no sweep goes on that had looked before: if all of it is there."""
+        if not rows:
+            return
         found = see_all(self._driver, {digest: row.size for digest, row in rows.items()}, rows)
         kept = kept_young(self._driver, self._announcer, {d: seen for d, seen in found.items() if not seen.damaged})
-        for digest in self._new:
+        for digest in rows:
             if digest not in kept:
                 raise removed_meanwhile(digest)
         with self._metadata.write() as writer:
             writer.blobs.make_live((d, rows[d].size, seen.stored_size, seen.encoding) for d, seen in kept.items())
-        self._begin_batch()
 
 
 def put_all(

@@ -9,6 +9,7 @@ _GC = "tests/test_gc.py"
 _GAPS = "tests/mutations/test_gaps.py"
 _LIVE = "tests/metadata/test_live_state.py"
 _PRESENCE = "tests/test_blobs_presence.py"
+_PUTTING = "tests/test_putting_apart.py"
 _DAMAGE = "tests/test_blobs_damage.py"
 _LEASES = "tests/test_leases.py"
 _FENCING = "tests/running/test_fencing.py"
@@ -292,6 +293,37 @@ MUTANTS = (
         "        self._put(names)\n        yield\n",
         "        self._put(())\n        yield\n",
         (f"{_MACHINES}::test_who_publishes_what_is_being_deleted_waits_and_has_to_put_it_again",),
+    ),
+    Mutant(
+        "what was put is not seen again after the sweeps",
+        (9,),
+        f"{_STORE}/blobs/apart.py",
+        "        self._see_again(rows)\n",
+        "        with self._metadata.write() as writer:\n"
+        "            writer.blobs.make_live(row[:4] for row in rows.values())\n",
+        (
+            f"{_PUTTING}::test_what_a_collector_deletes_after_it_was_written_is_not_put",
+            f"{_PUTTING}::test_a_new_small_blob_costs_one_write_and_the_look_afterwards",
+        ),
+    ),
+    Mutant(
+        "who puts waits for no collector of another machine",
+        (9,),
+        f"{_STORE}/blobs/apart.py",
+        "        self._announcer.wait_for_sweeps(self._new)\n",
+        "",
+        (
+            f"{_PUTTING}::test_what_a_collector_deletes_after_it_was_written_is_not_put",
+            f"{_PUTTING}::test_a_young_object_that_a_collector_is_about_to_delete_is_written_anew",
+        ),
+    ),
+    Mutant(
+        "an object that is there already counts as what was put",
+        (1, 9),
+        f"{_STORE}/blobs/apart.py",
+        "            for digest in self._look({digest: len(content) for digest, content in there.items()}, rows):\n",
+        "            for digest in ():\n",
+        (f"{_PUTTING}::test_a_damaged_object_of_that_name_moves_to_quarantine",),
     ),
     Mutant(
         "more than half goes without being asked for",

@@ -15,15 +15,17 @@ from renku_store.drivers.base import Driver
 from renku_store.gc.apart import CollectionApart
 from renku_store.gc.survey import Moment
 from renku_store.manifests import ManifestStore
+from renku_store.records.blob import BlobRow
 from renku_store.testing.interleaving import Fleet, Scenario, ScheduleError, explore, replay
 from renku_store.testing.interleaving.scenario import prepared
 from renku_store.testing.interleaving.shared_objects import SharedObjects
-from tests.stateful import machines
+from tests.stateful import machines, putting
 
 SCENARIOS = {
     machines.PUBLISH_APART: (300, 20_000),
     machines.COLLECT_APART: (500, 60_000),
     machines.RUN_APART: (200, 20_000),
+    putting.PUT_APART: (500, 40_000),
 }
 """How many schedules of each `make check` runs, and `make check-long` beyond those."""
 CHUNKS = 10
@@ -124,6 +126,29 @@ def create_that_replaces(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SharedObjects, "create", create)
 
 
+def put_without_a_look_afterwards(patch: pytest.MonkeyPatch) -> None:
+    """What was written counts as there, as the storage has said that it was written."""
+
+    def believed(self: apart.IntakeApart, rows: Mapping[str, BlobRow]) -> None:
+        return
+
+    patch.setattr(apart.IntakeApart, "_see_again", believed)
+
+
+def put_without_waiting_for_collectors(patch: pytest.MonkeyPatch) -> None:
+    """What was written is seen again at once, while a collector that has looked before it is about to delete it."""
+    patch.setattr(Announcer, "wait_for_sweeps", lambda self, names: None)
+
+
+def take_any_object_for_what_is_sent(patch: pytest.MonkeyPatch) -> None:
+    """A name that is taken tells that the blob is there, whatever its object holds and however old it is."""
+
+    def there(self: apart.IntakeApart, sizes: Mapping[str, int], rows: Mapping[str, BlobRow]) -> set[str]:
+        return set()
+
+    patch.setattr(apart.IntakeApart, "_look", there)
+
+
 def pointer_that_goes_back(patch: pytest.MonkeyPatch) -> None:
     """`current.json` names whatever was published last, not the newest."""
     patch.setattr(ManifestStore, "_is_ahead", lambda self, named, number, digest: False)
@@ -138,6 +163,9 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], Scenario] = {
     trust_the_rows: machines.COLLECT_APART,
     create_that_replaces: machines.PUBLISH_APART,
     pointer_that_goes_back: machines.PUBLISH_APART,
+    put_without_a_look_afterwards: putting.PUT_APART,
+    put_without_waiting_for_collectors: putting.PUT_APART,
+    take_any_object_for_what_is_sent: putting.PUT_APART,
 }
 
 

@@ -210,8 +210,14 @@ class SharedObjects:
             self._set(name, found[0])
 
     def move(self, name: str, target: str) -> bool:
-        """Copy an object, then remove it."""
-        if self.stat(name) is None or not self.create(target, self.read(name)):
+        """Copy an object, then remove it; somebody else may remove it before it was copied."""
+        if self.stat(name) is None:
+            return False
+        try:
+            data = self.read(name)
+        except BlobMissingError:
+            return False
+        if not self.create(target, data):
             return False
         self.delete(name)
         return True
