@@ -24,7 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from blake3 import blake3
-from contenders import CONCURRENCY, Aiobotocore, Contender, Obstore, ObstoreInThreads, Ours, OursInThreads, S3fs
+from contenders import (
+    CONCURRENCY,
+    Aiobotocore,
+    Contender,
+    Obstore,
+    ObstoreInThreads,
+    Ours,
+    OursInAMovie,
+    OursInThreads,
+    S3fs,
+)
 from measuring import arguments, machine, workplace
 
 from renku_store.drivers.objects.obstore_client import ObstoreClient
@@ -37,6 +47,8 @@ SIZES = {"small": 4_096, "large": 5 * 1_048_576}
 COUNTS = {False: {"small": 2_000, "large": 100}, True: {"small": 40, "large": 2}}
 OURS = "ours, obstore"
 """The default of `s3://`, which the goal is about."""
+COPIES_KEPT = 2
+"""What the machines of a movie keep of what they put and read, beside the server."""
 
 Taken = dict[str, dict[str, list[list[float]]]]
 """What each task took each contender, round by round: seconds, and those of this process on the processors."""
@@ -57,6 +69,7 @@ def contenders(server: Server, folder: Path) -> dict[str, Contender]:
         OURS: Ours(ObstoreClient(place), place, folder / "obstore"),
         "ours, obstore, one by one": OursInThreads(ObstoreClient(place), place, folder / "threads"),
         "ours, s3fs": Ours(S3fsClient(place), place, folder / "s3fs"),
+        "ours, open_store": OursInAMovie(server, place, folder / "movie"),
     }
     for verifies in (True, False):
         end = ", verified" if verifies else ""
@@ -90,8 +103,8 @@ def measure(all_: dict[str, Contender], size: str, count: int, rounds: Sequence[
 
 
 def check_room(folder: Path, size: str, count: int, rounds: int, contenders: int) -> None:
-    """End with a sentence where the server would fill the disk: it keeps what every round puts."""
-    needed = SIZES[size] * count * rounds * contenders
+    """End with a sentence where the disk would be filled: the server keeps what every round puts."""
+    needed = SIZES[size] * count * rounds * (contenders + COPIES_KEPT)
     free = shutil.disk_usage(folder).free
     if needed > free:
         sys.exit(
@@ -113,7 +126,7 @@ def figures(taken: Taken, verifying: dict[str, bool]) -> list[dict[str, object]]
     """Median and spread of each, and how fast ours is as a share of the best others, verifying and bare."""
     results: list[dict[str, object]] = []
     for task, rounds in taken.items():
-        seconds = {name: [each[0] for each in rounds[name]] for name in verifying}
+        seconds = {name: [each[0] for each in rounds[name]] for name in verifying if name in rounds}
         medians = {name: statistics.median(all_) for name, all_ in seconds.items()}
         peers = {name: median for name, median in medians.items() if not name.startswith("ours")}
         best = {

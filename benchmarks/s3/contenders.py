@@ -21,6 +21,7 @@ from aiobotocore.session import get_session
 from blake3 import blake3
 from obstore.store import S3Store
 
+from renku_store import BlobRef, open_store
 from renku_store.blobs.reading import check
 from renku_store.drivers.objects.client import ObjectClient
 from renku_store.drivers.objects.driver import ObjectDriver
@@ -88,6 +89,45 @@ class OursInThreads(Ours):
             check(digest, self._driver.read(f"{folder}/{digest}"), None)
 
         list(self._pool.map(look, digests))
+
+
+class OursInAMovie:
+    """A movie's blobs, as a user puts and reads them; read on a machine that has none of them yet.
+
+    Both machines keep what they put or read in a cache on their disk, as they do unless they are told otherwise.
+    """
+
+    verifies = True
+
+    def __init__(self, server: Server, place: S3Place, folder: Path) -> None:
+        self._here, self._there = (
+            open_store(
+                f"{place.url}/movies",
+                endpoint=server.endpoint,
+                region=REGION,
+                path_style=True,
+                cache=folder / machine,
+                concurrency=CONCURRENCY,
+            )
+            for machine in ("here", "there")
+        )
+        self._movie = self._here.create_movie("film")
+        self._reader = self._there.movie("film")
+        self._pool = ThreadPoolExecutor(CONCURRENCY)
+        self._blobs: dict[str, BlobRef] = {}
+
+    def put(self, folder: str, contents: Contents) -> None:  # noqa: ARG002
+        """All of them in one call, under names that follow from what they are; durable, and in the index."""
+        stored = self._movie.blobs.put_many(contents.values())
+        self._blobs = {blob.hash: blob for blob in stored}
+
+    def get(self, folder: str, digests: Iterable[str]) -> None:  # noqa: ARG002
+        """Each by itself, from as many threads as requests."""
+
+        def read(digest: str) -> None:
+            self._reader.blobs.read(self._blobs[digest])
+
+        list(self._pool.map(read, digests))
 
 
 class _Library:
