@@ -152,7 +152,7 @@ def blobs_moved(manifest: Manifest, base: Manifest, came: Page, went: Page) -> t
     pages, before = ({reference.hash for reference in one.pages or ()} for one in (manifest, base))
     gone = _of_changed(base, before, manifest, went) - {*_named(manifest.inputs.values(), (), manifest.graph)}
     held = manifest.artefacts.values()
-    if not gone.isdisjoint(map(_blob_of, held)) or any(map(_made_of, held)):
+    if gone and (not gone.isdisjoint(map(_blob_of, held)) or any(map(_made_of, held))):
         gone = gone.difference(_named((), held, None))
     return _of_changed(manifest, pages, base, came), gone
 

@@ -17,7 +17,7 @@ from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.errors import BlobCorruptError
 from renku_store.records.blob import SUFFIX, blob_path
 
-_BLOB: Final = re.compile(rf"blobs/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})(?:{re.escape(SUFFIX['zstd'])})?")
+_BLOB: Final = re.compile(rf"blobs/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})({re.escape(SUFFIX['zstd'])})?")
 
 
 def present(driver: Driver) -> Iterator[Row]:
@@ -34,13 +34,13 @@ def _here(driver: Driver) -> Iterator[Row]:
         raw: dict[str, int] = {}
         packed: set[str] = set()
         for entry in driver.list(f"blobs/{folder}") if folder.endswith("/") else ():
-            digest = _digest(entry)
-            if digest is None:
+            match = _BLOB.fullmatch(entry.name)
+            if match is None:
                 continue
-            if entry.name.endswith(digest):
-                raw[digest] = entry.size
+            if match[3] is None:
+                raw[match[2]] = entry.size
             else:
-                packed.add(digest)
+                packed.add(match[2])
         # In the order of the index's keys: its pages are then written one after the other.
         for digest in sorted(raw.keys() | packed):
             if digest not in packed:

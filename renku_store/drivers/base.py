@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from renku_store.drivers.caching.cache import ObjectCache
 
 
@@ -35,8 +37,7 @@ class Guarantees:
     free_space: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectStat:
+class ObjectStat(Struct, frozen=True):
     """An object: its `name`, `size` in bytes, and `modified` as Unix seconds."""
 
     name: str

@@ -148,12 +148,14 @@ class LocalDriver:
                 name = f"{folder}{entry.name}"
                 if name in {TEMPORARY, LOCKS}:
                     continue
-                with contextlib.suppress(FileNotFoundError):
+                try:  # no context: it would take longer than all else that is done here for an object
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(f"{name}/")
                     elif entry.is_file():
                         found = entry.stat()
                         yield ObjectStat(name, found.st_size, found.st_mtime)
+                except FileNotFoundError:
+                    pass
 
     def children(self, prefix: str) -> Iterator[str]:
         """The names directly below the folder `prefix`; folders end in `/`."""

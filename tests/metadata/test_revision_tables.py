@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from renku_store.errors import ManifestConflictError, NotFoundError, RevisionExistsError
 from renku_store.hashing import hash_value
 from renku_store.metadata.base import Intent
-from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
+from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite, revisions
 from renku_store.metadata.sqlite.store import Transaction
 from tests.metadata.samples import HOLDER, digest, input_event, made, revision
 
@@ -109,6 +109,72 @@ def test_the_event_of_the_run_itself_says_where_a_value_came_from(memory: Sqlite
         own, _ = writer.events.append([made("x", 1, run="run-1"), made("x", 1, run="run-9")])
         _book(writer, 1, artefacts={"x": digest(1)})
         assert writer.events.artefact_at("x", 1) == own
+
+
+_PLAIN = (
+    "SELECT seq FROM artefact_events WHERE artefact = ? AND hash = ? AND status <> 'kept'"
+    " ORDER BY run IS ? DESC, seq DESC LIMIT 1"
+)
+"""Which event a value in a revision came from, as one asks for one artefact."""
+
+
+@given(
+    given=st.lists(
+        st.tuples(
+            st.sampled_from("xyz"),
+            st.integers(0, 2),
+            st.sampled_from(["run-1", "run-2", None]),
+            st.sampled_from(["succeeded", "kept", "edited"]),
+        ),
+        max_size=12,
+    ),
+    booked=st.dictionaries(st.sampled_from("xyz"), st.one_of(st.none(), st.integers(0, 2))),
+)
+def test_all_values_of_a_revision_are_found_as_each_would_be(
+    given: list[tuple[str, int, str | None, Any]], booked: dict[str, int | None]
+) -> None:
+    """One statement for all of them says of each what a look at the events of that one says."""
+    store = open_sqlite(Path(":memory:"))
+    with store.write() as writer:
+        writer.events.append([made(key, content, run=run, status=status) for key, content, run, status in given])
+        artefacts = {key: None if content is None else digest(content) for key, content in booked.items()}
+        _book(writer, 1, artefacts=artefacts)
+        found = dict(store.connection.execute("SELECT artefact, seq FROM revision_artefacts"))
+        for key, value in artefacts.items():
+            bindings = (key, None if value is None else bytes.fromhex(value), "run-1")
+            assert found.pop(key) == store.connection.execute(_PLAIN, bindings).get
+    assert not found
+    store.close()
+
+
+@given(ids=st.sets(st.text(max_size=6), max_size=5))
+def test_ids_are_booked_as_they_are(ids: set[str]) -> None:
+    """Whatever characters they consist of."""
+    store = open_sqlite(Path(":memory:"))
+    with store.write() as writer:
+        writer.events.append([made(key, 1) for key in ids] + [input_event(key, 1) for key in ids])
+        _book(writer, 1, artefacts=dict.fromkeys(ids, digest(1)), inputs=dict.fromkeys(ids, hash_value(1)))
+        for key in ids:
+            artefact, given = writer.events.artefact_at(key, 1), writer.events.input_at(key, 1)
+            assert artefact is not None
+            assert given is not None
+            assert (artefact.artefact, given.input) == (key, key)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [(revisions.ADD_ARTEFACTS, "artefact_events_by_artefact"), (revisions.ADD_INPUTS, "input_events_by_input")],
+)
+def test_where_a_value_came_from_is_found_among_the_events_of_its_id(
+    memory: SqliteMetadata, statement: str, index: str
+) -> None:
+    """From their end: nothing is sorted, and no events of a whole run are gone through."""
+    plan = [str(row[3]) for row in memory.connection.execute(f"EXPLAIN QUERY PLAN {statement}", (None,) * 3)]
+    searched = [step for step in plan if step.startswith("SEARCH")]
+    assert len(searched) == 2
+    assert all(index in step for step in searched), plan
+    assert not [step for step in plan if step.startswith("USE TEMP")], plan
 
 
 def test_watermarks_say_how_far_the_log_was(memory: SqliteMetadata) -> None:

@@ -12,7 +12,7 @@ import apsw
 
 from renku_store.errors import DamageError, ManifestConflictError, RevisionExistsError
 from renku_store.metadata.base import BlobSpan, Intent, RevisionRow
-from renku_store.metadata.sqlite.rows import Row, all_rows, json_list, to_bytes, to_hex
+from renku_store.metadata.sqlite.rows import Row, all_rows, json_list, json_map, to_bytes, to_hex
 from renku_store.records.ids import revision_name
 
 _COLUMNS: Final = "number, hash, base_hash, run, created_at, made, reused, cost, saved"
@@ -31,16 +31,24 @@ ADD: Final = (
     f"INSERT INTO revisions ({_COLUMNS}, last_seq)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence))"
 )
-# Of several events with the same value, the run's own says best where the value came from.
-ADD_INPUT: Final = (
-    "INSERT INTO revision_inputs (input, revision, hash, seq) VALUES (?1, ?2, ?3, (SELECT seq FROM input_events"
-    " WHERE input = ?1 AND hash = ?3 ORDER BY run IS ?4 DESC, seq DESC LIMIT 1))"
-)
-ADD_ARTEFACT: Final = (
-    "INSERT INTO revision_artefacts (artefact, revision, hash, seq)"
-    " VALUES (?1, ?2, ?3, (SELECT seq FROM artefact_events"
-    " WHERE artefact = ?1 AND hash = ?3 AND status <> 'kept' ORDER BY run IS ?4 DESC, seq DESC LIMIT 1))"
-)
+
+
+def _add_changed(kind: str, given: str) -> str:
+    """Note what a revision (?2) of a run (?3) changed: ids with hashes (?1), each with the event that tells where from.
+
+    Of several events with the same value the run's own says it best, then the newest. Both are found from the end of
+    those of one id; a plus keeps the index by run out, which would lead through all of a run.
+    """
+    events = f"SELECT e.seq FROM {kind}_events AS e WHERE e.{kind} = j.key AND e.hash = unhex(j.value){given}"
+    newest = "ORDER BY e.seq DESC LIMIT 1"
+    return (
+        f"INSERT INTO revision_{kind}s ({kind}, revision, hash, seq) SELECT j.key, ?2, unhex(j.value),"
+        f" coalesce(({events} AND +e.run = ?3 {newest}), ({events} {newest})) FROM json_each(?1) AS j"
+    )
+
+
+ADD_INPUTS: Final = _add_changed("input", "")
+ADD_ARTEFACTS: Final = _add_changed("artefact", " AND e.status <> 'kept'")
 POINT_PRIVATE_INPUTS: Final = (
     "INSERT INTO latest_inputs (input, seq) SELECT input, max(seq) FROM input_events WHERE run = ? GROUP BY input"
     " ON CONFLICT (input) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > latest_inputs.seq"
@@ -149,7 +157,8 @@ class RevisionTables:
             ) from error
         self._db.execute(POINT_PRIVATE_INPUTS, (row.run,))
         self.take(taken)
-        digests, before = json_list(blobs), 0 if newest is None else newest.number
+        # In the order of their keys, so that those that come together are put side by side.
+        digests, before = json_list(sorted(blobs)), 0 if newest is None else newest.number
         if left is None:
             self._db.execute(CLOSE_OTHERS, (digests, before))
         else:
@@ -164,10 +173,9 @@ class RevisionTables:
                 row.reused, row.cost, row.saved,
             ),
         )  # fmt: skip
-        self._db.executemany(ADD_INPUT, [(key, row.number, to_bytes(value), row.run) for key, value in inputs.items()])
-        self._db.executemany(
-            ADD_ARTEFACT, [(key, row.number, to_bytes(value), row.run) for key, value in artefacts.items()]
-        )
+        for statement, changed in ((ADD_INPUTS, inputs), (ADD_ARTEFACTS, artefacts)):
+            if changed:
+                self._db.execute(statement, (json_map(changed), row.number, row.run))
 
     def take(self, ids: Iterable[str]) -> None:
         """Let movie-wide events be pending no longer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import apsw
@@ -43,6 +43,11 @@ def all_rows(cursor: apsw.Cursor) -> Iterator[Row]:
 def json_list(texts: Iterable[str]) -> str:
     """Texts as the one JSON list that a statement takes for any number of them."""
     return orjson.dumps(list(texts)).decode()
+
+
+def json_map(texts: Mapping[str, str | None]) -> str:
+    """Texts by text as the one JSON object that a statement takes for any number of them."""
+    return orjson.dumps(dict(texts)).decode()
 
 
 def to_bytes(digest: str | None) -> bytes | None:
