@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
-from renku_store.encoding import Page, contradiction, expiry_path, manifest_path, read_page
+from renku_store.encoding import Page, contradiction, expiry_path, manifest_path, parted, read_page
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -151,6 +151,19 @@ class ManifestStore:
         named = ((reference, known.get(reference.hash)) for reference in manifest.pages or ())
         return {reference.first: (reference.hash, page) for reference, page in named if page is not None}
 
+    def parted(self, manifest: Manifest, base: Manifest | None) -> tuple[Page, Page]:
+        """`parted` of the artefacts of two manifests; of those two that were read last only pages that differ cost.
+
+        None as base: there is none.
+        """
+        last = self._remembered
+        known = {**last.before.pages, **last.pages} if last is not None and last.before is not None else {}
+        pages, before = _of_pages(manifest, known), _of_pages(base, known) if base else None
+        if pages is None or before is None:
+            return parted(manifest.artefacts, base.artefacts if base else {})
+        both = pages.keys() & before.keys()
+        return parted(*(_together(page for key, page in one.items() if key not in both) for one in (pages, before)))
+
     def expiry(self, number: int) -> Expiry | None:
         """The mark that a revision has expired; None where there is none, or none that can be read."""
         try:
@@ -228,7 +241,7 @@ class ManifestStore:
             raise _corrupt(revision, f"{error}") from error
         whole = manifest.replace(inputs=inputs, artefacts=_together(pages.values()))
         if last is not None:
-            self._remembered = _Remembered(data, whole, replace(last, before=None, pages={}), pages)
+            self._remembered = _Remembered(data, whole, replace(last, before=None), pages)
             return _handed_out(whole)
         return whole
 
@@ -318,6 +331,14 @@ def _together(pages: Iterable[Page]) -> dict[str, ManifestArtefact]:
     for page in pages:
         artefacts.update(page)
     return artefacts
+
+
+def _of_pages(manifest: Manifest, known: Mapping[str, Page]) -> dict[str, Page] | None:
+    """The pages of a manifest by their hashes; None where it has none, or not all are known, or an id is in two."""
+    pages = {named.hash: known.get(named.hash) for named in manifest.pages or ()}
+    found = {digest: page for digest, page in pages.items() if page is not None}
+    whole = len(found) == len(pages) and sum(map(len, found.values())) == len(manifest.artefacts)
+    return found if pages and whole else None
 
 
 def _handed_out(remembered: Manifest) -> Manifest:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renku_store import bounds
@@ -258,6 +258,31 @@ def test_what_a_reader_does_with_his_manifest_is_his_alone(shelf: Shelf) -> None
         read.artefacts.clear()
         assert read.pages
         read.pages.clear()
+
+
+@settings(max_examples=20)
+@given(
+    gone=st.sets(st.integers(0, 1_999), max_size=4),
+    altered=st.sets(st.integers(0, 1_999), max_size=4),
+    added=st.sets(st.integers(2_000, 2_999), max_size=4),
+)
+def test_by_their_pages_two_revisions_differ_as_by_all_their_artefacts(
+    tmp_path_factory: pytest.TempPathFactory, gone: set[int], altered: set[int], added: set[int]
+) -> None:
+    """Whoever remembers both passes over the pages that they share; whoever does not finds the same."""
+    shelf = Shelf(LocalDriver(tmp_path_factory.mktemp("movie")))
+    places = {place: f"a[{place}]" for place in range(2_000)}
+    base = manifest(artefacts={key: artefact(key) for key in places.values()})
+    after = {key: artefact(f"{key} anew" if place in altered else key) for place, key in places.items()}
+    after = {key: held for place, (key, held) in enumerate(after.items()) if place not in gone}
+    after |= {f"a[{place}]": artefact("new") for place in added}
+    digest = shelf.add(base)
+    second = shelf.add(manifest(2, artefacts=after, base_hash=digest))
+    for store in (shelf.store, shelf.store.remembering()):
+        old, new = store.load(1, digest)[0], store.load(2, second)[0]
+        assert store.parted(new, old) == parted(new.artefacts, old.artefacts)
+        assert store.parted(old, new) == parted(old.artefacts, new.artefacts)
+        assert store.parted(new, None) == (new.artefacts, {})
 
 
 def test_every_blob_that_a_manifest_needs_is_named() -> None:

@@ -92,14 +92,23 @@ class Booker:
         if booked is not None and data is not None and hash_bytes(data) == booked.hash:
             writer.checks.keep_newest_manifest(KeptManifest(booked.number, booked.hash, data))
 
-    def _book(self, writer: Writer, manifest: Manifest, digest: str, base: Manifest | None, told: Telling) -> None:
+    def _book(
+        self,
+        writer: Writer,
+        manifest: Manifest,
+        digest: str,
+        base: Manifest | None,
+        told: Telling,
+        manifests: ManifestStore | None = None,
+    ) -> None:
+        """Index a published revision in a transaction; `manifests` are those that gave it and its base, if others."""
         number = revision_number(manifest.revision)
         booked = writer.revisions.get(number) is not None
         # Rows of a revision that is booked may have left by compaction: appended again, they would count as new.
         taken = [] if booked else self._append_archived(writer, manifest, told)
         if not booked:
             writer.events.add([self._published_event(manifest)])
-        came, went = parted(manifest.artefacts, base.artefacts if base else {})
+        came, went = (manifests or self._manifests).parted(manifest, base)
         if base is not None and _follows(writer, manifest, base):
             blobs, left = blobs_moved(manifest, base, came, went)
         else:

@@ -191,7 +191,7 @@ class Indexer(Booker):
                     self.artefacts = len(entry.artefacts) if isinstance(entry, Manifest) else 0
                 if isinstance(entry, Manifest):
                     # Look-ups by revision go back to the last one that says something, be it the base or not.
-                    self._book(writer, entry, digest, before, told)
+                    self._book(writer, entry, digest, before, told, manifests)
                     before = entry
                 elif entry is not None:
                     self._book_expired(writer, entry, told)

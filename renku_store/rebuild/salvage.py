@@ -131,8 +131,11 @@ def _lacking_of_sound(old: MetadataStore, writer: Writer) -> Iterator[tuple[list
     merged = heapq.merge(*(_keys(old, kind) for kind in _KINDS))
     while keys := list(islice(merged, bounds.EVENT_PAGE_ROWS)):
         absent = writer.checks.absent(key.id for key in keys)
+        if not absent:  # as most often: all of them came from the archives
+            yield keys, []
+            continue
         with old.read() as reader:
-            found = reader.checks.events_by_id(absent) if absent else {}
+            found = reader.checks.events_by_id(absent)
         lacking = [(key, found[key.id]) for key in keys if key.id in absent]
         for key, event in lacking:
             if EventKey(event.seq or 0, event.id, event.run) != key:

@@ -163,7 +163,8 @@ class CheckTables(DerivedTables):
 
     def keys_after(self, kind: EventKind, seq: int, limit: int) -> list[EventKey]:
         """The events of a kind beyond `seq`, oldest first, at most `limit`, without what they say."""
-        return [EventKey(*row) for row in all_rows(self._db.execute(KEYS_AFTER[kind], (seq, limit)))]
+        rows: Any = self._db.execute(KEYS_AFTER[kind], (seq, limit))
+        return [*map(EventKey._make, rows)]
 
     def absent(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids that no event has."""
