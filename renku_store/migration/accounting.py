@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from renku_store import bounds
-from renku_store.errors import DamageError, MigrationError
+from renku_store.blobs.presence import see_all
+from renku_store.errors import MigrationError
 from renku_store.manifests import ManifestStore
 from renku_store.migration.described import Content, FileContent, OldMovie, OldProblem
 from renku_store.migration.folder import OldFolder
@@ -57,15 +58,19 @@ def count_published(old: OldMovie, movie: Movie, report: MovieMigration) -> None
                 report.missing.append(UnmigratedItem(path, _GONE_THEN, revision.name, key))
     report.bytes.folder = old.size
     report.bytes.content = sum(sizes.values())
-    report.bytes.stored = sum(_stored(movie, digest) for digest in blobs) + sum(inline.values())
+    report.bytes.stored = _stored(movie, sorted(blobs)) + sum(inline.values())
     report.paths = _paths(old, report.mapped)
 
 
-def _stored(movie: Movie, digest: str) -> int:
-    try:
-        return movie.blobs.stat(digest).stored_size
-    except DamageError:
-        return 0
+def _stored(movie: Movie, digests: Sequence[str]) -> int:
+    """The bytes that blobs take as they are stored; nothing for those that are not there."""
+    total = 0
+    for start in range(0, len(digests), bounds.EVENT_PAGE_ROWS):
+        page = digests[start : start + bounds.EVENT_PAGE_ROWS]
+        with movie.metadata.read() as reader:
+            rows = reader.blobs.get(page)
+        total += sum(found.stored_size for found in see_all(movie.driver, dict.fromkeys(page), rows).values())
+    return total
 
 
 def count_planned(folder: OldFolder, old: OldMovie, report: MovieMigration) -> None:

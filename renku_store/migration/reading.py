@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -21,6 +22,8 @@ from renku_store.records.ids import check_id
 NO_TIME: Final = "1970-01-01T00:00:00.000Z"
 """What stands where the older layout says no time at all: the same at every migration."""
 _STARTS_MAX: Final = 64
+_NAMES: Final = 4_096
+"""Names of which it is kept what they become here."""
 _IDS: Final = frozenset({"id", "artefactId", "artifactId", "jobId", "job_id"})
 """What a line has, and a value within a line seldom."""
 _REVISION: Final = re.compile(r"rev[-_]?0*(\d{1,9})(?:_cons)?", re.IGNORECASE)
@@ -226,6 +229,7 @@ def _told(error: object) -> str:
         return "Its error cannot be told."
 
 
+@lru_cache(_NAMES)  # each revision names nearly all that the one before did
 def safe_id(text: str) -> str:
     """An id of this project for one of an older layout: the same, or else one with a mark of its own.
 

@@ -51,10 +51,18 @@ _Contents = list[tuple[Content, str]]
 """Contents, each with its MIME type."""
 
 
+class _Entered(NamedTuple):
+    """A value as a manifest holds it; the content is its blob, where it has one."""
+
+    entry: ManifestInput
+    content: HeldContent | None
+
+
 class _Ready(NamedTuple):
     """The values of a revision's inputs, its graph among them, its jobs, and every content that it names."""
 
     values: dict[str, Json]
+    entered: dict[str, _Entered]
     jobs: Jobs | None
     contents: _Contents
 
@@ -77,6 +85,7 @@ class MovieWriter:
         self._lost: dict[FileContent, str] = {}
         self._ready: dict[str, _Ready] = {}
         self._last: tuple[tuple[str, set[str]], Jobs | None] | None = None
+        self._last_graph: tuple[Jobs, _Entered] | None = None
         self._carrier = ContentCarrier(folder, movie.blobs, self._lost.__setitem__, took)
 
     def publish(self, revision: OldRevision) -> str:
@@ -86,13 +95,13 @@ class MovieWriter:
         """
         current = self._movie.manifests.current()
         base, base_hash = current or (None, None)
-        values, jobs, contents = self._made_ready(revision)
+        values, entered, jobs, contents = self._made_ready(revision)
         del self._ready[revision.name]
         if jobs is None and revision.graph is not None:
             self._found.notes.append(f"The producers of {revision.name} make no graph: give the movie a blueprint.")
         self._carry(revision, contents)
         artefacts = self._artefacts(revision, values, jobs)
-        inputs = _inputs(revision, values)
+        inputs = _inputs(revision, entered)
         chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
         run = run_of(self._old, revision)
         events: list[Event] = [
@@ -139,8 +148,18 @@ class MovieWriter:
             jobs = self._jobs(revision.graph, values)
             if jobs is not None:
                 values[BLUEPRINT] = revision.graph
-            self._ready[revision.name] = _Ready(values, jobs, self._named(revision, values, jobs))
+            entered = self._entered(values, jobs)
+            self._ready[revision.name] = _Ready(values, entered, jobs, self._named(revision, entered, jobs))
         return self._ready[revision.name]
+
+    def _entered(self, values: Mapping[str, Json], jobs: Jobs | None) -> dict[str, _Entered]:
+        """The values as a manifest holds them; a graph that the revision before had, too, is not written out again."""
+        entered = {key: _entered(value) for key, value in values.items() if key != BLUEPRINT or jobs is None}
+        if jobs is not None:
+            if self._last_graph is None or self._last_graph[0] is not jobs:
+                self._last_graph = jobs, _entered(values[BLUEPRINT])
+            entered[BLUEPRINT] = self._last_graph[1]
+        return entered
 
     def _jobs(self, document: Json, values: Mapping[str, Json]) -> Jobs | None:
         """`jobs_of`; what the jobs of a graph read is resolved by which inputs there are, not by their values."""
@@ -157,13 +176,12 @@ class MovieWriter:
             if isinstance(content, FileContent) and content not in standing and content in self._lost:
                 self._found.add_untold(content.path, self._lost[content])
 
-    def _named(self, revision: OldRevision, values: Mapping[str, Json], jobs: Jobs | None) -> _Contents:
+    def _named(self, revision: OldRevision, entered: Mapping[str, _Entered], jobs: Jobs | None) -> _Contents:
         """Every content that the revision, or its history, names."""
         contents: _Contents = [(HeldContent(jobs.data), _BLOB)] if jobs else []
-        for value in [*values.values(), *(given.value for given in revision.history)]:
-            data = canonical_json(value)
-            if len(data) > bounds.INLINE_MAX_BYTES:
-                contents.append((HeldContent(data), _BLOB))
+        for _, content in [*entered.values(), *(_entered(given.value) for given in revision.history)]:
+            if content is not None:
+                contents.append((content, _BLOB))
         made = [attempt.value for attempt in revision.attempts if attempt.value is not None]
         for artefact in [*revision.artefacts.values(), *made]:
             contents.append((artefact.content, artefact.mime_type))
@@ -240,12 +258,16 @@ class MovieWriter:
         self._movie.archiver.archive(run, 0)
 
 
-def _inputs(revision: OldRevision, values: Mapping[str, Json]) -> dict[str, ManifestInput]:
+def _entered(value: Json) -> _Entered:
+    entry = input_entry(value)
+    return _Entered(entry, None if entry.blob is None else HeldContent(canonical_json(value)))
+
+
+def _inputs(revision: OldRevision, entered: Mapping[str, _Entered]) -> dict[str, ManifestInput]:
     entries: dict[str, ManifestInput] = {}
-    for key, value in values.items():
+    for key, (entry, _) in entered.items():
         given = revision.inputs.get(key)
-        legacy = given.legacy_hash if given is not None else None
-        entries[key] = input_entry(value).replace(legacy_hash=legacy)
+        entries[key] = entry.replace(legacy_hash=given.legacy_hash if given is not None else None)
     return entries
 
 
