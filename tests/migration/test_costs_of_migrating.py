@@ -7,10 +7,15 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+import apsw
 import pytest
 
-from renku_store import MigrationProgress, Store, migrate, open_store
+from renku_store import ManifestInput, MigrationProgress, Store, migrate, open_store
 from renku_store.durability import listening
+from renku_store.metadata.sqlite.blobs import GET
+from renku_store.migration import writing
+from renku_store.planner import input_entry
+from renku_store.records._base import Json
 from renku_store.testing.old_folders import build_revision_folder
 from tests.migration.checking import Old
 
@@ -105,6 +110,43 @@ def synced(revisions: int, files: int, place: Path) -> Counter[str]:
     ):
         assert migrate(old.path, store).whole
     return steps
+
+
+def asked(files: int, place: Path) -> int:
+    """How often rows of blobs are asked for while a movie of one revision with so many files is migrated."""
+    count = 0
+
+    def traced(event: dict[str, object]) -> None:
+        nonlocal count
+        count += event["sql"] == GET
+
+    def hook(connection: apsw.Connection) -> None:
+        connection.trace_v2(apsw.SQLITE_TRACE_STMT, traced)
+
+    apsw.connection_hooks.append(hook)
+    try:
+        synced(1, files, place)
+    finally:
+        apsw.connection_hooks.remove(hook)
+    return count
+
+
+def test_the_figures_of_a_report_ask_for_all_blobs_at_once(tmp_path: Path) -> None:
+    """However many files a movie has."""
+    assert asked(10, tmp_path / "few") == asked(90, tmp_path / "many")
+
+
+def test_an_unchanged_graph_is_written_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each revision after the first one costs no canonical JSON of the graph that it shares with that."""
+    written: list[object] = []
+
+    def noted(value: Json) -> ManifestInput:
+        written.append(value)
+        return input_entry(value)
+
+    monkeypatch.setattr(writing, "input_entry", noted)
+    synced(5, 3, tmp_path)
+    assert sum(isinstance(value, dict) and "nodes" in value for value in written) == 1
 
 
 def test_files_cost_no_syncs_of_their_own(tmp_path: Path) -> None:
