@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, TypeVar, dataclass_transform
 
 import msgspec
@@ -97,19 +96,6 @@ def read_as(kind: type[Kind], data: bytes | str) -> Kind:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error) from None
     return found
-
-
-def reader_of(kind: type[Kind]) -> Callable[[bytes | str], Kind]:
-    """`read_as` of one kind, for who reads many: what a kind consists of is worked out once, when the first is read."""
-    decoder = cache(lambda: msgspec.json.Decoder(kind, dec_hook=_from_json))
-
-    def read(data: bytes | str) -> Kind:
-        try:
-            return decoder().decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _refused(error) from None
-
-    return read
 
 
 def made_of(kind: type[Kind], document: object) -> Kind:

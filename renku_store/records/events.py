@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
-from renku_store.records._base import Hash, Json, Record, RecordError, reader_of, written
+from renku_store.records._base import Hash, Json, Record, RecordError, read_as, written
 from renku_store.records.manifest import UNSET, ArtefactValue, fill_value
 
 ArtefactStatus = Literal["succeeded", "kept", "reused", "failed", "edited", "edit-undone", "chosen", "accepted"]
@@ -114,20 +114,16 @@ Event: TypeAlias = InputEvent | ArtefactEvent | RunEvent
 """Any event, told apart by `type`."""
 
 
-_ANY_EVENT: Any = Event
-_read_event: Final = reader_of(_ANY_EVENT)
-_read_outputs: Final = reader_of(dict[str, ArtefactValue])
-
-
 def read_event(data: bytes | str) -> Event:
     """The event that JSON text holds. Raises `RecordError`."""
-    event: Event = _read_event(data)
+    kind: Any = Event
+    event: Event = read_as(kind, data)
     return event
 
 
 def read_outputs(data: bytes | str) -> dict[str, ArtefactValue]:
     """The outputs of a trace that JSON text holds, by name. Raises `RecordError`."""
-    return _read_outputs(data)
+    return read_as(dict[str, ArtefactValue], data)
 
 
 def check_event(event: Event) -> None:
