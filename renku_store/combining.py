@@ -5,6 +5,8 @@ What `running.grouping` is for tasks of an event loop.
 1. Nobody depends on a thread that was chosen: whoever finds nobody at work answers all who wait. So an exception may
    end any of them at any instruction (Ctrl-C, a signal's handler), and the others go on, a moment later at the worst.
 2. A question leaves the list only once it is answered, or nobody waits for its answer.
+3. Those who are answered wake one another, one after the other: each would otherwise fight with all others for the
+   interpreter. Whoever leaves wakes the next, by whatever way it leaves; so does whoever has answered.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -31,14 +34,27 @@ Answer = TypeVar("Answer")
 class _Asked(Generic[Question, Answer]):
     """A question; `is_over` once it has its answer or its error, or nobody waits for them any more."""
 
-    __slots__ = ("answer", "error", "is_over", "question", "woken")
+    __slots__ = ("_bell", "answer", "error", "has_left", "is_over", "question")
 
     def __init__(self, question: Question) -> None:
         self.question = question
         self.is_over = False
+        self.has_left = False
         self.answer: Answer
         self.error: Exception | None = None
-        self.woken: SimpleQueue[None] = SimpleQueue()
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def wait(self, seconds: float) -> None:
+        """Until it is woken, or so long; one that was woken before does not wait."""
+        self._bell.acquire(timeout=seconds)
+
+    def wake(self) -> None:
+        """Let it look; again is no harm."""
+        try:  # noqa: SIM105 (half as long)
+            self._bell.release()
+        except RuntimeError:  # it is awake
+            pass
 
 
 class Combined(Generic[Question, Answer]):
@@ -56,6 +72,7 @@ class Combined(Generic[Question, Answer]):
         self._most = most
         self._of_one = of_one
         self._waiting: list[_Asked[Question, Answer]] = []
+        self._asleep: deque[_Asked[Question, Answer]] = deque()  # those answered who may not know it yet
         self._turn = threading.Lock()
         self._at_work: int | None = None
         self._expected = 0  # so many asked lately
@@ -77,17 +94,19 @@ class Combined(Generic[Question, Answer]):
                 self._all_are_back.put(None)
             while not asked.is_over:
                 if self._turn.locked():
-                    with suppress(Empty):
-                        asked.woken.get(timeout=_LOOK_SECONDS)
+                    asked.wait(_LOOK_SECONDS)
                     continue
                 # Nothing but `with` will do: the interpreter lets no signal in between the lock and the block.
                 with self._turn:
                     if not asked.is_over:
                         self._answer_first()
                 self._wake_next()
-        except BaseException:
-            asked.is_over = True
-            raise
+                if not asked.is_over:  # it comes in a later group
+                    self._wake_answered()
+        finally:
+            asked.is_over = asked.has_left = True
+            if self._asleep:
+                self._wake_answered()
         if asked.error is not None:
             raise asked.error
         return asked.answer
@@ -103,8 +122,7 @@ class Combined(Generic[Question, Answer]):
         finally:
             self._at_work = None
         self._expected = len(group) + len(self._waiting)
-        for asked in group:
-            asked.woken.put(None)
+        self._asleep.extend(group)
 
     def _gather(self) -> None:
         """Let those come who asked just now: they are more than one, and a group costs about what one costs.
@@ -124,8 +142,17 @@ class Combined(Generic[Question, Answer]):
         """Let the first who waits find out that nobody is at work; by whom has just given up the turn."""
         for asked in self._waiting[:]:
             if not asked.is_over:
-                asked.woken.put(None)
+                asked.wake()
                 return
+
+    def _wake_answered(self) -> None:
+        """Let the next who was answered leave, and wake the one after it; by whom leaves."""
+        try:
+            while (asked := self._asleep.popleft()).has_left:
+                pass
+        except IndexError:  # all have left
+            return
+        asked.wake()
 
     def _answer(self, group: Sequence[_Asked[Question, Answer]]) -> None:
         if not group:
