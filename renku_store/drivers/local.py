@@ -309,12 +309,14 @@ class LocalDriver:
 
     def _open_lock(self, path: str) -> int:
         flags = os.O_CLOEXEC | (os.O_RDONLY if self._read_only else os.O_RDWR | os.O_CREAT)
-        with self._named_errors("lock", path):
-            try:
-                return os.open(path, flags, 0o666)
-            except FileNotFoundError:
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            with self._named_errors("lock", path):
                 self._tree.make_folder(os.path.dirname(path))
                 return os.open(path, flags, 0o666)
+        except OSError as error:
+            raise posix.unavailable(error, "lock", path) from error
 
     def scratch(self) -> Path:
         """The folder `tmp/scratch` below the root, on its file system; swept after the grace time."""

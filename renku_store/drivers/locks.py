@@ -42,7 +42,7 @@ def hold(descriptor: int, path: str, *, shared: bool, wait_seconds: float, sign:
     sign, process = sign and not shared, os.getpid()
     try:
         if sign:
-            _write_holder(descriptor, _holder())
+            _write_holder(descriptor, _holder(process))
         yield
     finally:
         # The lock belongs to the open file, which a forked process shares.
@@ -78,23 +78,24 @@ def _acquire(descriptor: int, path: str, operation: int, wait_seconds: float) ->
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _holder() -> bytes:
+def _holder(process: int) -> bytes:
     since = clock.timestamp(clock.SystemClock().now())
-    said = _said_of(os.getpid(), socket.gethostname(), " ".join(sys.argv))
-    return b'%b,"since":"%b"}' % (said, since.encode())
+    return b'%b,"since":"%b"}' % (_said_of(process, " ".join(sys.argv)), since.encode())
 
 
 @lru_cache(maxsize=1)
-def _said_of(process: int, host: str, words: str) -> bytes:
+def _said_of(process: int, words: str) -> bytes:
     """What a process says of itself, up to the time: made once, since every commit says it."""
-    return orjson.dumps({"pid": process, "host": host, "command": shown(words)[:200]})[:-1]
+    return orjson.dumps({"pid": process, "host": socket.gethostname(), "command": shown(words)[:200]})[:-1]
 
 
 def _write_holder(descriptor: int, record: bytes) -> None:
     # Who holds a lock is said as a courtesy: a full disk does not keep anyone from locking. It is written over what was
     # there, and is always as long: giving back the space and taking it anew would be synced with the next commit.
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105 (every commit comes by twice)
         os.pwrite(descriptor, record.ljust(_HOLDER_MAX_BYTES), 0)
+    except OSError:
+        pass
 
 
 def _described(descriptor: int) -> str:

@@ -6,7 +6,7 @@ Row numbers are given out here, beyond the last one ever used: SQLite's own reco
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from renku_store.metadata.sqlite.events import EventReading
 from renku_store.metadata.sqlite.rows import (
@@ -100,23 +100,28 @@ class EventTables(EventReading):
 
     def _appended(self, events: Sequence[Event]) -> tuple[list[tuple[int, Event]], dict[str, int]]:
         """Append events; gives them with the numbers that are new, and the numbers of those that were there."""
-        may_end = any(isinstance(event, ArtefactEvent) for event in events)
-        last, any_failure, any_choice = next(all_rows(self._db.execute(BEFORE if may_end else LAST_USED)))
+        kinds = {type(event) for event in events}
+        before: Any = self._db.execute(BEFORE if ArtefactEvent in kinds else LAST_USED).get
+        last, any_failure, any_choice = before
         given = list(enumerate(events, last + 1))
         known: dict[str, int] = {}
-        inputs = [(seq, event) for seq, event in given if isinstance(event, InputEvent)]
-        if inputs:
+        if InputEvent in kinds:
+            inputs = [(seq, event) for seq, event in given if isinstance(event, InputEvent)]
             self._derive_inputs(self._insert_new("input_events", inputs, input_row, known))
-        artefacts = [(seq, event) for seq, event in given if isinstance(event, ArtefactEvent)]
-        if artefacts:
+        if ArtefactEvent in kinds:
+            artefacts = [(seq, event) for seq, event in given if isinstance(event, ArtefactEvent)]
             new = self._insert_new("artefact_events", artefacts, artefact_row, known)
+            statuses = {event.status for _, event in new}
             self._derive_artefacts(new)
-            self._derive_failures(new, any_failure=bool(any_failure))
-            self._derive_choices(
-                new, any_choice=bool(any_choice)
-            )  # last: what ended one may be told in the same breath
-        runs = [(seq, event) for seq, event in given if isinstance(event, RunEvent)]
-        if runs:
+            if any_failure or "failed" in statuses:
+                self._derive_failures(new, any_failure=bool(any_failure))
+            # Last: what ended one may be told in the same breath.
+            if not CHOSEN.isdisjoint(statuses):
+                self._derive_choices(new)
+            elif any_choice:
+                self._end_choices(new)
+        if RunEvent in kinds:
+            runs = [(seq, event) for seq, event in given if isinstance(event, RunEvent)]
             self._insert_new("run_events", runs, run_row, known)
         return given, known
 
@@ -140,23 +145,16 @@ class EventTables(EventReading):
         self._many(ADD_PENDING_INPUT, [(seq,) for seq in movie_wide])
 
     def _derive_artefacts(self, new: Numbered[ArtefactEvent]) -> None:
-        newest = {event.artefact: seq for seq, event in new if event.value and event.status != "kept"}
+        newest = {event.artefact: seq for seq, event in new if event.value is not None and event.status != "kept"}
         self._many(POINT_ARTEFACT, newest.items())
         self._many(ADD_PENDING_ARTEFACT, [(seq,) for seq, event in new if event.run is None])
         results: dict[str, list[ArtefactEvent]] = {}
         for _, event in new:
-            if event.status in MADE and event.signature and event.result and event.value:
+            if event.status in MADE and event.signature and event.result and event.value is not None:
                 results.setdefault(event.result, []).append(event)
         self._many(ADD_TRACE, [trace_row(outputs) for outputs in results.values()])
 
-    def _derive_choices(self, new: Numbered[ArtefactEvent], *, any_choice: bool) -> None:
-        if not any(event.status in CHOSEN for _, event in new):
-            if not any_choice:
-                return  # as most often: there is none that a result could end
-            made = (event for _, event in new if event.status == "succeeded" and event.result)
-            ended = dict.fromkeys((event.signature, event.created_at) for event in made)
-            self._db.executemany(END_CHOICE, [(bytes.fromhex(known), at) for known, at in ended if known is not None])
-            return
+    def _derive_choices(self, new: Numbered[ArtefactEvent]) -> None:
         for _, event in new:
             if event.signature is None or event.result is None:
                 continue
@@ -165,6 +163,12 @@ class EventTables(EventReading):
                 self._db.execute(ADD_CHOICE, row)
             elif event.status == "succeeded":
                 self._db.execute(END_CHOICE, (bytes.fromhex(event.signature), event.created_at))
+
+    def _end_choices(self, new: Numbered[ArtefactEvent]) -> None:
+        """Derive choices of events among which there is none."""
+        made = (event for _, event in new if event.status == "succeeded" and event.result)
+        ended = dict.fromkeys((event.signature, event.created_at) for event in made)
+        self._db.executemany(END_CHOICE, [(bytes.fromhex(known), at) for known, at in ended if known is not None])
 
     def _derive_failures(self, new: Numbered[ArtefactEvent], *, any_failure: bool) -> None:
         attempts = {

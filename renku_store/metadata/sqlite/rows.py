@@ -18,6 +18,7 @@ from renku_store.records.manifest import ArtefactValue
 
 Row = tuple[Any, ...]
 
+_bytes: Final = bytes.fromhex
 _NO_VALUE: Final[Row] = (None,) * 5
 
 _LONG_NUMBER: Final = re.compile(r"[0-9]{16}")
@@ -99,15 +100,16 @@ def input_event(row: Row) -> InputEvent:
 
 def artefact_row(event: ArtefactEvent, seq: int) -> Row:
     """The row of an artefact event."""
-    value, signature = event.value, event.signature
+    value, signature, failure, source = event.value, event.signature, event.failure, event.source
     stored = _NO_VALUE
     if value is not None:
-        stored = (bytes.fromhex(value.hash), value.size, value.mime_type, value.inline, to_bytes(value.blob))
+        blob = None if value.blob is None else _bytes(value.blob)
+        stored = (_bytes(value.hash), value.size, value.mime_type, value.inline, blob)
     return (
         seq, event.id, event.run, event.artefact, event.status, event.output, event.job, event.producer,
-        None if signature is None else bytes.fromhex(signature), event.result, *stored, event.cost, event.attempts,
-        event.request_id, event.duration_seconds, None if event.failure is None else event.failure.to_bytes().decode(),
-        event.edited_by, event.created_at, to_bytes(event.source),
+        None if signature is None else _bytes(signature), event.result, *stored, event.cost, event.attempts,
+        event.request_id, event.duration_seconds, None if failure is None else failure.to_bytes().decode(),
+        event.edited_by, event.created_at, None if source is None else _bytes(source),
     )  # fmt: skip
 
 
@@ -152,14 +154,18 @@ def run_event(row: Row) -> RunEvent:
 
 
 def trace_row(outputs: Sequence[ArtefactEvent]) -> Row:
-    """The row of the trace that these outputs of one result make; an output without a name goes by its artefact's."""
+    """The row of the trace that these outputs of one result make; each has a value.
+
+    An output without a name goes by its artefact's.
+    """
     first = outputs[0]
     cost, seconds, request_id = first.cost or 0.0, first.duration_seconds, first.request_id or None
+    named = {first.output or first.artefact: first.value}
     if len(outputs) > 1:
+        named = {event.output or event.artefact: event.value for event in outputs}
         cost = sum(event.cost or 0.0 for event in outputs)
         seconds = max((event.duration_seconds for event in outputs if event.duration_seconds is not None), default=None)
         request_id = next((event.request_id for event in outputs if event.request_id), None)
-    named = {event.output or event.artefact: event.value for event in outputs if event.value is not None}
     return (
         first.result, to_bytes(first.signature), first.run, first.job, first.producer, records_to_bytes(named).decode(),
         cost, request_id, first.status == "kept", first.created_at, seconds, to_bytes(first.source),

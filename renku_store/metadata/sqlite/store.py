@@ -157,8 +157,13 @@ class SqliteMetadata:
             if self._current is not None:
                 yield self._current
                 return
-            with self._begun(READ) as transaction:
-                yield transaction
+            with begun(self.connection, self.path, self._patience, READ):
+                transaction = Transaction(self)
+                self._current, self._owner = transaction, threading.get_ident()
+                try:
+                    yield transaction
+                finally:
+                    transaction.open, self._current, self._owner = False, None, None
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -172,8 +177,18 @@ class SqliteMetadata:
             raise StoreUnavailableError(f"{self.path} was opened for reading only.", hint="Open the root for writing.")
         if self.is_within:
             raise RuntimeError("A write transaction cannot begin within another transaction.")
-        with self._turn(), self._lock(), self._connection_lock, self._begun(WRITE) as transaction:
-            yield transaction
+        with (
+            self._turn(),
+            self._lock(),
+            self._connection_lock,
+            begun(self.connection, self.path, self._patience, WRITE, step("database commit")),
+        ):
+            transaction = Transaction(self)
+            self._current, self._owner = transaction, threading.get_ident()
+            try:
+                yield transaction
+            finally:
+                transaction.open, self._current, self._owner = False, None, None
 
     def disk_bytes(self) -> int:
         """Bytes that the database takes on the disk now, its log included."""
@@ -219,18 +234,6 @@ class SqliteMetadata:
                 self._writers_turn.release()
             except RuntimeError:  # this thread has waited in vain
                 pass
-
-    @contextmanager
-    def _begun(self, statement: str) -> Iterator[Transaction]:
-        committing = step("database commit") if statement is WRITE else None
-        with begun(self.connection, self.path, self._patience, statement, committing):
-            transaction = Transaction(self)
-            self._current, self._owner = transaction, threading.get_ident()
-            try:
-                yield transaction
-            finally:
-                transaction.open = False
-                self._current = self._owner = None
 
     def _refuse_unusable(self) -> None:
         if self._closed:
