@@ -17,6 +17,7 @@ from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.drivers.local import LocalDriver
 from renku_store.hashing import hash_bytes
+from renku_store.metadata.sqlite.blobs import TOUCH, UNLIKE
 from renku_store.metadata.sqlite.opening import open_sqlite
 from tests import children
 
@@ -33,8 +34,10 @@ WORK = """
     if work == "read":
         for content in contents:
             assert blobs.read(hash_bytes(content)) == content
-    else:
+    elif work == "put":
         assert len(blobs.put_many(contents)) == last - first
+    else:
+        assert len(blobs.put_many(root / f"../files/{number}" for number in range(first, last))) == last - first
 """
 FEW, MANY, THERE = 1_500, 3_000, 4_000
 """So many are in the root before that every folder is there; then as many are handled as the names say."""
@@ -59,6 +62,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metadata = open_sqlite(folder / "metadata.db")
     BlobStore(LocalDriver(folder), metadata).put_many(b"content %d" % number for number in range(THERE))
     metadata.close()
+    (folder / "../files").mkdir()
+    for number in range(MANY):
+        (folder / f"../files/{number}").write_bytes(b"content %d" % number)
     assert len([*(folder / "blobs").iterdir()]) > 250
     return folder
 
@@ -99,6 +105,33 @@ def test_a_new_blob_takes_four_calls_and_no_sync_of_its_own(root: Path, tmp_path
 def test_a_blob_that_is_there_takes_one_look(root: Path, tmp_path: Path) -> None:
     """Nothing is opened or written but the database."""
     assert per_blob(root, "put", 0, tmp_path / "log") == {"look": 1}
+
+
+def test_a_file_whose_blob_is_there_is_read_once_and_both_are_looked_at(root: Path, tmp_path: Path) -> None:
+    """The file must be one, and the object has to be seen; no byte of that is read."""
+    expected = {"open": 1, "close": 1, "read": 1, "look": 2}
+    assert per_blob(root, "files", 0, tmp_path / "log") == expected
+
+
+def test_blobs_that_are_there_take_as_many_statements_however_many_they_are(tmp_path: Path) -> None:
+    """One that gives the rows that are not as expected, which are none, and one that touches all."""
+    metadata = open_sqlite(tmp_path / "metadata.db")
+    blobs = BlobStore(LocalDriver(tmp_path), metadata)
+    contents = [b"content %d" % number for number in range(1_000)]
+    blobs.put_many(contents)
+    found: list[list[str]] = []
+
+    def executed(_cursor: object, statement: str, _bindings: object) -> bool:
+        found[-1].append(statement)
+        return True
+
+    metadata.connection.exec_trace = executed
+    for count in (1, 1_000):
+        found.append([])
+        blobs.put_many(contents[:count])
+    metadata.connection.exec_trace = None
+    metadata.close()
+    assert found == [["BEGIN", UNLIKE, "COMMIT", "BEGIN IMMEDIATE", TOUCH, "COMMIT"]] * 2
 
 
 def test_a_small_blob_is_read_by_one_read_and_one_that_sees_its_end(root: Path, tmp_path: Path) -> None:

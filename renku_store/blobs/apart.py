@@ -125,11 +125,12 @@ def put_all(
     `keep` is told of each, once it was taken.
     """
     with taking(driver, metadata, announcer, wait_seconds, verify_max_bytes=verify_max_bytes) as (intake, _):
+        if keep is None:
+            return [*map(intake.take, sources)]
         references: list[BlobRef] = []
         for source in sources:
             references.append(intake.take(source))
-            if keep is not None:
-                keep(references[-1], source)
+            keep(references[-1], source)
         return references
 
 

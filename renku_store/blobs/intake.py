@@ -27,7 +27,7 @@ import os
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from msgspec import Struct
 
@@ -45,6 +45,7 @@ from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_pa
 
 Row = tuple[str, int, int, Encoding]
 Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
+_PATHS: Final = (str, os.PathLike)
 
 
 class Unread(Struct, frozen=True):
@@ -83,32 +84,36 @@ class Intake:
 
     def take(self, source: Source) -> BlobRef:
         """Take one content; it is durable once `finish` has returned."""
-        content = self._content(source)
-        if isinstance(content, bytes):
-            reference = BlobRef(hash_bytes(content), len(content))
-        elif isinstance(content, BlobRef):
+        content = source if type(source) is bytes else self._content(source)
+        if isinstance(content, BlobRef):
             return content
-        else:
-            reference = BlobRef(content.hash, content.size)
+        if isinstance(content, Staged):
+            return self._take_staged(content)
+        size = len(content)
+        reference = BlobRef(hash_bytes(content), size)
         digest = reference.hash
-        if digest not in self._held and digest not in self._new:
-            self._hold(source, reference, content)
-        elif isinstance(content, Staged):
-            self._batch.discard(content.file)
+        if digest in self._held or digest in self._new:
+            return reference
+        if size >= bounds.UNREAD_MIN_BYTES and isinstance(source, _PATHS) and self._is_seen(reference):
+            self._held[digest] = Unread(source, size)
+        else:
+            self._held[digest] = content
+            self._held_bytes += size
+        self._look_up_enough()
         return reference
 
-    def _hold(self, source: Source, reference: BlobRef, content: bytes | Staged) -> None:
-        """Keep a content until there are enough of them to be looked up."""
-        size = reference.size
-        if isinstance(content, Staged):
-            self._held[reference.hash] = content
-            self._held_staged_bytes += size
-            self._staged_since = min(self._staged_since, time.monotonic())
-        elif size >= bounds.UNREAD_MIN_BYTES and isinstance(source, str | os.PathLike) and self._is_seen(reference):
-            self._held[reference.hash] = Unread(source, size)
+    def _take_staged(self, content: Staged) -> BlobRef:
+        if content.hash in self._held or content.hash in self._new:
+            self._batch.discard(content.file)
         else:
-            self._held[reference.hash] = content
-            self._held_bytes += size
+            self._held[content.hash] = content
+            self._held_staged_bytes += content.size
+            self._staged_since = min(self._staged_since, time.monotonic())
+            self._look_up_enough()
+        return BlobRef(content.hash, content.size)
+
+    def _look_up_enough(self) -> None:
+        """Look what is held up once it is enough for that."""
         if (
             len(self._held) >= self._window_max_files
             or self._held_bytes >= 2 * bounds.BLOB_HOLD_MAX_BYTES
@@ -125,11 +130,9 @@ class Intake:
         self._commit()
 
     def _content(self, source: Source) -> bytes | Staged | BlobRef:
-        if isinstance(source, bytes):
-            return source
-        if isinstance(source, str | os.PathLike):
+        if isinstance(source, _PATHS):
             return take_file(self._batch, source, self._may_be_there, self._is_there)
-        if isinstance(source, Staged):
+        if isinstance(source, bytes | Staged):
             return source
         if isinstance(source, bytearray | memoryview):
             with memoryview(source) as view:
@@ -175,7 +178,7 @@ class Intake:
 
     def _look_up(self) -> None:
         """Settle what is there already, stage what is not."""
-        missing = self._settle({digest: _size(content) for digest, content in self._held.items()})
+        missing = self._settle({d: len(c) if type(c) is bytes else _size(c) for d, c in self._held.items()})
         for digest, content in self._held.items():
             if digest in missing:
                 if isinstance(content, Unread):
@@ -199,12 +202,15 @@ class Intake:
     def _settle(self, sizes: Mapping[str, int]) -> set[str]:
         """Make live and touched those whose object is there; returns the others, once no collector is deleting them."""
         with self._metadata.read() as reader:
-            rows = reader.blobs.get(sizes)
-        strays = self._strays(sizes, rows)
+            # Most have the row that is expected, or none at all: no record is made for these.
+            others = reader.blobs.unlike(sizes, "raw")
+        missing = {digest for digest, row in others.items() if row is None}
+        strays = self._strays(missing, sizes)
         self._driver.settle(blob_path(digest) for digest in strays)
-        missing = sizes.keys() - rows.keys() - set(strays)
-        touched = self._touch_live(sizes, rows)
-        known = {digest: sizes[digest] for digest in (*rows, *strays) if digest not in touched}
+        missing.difference_update(strays)
+        known = {digest: size for digest, size in sizes.items() if digest not in missing}
+        touched = self._touch_live(known, others)
+        known = {digest: size for digest, size in known.items() if digest not in touched}
         deadline = time.monotonic() + self._wait_seconds
         while known:
             deleting = self._settle_known(known, missing)
@@ -213,21 +219,25 @@ class Intake:
                 _pause(deleting, deadline)
         return missing
 
-    def _strays(self, sizes: Mapping[str, int], rows: Collection[str]) -> list[str]:
-        """Those that have an object, and no row."""
-        names = {blob_path(d, encoding): d for d in sizes if d not in rows for encoding in SUFFIX}
-        found = dict.fromkeys(names[name] for name in self._driver.among(names))
+    def _strays(self, digests: Collection[str], sizes: Mapping[str, int]) -> list[str]:
+        """Those of these, which have no row, that have an object."""
+        names = [blob_path(digest, encoding) for encoding in SUFFIX for digest in digests]
+        found = {name.rpartition("/")[2].removesuffix(SUFFIX["zstd"]) for name in self._driver.among(names)}
         return [d for d in found if see(self._driver, d, sizes[d]) is not None]
 
-    def _touch_live(self, sizes: Mapping[str, int], rows: Mapping[str, BlobRow]) -> Collection[str]:
+    def _touch_live(self, sizes: Mapping[str, int], others: Mapping[str, BlobRow | None]) -> Collection[str]:
         """Touch those whose object is seen, whole, and whose row is still live then; gives them, or none.
 
-        Objects are looked at before the write lock is taken, for nobody else shall wait meanwhile.
+        `others` are those that have no live row of a plain object. Objects are looked at before the write lock is
+        taken, for nobody else shall wait meanwhile.
         """
-        live = {d: row for d, row in rows.items() if row.state == "live" and row.size == sizes[d]}
-        names = {blob_path(digest, row.encoding): digest for digest, row in live.items()}
-        found = {names[name]: status for name, status in self._driver.stat_many(names).items()}
-        seen = [d for d, status in found.items() if status.size == live[d].stored_size and self._right(d, live[d])]
+        live: dict[str, Presence | BlobRow] = {d: Presence("raw", n, n) for d, n in sizes.items() if d not in others}
+        live |= {d: row for d, row in others.items() if row and row.state == "live" and row.size == sizes[d]}
+        names = {blob_path(digest, expected.encoding): digest for digest, expected in live.items()}
+        found = {names[name]: status.size for name, status in self._driver.stat_many(names).items()}
+        seen = [digest for digest, size in found.items() if size == live[digest].stored_size]
+        if self._verify_max_bytes:
+            seen = [digest for digest in seen if self._right(digest, live[digest])]
         if not seen:
             return ()
         with self._metadata.write() as writer:
@@ -292,18 +302,18 @@ class Intake:
             self._driver.move(blob_path(digest, found.encoding), f"quarantine/{name}")
 
     def _stage(self, digest: str, content: bytes | Staged) -> None:
-        size = _size(content)
         encoding: Encoding = "raw"
-        stored = size
-        if isinstance(content, Staged):
-            staged = content.file
+        if isinstance(content, bytes):
+            size = len(content)
+            encoding, stored = self._packer.add(self._batch, digest, content)
+        else:
+            staged, size = content.file, content.size
+            stored = size
             if content.packed is not None:
                 encoding, stored = "zstd", content.packed
             elif not content.cloned and not content.carried:
                 staged, encoding, stored = self._packer.pack_staged(self._batch, staged, size)
-        else:
-            staged, encoding, stored = self._packer.stage_bytes(self._batch, content)
-        self._batch.name(staged, blob_path(digest, encoding))
+            self._batch.name(staged, blob_path(digest, encoding))
         self._new[digest] = (digest, size, stored, encoding)
         self._new_bytes += stored
         if self._staged_since == math.inf:
@@ -327,15 +337,17 @@ class Intake:
         self._new_bytes = 0
         self._staged_since = math.inf
 
-    def _checked(self, writer: Writer, new: Collection[Row], existing: Collection[str]) -> list[Row]:
+    def _checked(self, writer: Writer, new: list[Row], existing: Collection[str]) -> list[Row]:
         """See that the objects are there that were written, or existed under their names by then; gives their rows.
 
         One that existed, another's, may be another frame of the same content.
         """
-        rows = writer.blobs.get(digest for digest, *_ in new)
+        rows = writer.blobs.get([digest for digest, *_ in new])
         names = [blob_path(digest, encoding) for digest, _, _, encoding in new]
         # Another machine's collection, which knows no lock of this one, or somebody's own hands, may take one away.
         there = self._driver.among(names)
+        if not rows and not existing and len(there) == len(new):
+            return new
         checked: list[Row] = []
         for written, name in zip(new, names, strict=True):
             digest, size, stored, encoding = written

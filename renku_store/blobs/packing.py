@@ -14,7 +14,7 @@ import zstandard
 
 from renku_store import bounds
 from renku_store.drivers.base import Batch, StagedFile
-from renku_store.records.blob import Encoding
+from renku_store.records.blob import Encoding, blob_path
 
 _PIECES: Final = 3
 """A sample is taken from the start, the middle and the end: headers of media compress well, media does not."""
@@ -26,19 +26,21 @@ class Packer:
     def __init__(self) -> None:
         self._compressor = zstandard.ZstdCompressor(level=bounds.COMPRESSION_LEVEL)
 
-    def stage_bytes(self, batch: Batch, data: bytes) -> tuple[StagedFile, Encoding, int]:
-        """Stage content that is at hand; returns the file, how it is stored, and the bytes it takes."""
+    def add(self, batch: Batch, digest: str, data: bytes) -> tuple[Encoding, int]:
+        """Let content that is at hand be the object of its blob; returns how it is stored, and the bytes it takes."""
         size = len(data)
         if size > bounds.COMPRESSION_MIN_BYTES:
             if size > bounds.BLOB_HOLD_MAX_BYTES:
-                return self._stage_large(batch, data)
+                staged, encoding, stored = self._stage_large(batch, data)
+                batch.name(staged, blob_path(digest, encoding))
+                return encoding, stored
             if size <= bounds.COMPRESSION_SAMPLE_BYTES or self._pays(_sample_bytes(data)):
                 packed = self._compressor.compress(data)
                 if len(packed) <= size * bounds.COMPRESSION_MAX_RATIO:
                     data = packed
-        staged = batch.stage()
-        staged.write(data)
-        return staged, "raw" if len(data) == size else "zstd", len(data)
+        encoding = "raw" if len(data) == size else "zstd"
+        batch.add(data, blob_path(digest, encoding))
+        return encoding, len(data)
 
     def _stage_large(self, batch: Batch, data: bytes) -> tuple[StagedFile, Encoding, int]:
         if self._pays(_sample_bytes(data)):

@@ -208,12 +208,13 @@ class BlobStore:
         with `open` and `copy_to`.
         """
         digest, size = _named(blob)
-        kept = self._through.kept(digest, size)
-        if kept is not None:
-            return kept
-        if self._through.streams(size):
-            with self.open(blob) as stream:
-                return stream.read()
+        if self._through.keeps:
+            kept = self._through.kept(digest, size)
+            if kept is not None:
+                return kept
+            if self._through.streams(size):
+                with self.open(blob) as stream:
+                    return stream.read()
         try:
             raw = self._driver.read(blob_path(digest), None if size is None else size + 1)
         except BlobMissingError:
@@ -225,7 +226,8 @@ class BlobStore:
                 return self._read_packed(digest, size)
             except (BlobMissingError, BlobCorruptError):
                 raise error from None
-        self._through.keep(digest, "raw", content)
+        if self._through.keeps:
+            self._through.keep(digest, "raw", content)
         return content
 
     def open(self, blob: BlobRef | str) -> BinaryIO:

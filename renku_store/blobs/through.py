@@ -34,11 +34,8 @@ class ReadThrough:
     def __init__(self, driver: Driver, cache: ObjectCache | None) -> None:
         self._driver = driver
         self._cache = cache
-
-    @property
-    def keeps(self) -> bool:
+        self.keeps: Final = cache is not None
         """Whether there is a cache."""
-        return self._cache is not None
 
     def streams(self, size: int | None) -> bool:
         """Whether a blob of `size` bytes is better read as a stream: a download of it can go on where it stopped."""

@@ -81,6 +81,10 @@ class Batch(Protocol):
         """Say under which name it shall appear; existing names are left as they are."""
         ...
 
+    def add(self, data: bytes, name: str) -> None:
+        """Stage a whole object, and say under which name it shall appear; after an error nothing of it is staged."""
+        ...
+
     def discard(self, staged: StagedFile) -> None:
         """Forget a staged object."""
         ...

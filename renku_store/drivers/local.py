@@ -20,7 +20,7 @@ from renku_store.drivers import locks, posix
 from renku_store.drivers.base import Driver, Guarantees, ObjectStat
 from renku_store.drivers.removing import remove_all
 from renku_store.drivers.staging import LocalBatch, temporary
-from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name
+from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name, check_names
 from renku_store.durability import step
 from renku_store.errors import BlobMissingError, StoreUnavailableError
 
@@ -128,8 +128,8 @@ class LocalDriver:
         """`stat` of many names; those that are not there are left out."""
         found: dict[str, ObjectStat] = {}
         with posix.folder(self._root) as root:
-            for name in names:
-                seen = _look(self._root, check_name(name), root)
+            for name in check_names(names):
+                seen = _look(self._root, name, root)
                 if seen is not None:
                     found[name] = seen
         return found

@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -85,7 +85,7 @@ def read_all(descriptor: int, limit: int | None, expected: int | None = None) ->
             return data
         os.lseek(descriptor, 0, os.SEEK_SET)
         expected = os.fstat(descriptor).st_size
-    size = expected + 1 if limit is None else min(expected + 1, limit)
+    size = expected + 1 if limit is None or expected < limit else limit
     data = os.read(descriptor, size)
     if len(data) == min(expected, size):
         return data
@@ -140,14 +140,16 @@ def sync_filesystem(descriptor: int) -> None:
     Failed write-back is reported if it came after `descriptor` was opened (Linux syncfs(2)): open it before writing.
     """
     with step("filesystem sync"):
-        _call(_LIBC.syncfs, descriptor)
+        while _LIBC.syncfs(descriptor) != 0:
+            _raise_unless_interrupted()
 
 
 def rename_new(source: str, target: str) -> None:
     """Rename unless the target exists (`FileExistsError`), atomically; ENOSYS or EINVAL where that cannot be done."""
     if _RENAME is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
-    _call(_RENAME, _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+    while _RENAME(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
+        _raise_unless_interrupted()
 
 
 def clone_file(source: int, target: int) -> bool:
@@ -163,11 +165,10 @@ def clone_file(source: int, target: int) -> bool:
     return True
 
 
-def _call(function: Callable[..., int], *arguments: int | bytes) -> None:
-    while function(*arguments) != 0:
-        code = ctypes.get_errno()
-        if code != errno.EINTR:
-            raise OSError(code, os.strerror(code))
+def _raise_unless_interrupted() -> None:
+    code = ctypes.get_errno()
+    if code != errno.EINTR:
+        raise OSError(code, os.strerror(code))
 
 
 def _detect_syncfs() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +72,7 @@ class LocalBatch:
 
     Fewer than `SYNCFS_MIN_FILES` files are synced one by one; more by one sync of the file system, through a descriptor
     that was opened before the first byte was written, so that failed write-back is reported. Either way few are open.
+    Of a whole object that this one sync is for two names are kept, and no more.
     """
 
     full: bool = False
@@ -79,6 +81,7 @@ class LocalBatch:
         self._tree = tree
         self._filesystem: int | None = None
         self._staged: dict[LocalStagedFile, str | None] = {}
+        self._closed: deque[tuple[str, str]] = deque()
         self._unsynced: list[LocalStagedFile] = []
         self._one_sync = False
 
@@ -90,6 +93,8 @@ class LocalBatch:
     ) -> None:
         for staged in tuple(self._staged):
             self.discard(staged)
+        while self._closed:
+            _remove(self._closed.pop()[0])
         if self._filesystem is not None:
             os.close(self._filesystem)
             self._filesystem = None
@@ -123,6 +128,30 @@ class LocalBatch:
         except OSError as error:
             raise posix.unavailable(error, "write", staged.path) from error
 
+    def add(self, data: bytes, name: str) -> None:
+        """Stage a whole object, and say under which name it shall appear; after an error nothing of it is staged."""
+        if not self._one_sync:
+            staged = self.stage()
+            staged.write(data)
+            self.name(staged, name)
+            return
+        target = self._tree.path(name)
+        try:
+            descriptor, path = self._tree.open_temporary()
+        except OSError as error:
+            raise posix.unavailable(error, "write below", self._tree.root) from error
+        self._closed.append((path, target))
+        try:
+            try:
+                posix.write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
+        except BaseException as error:
+            _remove(self._closed.pop()[0])
+            if isinstance(error, OSError):
+                raise posix.unavailable(error, "write", path) from error
+            raise
+
     def discard(self, staged: StagedFile) -> None:
         """Forget a staged object and remove its temporary file."""
         assert isinstance(staged, LocalStagedFile)
@@ -131,25 +160,30 @@ class LocalBatch:
             # The file may have its name already, or the disk may be failing: neither hides the reason for discarding.
             with contextlib.suppress(OSError):
                 staged.close()
-            with contextlib.suppress(OSError), step("temporary remove"):
-                os.unlink(staged.path)
+            _remove(staged.path)
         if staged in self._unsynced:
             self._unsynced.remove(staged)
 
     def commit(self) -> frozenset[str]:
         """Sync the data, create the names, sync the folders; returns the names that existed and were left alone."""
         named = [(staged, path) for staged, path in self._staged.items() if path is not None]
-        if not named:
+        if not named and not self._closed:
             return frozenset()
         path = self._tree.root
         try:
             self._sync_data()
             existing: list[str] = []
+            folders = {path[: path.rindex("/")] for _, path in (*named, *self._closed)}
             for staged, path in named:
                 if not self._tree.take_name(staged.path, path, must_be_atomic=False):
                     existing.append(path)
                 del self._staged[staged]
-            self._tree.sync_folders({path[: path.rindex("/")] for _, path in named}, self._filesystem)
+            while self._closed:
+                temporary, path = self._closed[0]
+                if not self._tree.take_name(temporary, path, must_be_atomic=False):
+                    existing.append(path)
+                self._closed.popleft()
+            self._tree.sync_folders(folders, self._filesystem)
         except OSError as error:
             raise posix.unavailable(error, "write", path) from error
         start = len(self._tree.root) + 1
@@ -168,6 +202,11 @@ class LocalBatch:
             self._unsynced.pop().close()
 
 
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError), step("temporary remove"):
+        os.unlink(path)
+
+
 @contextlib.contextmanager
 def temporary(tree: Tree, data: bytes) -> Iterator[str]:
     """A durable temporary file with these bytes, to be named within the context; a failure leaves nothing of it."""
@@ -180,6 +219,5 @@ def temporary(tree: Tree, data: bytes) -> Iterator[str]:
             staged.close()
         yield staged.path
     except BaseException:
-        with contextlib.suppress(OSError), step("temporary remove"):
-            os.unlink(staged.path)
+        _remove(staged.path)
         raise

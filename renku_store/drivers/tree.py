@@ -11,7 +11,7 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from renku_store import bounds
@@ -35,6 +35,15 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_names(names: Iterable[str]) -> Collection[str]:
+    """Many names, each as `check_name` has it: together they are one, longer name."""
+    given = [*names]
+    if given and not is_name("/".join(given)):
+        for name in given:
+            check_name(name)
+    return given
+
+
 def is_name(text: str) -> bool:
     """Whether this can be the name of an object."""
     if text.isascii() and "\0" not in text and "/." not in (framed := f"/{text}/") and "//" not in framed:
@@ -42,17 +51,12 @@ def is_name(text: str) -> bool:
     return _NOT_A_PART.isdisjoint(text.split("/")) and "\0" not in text and _encodable(text)
 
 
-def _by_folder(names: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """Names, each checked, by the folder that they are in: that with its slash, and their last parts."""
+def _by_folder(names: Iterable[str]) -> Iterable[tuple[str, list[str]]]:
+    """Names, each checked, by the folder that they are in, which is given with its slash."""
     folders: dict[str, list[str]] = {}
-    for name in names:
-        folder, slash, last = name.rpartition("/")
-        folders.setdefault(f"{folder}{slash}", []).append(last)
-    for below, given in folders.items():
-        if not (_NOT_A_PART.isdisjoint(given) and is_name(f"{below}{''.join(given)}")):
-            for last in given:
-                check_name(f"{below}{last}")
-        yield below, given
+    for name in check_names(names):
+        folders.setdefault(name[: name.rfind("/") + 1], []).append(name)
+    return folders.items()
 
 
 def _is_file(path: str) -> bool:
@@ -103,10 +107,9 @@ class Tree:
         for below, given in _by_folder(names):
             entries = self._listed(below, len(given))
             if entries is None:
-                listed = {last for last in given if _is_file(f"{self.root}/{below}{last}")}
-            else:
-                listed = {entry.name for entry in entries if entry.is_file()}
-            found.update(f"{below}{last}" for last in given if last in listed)
+                found.update(name for name in given if _is_file(f"{self.root}/{name}"))
+            elif entries:
+                found.update({f"{below}{entry.name}" for entry in entries if entry.is_file()}.intersection(given))
         return found
 
     def possible(self, names: Iterable[str]) -> Iterator[str]:
@@ -114,9 +117,9 @@ class Tree:
         for below, given in _by_folder(names):
             entries = self._listed(below, len(given))
             if entries is not None:
-                listed = {entry.name for entry in entries}
-                given = [last for last in given if last in listed]  # noqa: PLW2901 (what is left of them)
-            yield from (f"{self.root}/{below}{last}" for last in given)
+                listed = {f"{below}{entry.name}" for entry in entries}
+                given = [name for name in given if name in listed]  # noqa: PLW2901 (what is left of them)
+            yield from (f"{self.root}/{name}" for name in given)
 
     def _listed(self, below: str, count: int) -> Sequence[os.DirEntry[str]] | None:
         """What a folder holds; None where that is so much that `count` looks are quicker, or cannot be read."""

@@ -40,6 +40,10 @@ class BlobReads(Protocol):
         """Which sizes contents have from `size` bytes on; one pass over all rows."""
         ...
 
+    def unlike(self, digests: Iterable[str], encoding: Encoding) -> dict[str, BlobRow | None]:
+        """Those that have no live row of an object so stored, with the row that they have."""
+        ...
+
     def page(self, after: str, limit: int) -> list[BlobRow]:
         """Rows in the order of their hashes, beyond `after` (empty: from the first), at most `limit`."""
         ...

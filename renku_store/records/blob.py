@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 Encoding = Literal["raw", "zstd"]
 BlobState = Literal["live", "condemned", "deleting"]
@@ -11,8 +12,7 @@ BlobState = Literal["live", "condemned", "deleting"]
 SUFFIX: Final[dict[Encoding, str]] = {"raw": "", "zstd": ".zst"}
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRef:
+class BlobRef(Struct, frozen=True):
     """The name of stored bytes: `hash` (64 hex digits) and `size` in bytes, both of the content before compression."""
 
     hash: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from renku_store import bounds
+from renku_store.drivers import posix
 from renku_store.drivers.local import LocalDriver, on_this_machine
 from renku_store.drivers.memory.driver import MemoryDriver
 from renku_store.drivers.memory.objects import Objects
@@ -111,6 +113,31 @@ def test_a_batch_keeps_few_descriptors_open(tmp_path: Path) -> None:
         for number in range(100):
             batch.name(batch.stage(), f"n/{number}")
         assert len(descriptors()) <= before + bounds.SYNCFS_MIN_FILES + 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("before", [0, bounds.SYNCFS_MIN_FILES])
+def test_an_object_that_could_not_be_written_whole_is_not_named_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, error: BaseException
+) -> None:
+    """Whatever stopped it, and however many came before it in its batch."""
+    driver = LocalDriver(tmp_path)
+
+    def stopped(descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data[:1])
+        raise error
+
+    with driver.batch() as batch:
+        for number in range(before):
+            batch.add(b"whole", f"n/{number}")
+        with monkeypatch.context() as patched:
+            patched.setattr(posix, "write_all", stopped)
+            with pytest.raises(StoreUnavailableError if isinstance(error, OSError) else type(error)):
+                batch.add(b"half", "n/half")
+        batch.add(b"whole", "n/after")
+        assert batch.commit() == frozenset()
+    assert {found.name for found in driver.list("n/")} == {"n/after", *(f"n/{number}" for number in range(before))}
+    assert leftovers(tmp_path) == []
 
 
 RACE = """

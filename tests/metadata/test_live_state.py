@@ -70,6 +70,25 @@ def test_only_live_rows_are_touched_and_deleting_ones_are_left_alone(memory: Sql
         assert set(writer.blobs.get(names.values())) == {names["deleting"]}
 
 
+def test_rows_unlike_what_is_expected_are_those_that_a_look_at_each_finds(memory: SqliteMetadata) -> None:
+    """Another state, another way to be stored, or none at all; the rows themselves are as they are got."""
+    names = [
+        digest(f"{encoding} {state}") for encoding in ("raw", "zstd") for state in ("live", "condemned", "deleting")
+    ]
+    with memory.write() as writer:
+        writer.blobs.make_live(
+            (name, 100, 100 if place < 3 else 50, "raw" if place < 3 else "zstd") for place, name in enumerate(names)
+        )
+        writer.blobs.condemn([name for place, name in enumerate(names) if place % 3], 2**62)
+        writer.blobs.begin_deleting([names[2], names[5]])
+        asked = [*names, digest("unknown")]
+        rows = writer.blobs.get(asked)
+        for expected in ("raw", "zstd"):
+            alike = {name for name, row in rows.items() if (row.state, row.encoding) == ("live", expected)}
+            assert len(alike) == 1
+            assert writer.blobs.unlike(asked, expected) == {name: rows.get(name) for name in asked if name not in alike}
+
+
 def test_what_is_being_deleted_is_found_without_a_look_at_what_lives(memory: SqliteMetadata) -> None:
     """In the order of the hashes, a page at a time, by the index of what is not live."""
     doomed = sorted(digest(f"doomed {number}") for number in range(5))

@@ -25,7 +25,7 @@ MUTANTS = (
         "a batch returns before the folders of its names are synced",
         (3, 8),
         f"{_STORE}/drivers/staging.py",
-        '            self._tree.sync_folders({path[: path.rindex("/")] for _, path in named}, self._filesystem)\n',
+        "            self._tree.sync_folders(folders, self._filesystem)\n",
         "",
         (
             f"{_ORDER}::test_a_blob_is_synced_then_named_then_its_folders_are_synced_then_its_row",

@@ -149,8 +149,7 @@ MUTANTS = (
         "a dedup hit trusts the row and does not look for the object",
         (8, 9),
         f"{_STORE}/blobs/intake.py",
-        "        seen = [d for d, status in found.items() if status.size == live[d].stored_size"
-        " and self._right(d, live[d])]\n",
+        "        seen = [digest for digest, size in found.items() if size == live[digest].stored_size]\n",
         "        seen = [*live]\n",
         (f"{_DAMAGE}::test_a_missing_object_with_a_live_row_is_written_anew",),
     ),

@@ -65,6 +65,12 @@ class MemoryBatch:
         assert isinstance(staged, MemoryStagedFile)
         self._names[staged] = check_name(name)
 
+    def add(self, data: bytes, name: str) -> None:
+        """Stage a whole object, and say under which name it shall appear."""
+        staged = self.stage()
+        staged.write(data)
+        self.name(staged, name)
+
     def discard(self, staged: StagedFile) -> None:
         """Forget a staged object."""
         assert isinstance(staged, MemoryStagedFile)

@@ -225,6 +225,12 @@ class ObjectBatch:
         except OSError as error:
             raise posix.unavailable(error, "write", str(staged.path)) from error
 
+    def add(self, data: bytes, name: str) -> None:
+        """Stage a whole object, and say under which name it shall appear."""
+        staged = self.stage()
+        staged.write(data)
+        self.name(staged, name)
+
     def discard(self, staged: StagedFile) -> None:
         """Forget a staged object and remove its temporary file; not once its upload has begun."""
         assert isinstance(staged, StagedObject)

@@ -32,6 +32,11 @@ TOUCH: Final = (
 UNKNOWN: Final = (
     "SELECT j.value FROM json_each(?) AS j WHERE NOT EXISTS (SELECT 1 FROM blobs AS b WHERE b.hash = unhex(j.value))"
 )
+UNLIKE: Final = (
+    "SELECT j.value, b.size, b.stored_size, b.encoding, b.state, b.touched_at"
+    " FROM json_each(?) AS j LEFT JOIN blobs AS b ON b.hash = unhex(j.value)"
+    " WHERE b.state IS NOT 'live' OR b.encoding <> ?"
+)
 SIZES: Final = "SELECT DISTINCT size FROM blobs WHERE size >= ?"
 
 FORGET: Final = "DELETE FROM blobs WHERE hash = ? AND state <> 'deleting'"
@@ -137,6 +142,11 @@ class BlobTable:
     def unknown(self, digests: Iterable[str]) -> list[str]:
         """Those that have no row."""
         return [row[0] for row in all_rows(self._db.execute(UNKNOWN, (json_list(digests),)))]
+
+    def unlike(self, digests: Iterable[str], encoding: Encoding) -> dict[str, BlobRow | None]:
+        """Those that have no live row of an object so stored, with the row that they have."""
+        found = all_rows(self._db.execute(UNLIKE, (json_list(digests), encoding)))
+        return {row[0]: None if row[1] is None else BlobRow._make(row) for row in found}
 
     def sizes_from(self, size: int) -> set[int]:
         """Which sizes contents have from `size` bytes on; one pass over all rows."""

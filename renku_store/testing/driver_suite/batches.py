@@ -56,6 +56,28 @@ class BatchClaims:
             assert batch.commit() == {"taken", "free"}
         assert (driver.read("taken"), driver.read("free")) == (b"old", b"one")
 
+    @pytest.mark.parametrize("count", [1, _MANY])
+    def test_whole_objects_are_added_as_those_written_in_pieces_are(self, driver: Driver, count: int) -> None:
+        """Together with them, in any number; what is not committed goes, and what exists is left alone and told."""
+        driver.create("taken", b"old")
+        with driver.batch() as batch:
+            for number in range(count):
+                batch.add(b"added %d" % number, f"added/{number}")
+                staged = batch.stage()
+                staged.write(b"pieces")
+                batch.name(staged, f"pieces/{number}")
+            batch.add(b"new", "taken")
+            batch.add(b"another", "added/0")
+            assert [found.name for found in driver.list("") if found.name != "taken"] == []
+            assert batch.commit() == {"taken", "added/0"}
+            for number in range(count):
+                batch.add(b"lost", f"lost/{number}")
+        found = {found.name for found in driver.list("")}
+        assert found == {"taken", *(f"{folder}/{number}" for folder in ("added", "pieces") for number in range(count))}
+        assert driver.read("taken") == b"old"
+        assert driver.read(f"added/{count - 1}") == b"added %d" % (count - 1)
+        assert driver.read(f"pieces/{count - 1}") == b"pieces"
+
     def test_a_discarded_file_gets_no_name(self, driver: Driver) -> None:
         """Even if it was named already."""
         with driver.batch() as batch:

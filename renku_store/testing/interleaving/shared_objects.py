@@ -61,6 +61,11 @@ class _Batch:
     def name(self, staged: StagedFile, name: str) -> None:
         self._names[staged] = name
 
+    def add(self, data: bytes, name: str) -> None:
+        staged = self.stage()
+        staged.write(data)
+        self.name(staged, name)
+
     def discard(self, staged: StagedFile) -> None:
         self._names.pop(staged, None)
 
