@@ -10,15 +10,13 @@ two machines agree on the time. Where all share an index this does nothing at al
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -28,9 +26,16 @@ from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.drivers.local import on_this_machine
 from renku_store.errors import BlobCorruptError, BlobMissingError, StoreUnavailableError
 from renku_store.hashing import canonical_document, hash_bytes
+from renku_store.late import late_module
+from renku_store.processes import host_name
 from renku_store.records._base import RecordError
 from renku_store.records.announcement import Announcement, SweepMarker
 from renku_store.records.ids import check_run_id
+
+if TYPE_CHECKING:
+    import logging
+else:
+    logging = late_module("logging")
 
 _INTENTS: Final = "intents/"
 _INTENT: Final = ".json"
@@ -237,7 +242,7 @@ class Announcer:
                 )
             if waited > _TOLD_SECONDS and not told:
                 told = True
-                _logger().warning("waiting for a collection of another machine (%s)", marker)
+                logging.getLogger("renku_store").warning("waiting for a collection of another machine (%s)", marker)
             time.sleep(pause)
             pause = min(2 * pause, bounds.SWEEP_PAUSE_MAX_SECONDS)
 
@@ -378,7 +383,7 @@ def _this_boot() -> bytes:
     boot = b""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    return b"/".join((b"", socket.gethostname().encode(), boot))
+    return b"/".join((b"", host_name().encode(), boot))
 
 
 def _nobody_waits() -> None:
@@ -391,7 +396,3 @@ def _is_over(said: Announcement, modified: float, now: float) -> bool:
 
 def _intent_path(run: str) -> str:
     return f"{_INTENTS}{check_run_id(run)}{_INTENT}"
-
-
-def _logger() -> logging.Logger:
-    return logging.getLogger("renku_store")

@@ -9,19 +9,24 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-import zstandard
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.errors import BlobCorruptError, UnsupportedFormatError
 from renku_store.hashing import hash_bytes
+from renku_store.late import late_module
 from renku_store.records._base import RecordError
 from renku_store.records.events import Event, read_event
 from renku_store.records.ids import check_run_id
 from renku_store.records.manifest import ArchiveRef
+
+if TYPE_CHECKING:
+    import zstandard
+else:
+    zstandard = late_module("zstandard")
 
 _ARCHIVE_NAME = re.compile(r"([0-9a-f-]{36})\.jsonl\.zst")
 _HINT: Final = "Restore it from a copy; manifests and blobs do not depend on it."

@@ -18,11 +18,11 @@ come before ours, ours is never created. Where there is any doubt about the base
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
@@ -46,19 +46,22 @@ from renku_store.errors import (
 from renku_store.events import EventLog
 from renku_store.hashing import hash_bytes
 from renku_store.indexing import Indexer
+from renku_store.late import late_module
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import Intent, MetadataStore, Reader
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestStub
 from renku_store.records.run import LeaseToken
 
+if TYPE_CHECKING:
+    import logging
+else:
+    logging = late_module("logging")
+
 T = TypeVar("T")
 
-_logger: Final = logging.getLogger("renku_store")
 
-
-@dataclass(frozen=True, slots=True)
-class PublishedRevision:
+class PublishedRevision(Struct, frozen=True):
     """A revision that is published: its name, the hash of its manifest, and the run that published it."""
 
     revision: str
@@ -325,7 +328,7 @@ class Committer:
             self._index.catch_up(intent.number - 1)
             self._index.book(*self._manifests.load(intent.number, intent.hash))
         except StoreUnavailableError as error:
-            _logger.warning(
+            logging.getLogger("renku_store").warning(
                 "%s is published; current.json, or the index, follows when the movie is opened again: %s",
                 published.revision,
                 error,

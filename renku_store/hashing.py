@@ -10,17 +10,22 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-import rfc8785
 from blake3 import blake3
 
 from renku_store import bounds
 from renku_store.errors import InvalidValueError
+from renku_store.late import late_module
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
+
+if TYPE_CHECKING:
+    import rfc8785
+else:
+    rfc8785 = late_module("rfc8785")
 
 _LAST_BMP: Final = "\uffff"
 _CONTAINERS: Final = frozenset({dict, list, tuple})

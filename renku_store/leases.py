@@ -11,7 +11,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -42,15 +41,17 @@ class Wanted(Struct, frozen=True):
     forced: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """The signature is ours to make; `call`, if any, is the one that an earlier holder has begun and noted.
 
     `asked` is when it was asked for, by both clocks: its lease was renewed after that.
     """
 
     call: CallInFlight | None = None
-    asked: tuple[float, datetime] | None = field(default=None, compare=False)
+    asked: tuple[float, datetime] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Claimed) and self.call == other.call
 
 
 class AlreadyMade(Struct, frozen=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Self
+
+from msgspec import Struct
 
 from renku_store.announcing import Announcer
 from renku_store.archives import ArchiveStore
@@ -269,8 +270,7 @@ def _missing(number: int) -> BlobMissingError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Movie:
+class Movie(Struct, frozen=True):
     """One movie, opened. `read_only` movies have neither a write side nor pending edits.
 
     `problem`: why the database of a movie that is examined cannot be read; an empty one stands in for it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from functools import cache
 from pathlib import Path
@@ -41,9 +40,14 @@ def boot() -> str | None:
     return _place().partition("/")[0] or None
 
 
+def host_name() -> str:
+    """What this machine calls itself (the `gethostname` of `socket`, which takes long to load)."""
+    return os.uname().nodename
+
+
 @cache
 def _host() -> str:
-    return _printable(socket.gethostname())
+    return _printable(host_name())
 
 
 def _start_of(pid: int) -> str | None:

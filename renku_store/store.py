@@ -7,12 +7,13 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from renku_store import bounds, rebuild
 from renku_store.assembly import assemble
@@ -58,8 +59,7 @@ _LOOK_SECONDS = 0.05
 """How long one waits to have a movie to oneself before one looks whether that is still needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class MovieSummary:
+class MovieSummary(Struct, frozen=True):
     """A movie in a list: its newest revision (None: none yet), how many artefacts that has, and their bytes.
 
     `problem` says why a movie cannot be opened; the others of the list are none the worse for it.

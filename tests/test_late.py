@@ -66,3 +66,14 @@ def test_a_name_that_a_room_does_not_give_is_no_attribute() -> None:
         given("nothing")
     with pytest.raises(AttributeError):
         _ = rebuild.nothing  # type: ignore[attr-defined]
+
+
+def test_a_late_library_is_loaded_when_something_of_it_is_asked_for() -> None:
+    """Not before, and then it is the very library; what it has not is an error as ever."""
+    code = (
+        "import sys; from renku_store.late import late_module; late = late_module('wave')\n"
+        "assert 'wave' not in sys.modules\n"
+        "assert late.Wave_read is sys.modules['wave'].Wave_read\n"
+        "assert not hasattr(late, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)

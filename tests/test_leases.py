@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from renku_store.clock import SystemClock
 from renku_store.errors import LeaseLostError, NotFoundError, StoreUnavailableError

@@ -291,7 +291,7 @@ def test_a_copy_of_a_machine_takes_its_marker_for_another_machines(machines: Wat
     sweep = original.sweep()
     with sweep.over(["a" * 64]):
         machines.timeline.pass_by(bounds.SWEEP_OWN_SECONDS + 1.0)
-        with mock.patch("renku_store.announcing.socket.gethostname", return_value="another"):
+        with mock.patch("renku_store.announcing.host_name", return_value="another"):
             copied.sweep()
         sweep.check()
         original.sweep()

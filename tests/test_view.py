@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec.structs
 import pytest
 
 from renku_store import (
@@ -181,7 +182,7 @@ def test_which_revision_is_shown_is_decided_alone(movie: Movie, tmp_path: Path) 
     """Of two that update a view the later one finds the newer revision: nobody else writes when it looks."""
     publish_files(movie, {"a": PAGE})
     watched = _Watched(movie.manifests, tmp_path / "films/film")
-    update_view(replace(movie, manifests=cast("ManifestService", watched)), tmp_path / "films")
+    update_view(msgspec.structs.replace(movie, manifests=cast("ManifestService", watched)), tmp_path / "films")
     assert watched.loaded == 1
     _check(movie, tmp_path / "films/film")
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-import zstandard
 from blake3 import blake3
 from msgspec import Struct
 
@@ -24,7 +22,16 @@ from renku_store.blobs.taking import Staged
 from renku_store.blobs.verifying import ENCODINGS, read_frame
 from renku_store.drivers.base import Batch, Driver, shares_index
 from renku_store.errors import BlobCorruptError, BlobMissingError, DamageError
+from renku_store.late import late_module
 from renku_store.records.blob import Encoding, blob_path
+
+if TYPE_CHECKING:
+    from concurrent import futures
+
+    import zstandard
+else:
+    futures = late_module("concurrent.futures")
+    zstandard = late_module("zstandard")
 
 _THREADS_AWAY: Final = 16
 """Objects that are asked for at a time from a storage that is not of this machine; each takes up to 8 MiB or so."""
@@ -56,11 +63,11 @@ def carry_all(
     return lost
 
 
-def _ahead(source: Driver, digests: Iterable[str]) -> Iterator[tuple[str, Future[_Fetched]]]:
+def _ahead(source: Driver, digests: Iterable[str]) -> Iterator[tuple[str, futures.Future[_Fetched]]]:
     """Every blob with the answer to come, in order, so many asked for at a time."""
     threads = _THREADS_HERE if shares_index(source) else _THREADS_AWAY
     remaining = iter(digests)
-    with ThreadPoolExecutor(threads, thread_name_prefix="blob-carry") as pool:
+    with futures.ThreadPoolExecutor(threads, thread_name_prefix="blob-carry") as pool:
         asked = deque((digest, pool.submit(_fetch, source, digest)) for digest in islice(remaining, threads))
         try:
             while asked:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import BinaryIO, Final
-
-import zstandard
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from renku_store import bounds
 from renku_store.drivers.base import Batch, StagedFile
+from renku_store.late import late_module
 from renku_store.records.blob import Encoding, blob_path
+
+if TYPE_CHECKING:
+    import zstandard
+else:
+    zstandard = late_module("zstandard")
 
 _PIECES: Final = 3
 """A sample is taken from the start, the middle and the end: headers of media compress well, media does not."""

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import BinaryIO, Final, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
-import zstandard
 from msgspec import Struct
 
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, frame_size
 from renku_store.drivers.base import Driver, ObjectStat, shares_index
 from renku_store.errors import BlobCorruptError, BlobMissingError
+from renku_store.late import late_module
 from renku_store.records.blob import SUFFIX, BlobRow, Encoding, blob_path
+
+if TYPE_CHECKING:
+    import zstandard
+else:
+    zstandard = late_module("zstandard")
 
 _BLOCK_HEADER_BYTES: Final = 3
 _CHECKSUM_BYTES: Final = 4

@@ -11,15 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-import zstandard
 from blake3 import blake3
 
 from renku_store import bounds
 from renku_store.errors import BlobCorruptError
 from renku_store.hashing import hash_bytes
+from renku_store.late import late_module
 
 if TYPE_CHECKING:
+    import zstandard
     from _typeshed import WriteableBuffer
+else:
+    zstandard = late_module("zstandard")
 
 FRAME_HEADER_MAX_BYTES: Final = 18
 """The longest header of a zstd frame (RFC 8878, 3.1.1)."""

@@ -9,16 +9,21 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-import zstandard
 from blake3 import blake3
 
 from renku_store import bounds
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, VerifiedSource, frame_size
 from renku_store.drivers.base import Driver, ObjectStat
 from renku_store.errors import BlobCorruptError, BlobMissingError, StoreUnavailableError
+from renku_store.late import late_module
 from renku_store.records.blob import Encoding, blob_path
+
+if TYPE_CHECKING:
+    import zstandard
+else:
+    zstandard = late_module("zstandard")
 
 Look = Callable[[Driver, str, Encoding], str | None]
 ENCODINGS: Final[tuple[Encoding, ...]] = ("raw", "zstd")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -18,8 +17,7 @@ from msgspec import Struct
 from renku_store.drivers.caching.cache import ObjectCache
 
 
-@dataclass(frozen=True, slots=True)
-class Guarantees:
+class Guarantees(Struct, frozen=True):
     """What the protocols may rest on.
 
     `atomic_create`: of many creators of one name exactly one wins, seen by all. `compare_and_swap`: a replacement

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import orjson
 from renku_store import clock
 from renku_store.drivers.posix import shown, unavailable
 from renku_store.errors import StoreUnavailableError, UnsafeDriverError
+from renku_store.processes import host_name
 
 _FIRST_PAUSE_SECONDS: Final = 0.000_5
 _LONGEST_PAUSE_SECONDS: Final = 0.02
@@ -86,7 +86,7 @@ def _holder(process: int) -> bytes:
 @lru_cache(maxsize=1)
 def _said_of(process: int, words: str) -> bytes:
     """What a process says of itself, up to the time: made once, since every commit says it."""
-    return orjson.dumps({"pid": process, "host": socket.gethostname(), "command": shown(words)[:200]})[:-1]
+    return orjson.dumps({"pid": process, "host": host_name(), "command": shown(words)[:200]})[:-1]
 
 
 def _write_holder(descriptor: int, record: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -10,10 +9,17 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
+from renku_store.late import late_module
+
+if TYPE_CHECKING:
+    import ctypes
+else:
+    ctypes = late_module("ctypes")
 
 _FICLONE: Final = 0x40049409
 _AT_FDCWD: Final = -100
@@ -129,9 +135,12 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
+@cache
 def can_sync_filesystem() -> bool:
     """Whether one call syncs a whole file system and reports what could not be written."""
-    return _SYNCFS
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    known = sys.platform.startswith("linux") and hasattr(_libc(), "syncfs") and release is not None
+    return known and (int(release[1]), int(release[2])) >= _SYNCFS_SINCE if release else False
 
 
 def sync_filesystem(descriptor: int) -> None:
@@ -140,15 +149,16 @@ def sync_filesystem(descriptor: int) -> None:
     Failed write-back is reported if it came after `descriptor` was opened (Linux syncfs(2)): open it before writing.
     """
     with step("filesystem sync"):
-        while _LIBC.syncfs(descriptor) != 0:
+        while _libc().syncfs(descriptor) != 0:
             _raise_unless_interrupted()
 
 
 def rename_new(source: str, target: str) -> None:
     """Rename unless the target exists (`FileExistsError`), atomically; ENOSYS or EINVAL where that cannot be done."""
-    if _RENAME is None:
+    rename = getattr(_libc(), "renameat2", None)
+    if rename is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
-    while _RENAME(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
+    while rename(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
         _raise_unless_interrupted()
 
 
@@ -171,12 +181,6 @@ def _raise_unless_interrupted() -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _detect_syncfs() -> bool:
-    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    known = sys.platform.startswith("linux") and hasattr(_LIBC, "syncfs") and release is not None
-    return known and (int(release[1]), int(release[2])) >= _SYNCFS_SINCE if release else False
-
-
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_RENAME: Final = getattr(_LIBC, "renameat2", None)
-_SYNCFS: Final = _detect_syncfs()
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

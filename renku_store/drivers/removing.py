@@ -8,10 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from renku_store.durability import step
+from renku_store.late import late_module
+
+if TYPE_CHECKING:
+    from concurrent import futures
+else:
+    futures = late_module("concurrent.futures")
 
 _THREADS: Final = 4
 _SHARE_MIN_FILES: Final = 32
@@ -25,7 +30,7 @@ def remove_all(paths: Iterable[str]) -> None:
     if share < _SHARE_MIN_FILES:
         _remove(given)
         return
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="remove") as pool:
+    with futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="remove") as pool:
         # None is given up because another failed: the executor's own `map` would.
         shares = [pool.submit(_remove, given[start : start + share]) for start in range(0, len(given), share)]
     for done in shares:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from renku_store.drivers import posix
+from renku_store.late import late_module
+
+if TYPE_CHECKING:
+    import shutil
+    import tempfile
+else:
+    shutil = late_module("shutil")
+    tempfile = late_module("tempfile")
 
 
 class Scratch:

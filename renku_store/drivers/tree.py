@@ -9,7 +9,6 @@ import contextlib
 import errno
 import itertools
 import os
-import secrets
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
@@ -94,7 +93,7 @@ class Tree:
         while top is not None and len(root) > len(top):
             root = os.path.dirname(root)
             self._above.add(root)
-        self._token = secrets.token_hex(4)
+        self._token = os.urandom(4).hex()
         self._numbers = itertools.count()
 
     def path(self, name: str) -> str:

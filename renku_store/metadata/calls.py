@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from renku_store.records._base import Json
 from renku_store.records.run import LeaseToken
 
 
-@dataclass(frozen=True, slots=True)
-class CallInFlight:
+class CallInFlight(Struct, frozen=True):
     """A call that `job` of `run` has begun: the provider's name for it, and what its handler wants to find again.
 
     `noted_at` is in Unix milliseconds by the database's clock.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from renku_store.records._base import Json, Record, written
 from renku_store.records.events import JobFailure
@@ -13,8 +14,7 @@ JobStatus = Literal["clean", "made", "reused", "failed", "upstream failed", "ove
 RunOutcome = Literal["published", "unchanged", "failed", "partial", "interrupted"]
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseToken:
+class LeaseToken(Struct, frozen=True):
     """Proof that a run is held: (`epoch`, `counter`) only grow, so that a late holder is told from the present one."""
 
     run: str
@@ -22,8 +22,7 @@ class LeaseToken:
     counter: int
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """Who holds a lease: `pid` on `host`, started at `process_start` (as the system tells it), running `command`."""
 
     host: str

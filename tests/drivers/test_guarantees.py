@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec.structs import fields
 
 from renku_store.drivers.base import Driver, Guarantees
 from renku_store.drivers.local import LocalDriver

@@ -6,12 +6,12 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from renku_store import SystemClock, UnsafeDriverError, open_store, probe_root
 from renku_store.drivers.base import Guarantees, ObjectStat

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec.structs
 import pytest
 
 from renku_store import (
@@ -101,13 +101,13 @@ def test_a_sample_is_a_part_and_can_be_drawn_again(movie: Movie) -> None:
 
 def test_a_budget_reads_what_was_verified_least_recently_first(movie: Movie) -> None:
     """It stops when the time is up; the next one goes on from there, until it has read everything."""
-    ticking = dataclasses.replace(movie, clock=Ticking())
+    ticking = msgspec.structs.replace(movie, clock=Ticking())
     report = check_movie(ticking, budget_seconds=20)
     first = noted(movie)
     assert 0 < len(first) < MANY
     assert (report.complete, report.skipped) == (False, MANY - len(first))
     for _ in range(4):
-        report = check_movie(dataclasses.replace(movie, clock=Ticking()), budget_seconds=20)
+        report = check_movie(msgspec.structs.replace(movie, clock=Ticking()), budget_seconds=20)
     now = noted(movie)
     assert len(now) == MANY
     assert any(now[digest] > when for digest, when in first.items())

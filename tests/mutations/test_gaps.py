@@ -6,11 +6,11 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from renku_store import Movie, collect, open_store, plan_movie, set_inputs
 from renku_store.durability import Moment, listening

@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from renku_store import (
     Choices,
@@ -79,7 +79,7 @@ async def produce(job, context):
 with open_store(root) as store:
     movie = store.movie("two")
     leases = RunLeases(movie.metadata, movie.clock, lease_seconds=float(lease_seconds), heartbeat_seconds=1000)
-    movie = dataclasses.replace(movie, leases=leases)
+    movie = msgspec.structs.replace(movie, leases=leases)
     try:
         print(asyncio.run(run_movie(movie, produce=produce, inputs=json.loads(inputs))).status)
     except StoreError as error:

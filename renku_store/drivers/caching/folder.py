@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 from renku_store.drivers import posix
 from renku_store.drivers.caching.ledger import PART, Account, Ledger, blocks
 from renku_store.drivers.caching.records import file_bytes
+from renku_store.late import late_module
 
-_logger: Final = logging.getLogger("renku_store")
+if TYPE_CHECKING:
+    import logging
+else:
+    logging = late_module("logging")
 
 
 class Folder:
@@ -96,4 +99,4 @@ class Folder:
         if self._writable:
             self._writable = False
             said = posix.unavailable(error, "write", error.filename or self.root).message
-            _logger.warning("nothing more is kept in the read cache: %s", said)
+            logging.getLogger("renku_store").warning("nothing more is kept in the read cache: %s", said)

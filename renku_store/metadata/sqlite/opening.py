@@ -7,18 +7,18 @@ yet is filled without a log, and without waiting for the disk; it is durable as 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from renku_store import bounds
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
+from renku_store.late import late_module
 from renku_store.metadata.sqlite.connection import (
     Patience,
     connect,
@@ -30,6 +30,11 @@ from renku_store.metadata.sqlite.connection import (
 from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.migrations import Migration, migrate, schema_is_current, shipped_migrations
 from renku_store.metadata.sqlite.store import SqliteMetadata
+
+if TYPE_CHECKING:
+    import shutil
+else:
+    shutil = late_module("shutil")
 
 MEMORY: Final = ":memory:"
 """As a path: a database that is gone when it is closed."""

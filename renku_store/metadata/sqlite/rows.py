@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 import orjson
-import rfc8785
 
 from renku_store import bounds
+from renku_store.late import late_module
 from renku_store.records._base import to_bytes as records_to_bytes
 from renku_store.records.events import ArtefactEvent, InputEvent, JobFailure, RunEvent, Trace, read_outputs
 from renku_store.records.manifest import ArtefactValue
+
+if TYPE_CHECKING:
+    import rfc8785
+else:
+    rfc8785 = late_module("rfc8785")
 
 Row = tuple[Any, ...]
 

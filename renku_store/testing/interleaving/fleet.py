@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 from unittest import mock
+
+from msgspec.structs import replace
 
 from renku_store import bounds
 from renku_store.assembly import assemble

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Final, ParamSpec, Self, TypeVar
 from unittest import mock
+
+from msgspec.structs import replace
 
 from renku_store.assembly import assemble
 from renku_store.errors import StoreError

@@ -13,10 +13,11 @@ import random
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from renku_store import bounds
 from renku_store.calls import Job, JobContext, Produced
