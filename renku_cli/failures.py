@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass, field
-from typing import Any, Final, TextIO
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TextIO
 
 import click
 
@@ -32,15 +32,14 @@ INTERNAL: Final = 70
 _EXIT_CODES: Final = {BadInputError: 2, ConflictError: 3, DamageError: 4, UnusableError: 5, JobError: 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """What there is to say about an error; `details` are further members of its JSON form."""
 
     kind: str
     message: str
     hint: str
     exit_code: int
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = {}
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from renku_cli.misuse import Misuse, nearest
 from renku_cli.table import COMMANDS, load
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 PROGRAM: Final = "renku-store"
 HELP_NAMES: Final = ["-h", "--help"]
 
 
-@dataclass(slots=True)
 class GlobalOptions:
     """What the global options say, before or after the command; the later one wins."""
 
-    root: str | None = None
-    movie: str | None = None
-    as_json: bool = False
-    debug: bool = False
+    def __init__(self) -> None:
+        self.root: str | None = None
+        self.movie: str | None = None
+        self.as_json = False
+        self.debug = False
 
 
 class GlobalOption(click.Option):
@@ -49,15 +53,13 @@ def global_options() -> list[click.Parameter]:
     ]
 
 
-Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-
-
 def complete(name: str) -> Complete:
     """A completion of `renku_cli.completion` that is loaded when a shell asks for it."""
 
     def completed(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         function: Callable[[click.Context, str], Iterable[str]] = load(f"completion:{name}")
-        return [CompletionItem(value) for value in function(ctx, incomplete)]
+        item: type[CompletionItem] = import_module("click.shell_completion").CompletionItem
+        return [item(value) for value in function(ctx, incomplete)]
 
     return completed
 

@@ -6,13 +6,12 @@ import gc
 import io
 import os
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import click
-from click.shell_completion import shell_complete
 
 from renku_cli.failures import BROKEN_PIPE, failure_of, write_failure
 from renku_cli.grammar import PROGRAM, CommandTable, GlobalOptions
@@ -45,7 +44,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     options = GlobalOptions()
     if instruction := os.environ.get(_COMPLETE_VARIABLE):
-        return shell_complete(cli, {"obj": options}, PROGRAM, _COMPLETE_VARIABLE, instruction)
+        complete: Callable[..., int] = import_module("click.shell_completion").shell_complete
+        return complete(cli, {"obj": options}, PROGRAM, _COMPLETE_VARIABLE, instruction)
     try:
         code = _call(given, options)
         sys.stdout.flush()
@@ -75,7 +75,7 @@ def _call(arguments: list[str], options: GlobalOptions) -> int:
 def _fail(error: BaseException, options: GlobalOptions, *, as_json: bool) -> int:
     failure = failure_of(error)
     if options.debug:
-        traceback.print_exception(error)
+        import_module("traceback").print_exception(error)
     if isinstance(error, click.exceptions.NoArgsIsHelpError) and not as_json:
         sys.stderr.write(error.message + "\n")
     else:

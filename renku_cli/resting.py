@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import renku_store
 from renku_cli.output import note
 from renku_cli.text import count
-from renku_store import ExecutionPlan, Movie, RunRecord, budget_warnings
+from renku_store import ExecutionPlan, Movie, RunRecord
 
 
 def tell_of_warnings(plan: ExecutionPlan, max_cost: float | None) -> None:
     """Say what a plan warns of, and what of it a budget may end."""
-    for warning in [*plan.warnings, *budget_warnings(plan, max_cost)]:
+    for warning in [*plan.warnings, *renku_store.budget_warnings(plan, max_cost)]:
         note(f"warning: {warning}")
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from renku_cli.misuse import Misuse
 from renku_cli.table import load
@@ -18,8 +19,7 @@ from renku_cli.table import load
 Source = Literal["command line", "environment", "config file", "default"]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A setting: its environment variable (None: it has none), its default (None: none), and what it is."""
 
     environment: str | None
@@ -36,8 +36,7 @@ KEYS: Final[Mapping[str, Key]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """A value in effect and where it comes from; `value` is None where nothing gives one."""
 
     value: str | None

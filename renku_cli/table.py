@@ -9,12 +9,10 @@ from __future__ import annotations
 import gc
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A command: `target` is `module:name` below `renku_cli`, `help` its line in the list of commands."""
 
     target: str

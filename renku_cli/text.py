@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import Final
 
 # C0 and C1 controls, line and paragraph separators, marks that reorder text, and halves of surrogate pairs (which is
 # how Python holds bytes that are not UTF-8).
-_HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-_HARMFUL_IN_LINES: Final = re.compile(_HARMFUL.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_HARMFUL: Final = "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+_HARMFUL_IN_LINES: Final = _HARMFUL.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f")
 _UNITS: Final = ("kB", "MB", "GB", "TB", "PB")
 SHOWN_CHARS: Final = 60
 """How much of a value a table shows: one that is longer is a matter for `--json` or `cat`."""
@@ -17,12 +18,22 @@ SHOWN_CHARS: Final = 60
 
 def neutral(text: str) -> str:
     r"""The text on one line, with everything that could steer a terminal written as an escape such as `\x1b`."""
-    return _HARMFUL.sub(_escape, text)
+    return _neutralised(text, _HARMFUL)
 
 
 def neutral_lines(text: str) -> str:
     """The same for text of several lines: line ends and tabs stay."""
-    return _HARMFUL_IN_LINES.sub(_escape, text.replace("\r\n", "\n"))
+    return _neutralised(text.replace("\r\n", "\n"), _HARMFUL_IN_LINES)
+
+
+def _neutralised(text: str, harmful: str) -> str:
+    """The text with what is harmful written as escapes; none of that can be printed."""
+    return text if text.isprintable() else _compiled(harmful).sub(_escape, text)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)  # when it is needed: it takes as long as loading four modules
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -7,8 +7,9 @@ stands for it; where there is no past either, the cost is unknown, and told as s
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+from msgspec import Struct, field
 
 from renku_store.hashing import canonical_json
 from renku_store.media_types import is_text
@@ -197,8 +198,7 @@ def price_plan(
     return plan.replace(jobs=jobs, cost=total)
 
 
-@dataclass(slots=True)
-class _Forecast:
+class _Forecast(Struct):
     """The pricing of one plan; `answered` grows by the signatures of the jobs that are made."""
 
     plan: ExecutionPlan
@@ -207,8 +207,8 @@ class _Forecast:
     past: Mapping[str, CostRange]
     priced: Collection[str]
     taken: Collection[str]
-    nodes: Mapping[str, GraphNode] = field(init=False)
-    makers: Mapping[str, str] = field(init=False)
+    nodes: Mapping[str, GraphNode] = field(default_factory=dict)
+    makers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.nodes = nodes_by_id(self.plan.graph)

@@ -6,9 +6,8 @@ Looks, and writes nothing: a result that turns out to be damaged when a run take
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from renku_store.expansion import awaited
 from renku_store.hashing import signature
@@ -52,18 +51,17 @@ def foresee(
     return Foreseen(following.jobs, selection)
 
 
-@dataclass(slots=True)
-class _Following:
+class _Following(Struct):
     """How far the results were followed: `unknown` are the artefacts of which nobody can say what they will be."""
 
     movie: Movie
     plan: ExecutionPlan
     held: Held
     nodes: Mapping[str, GraphNode]
-    jobs: set[str] = field(default_factory=set[str])
-    artefacts: dict[str, ArtefactValue] = field(init=False)
-    unknown: set[str] = field(init=False)
-    _lists: set[str] = field(init=False)
+    jobs: set[str] = field(default_factory=set)
+    artefacts: dict[str, ArtefactValue] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+    _lists: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.artefacts = {**self.held.everything(), **self.plan.edits}

@@ -26,12 +26,12 @@ from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, InputEvent
 from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import check_id
-from renku_store.records.manifest import ArtefactValue, Manifest
+from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
-from renku_store.records.sheet import nodes_by_id
+from renku_store.records.sheet import jobs_by_artefact, nodes_by_id
 from renku_store.running.totals import run_totals
-from renku_store.versions import DECISIONS, settled
+from renku_store.versions import DECISIONS, Held
 
 
 class Outlook(Struct, frozen=True):
@@ -263,6 +263,14 @@ def anything_to_do(outlook: Outlook) -> bool:
         return True
     if any(job.left_out for job in plan.jobs.values()):
         return False  # what was asked for is there; edits wait for a run that makes something of them
-    artefacts = settled(plan, outlook.base.artefacts if outlook.base else {})
+    artefacts = _settled(plan, outlook.base.artefacts if outlook.base else {})
     inputs = {key: value for key, value in plan.inputs.items() if key not in plan.defaults}
     return differs(outlook.base, inputs, artefacts, plan.graph_hash)
+
+
+def _settled(plan: ExecutionPlan, base: Mapping[str, ManifestArtefact]) -> dict[str, ManifestArtefact]:
+    """The artefacts that a revision would hold if every job of a plan were clean."""
+    held = Held(base, plan.edits)
+    makers = jobs_by_artefact(plan.graph)
+    found = ((key, held.present(key, plan.jobs[job].signature)) for key, job in makers.items())
+    return {key: artefact for key, artefact in found if artefact is not None}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.clock import timestamp
-from renku_store.conclusion import end_run
 from renku_store.errors import LeaseLostError, NotFoundError
+from renku_store.late import late_module
 from renku_store.movie import Movie
 from renku_store.projection import fold_artefacts, fold_inputs
 from renku_store.records.events import ArtefactEvent, InputEvent
@@ -18,12 +19,16 @@ from renku_store.records.manifest import ManifestArtefact
 from renku_store.records.run import RunRecord
 from renku_store.versions import DECISIONS, marked
 
+if TYPE_CHECKING:
+    from renku_store import conclusion
+else:  # what ends a run knows what runs one
+    conclusion = late_module("renku_store.conclusion")
+
 CancelOutcome = Literal["interrupted", "cancelling", "published", "abandoned"]
 """What became of a run that was to be cancelled: stopped, not yet stopped, or come to its end before."""
 
 
-@dataclass(frozen=True, slots=True)
-class MovieStatus:
+class MovieStatus(Struct, frozen=True):
     """Runs that have not come to an end, and what people changed or decided for the next run, oldest first.
 
     The status of a run is `running`, `failed` or `interrupted`, which is also that of one whose process died.
@@ -98,7 +103,7 @@ def abandon(movie: Movie, run: str) -> None:
         _give_up_here(movie, record)
         return
     token = movie.leases.take_over(run)
-    end_run(movie, token, "abandoned", record.edits_through, {})
+    conclusion.end_run(movie, token, "abandoned", record.edits_through, {})
 
 
 def _give_up_here(movie: Movie, record: RunRecord) -> None:

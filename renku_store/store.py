@@ -21,7 +21,6 @@ from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, SystemClock
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import on_this_machine
-from renku_store.drivers.memory.driver import forget_objects
 from renku_store.drivers.opening import open_driver
 from renku_store.drivers.urls import scheme_of
 from renku_store.errors import (
@@ -35,9 +34,9 @@ from renku_store.errors import (
     UnsupportedFormatError,
 )
 from renku_store.hashing import canonical_json
+from renku_store.late import late_module
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
-from renku_store.metadata.deferred import DeferredMetadata
 from renku_store.metadata.sqlite import (
     MEMORY,
     DatabaseFile,
@@ -52,7 +51,12 @@ from renku_store.rebuild import OPEN_LOCK, alone, finish_rebuild, is_unfinished,
 from renku_store.records.ids import check_movie_id
 
 if TYPE_CHECKING:
+    from renku_store.drivers.memory import driver as memory
+    from renku_store.metadata import deferred
     from renku_store.rebuild import RebuildProgress, RebuildReport
+else:
+    memory = late_module("renku_store.drivers.memory.driver")
+    deferred = late_module("renku_store.metadata.deferred")
 
 _DATABASE = "metadata.db"
 _LOOK_SECONDS = 0.05
@@ -243,7 +247,7 @@ class Store:
         database = _database(driver)
         if driver.read_only and database.path is not None and not database.path.exists():
             # Manifests and blobs can be read without an index; who asks for more waits until there is one in memory.
-            index = DeferredMetadata(partial(self._index_in_memory, movie, driver))
+            index = deferred.DeferredMetadata(partial(self._index_in_memory, movie, driver))
             stack.callback(index.close)
             return assemble(movie, self.root, driver, self._clock, index, thin=_nothing())
         metadata = _open_metadata(database, driver, self._clock)
@@ -280,7 +284,7 @@ def forget_memory(root: str) -> None:
 
     Raises `InvalidValueError` for another root, or a folder of one.
     """
-    forget_databases(f"{forget_objects(root)}/")
+    forget_databases(f"{memory.forget_objects(root)}/")
 
 
 def _format_document() -> bytes:

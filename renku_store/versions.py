@@ -12,7 +12,6 @@ from typing import Final
 from renku_store.records.events import ArtefactEvent, Event
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ManifestArtefact
-from renku_store.records.plan import ExecutionPlan
 
 DECISIONS: Final = frozenset({"edited", "edit-undone", "chosen", "accepted"})
 """The statuses of events by which people decide on artefacts, between runs."""
@@ -167,14 +166,3 @@ def made_by_others(source: str | None, outputs: Iterable[str], held: Held, signa
     """Whether some of the `outputs` of a job were made by other program files than those with this fingerprint."""
     made = (held.made(output, signature) for output in outputs)
     return source is not None and any(entry and entry.source not in {None, source} for entry in made)
-
-
-def settled(plan: ExecutionPlan, base: Mapping[str, ManifestArtefact]) -> dict[str, ManifestArtefact]:
-    """The artefacts that a revision would hold if every job of a plan were clean."""
-    held = Held(base, plan.edits)
-    found = (
-        (output.id, held.present(output.id, plan.jobs[node.job_id].signature))
-        for node in plan.graph.nodes
-        for output in node.produces
-    )
-    return {key: artefact for key, artefact in found if artefact is not None}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 import click
+from msgspec import Struct
 
 from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
@@ -55,8 +55,7 @@ def log(options: GlobalOptions, limit: int | None) -> None:
             raise damage
 
 
-@dataclass(frozen=True, slots=True)
-class _Logged:
+class _Logged(Struct, frozen=True):
     """A revision in the log: as JSON, and as a row."""
 
     document: dict[str, Any]

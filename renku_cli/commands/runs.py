@@ -6,11 +6,11 @@ from typing import Final
 
 import click
 
-from renku_cli.following import follow_newest
 from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import Cell, print_heading, print_json, print_line, print_table, state
 from renku_cli.resting import tell_of_resting
+from renku_cli.table import load
 from renku_cli.text import shown_value, size
 from renku_store import ArtefactEvent, InputEvent, MovieStatus, movie_status
 from renku_store import abandon as abandon_run
@@ -61,7 +61,7 @@ def status(options: GlobalOptions, follow: bool) -> None:
     """A run without a live holder died, failed or was interrupted: `run` takes it up again, `abandon` gives it up."""
     with open_movie(options) as movie:
         if follow:
-            follow_newest(options, movie)
+            load("following:follow_newest")(options, movie)
             return
         found = movie_status(movie)
         current = movie.manifests.current()

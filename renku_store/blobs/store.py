@@ -10,21 +10,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
-from renku_store.blobs.apart import put_all, taking
-from renku_store.blobs.carrying import carry_all
-from renku_store.blobs.intake import Row, Source
-from renku_store.blobs.keeping import kept_young
-from renku_store.blobs.listing import present
 from renku_store.blobs.presence import Presence, Seen, see, see_all
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, check, check_file, corrupt, frame_size, unpack
 from renku_store.blobs.through import ReadThrough
-from renku_store.blobs.verifying import damage, move_wrong, stored, wrong_objects
 from renku_store.clock import SystemClock
 from renku_store.drivers.base import Driver, shares_index
 from renku_store.drivers.caching.cache import ObjectCache
@@ -36,9 +30,17 @@ from renku_store.errors import (
     InvalidValueError,
     StoreUnavailableError,
 )
+from renku_store.late import late_module
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import BlobRef, BlobRow, Encoding, blob_path
 from renku_store.records.ids import check_hash
+
+if TYPE_CHECKING:
+    from renku_store.blobs import apart, carrying, keeping, listing, verifying
+    from renku_store.blobs.intake import Row, Source
+else:  # who only reads has no use for them
+    _late = ("apart", "carrying", "keeping", "listing", "verifying")
+    apart, carrying, keeping, listing, verifying = (late_module(f"renku_store.blobs.{name}") for name in _late)
 
 _GONE_HINT = "The next run makes it anew, if a job can; or restore the file from a copy."
 
@@ -108,7 +110,7 @@ class BlobStore:
 
     def _put_all(self, sources: Iterable[Source], limit: int) -> list[BlobRef]:
         metadata = self._writable()
-        return put_all(
+        return apart.put_all(
             self._driver,
             metadata,
             self._announcer,
@@ -136,8 +138,8 @@ class BlobStore:
         `on_blob` hears of the bytes of each. Gives those that cannot be had from there, with the reason.
         """
         wanted = map(check_hash, hashes)
-        with taking(self._driver, self._writable(), self._announcer, self._wait_seconds) as (intake, batch):
-            return carry_all(intake, batch, source, wanted, on_blob)
+        with apart.taking(self._driver, self._writable(), self._announcer, self._wait_seconds) as (intake, batch):
+            return carrying.carry_all(intake, batch, source, wanted, on_blob)
 
     def keep_young(self, hashes: Iterable[str]) -> None:
         """Before a transaction that revives blobs: where rows are no promises, let the objects be young.
@@ -147,7 +149,7 @@ class BlobStore:
         if not self._announcer.needed:
             return
         wanted: dict[str, int | None] = {check_hash(digest): None for digest in hashes}
-        kept_young(self._driver, self._announcer, see_all(self._driver, wanted, self._known(wanted)))
+        keeping.kept_young(self._driver, self._announcer, see_all(self._driver, wanted, self._known(wanted)))
 
     def notice(self, hashes: Iterable[str]) -> None:
         """Give rows to those of these blobs that have none, and are there: what other machines have put."""
@@ -308,12 +310,12 @@ class BlobStore:
         """
         digest = _named(blob)[0]
         metadata = self._writable()
-        wrong = wrong_objects(self._driver, digest, damage)
-        if not wrong and stored(self._driver, digest):
+        wrong = verifying.wrong_objects(self._driver, digest, verifying.damage)
+        if not wrong and verifying.stored(self._driver, digest):
             return False
         with metadata.write() as writer:
-            moved = move_wrong(self._driver, wrong, writer.now_ms())
-            left = bool(stored(self._driver, digest))
+            moved = verifying.move_wrong(self._driver, wrong, writer.now_ms())
+            left = bool(verifying.stored(self._driver, digest))
             if moved or not left:
                 writer.blobs.forget([digest])
                 writer.checks.forget_verified([digest])
@@ -328,7 +330,7 @@ class BlobStore:
 
     def present(self) -> Iterator[Row]:
         """What `make_live` takes of every stored blob whose size can be right, in no order; reads no content."""
-        return present(self._driver)
+        return listing.present(self._driver)
 
     def damaged(self, blobs: Mapping[str, int]) -> set[str]:
         """Of blobs given as hash and size in bytes, those whose object is missing or, by a look at sizes, wrong."""
@@ -370,7 +372,7 @@ class BlobStore:
         if size is not None and stored_size != size:
             return True
         try:
-            return damage(self._driver, digest, "raw") is not None
+            return verifying.damage(self._driver, digest, "raw") is not None
         except BlobMissingError:
             return True
 

@@ -11,12 +11,11 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from blake3 import blake3
 
 from renku_store import bounds
-from renku_store.blobs.intake import Source
 from renku_store.blobs.reading import FRAME_HEADER_MAX_BYTES, PackedSource, check, frame_size, unpack, verified
 from renku_store.drivers.base import Driver
 from renku_store.drivers.caching.cache import ObjectCache
@@ -24,6 +23,9 @@ from renku_store.drivers.caching.records import chunks_of
 from renku_store.drivers.caching.streaming import CachedStream
 from renku_store.errors import BlobCorruptError, BlobMissingError
 from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
+
+if TYPE_CHECKING:
+    from renku_store.blobs.intake import Source
 
 _ENCODINGS: Final[tuple[Encoding, ...]] = ("raw", "zstd")
 

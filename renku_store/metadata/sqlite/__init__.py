@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from renku_store.metadata.sqlite.examining import examine_sqlite
 from renku_store.metadata.sqlite.opening import MEMORY, open_sqlite
 from renku_store.metadata.sqlite.places import DatabaseFile, DatabaseInMemory, DatabasePlace, forget_databases
 from renku_store.metadata.sqlite.store import SqliteMetadata
@@ -13,7 +12,6 @@ __all__ = [
     "DatabaseInMemory",
     "DatabasePlace",
     "SqliteMetadata",
-    "examine_sqlite",
     "forget_databases",
     "open_sqlite",
 ]

@@ -10,17 +10,22 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
+from renku_store.late import late_module
 from renku_store.metadata.base import MetadataStore, Reader, Writer
-from renku_store.metadata.sqlite.examining import examine_sqlite
 from renku_store.metadata.sqlite.opening import MEMORY, open_sqlite
 from renku_store.metadata.sqlite.replacing import is_blank
 from renku_store.metadata.sqlite.store import SqliteMetadata
+
+if TYPE_CHECKING:
+    from renku_store.metadata.sqlite import examining
+else:
+    examining = late_module("renku_store.metadata.sqlite.examining")
 
 Lock = Callable[[], AbstractContextManager[None]]
 
@@ -70,7 +75,7 @@ class DatabaseFile(Struct, frozen=True):
 
     def examine(self, *, lock: Lock) -> MetadataStore:
         """The database as it is."""
-        return examine_sqlite(self.path, lock=lock)
+        return examining.examine_sqlite(self.path, lock=lock)
 
 
 class DatabaseInMemory(Struct, frozen=True):

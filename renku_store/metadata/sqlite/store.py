@@ -11,25 +11,34 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from renku_store.durability import step
 from renku_store.errors import DamageError, StoreUnavailableError
+from renku_store.late import late_module
 from renku_store.metadata.sqlite.appending import EventTables
 from renku_store.metadata.sqlite.blobs import BlobTable
-from renku_store.metadata.sqlite.calls import CallTable
-from renku_store.metadata.sqlite.checks import CheckTables
-from renku_store.metadata.sqlite.compacting import UpkeepTables
 from renku_store.metadata.sqlite.connection import Patience
 from renku_store.metadata.sqlite.faults import named_errors
-from renku_store.metadata.sqlite.retirement import RetirementTables
 from renku_store.metadata.sqlite.revisions import RevisionTables
 from renku_store.metadata.sqlite.runs import RunTables
-from renku_store.metadata.sqlite.space import database_bytes, give_back
 from renku_store.metadata.sqlite.transactions import READ, WRITE, begun
+
+if TYPE_CHECKING:
+    from renku_store.metadata.sqlite import calls, checks, compacting, retirement, space
+    from renku_store.metadata.sqlite.calls import CallTable
+    from renku_store.metadata.sqlite.checks import CheckTables
+    from renku_store.metadata.sqlite.compacting import UpkeepTables
+    from renku_store.metadata.sqlite.retirement import RetirementTables
+else:  # who looks at revisions, or finds nothing to do, has no use for them
+    _late = ("calls", "checks", "compacting", "retirement", "space")
+    calls, checks, compacting, retirement, space = (
+        late_module(f"renku_store.metadata.sqlite.{name}") for name in _late
+    )
 
 EPOCH: Final = "SELECT value FROM meta WHERE key = 'epoch'"
 NOW: Final = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
@@ -121,10 +130,6 @@ class SqliteMetadata:
         self.blobs = BlobTable(connection)
         self.runs = RunTables(connection)
         self.revisions = RevisionTables(connection)
-        self.retirement = RetirementTables(connection)
-        self.checks = CheckTables(connection)
-        self.upkeep = UpkeepTables(connection)
-        self.calls = CallTable(connection)
         self._patience = patience
         self._lock = lock
         self._cleanup = cleanup
@@ -135,6 +140,26 @@ class SqliteMetadata:
         self._current: Transaction | None = None
         self._owner: int | None = None
         self._epoch = _epoch(connection, path)
+
+    @cached_property
+    def retirement(self) -> RetirementTables:
+        """What old runs leave."""
+        return retirement.RetirementTables(self.connection)
+
+    @cached_property
+    def checks(self) -> CheckTables:
+        """The tables held against each other."""
+        return checks.CheckTables(self.connection)
+
+    @cached_property
+    def upkeep(self) -> UpkeepTables:
+        """Compaction and statistics."""
+        return compacting.UpkeepTables(self.connection)
+
+    @cached_property
+    def calls(self) -> CallTable:
+        """Calls in flight."""
+        return calls.CallTable(self.connection)
 
     @property
     def epoch(self) -> int:
@@ -194,7 +219,7 @@ class SqliteMetadata:
         """Bytes that the database takes on the disk now, its log included."""
         self._refuse_unusable()
         with self._connection_lock:
-            return database_bytes(self.connection, self.path)
+            return space.database_bytes(self.connection, self.path)
 
     def reclaim(self, *, rewrite: bool) -> None:
         """Cut the log; with `rewrite`, rewrite the database where more than a quarter of its pages are free.
@@ -203,7 +228,7 @@ class SqliteMetadata:
         """
         self._refuse_unusable()
         with self._turn(), self._lock(), self._connection_lock, named_errors(self.path, self._patience.seconds):
-            give_back(self.connection, self._patience, rewrite=rewrite)
+            space.give_back(self.connection, self._patience, rewrite=rewrite)
 
     def close(self) -> None:
         """Let go of the store; again is no harm. In a process forked from the opener's, nothing is touched."""
