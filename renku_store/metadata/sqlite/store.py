@@ -22,6 +22,7 @@ from renku_store.errors import DamageError, StoreUnavailableError
 from renku_store.late import late_module
 from renku_store.metadata.sqlite.appending import EventTables
 from renku_store.metadata.sqlite.blobs import BlobTable
+from renku_store.metadata.sqlite.checks import CheckTables
 from renku_store.metadata.sqlite.connection import Patience
 from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.revisions import RevisionTables
@@ -29,16 +30,13 @@ from renku_store.metadata.sqlite.runs import RunTables
 from renku_store.metadata.sqlite.transactions import READ, WRITE, begun
 
 if TYPE_CHECKING:
-    from renku_store.metadata.sqlite import calls, checks, compacting, retirement, space
+    from renku_store.metadata.sqlite import calls, compacting, retirement, space
     from renku_store.metadata.sqlite.calls import CallTable
-    from renku_store.metadata.sqlite.checks import CheckTables
     from renku_store.metadata.sqlite.compacting import UpkeepTables
     from renku_store.metadata.sqlite.retirement import RetirementTables
 else:  # who looks at revisions, or finds nothing to do, has no use for them
-    _late = ("calls", "checks", "compacting", "retirement", "space")
-    calls, checks, compacting, retirement, space = (
-        late_module(f"renku_store.metadata.sqlite.{name}") for name in _late
-    )
+    _late = ("calls", "compacting", "retirement", "space")
+    calls, compacting, retirement, space = (late_module(f"renku_store.metadata.sqlite.{name}") for name in _late)
 
 EPOCH: Final = "SELECT value FROM meta WHERE key = 'epoch'"
 NOW: Final = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
@@ -130,6 +128,7 @@ class SqliteMetadata:
         self.blobs = BlobTable(connection)
         self.runs = RunTables(connection)
         self.revisions = RevisionTables(connection)
+        self.checks = CheckTables(connection)
         self._patience = patience
         self._lock = lock
         self._cleanup = cleanup
@@ -145,11 +144,6 @@ class SqliteMetadata:
     def retirement(self) -> RetirementTables:
         """What old runs leave."""
         return retirement.RetirementTables(self.connection)
-
-    @cached_property
-    def checks(self) -> CheckTables:
-        """The tables held against each other."""
-        return checks.CheckTables(self.connection)
 
     @cached_property
     def upkeep(self) -> UpkeepTables:
