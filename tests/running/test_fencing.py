@@ -66,7 +66,7 @@ producers:
   second: {run: test/second, inputs: {text: first.text, number: number}, outputs: {text: {mimeType: text/plain}}}
 """
 HOLDER = """
-import asyncio, dataclasses, json, os, sys, time
+import asyncio, json, msgspec.structs, os, sys, time
 from renku_store import Produced, StoreError, open_store, run_movie
 from renku_store.leases import RunLeases
 root, calls, go, lease_seconds, inputs = sys.argv[1:]
