@@ -1,4 +1,4 @@
-"""Signatures of many jobs of one producer at once, and the hash of a whole graph, from columns. Pure.
+"""Signatures of many jobs of one producer at once, and the bytes of a whole graph, from columns. Pure.
 
 What `signing` writes job by job is written here input by input; the bytes are the same. What is not plain is left
 to it.
@@ -7,13 +7,14 @@ to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
 from blake3 import blake3
 
 from renku_store import bounds
-from renku_store.hashing import canonical_json, canonical_objects
+from renku_store.hashing import canonical_document, canonical_json, canonical_objects, graph_bytes
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphInput, ProducerGraph
 from renku_store.records.sheet import BETWEEN, Column, Each, FromInput, FromJobs, JobColumns, Same, Sheet
@@ -133,7 +134,18 @@ def hash_of_graph(graph: ProducerGraph) -> str:
     return hasher.hexdigest()
 
 
-def _pieces(sheet: Sheet, timeline: str | None) -> Iterator[str]:
+def bytes_of_graph(graph: ProducerGraph, *, recorded: bool) -> bytes:
+    """The canonical JSON of a graph: `recorded`, as `graph_bytes`, else with prices and fingerprints, as plans have it.
+
+    Without a record of each job where the graph is in columns.
+    """
+    if isinstance(graph.columns, Sheet):
+        with suppress(*NOT_PLAIN):
+            return b"".join([piece.encode() for piece in _pieces(graph.columns, graph.timeline, recorded=recorded)])
+    return graph_bytes(graph) if recorded else canonical_document(graph.to_json())
+
+
+def _pieces(sheet: Sheet, timeline: str | None, *, recorded: bool = True) -> Iterator[str]:
     yield '{"edges":['
     pairs, comma = sheet.pairs(), ""
     for start in range(0, len(pairs), _AT_ONCE):
@@ -142,7 +154,7 @@ def _pieces(sheet: Sheet, timeline: str | None) -> Iterator[str]:
         )
         comma = ","
     yield '],"nodes":['
-    nodes, comma = NodeTexts(), ""
+    nodes, comma = NodeTexts(recorded=recorded), ""
     for family in sheet.families:
         check_plain("".join([output.name for output, _ in family.outputs]))
         for start in range(0, len(family.job_ids), _AT_ONCE):
@@ -166,10 +178,11 @@ def _written(nodes: NodeTexts, family: JobColumns, start: int, end: int) -> Iter
         ],
         len(job_ids),
     )
-    texts = nodes.shared
+    texts, cost = nodes.shared, nodes.cost(family.common)
     if family.contexts is None and not family.configs and not family.awaits:
         head = (
-            f'{{"config":{texts.value(family.common.config)},"context":{texts.value(family.common.context)},"inputs":['
+            f'{{"config":{texts.value(family.common.config)},"context":{texts.value(family.common.context)},'
+            f'{cost}"inputs":['
         )
         return (
             f'{head}{items}],"jobId":"{job_id}"{before}{outputs}{after}'
@@ -177,7 +190,7 @@ def _written(nodes: NodeTexts, family: JobColumns, start: int, end: int) -> Iter
         )
     awaits = [family.awaits.get(place) for place in range(start, start + len(job_ids))]
     heads = (
-        f'{{{nodes.awaits(awaited)}"config":{texts.value(config)},"context":{context},"inputs":['
+        f'{{{nodes.awaits(awaited)}"config":{texts.value(config)},"context":{context},{cost}"inputs":['
         for awaited, config, context in zip(awaits, *_own(family, start, end), strict=True)
     )
     return (

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobCorruptError, BlobMissingError, NotFoundError
 from renku_store.hashing import canonical_document
 from renku_store.records._base import RecordError
+from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import check_run_id
 from renku_store.records.plan import ExecutionPlan
+
+_NO_JOBS: Final = ProducerGraph(nodes=[])
 
 
 def plan_path(run: str) -> str:
@@ -25,14 +29,17 @@ class PlanStore:
         self._driver = driver
         self._new_id = new_id
 
-    def save(self, plan: ExecutionPlan, guard: AbstractContextManager[None] | None = None) -> ExecutionPlan:
+    def save(
+        self, plan: ExecutionPlan, guard: AbstractContextManager[None] | None = None, *, graph: bytes | None = None
+    ) -> ExecutionPlan:
         """Write a plan, durably, and return it as it was written; a plan of no run is given the id of a new one.
 
         A run that is resumed replaces its plan. Nothing is written where the `guard`, entered for the writing, raises.
+        `graph` is the canonical JSON of the plan's graph, from who can make it without a record of each job.
         """
         run = plan.run or self._new_id()
         saved = plan.replace(run=run)
-        data = canonical_document(saved.to_json())
+        data = canonical_document(saved.to_json()) if graph is None else _around(graph, saved)
         with guard or nullcontext():
             self._driver.replace(plan_path(run), data)
         return saved
@@ -49,3 +56,11 @@ class PlanStore:
             raise BlobCorruptError(
                 f"The plan of run {run} cannot be read.", hint="Run again: it plans anew."
             ) from error
+
+
+def _around(graph: bytes, plan: ExecutionPlan) -> bytes:
+    """The canonical JSON of a plan, around that of its graph."""
+    document = plan.replace(graph=_NO_JOBS).to_json()
+    before = {key: value for key, value in document.items() if key < "graph"}
+    after = {key: value for key, value in document.items() if key > "graph"}
+    return canonical_document(before)[:-1] + b',"graph":' + graph + b"," + canonical_document(after)[1:]

@@ -30,6 +30,7 @@ from renku_store.errors import (
 )
 from renku_store.following import followable
 from renku_store.hashing import canonical_json
+from renku_store.many import bytes_of_graph
 from renku_store.merging import Overlap, contested_versions, overlaps
 from renku_store.movie import Movie
 from renku_store.outlook import Outlook, look, priced, private_edits
@@ -191,7 +192,7 @@ def _begin(movie: Movie, outset: Outset, given: Mapping[str, Json]) -> tuple[Out
 def _prepare(movie: Movie, outlook: Outlook, token: LeaseToken, kind: RunEventKind) -> None:
     plan = outlook.plan
     movie.blobs.put_many([canonical_json(outlook.values[key]) for key, entry in plan.inputs.items() if entry.blob])
-    movie.plans.save(plan, movie.leases.kept(token))
+    movie.plans.save(plan, movie.leases.kept(token), graph=bytes_of_graph(plan.graph, recorded=False))
     note_step(movie, plan.run or "", kind, {"base": plan.base_revision, "jobs": len(plan.dirty)})
 
 

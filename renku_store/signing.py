@@ -182,9 +182,10 @@ def check_plain(text: str) -> None:
 
 
 class NodeTexts:
-    """Jobs as recorded graphs have them: without prices and fingerprints of files."""
+    """Jobs as `recorded` graphs have them, without prices and fingerprints of files; else with both."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, recorded: bool = True) -> None:
+        self._recorded = recorded
         self.shared = Texts()
         self._ends: dict[tuple[object, ...], tuple[str, str]] = {}
         self._outputs: dict[tuple[str, str], str] = {}
@@ -207,17 +208,23 @@ class NodeTexts:
         before, after = self.ends(node)
         return (
             f'{{{self.awaits(node.awaits)}"config":{self.shared.value(node.config)},"context":{self.shared.value(node.context)},'
-            f'"inputs":[{",".join(inputs)}],"jobId":"{node.job_id}"{before}{",".join(made)}{after}'
+            f'{self.cost(node)}"inputs":[{",".join(inputs)}],"jobId":"{node.job_id}"{before}{",".join(made)}{after}'
         )
 
     def awaits(self, awaited: Awaited | None) -> str:
         """What a placeholder waits for, with the comma after it."""
         return "" if awaited is None else f'"awaits":{canonical_document(awaited.to_json()).decode()},'
 
+    def cost(self, node: GraphNode) -> str:
+        """What a call of a job is expected to cost, with the comma after it."""
+        if self._recorded or node.cost is None:
+            return ""
+        return f'"cost":{canonical_document(node.cost.to_json()).decode()},'
+
     def ends(self, node: GraphNode) -> tuple[str, str]:
         """What stands between a job's id and its outputs, and after these."""
         named = (node.producer, node.provider, node.provider_model, node.version, node.rate_key)
-        key = (*named, node.timeout_seconds, node.max_output_bytes, id(node.uses), id(node.sources))
+        key = (*named, node.timeout_seconds, node.max_output_bytes, id(node.uses), id(node.sources), node.source)
         known = self._ends.get(key)
         if known is None:
             size = (
@@ -235,6 +242,7 @@ class NodeTexts:
                 "timeoutSeconds": node.timeout_seconds,
                 "uses": node.uses,
                 "sources": node.sources,
+                "source": None if self._recorded else node.source,
             }
             rest |= {name: value for name, value in optional.items() if value is not None}
             after = canonical_document(rest)[1:].decode()

@@ -19,7 +19,9 @@ from renku_store import (
 )
 from renku_store.drivers.local import LocalDriver
 from renku_store.hashing import canonical_document
+from renku_store.many import bytes_of_graph
 from renku_store.plans import PlanStore, plan_path
+from renku_store.records.graph import CostRule
 
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
 OTHER = "01890a5d-ac96-774b-bcce-b302099a8058"
@@ -56,6 +58,20 @@ def test_a_plan_comes_back_as_it_was_and_can_be_saved_again(
     assert loaded.graph.nodes == plan.graph.nodes
     plans.save(loaded)
     assert (tmp_path / path).read_bytes() == data == canonical_document(plan.to_json())
+
+
+def test_a_plan_is_the_same_with_its_graph_written_before(
+    plans: PlanStore, plan: ExecutionPlan, tmp_path: Path
+) -> None:
+    """Who has the bytes of the graph gives them; the file is the one that is written without."""
+    priced = plan.replace(
+        graph=plan.graph.replace(nodes=[node.replace(cost=CostRule(low=1.0, high=2.5)) for node in plan.graph.nodes])
+    )
+    for each in (plan, priced):
+        plans.save(each)
+        data = (tmp_path / plan_path(RUN)).read_bytes()
+        plans.save(each, graph=bytes_of_graph(each.graph, recorded=False))
+        assert (tmp_path / plan_path(RUN)).read_bytes() == data
 
 
 def test_a_resumed_run_replaces_its_plan(plans: PlanStore, plan: ExecutionPlan) -> None:

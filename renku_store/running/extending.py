@@ -16,7 +16,7 @@ from functools import partial
 from renku_store.clock import timestamp
 from renku_store.errors import InvalidValueError
 from renku_store.growth import Finals
-from renku_store.hashing import graph_bytes
+from renku_store.many import bytes_of_graph
 from renku_store.movie import Movie
 from renku_store.records._base import Json
 from renku_store.records.events import JobFailure, RunEvent
@@ -142,8 +142,8 @@ def _extended(movie: Movie, session: RunSession, final: Finals) -> ExecutionPlan
     plan = session.growth.extended(session.plan, final)
     if plan is session.plan:
         return plan
-    movie.blobs.put(graph_bytes(plan.graph))
-    movie.plans.save(plan, movie.leases.kept(session.token))
+    movie.blobs.put(bytes_of_graph(plan.graph, recorded=True))
+    movie.plans.save(plan, movie.leases.kept(session.token), graph=bytes_of_graph(plan.graph, recorded=False))
     told: dict[str, Json] = {"graph": plan.graph_hash, "jobs": len(plan.dirty)}
     now = timestamp(movie.clock.now())
     movie.events.append_many(

@@ -20,8 +20,8 @@ from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.durations import run_seconds, seconds_by_producer
 from renku_store.errors import StalePlanError
-from renku_store.hashing import graph_bytes
 from renku_store.leases import Heartbeat
+from renku_store.many import bytes_of_graph
 from renku_store.movie import Movie
 from renku_store.projection import next_manifest, stood_for
 from renku_store.records._base import Json
@@ -254,13 +254,14 @@ class Runner:
     def _begin(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
         base, base_hash = self._base(plan)
         run = plan.run or self._movie.events.new_id()
-        self._movie.blobs.put(graph_bytes(plan.graph))
+        self._movie.blobs.put(bytes_of_graph(plan.graph, recorded=True))
         begun = plan.replace(run=run, movie=self._movie.id, manifest_base_hash=base_hash)
         if token is None:
             token = self._movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
             self._held[_key(plan)] = self._leases.enter_context(ExitStack())
             self._beats[_key(plan)] = self._held[_key(plan)].enter_context(self._movie.leases.held(token))
-            self._movie.plans.save(begun, self._movie.leases.kept(token))
+            written = bytes_of_graph(plan.graph, recorded=False)
+            self._movie.plans.save(begun, self._movie.leases.kept(token), graph=written)
         return RunSession(
             self._movie,
             begun,

@@ -353,10 +353,11 @@ class RunSession:
 
     def await_upstream(self, node: GraphNode) -> None:
         """See that everything this job reads has been made, here or by another process that works on the same run."""
-        missing = set(artefacts_awaited(node)) - self.artefacts.keys()
+        # Not a difference of sets: that would look at all artefacts of the run for each of its jobs.
+        missing = {artefact for artefact in artefacts_awaited(node) if artefact not in self.artefacts}
         if missing:
             self.look_elsewhere(missing)
-            missing -= self.artefacts.keys()
+            missing = {artefact for artefact in missing if artefact not in self.artefacts}
         if missing:
             raise NotFoundError(
                 f"{node.job_id} reads {min(missing)}, which is not made yet.", hint="Run its job first."

@@ -23,8 +23,8 @@ from renku_store import (
 )
 from renku_store.blueprint import expand, parse_blueprint
 from renku_store.graph import GraphIndex
-from renku_store.hashing import graph_bytes, parse_json, signature
-from renku_store.many import ManySigner, hash_of_graph
+from renku_store.hashing import canonical_document, graph_bytes, parse_json, signature
+from renku_store.many import ManySigner, bytes_of_graph, hash_of_graph
 from renku_store.records._base import Json
 from renku_store.records.sheet import Sheet, jobs_by_artefact, nodes_by_id
 from renku_store.selection import MISSING, Missing, Selection
@@ -55,12 +55,14 @@ producers:
     for: [scene, shot]
     when: "not scenes[scene].shots[shot].skip"
     run: test/draw@1
+    cost: {low: 0, high: 1.5}
     context: {scene: scene, shot: shot}
     inputs: {prompt: "scenes[scene].shots[shot].prompt", audio: "voice[scene].audio"}
     outputs: {image: {mimeType: image/png}, mask: {mimeType: image/png}}
   clip:
     for: [scene, shot]
     run: test/cut@1
+    cost: 1
     config: {speed: 1}
     inputs: {image: "image[scene][shot].image", all: "image[scene][*].mask", before: "voice[scene].audio"}
     outputs: {clip: {mimeType: video/mp4}}
@@ -125,6 +127,8 @@ def test_columns_are_the_jobs_that_they_stand_for(scenes: list[Any]) -> None:
     assert dict(nodes_by_id(graph)) == dict(nodes_by_id(plain.graph))
     assert jobs_by_artefact(graph) == jobs_by_artefact(plain.graph)
     assert hash_of_graph(graph) == hash_of_graph(plain.graph) == hash_bytes(graph_bytes(plain.graph))
+    assert bytes_of_graph(graph, recorded=True) == graph_bytes(plain.graph)
+    assert bytes_of_graph(graph, recorded=False) == canonical_document(plain.graph.to_json())
     artefacts = _made(plain.graph, scenes)
     selection = Selection(_inputs(scenes), artefacts, _document)
     many = ManySigner(selection, Signer(selection))
@@ -247,6 +251,8 @@ def test_program_files_are_noted_at_jobs_in_columns(
     assert (graph.columns is None) == bool(overrides)
     assert graph == records
     assert len({node.source for node in graph.nodes}) == (3 if overrides else 2)
+    assert bytes_of_graph(graph, recorded=True) == graph_bytes(records)
+    assert bytes_of_graph(graph, recorded=False) == canonical_document(records.to_json())
     base = {key: artefact.replace(source="0" * 64) for key, artefact in _made_of(GraphIndex(records), inputs).items()}
     told: list[list[str]] = []
     for each in (with_sources(expand(blueprint, inputs)), records):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -16,9 +16,11 @@ import pytest
 from renku_store import (
     Job,
     JobContext,
+    ManifestArtefact,
     Movie,
     Produced,
     ProducerError,
+    ProducerGraph,
     RetryPolicy,
     Runner,
     Store,
@@ -29,6 +31,7 @@ from renku_store import (
 )
 from renku_store.durability import listening
 from renku_store.running import preparation
+from renku_store.running.session import RunSession
 
 _JOBS = 200
 _CONCURRENCY = 64
@@ -130,6 +133,39 @@ def test_statements_of_a_job_are_few(many: Movie) -> None:
     finally:
         connection.exec_trace = None
     assert statements < 12 * _JOBS
+
+
+def test_a_job_does_not_look_at_what_other_jobs_have_made(many: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor at all that there is of artefacts: the work of a job does not grow with the number of jobs."""
+    asked = 0
+
+    class Artefacts(dict[str, ManifestArtefact]):
+        def keys(self) -> Any:
+            nonlocal asked
+            asked += 1
+            return super().keys()
+
+        def __iter__(self) -> Iterator[str]:
+            nonlocal asked
+            asked += 1
+            return super().__iter__()
+
+    monkeypatch.setattr(RunSession, "_kept_artefacts", lambda _: Artefacts())
+    executed(many)
+    assert asked < _JOBS / 10
+
+
+def test_a_run_begins_without_a_document_of_its_graph(many: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored of the graph, alone and in the plan, is written from columns."""
+    documents: list[int] = []
+
+    def document(graph: ProducerGraph) -> dict[str, Any]:
+        documents.append(len(graph.nodes))
+        return {}
+
+    monkeypatch.setattr(ProducerGraph, "to_json", document)
+    executed(many)
+    assert set(documents) <= {0}
 
 
 def test_a_call_in_flight_keeps_few_objects_alive(many: Movie) -> None:

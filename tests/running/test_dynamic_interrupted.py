@@ -141,13 +141,13 @@ def test_jobs_of_a_list_that_a_stop_came_upon_are_reported_as_cancelled(
     async def scenario() -> RunReport:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-        def stopping(plan: ExecutionPlan, *guard: AbstractContextManager[None]) -> None:
+        def stopping(plan: ExecutionPlan, *guard: AbstractContextManager[None], graph: bytes) -> None:
             nonlocal saved
             saved += 1
             if saved == 2:
                 loop.call_soon_threadsafe(stop.set)
                 asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), loop).result()
-            save(plan, *guard)
+            save(plan, *guard, graph=graph)
 
         monkeypatch.setattr(movie.plans, "save", stopping)
         return await run_movie(movie, produce=writers, stop=stop)
