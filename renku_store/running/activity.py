@@ -52,10 +52,6 @@ class Activity:
         """Whether a call of this job is at work: not before its turn, and not waiting."""
         return self._waits.get(job) == 0
 
-    def calling(self, job: str) -> Calling:
-        """Count a call as under way for the length of a block."""
-        return Calling(self, job)
-
     def begin(self, job: str) -> None:
         """Count a call as under way, until it is said to `end`."""
         self._waits[job] = 0
@@ -80,22 +76,6 @@ class Activity:
             return
         self._waits[job] = before + more
         self._idle += (before + more > 0) - (before > 0)
-
-
-class Calling:
-    """One call, counted as under way for the length of a block."""
-
-    __slots__ = ("_activity", "_job")
-
-    def __init__(self, activity: Activity, job: str) -> None:
-        self._activity = activity
-        self._job = job
-
-    def __enter__(self) -> None:
-        self._activity.begin(self._job)
-
-    def __exit__(self, *_: object) -> None:
-        self._activity.end(self._job)
 
 
 class Listener:

@@ -142,6 +142,8 @@ class Budget:
 class Charge:
     """What one call takes of a budget."""
 
+    __slots__ = ("_aside", "_budget", "_job", "_told", "reserved")
+
     def __init__(self, budget: Budget, job: str, reserved: int, aside: Aside) -> None:
         self.reserved = reserved
         self._budget = budget

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from math import fsum
 from pathlib import Path
 from typing import NoReturn, cast
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.answers import check_answer
@@ -44,13 +45,66 @@ FATAL = (UnusableError, ConflictError)
 """Errors of the store itself, not of a job: nothing that runs beside it can do better."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnd:
+class CallEnd(Struct, frozen=True, gc=False):  # it holds no cycle
     """How a call ended, and what was stored of it; `cancelled`: whoever waited for it has given up meanwhile."""
 
     result: JobResult
     stored: Stored
     cancelled: bool = False
+
+
+class Call(Waits):
+    """One call: what it is of, what it has taken, and how it is tried again.
+
+    As many are in flight as there are slots, and more wait: one object for all of it keeps the garbage collector from
+    looking at many.
+    """
+
+    __slots__ = ("_prepare", "charge", "folder", "known", "node", "parts")
+
+    def __init__(
+        self,
+        node: GraphNode,
+        known: str,
+        folder: JobFolder,
+        slot: HeldSlot,
+        charge: Charge,
+        claim: HeldClaim,
+        memory: DurableMemory,
+        parts: StoredParts,
+        tell: Tell,
+        activity: Activity,
+        prepare: Callable[[Call], Job],
+    ) -> None:
+        seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
+        super().__init__(node.job_id, tell, activity, Deadline(seconds), slot, claim, memory)
+        self.node = node
+        self.known = known
+        self.folder = folder
+        self.charge = charge
+        self.parts = parts
+        self._prepare = prepare
+
+    async def prepared(self) -> Job:
+        """What the producer is asked, with the files that it is given, once its claim is seen to be ours still."""
+        if reads_files(self.node):
+            job = await asyncio.to_thread(self._prepare, self)
+        else:  # what it reads was read when its signature was computed
+            job = self._prepare(self)
+        await self.confirm()
+        return job
+
+    async def again(self, part: Path | None = None) -> None:
+        """Prepare another attempt, of a call or of one of its parts."""
+        self.charge.again(_lost(self.failures))
+        if part is not None:
+            await asyncio.to_thread(clear_job, part)
+        elif not self.parts.under_way:
+            if self.folder.is_made:
+                await asyncio.to_thread(clear_job, self.folder.path)
+                await asyncio.to_thread(self._prepare, self)
+            self.deadline.begin_again()
+        await self.confirm()
 
 
 class Caller:
@@ -100,54 +154,53 @@ class Caller:
         attempts that is an end, told as `cancelled`. What attempts took by then is booked, as far as the store lets it.
         """
         self._tell("job-started", node.job_id)
-        with self._activity.calling(node.job_id), self._folders.next() as folder:
-            seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
-            deadline = Deadline(seconds)
+        self._activity.begin(node.job_id)
+        folder: JobFolder | None = None
+        try:
+            folder = self._folders.next()
             memory = self._memory(node, known, claim.call, forced=forced)
             parts = StoredParts(
                 self._movie, self._token, self._writer, slot.limiter, node, known, claim.confirm, forced=forced
             )
-            context = self._context(node, known, folder, slot, charge, deadline, memory, parts, claim)
-            try:
-                job, produced = await self._produce(node, known, produce, context, folder, deadline)
-                contents = _contents(check_answer(job, lambda: folder.path, produced))
-            except FATAL as error:
-                await self._book_lost(node, known, error, context, deadline.spent)
-                raise
-            except asyncio.CancelledError:
-                end = await self._cancelled(node, known, context, deadline.spent)
-                if end is None:
-                    raise
-                return end
-            except BaseException as error:
-                if (claim.lost or claim.error) and not isinstance(error, KeyboardInterrupt):
-                    await self._store_attempts(node, known, context, charge, claim, error)  # whatever it was made into
-                if not isinstance(error, Exception):
-                    raise
-                if folder.error is not None:
-                    await self._book_lost(node, known, error, context, deadline.spent)
-                    raise folder.error from error
-                over = call_over(error, memory, expired=deadline.limit.expired())
-                return await self._failed(node, known, error, context, deadline.spent, over)
-            outcome = Outcome(
-                node,
-                known,
-                contents,
-                {name: produced.mime_types.get(name, job.outputs[name].mime_type) for name in contents},
-                cost=produced.cost + _lost(context.failures),
-                attempts=1 + len(context.failures),
-                request_id=memory.request_id or produced.request_id,
-                duration_seconds=deadline.spent,
-                over=memory.request_id,
+            call = Call(
+                node, known, folder, slot, charge, claim, memory, parts, self._tell, self._activity, self._prepare
             )
-            return await self._made(outcome, context, produced.cost)
+            return await self._make(call, produce)
+        finally:
+            if folder is not None:
+                folder.end()
+            self._activity.end(node.job_id)
 
-    async def _made(self, outcome: Outcome, context: JobContext, own_cost: float) -> CallEnd:
+    async def _make(self, call: Call, produce: Produce) -> CallEnd:
+        try:
+            job, produced = await self._produce(call, produce)
+            outcome = _outcome(call, job, check_answer(job, call.folder.made, produced))
+        except FATAL as error:
+            await self._book_lost(call, error)
+            raise
+        except asyncio.CancelledError:
+            end = await self._cancelled(call)
+            if end is None:
+                raise
+            return end
+        except BaseException as error:
+            if (call.claim.lost or call.claim.error) and not isinstance(error, KeyboardInterrupt):
+                await self._store_attempts(call, error)  # whatever it was made into
+            if not isinstance(error, Exception):
+                raise
+            if call.folder.error is not None:
+                await self._book_lost(call, error)
+                raise call.folder.error from error
+            over = call_over(error, call.memory, expired=call.deadline.limit.expired())
+            return await self._failed(call, error, over)
+        return await self._made(call, outcome, produced.cost)
+
+    async def _made(self, call: Call, outcome: Outcome, own_cost: float) -> CallEnd:
         """Store what a call came to; `own_cost` is without that of the attempts before.
 
         A remembered call whose answer cannot be stored stays: it is fetched again, and paid for with its result.
         """
-        seconds, known, memory = outcome.duration_seconds, outcome.signature, context.memory
+        memory = call.memory
         try:
             stored, cancelled = await self._writer.store_to_the_end(outcome)
         except StoreError:
@@ -155,156 +208,108 @@ class Caller:
         except Exception as error:  # noqa: BLE001 (an answer that cannot be stored is its producer's failure)
             told = f"The answer cannot be stored: {type(error).__name__}: {error}"
             unstored = ProducerError(told, cost=0.0 if memory.consulted and memory.call else own_cost)
-            return await self._failed(outcome.node, known, unstored, context, seconds, None)
+            return await self._failed(call, unstored, None, seconds=outcome.duration_seconds)
         result = JobResult(
-            status="made", attempts=outcome.attempts, cost=outcome.cost, duration_seconds=seconds, signature=known
+            status="made",
+            attempts=outcome.attempts,
+            cost=outcome.cost,
+            duration_seconds=outcome.duration_seconds,
+            signature=call.known,
         )
         return CallEnd(result, stored, cancelled)
 
     def _memory(self, node: GraphNode, known: str, noted: CallInFlight | None, *, forced: bool) -> DurableMemory:
-        def tell(request_id: str) -> None:
-            self._tell("job-remembered", node.job_id, data={"requestId": request_id})
-
-        errand = Errand(known, node.job_id, self._token)
+        errand, tell = Errand(known, node.job_id, self._token), partial(self._remembered, node.job_id)
         memory = DurableMemory(self._movie.metadata, self._movie.clock, errand, tell, forced=forced, call=noted)
         if memory.request_id is not None:
             self._tell("job-remembered", node.job_id, data={"requestId": memory.request_id, "adopted": True})
         return memory
 
-    def _context(
-        self,
-        node: GraphNode,
-        known: str,
-        folder: JobFolder,
-        slot: HeldSlot,
-        charge: Charge,
-        deadline: Deadline,
-        memory: DurableMemory,
-        parts: StoredParts,
-        claim: HeldClaim,
-    ) -> JobContext:
-        failures: list[JobFailure] = []
-        waits = Waits(node.job_id, self._tell, self._activity, deadline, slot, failures, claim, memory)
+    def _remembered(self, job_id: str, request_id: str) -> None:
+        self._tell("job-remembered", job_id, data={"requestId": request_id})
 
+    def _context(self, call: Call) -> JobContext:
         return CallContext(
-            node.job_id,
+            call.node.job_id,
             self._token.run,
             1,
-            cast("Path", folder),
+            cast("Path", call.folder),
             self._logger,
-            failures,
-            idle=waits.idle,
-            again=partial(self._again, node, known, folder, charge, deadline, parts, failures, waits),
-            waiting=waits.waiting,
-            confirm=waits.confirm,
-            memory=memory,
-            parts=parts,
-            rate_key=node.rate_key,
-            priority=slot.priority,
-            uses=node.uses or {},
+            call.failures,
+            idle=call.idle,
+            again=call.again,
+            waiting=call.waiting,
+            confirm=call.confirm,
+            memory=call.memory,
+            parts=call.parts,
+            rate_key=call.node.rate_key,
+            priority=call.slot.priority,
+            uses=call.node.uses or {},
             shared=self._limits,
         )
 
-    async def _again(
-        self,
-        node: GraphNode,
-        known: str,
-        folder: JobFolder,
-        charge: Charge,
-        deadline: Deadline,
-        parts: StoredParts,
-        failures: Sequence[JobFailure],
-        waits: Waits,
-        part: Path | None = None,
-    ) -> None:
-        """Prepare another attempt, of a call or of one of its parts."""
-        charge.again(_lost(failures))
-        if part is not None:
-            await asyncio.to_thread(clear_job, part)
-        elif not parts.under_way:
-            if folder.is_made:
-                await asyncio.to_thread(clear_job, folder.path)
-                await asyncio.to_thread(self._prepare, node, known, folder)
-            deadline.begin_again()
-        await waits.confirm()
-
-    def _prepare(self, node: GraphNode, known: str, folder: JobFolder) -> Job:
+    def _prepare(self, call: Call) -> Job:
         try:
-            return prepare_job(node, known, self._selection(), self._movie.blobs, folder)
+            return prepare_job(call.node, call.known, self._selection(), self._movie.blobs, call.folder)
         except BlobCorruptError:
-            self._set_damaged_aside(node)
+            self._set_damaged_aside(call.node)
             raise
 
-    async def _produce(
-        self,
-        node: GraphNode,
-        known: str,
-        produce: Produce,
-        context: JobContext,
-        folder: JobFolder,
-        deadline: Deadline,
-    ) -> tuple[Job, Produced]:
-        if reads_files(node):
-            job = await asyncio.to_thread(self._prepare, node, known, folder)
-        else:  # what it reads was read when its signature was computed
-            job = self._prepare(node, known, folder)
-        await context.confirm()
+    async def _produce(self, call: Call, produce: Produce) -> tuple[Job, Produced]:
+        job = await call.prepared()
+        deadline = call.deadline
         try:
             async with deadline.limit:
                 deadline.begin_again()
-                return job, await produce(job, context)
+                return job, await produce(job, self._context(call))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise ProducerError(f"The call of {node.job_id} was cancelled from within.", retryable=True) from None
+            raise ProducerError(f"The call of {job.job_id} was cancelled from within.", retryable=True) from None
         except SystemExit as error:
-            raise ProducerError(f"The producer of {node.job_id} wanted to exit ({error.code!r}).") from error
+            raise ProducerError(f"The producer of {job.job_id} wanted to exit ({error.code!r}).") from error
         except TimeoutError as error:
             if not deadline.limit.expired():  # the handler's own: what it waits for may still be fetched
                 raise
             raise ProducerError(
-                f"{node.job_id} did not end within {deadline.seconds:g} seconds.", hint="Give it a `timeout`."
+                f"{job.job_id} did not end within {deadline.seconds:g} seconds.", hint="Give it a `timeout`."
             ) from error
 
-    async def _store_attempts(
-        self,
-        node: GraphNode,
-        known: str,
-        context: JobContext,
-        charge: Charge,
-        claim: HeldClaim,
-        error: BaseException,
-    ) -> NoReturn:
+    async def _store_attempts(self, call: Call, error: BaseException) -> NoReturn:
         """Store what failed attempts took, of a call that is not made after all, and say it to who goes on."""
         last = failure_of(error) if isinstance(error, Exception) else None
-        failures = [*context.failures, last] if last is not None and last.cost else context.failures
+        failures = [*call.failures, last] if last is not None and last.cost else call.failures
         cost = _lost(failures)
-        charge.took(cost)
+        call.charge.took(cost)
         if failures:
-            outcome = Outcome(node, known, failure=failures[-1], cost=cost, attempts=len(failures))
-            with suppress(*([StoreError] if claim.error else [])):  # the one that ends the run is raised
+            outcome = Outcome(call.node, call.known, failure=failures[-1], cost=cost, attempts=len(failures))
+            with suppress(*([StoreError] if call.claim.error else [])):  # the one that ends the run is raised
                 await self._writer.store(outcome)
-        if claim.error:
-            raise ClaimUnseen(claim.error) from error
-        raise ClaimLost(known, failures, begun=context.memory.begun) from error
+        if call.claim.error:
+            raise ClaimUnseen(call.claim.error) from error
+        raise ClaimLost(call.known, failures, begun=call.memory.begun) from error
 
-    async def _cancelled(self, node: GraphNode, known: str, context: JobContext, elapsed: float) -> CallEnd | None:
+    async def _cancelled(self, call: Call) -> CallEnd | None:
         """Book what the failed attempts took of a call that is cancelled; None where there were none.
 
         Nothing is stored where the store refuses.
         """
-        failures = context.failures
+        failures, seconds = call.failures, call.deadline.spent
         if not failures:
             return None
         cost, attempts = _lost(failures), len(failures)
-        outcome = Outcome(node, known, failure=failures[-1], cost=cost, attempts=attempts, duration_seconds=elapsed)
+        outcome = Outcome(
+            call.node, call.known, failure=failures[-1], cost=cost, attempts=attempts, duration_seconds=seconds
+        )
         try:
             stored, _ = await self._writer.store_to_the_end(outcome)
         except StoreError as error:
-            self._logger.warning("%s took $%.2f that cannot be booked: %s", node.job_id, cost, error.message)
+            self._logger.warning("%s took $%.2f that cannot be booked: %s", call.node.job_id, cost, error.message)
             stored = Stored("", {}, ours=False)
-        result = JobResult(status="cancelled", attempts=attempts, cost=cost, duration_seconds=elapsed, signature=known)
+        result = JobResult(
+            status="cancelled", attempts=attempts, cost=cost, duration_seconds=seconds, signature=call.known
+        )
         return CallEnd(result, stored, cancelled=True)
 
     def _set_damaged_aside(self, node: GraphNode) -> None:
@@ -315,19 +320,17 @@ class Caller:
                 if artefact is not None and artefact.blob is not None:
                     self._movie.blobs.quarantine(artefact.blob)
 
-    async def _book_lost(
-        self, node: GraphNode, known: str, error: Exception, context: JobContext, elapsed: float
-    ) -> None:
+    async def _book_lost(self, call: Call, error: Exception) -> None:
         """Book what a call took that the store itself ends, where anything is known of that; the store may refuse."""
-        if context.failures or failure_of(error).cost:
+        if call.failures or failure_of(error).cost:
             with suppress(StoreError):  # the one that ends the run is raised
-                await self._failed(node, known, error, context, elapsed, None)
+                await self._failed(call, error, None)
 
-    async def _failed(
-        self, node: GraphNode, known: str, error: Exception, context: JobContext, elapsed: float, over: str | None
-    ) -> CallEnd:
-        failure, attempts = failure_of(error), 1 + len(context.failures)
-        cost = _lost([*context.failures, failure])
+    async def _failed(self, call: Call, error: Exception, over: str | None, *, seconds: float | None = None) -> CallEnd:
+        """Store that a call has failed; `seconds`: how long it took, where it did not end just now."""
+        node, known, failure, attempts = call.node, call.known, failure_of(error), 1 + len(call.failures)
+        elapsed = call.deadline.spent if seconds is None else seconds
+        cost = _lost([*call.failures, failure])
         self._logger.warning("%s failed: %s", node.job_id, failure.message)
         self._activity.on_failure(node.job_id)
         stored = await self._writer.store(
@@ -337,7 +340,7 @@ class Caller:
                 failure=failure,
                 cost=cost,
                 attempts=attempts,
-                request_id=context.memory.request_id,
+                request_id=call.memory.request_id,
                 duration_seconds=elapsed,
                 over=over,
             )
@@ -353,10 +356,21 @@ class Caller:
         return CallEnd(result, stored)
 
 
-def _contents(produced: Produced) -> dict[str, bytes | Path]:
-    return {
-        name: content.encode() if isinstance(content, str) else content for name, content in produced.outputs.items()
-    }
+def _outcome(call: Call, job: Job, produced: Produced) -> Outcome:
+    """What is stored of a call that has succeeded."""
+    given = produced.outputs
+    contents = {name: content.encode() if isinstance(content, str) else content for name, content in given.items()}
+    return Outcome(
+        call.node,
+        call.known,
+        contents,
+        {name: produced.mime_types.get(name, job.outputs[name].mime_type) for name in contents},
+        cost=produced.cost + _lost(call.failures),
+        attempts=1 + len(call.failures),
+        request_id=call.memory.request_id or produced.request_id,
+        duration_seconds=call.deadline.spent,
+        over=call.memory.request_id,
+    )
 
 
 def _lost(failures: Iterable[JobFailure]) -> float:

@@ -47,6 +47,8 @@ class ClaimUnseen(BaseException):
 class HeldClaim:
     """A claim of ours, as the job goes on with it that has it."""
 
+    __slots__ = ("_claimed", "_job", "_leases", "_signature", "_token", "error", "lost")
+
     def __init__(self, leases: RunLeases, token: LeaseToken, signature: str, job: str, claimed: Claimed) -> None:
         self._leases = leases
         self._token = token

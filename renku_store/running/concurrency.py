@@ -147,6 +147,8 @@ class ConcurrencyLimiter:
 class HeldSlot:
     """A slot of a `ConcurrencyLimiter`, as its holder has it, in one event loop."""
 
+    __slots__ = ("_ended", "_held", "_lent", "_limiter", "_priority", "_taking")
+
     def __init__(self, limiter: ConcurrencyLimiter, priority: float) -> None:
         self._limiter = limiter
         self._priority = priority

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from renku_store.errors import ConflictError, InvalidValueError, StoreError, UnusableError
 from renku_store.finishing import to_the_end
@@ -32,8 +34,7 @@ _GROUP_MAX: Final = 256
 """Jobs in one look-up: no job waits for more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):  # it holds no cycle
     """What is to be done for a job whose inputs are final: nothing, take `trace` over, or call.
 
     `forced`: without a `trace` call whatever results there are, which are those `known`. `claim` is what the claim of

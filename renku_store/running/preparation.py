@@ -6,10 +6,10 @@ import os
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Self
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
@@ -27,14 +27,16 @@ class JobFolder:
     """A folder for the length of one call, empty, made when somebody asks for it, removed with all that is in it.
 
     Safe to ask from many threads; whoever asks after the end gets a path that is not there. `error` is why there could
-    be none, where there could not.
+    be none, where there could not. `making` is held while one is made.
     """
 
-    def __init__(self, scratch: Callable[[], Path]) -> None:
+    __slots__ = ("_ended", "_made", "_making", "_scratch", "error")
+
+    def __init__(self, scratch: Callable[[], Path], making: threading.Lock) -> None:
         self._scratch = scratch
         self._made: Path | None = None
         self._ended = False
-        self._making = threading.Lock()
+        self._making = making
         self.error: StoreUnavailableError | None = None
 
     @property
@@ -45,6 +47,10 @@ class JobFolder:
     @property
     def path(self) -> Path:
         """Where it is; `StoreUnavailableError` where there can be none."""
+        return self.made()
+
+    def made(self) -> Path:
+        """As `path`."""
         with self._making:
             if self._made is None:
                 self._made = self._make()
@@ -63,10 +69,7 @@ class JobFolder:
             self.error = error
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         """Remove it, if it was made."""
         with self._making:
             self._ended = True
@@ -80,13 +83,17 @@ class JobFolders:
     def __init__(self, scratch: Callable[[], Path]) -> None:
         self._scratch = scratch
         self._place: Path | None = None
+        self._making = threading.Lock()
 
     def next(self) -> JobFolder:
         """The folder of one more call; `StoreUnavailableError` where there can be none."""
         if self._place is None:
-            with JobFolder(self._scratch) as tried:
+            tried = JobFolder(self._scratch, self._making)
+            try:
                 self._place = tried.path.parent
-        return JobFolder(self._scratch)
+            finally:
+                tried.end()
+        return JobFolder(self._scratch, self._making)
 
 
 def _remove(directory: Path) -> None:
@@ -138,14 +145,19 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
         provider=node.provider,
         model=node.provider_model,
         # Jobs of a producer share theirs, and a handler may do with its own what it likes.
-        config=deepcopy(node.config),
-        context=deepcopy(node.context),
+        config=deepcopy(node.config) if node.config else {},
+        context=deepcopy(node.context) if node.context else {},
         inputs=inputs,
-        outputs={output.name: OutputSpec(output.mime_type) for output in node.produces},
+        outputs={output.name: _spec(output.mime_type) for output in node.produces},
         signature=signature,
         timeout_seconds=node.timeout_seconds,
         max_output_bytes=node.max_output_bytes or bounds.OUTPUT_MAX_BYTES,
     )
+
+
+@lru_cache(maxsize=256)
+def _spec(mime_type: str) -> OutputSpec:
+    return OutputSpec(mime_type)
 
 
 def _item(

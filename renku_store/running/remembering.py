@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.calls import CallMemory, RememberedCall
@@ -24,8 +25,7 @@ from renku_store.records._base import Json
 from renku_store.records.run import LeaseToken
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(Struct, frozen=True, gc=False):  # it holds no cycle
     """What a call is made for: a signature, claimed for a job of the run that `token` holds."""
 
     signature: str

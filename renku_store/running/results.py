@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
@@ -35,8 +36,7 @@ _GROUP_MAX: Final = 256
 """Results in one commit: a sync is shared by this many, and no waiter waits for more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True, gc=False):  # it holds no cycle
     """What one job came to, on its way into the store.
 
     Exactly one is given: `contents` (output name -> bytes or a file, of a call that succeeded), `trace` (an earlier
@@ -46,8 +46,8 @@ class Outcome:
 
     node: GraphNode
     signature: str
-    contents: Mapping[str, bytes | Path] = field(default_factory=dict)
-    mime_types: Mapping[str, str] = field(default_factory=dict)
+    contents: Mapping[str, bytes | Path] = {}
+    mime_types: Mapping[str, str] = {}
     trace: Trace | None = None
     failure: JobFailure | None = None
     cost: float = 0.0
@@ -58,8 +58,7 @@ class Outcome:
     part: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True, gc=False):  # it holds no cycle
     """What was stored: the id of the result, and the value of each output (none for a failure).
 
     Not `ours` is what a call came to after its claim was lost: somebody else may be making it anew by now.

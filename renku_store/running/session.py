@@ -90,7 +90,7 @@ class RunSession:
         self._on_event = on_event
         self._documents: dict[str, Json | Missing] = {}
         self._selection: Selection | None = None
-        self._under_way: dict[str, asyncio.Future[JobResult]] = {}
+        self._under_way: dict[str, asyncio.Future[JobResult] | None] = {}
         self._decider = Decider(self, self._earlier, lambda wanted: movie.leases.claim_many(wanted, token))
         self._claims = Claims(movie.leases, token, self.tell)
         self._writer = ResultWriter(
@@ -137,24 +137,22 @@ class RunSession:
         done = self.results.get(job_id)
         if done is not None and done.status in SUCCEEDED:
             return done
-        while (under_way := self._under_way.get(job_id)) is not None:
+        while job_id in self._under_way:
+            under_way = self._under_way[job_id] or asyncio.get_running_loop().create_future()
+            self._under_way[job_id] = under_way
             await asyncio.wait([under_way])
             if not under_way.cancelled():
                 return under_way.result()
-        outcome: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
-        self._under_way[job_id] = outcome
+        self._under_way[job_id] = None  # until somebody else asks for it
+        result: JobResult | StoreError | None = None
         try:
             result = await self._run(job_id, produce, priority)
         except StoreError as error:
-            outcome.set_exception(error)
-            outcome.exception()  # those who wait get it; there may be none
+            result = error
             raise
-        else:
-            outcome.set_result(result)
-            return result
         finally:
-            del self._under_way[job_id]
-            outcome.cancel()
+            _tell_others(self._under_way.pop(job_id), result)
+        return result
 
     async def _run(self, job_id: str, produce: Produce, priority: float) -> JobResult:
         try:
@@ -371,6 +369,19 @@ class RunSession:
             except orjson.JSONDecodeError:
                 self._documents[artefact.hash] = MISSING
         return self._documents[artefact.hash]
+
+
+def _tell_others(asked: asyncio.Future[JobResult] | None, result: JobResult | StoreError | None) -> None:
+    """Let those who have asked for a job that was under way know what it came to; without a result they see to it."""
+    if asked is None or asked.done():
+        return
+    if result is None:
+        asked.cancel()
+    elif isinstance(result, StoreError):
+        asked.set_exception(result)
+        asked.exception()  # those who wait get it; they may have left
+    else:
+        asked.set_result(result)
 
 
 def _found(answer: ClaimAnswer | None) -> Claimed | Trace | None:

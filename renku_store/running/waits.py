@@ -16,6 +16,8 @@ from renku_store.running.concurrency import HeldSlot
 class Deadline:
     """How long a call may take: `seconds`, waiting for its turn not counted, and anew for each attempt."""
 
+    __slots__ = ("_left", "_waiting", "limit", "seconds")
+
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._left = seconds
@@ -50,7 +52,12 @@ class Deadline:
 
 
 class Waits:
-    """What one call does while it waits: its time stands still, and `idle` lends its slot to others."""
+    """What one call does while it waits: its time stands still, and `idle` lends its slot to others.
+
+    `failures` are those of its attempts so far.
+    """
+
+    __slots__ = ("_activity", "_job_id", "_shown", "_tell", "claim", "deadline", "failures", "memory", "slot")
 
     def __init__(
         self,
@@ -59,30 +66,29 @@ class Waits:
         activity: Activity,
         deadline: Deadline,
         slot: HeldSlot,
-        failures: list[JobFailure],
         claim: HeldClaim,
         memory: CallMemory,
     ) -> None:
         self._job_id = job_id
         self._tell = tell
         self._activity = activity
-        self._deadline = deadline
-        self._slot = slot
-        self._failures = failures
-        self._claim = claim
-        self._memory = memory
         self._shown = 0
+        self.deadline = deadline
+        self.slot = slot
+        self.claim = claim
+        self.memory = memory
+        self.failures: list[JobFailure] = []
 
     @contextmanager
     def waiting(self, reason: str = "limit", key: str | None = None) -> Iterator[None]:
         """Wait for the length of a block; attempts that have failed before it are told of first."""
-        for failure in self._failures[self._shown :]:
+        for failure in self.failures[self._shown :]:
             self._shown += 1
             self._tell("job-attempt-failed", self._job_id, data={"attempt": self._shown, "error": failure.to_json()})
         with (
             told_if_long(self._tell, self._job_id, reason, key),
             self._activity.waiting(self._job_id),
-            self._deadline.suspended(),
+            self.deadline.suspended(),
         ):
             yield
 
@@ -90,7 +96,7 @@ class Waits:
     async def idle(self, reason: str = "back-off", key: str | None = None) -> AsyncIterator[None]:
         """Wait likewise, and let others have the slot meanwhile; after a long wait see that the claim is ours still."""
         with self.waiting(reason, key):
-            async with self._slot.lent():
+            async with self.slot.lent():
                 yield
             await self.confirm()
 
@@ -99,5 +105,5 @@ class Waits:
 
         What is paid for is fetched whoever has the claim by now: the note of it may have given way to another's.
         """
-        if self._memory.call is None:
-            await self._claim.confirm()
+        if self.memory.call is None:
+            await self.claim.confirm()
