@@ -174,5 +174,29 @@ class Charge:
         self._budget.book(0, self.reserved)
 
 
+class Unlimited(Charge):
+    """What any call takes of a run that may spend whatever its calls take; `UNLIMITED` is all there is of it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def took(self, cost: float) -> None:
+        """Nobody counts."""
+
+    def again(self, cost: float) -> None:
+        """There is always enough for another attempt."""
+
+
+UNLIMITED: Final = Unlimited()
+
+
 def _units(amount: float) -> int:
     return round(amount * _UNITS)

@@ -159,9 +159,7 @@ class Caller:
         try:
             folder = self._folders.next()
             memory = self._memory(node, known, claim.call, forced=forced)
-            parts = StoredParts(
-                self._movie, self._token, self._writer, slot.limiter, node, known, claim.confirm, forced=forced
-            )
+            parts = StoredParts(self._movie, self._token, self._writer, slot.limiter, node, known, claim, forced=forced)
             call = Call(
                 node, known, folder, slot, charge, claim, memory, parts, self._tell, self._activity, self._prepare
             )

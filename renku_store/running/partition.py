@@ -27,6 +27,7 @@ from renku_store.records._base import Json
 from renku_store.records.events import Trace
 from renku_store.records.graph import GraphNode, GraphOutput
 from renku_store.records.run import LeaseToken
+from renku_store.running.claiming import HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.earlier import EarlierResults
 from renku_store.running.results import Outcome, ResultWriter
@@ -86,7 +87,7 @@ class Ranges:
 class StoredParts(PartMaker):
     """The parts of one job in one run. One that is `forced` finds only those that its own run has made.
 
-    `confirm` sees, before each part that is to be made, that the claim of the job is ours still.
+    Before each part that is to be made it is seen that the `claim` of the job is ours still.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class StoredParts(PartMaker):
         limiter: ConcurrencyLimiter,
         node: GraphNode,
         known: str,
-        confirm: Callable[[], Awaitable[None]],
+        claim: HeldClaim,
         *,
         forced: bool,
     ) -> None:
@@ -105,14 +106,18 @@ class StoredParts(PartMaker):
         self._writer = writer
         self._limiter = limiter
         self._node = node
-        self._confirm = confirm
-        self._identity: list[Json] = [known, token.run if forced else None]
+        self._known = known
+        self._claim = claim
+        self._forced = forced
         self._token = token
         self._divisions = 0
 
     @property
     def _earlier(self) -> EarlierResults:
         return EarlierResults(self._movie, self._token)
+
+    def _identity(self) -> list[Json]:
+        return [self._known, self._token.run if self._forced else None]
 
     @property
     def under_way(self) -> bool:
@@ -122,7 +127,7 @@ class StoredParts(PartMaker):
     async def made(self, directory: Path, division: Division, make: MakePart) -> list[Part]:
         """Every part, in order, as a file below `directory`; those that are stored already are not made again."""
         shelf = _Shelf(
-            hash_value(["part", *self._identity, division.name, division.total]),
+            hash_value(["part", *self._identity(), division.name, division.total]),
             directory,
             directory / "parts" / division.name,
         )
@@ -130,7 +135,7 @@ class StoredParts(PartMaker):
         ranges = Ranges(division.total, [(part.start, part.stop) for part in parts], division.at_least)
 
         async def one(bounds: Bounds) -> None:
-            await self._confirm()
+            await self._claim.confirm()
             parts.append(await self._store(shelf, bounds, await make(*bounds)))
 
         self._divisions += 1

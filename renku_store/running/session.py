@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 
 import orjson
@@ -38,7 +38,7 @@ from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefa
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgress
 from renku_store.running.activity import Activity, told_if_long
-from renku_store.running.budget import Budget, Charge
+from renku_store.running.budget import UNLIMITED, Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
 from renku_store.running.claiming import ClaimLost, Claims, ClaimUnseen, HeldClaim
 from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
@@ -50,10 +50,6 @@ from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
 from renku_store.versions import Held, marked
 
 SUCCEEDED = frozenset({"clean", "made", "reused"})
-
-
-def _nowhere() -> AbstractAsyncContextManager[None]:
-    return nullcontext()
 
 
 _NO_CALL = CallEnd(JobResult(status="reused"), Stored("", {}))
@@ -299,7 +295,7 @@ class RunSession:
     def _charged(self, node: GraphNode, slot: HeldSlot) -> Charge:
         """The gate of the budget, for one call."""
         if not self._budget.is_limited:  # and so nobody waits for it
-            return self._budget.call(node.job_id, 0.0, _nowhere)
+            return UNLIMITED
         return self._budget.call(node.job_id, self._highest(node), partial(self._aside, node.job_id, slot))
 
     @asynccontextmanager
