@@ -20,3 +20,16 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> tuple[T, bool]:
             if task.cancelled():
                 raise
             cancelled = True
+
+
+def settle(asked: asyncio.Future[T] | None, result: T | Exception | None) -> None:
+    """Let those who wait for something know what it came to; where it came to nothing they are told so: cancelled."""
+    if asked is None or asked.done():
+        return
+    if result is None:
+        asked.cancel()
+    elif isinstance(result, Exception):
+        asked.set_exception(result)
+        asked.exception()  # those who wait get it; they may have left
+    else:
+        asked.set_result(result)

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import math
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -76,6 +76,12 @@ class ConcurrencyLimiter:
         """Those who wait and have not been handed a slot yet."""
         with self._lock:
             return sum(waiter.waits for _, _, waiter in self._waiting)
+
+    @property
+    def first(self) -> float:
+        """The priority of who is next to be handed a slot; -inf where nobody waits."""
+        with self._lock:
+            return -min((negative for negative, _, waiter in self._waiting if waiter.waits), default=math.inf)
 
     def resize(self, limit: int) -> None:
         """Change the limit: who has a slot keeps it, who waits gets those that are new."""
@@ -185,6 +191,11 @@ class HeldSlot:
             self._held = False
             self._limiter.release()
 
+    def hand_over(self) -> Callable[[], None]:
+        """Leave the slot to the caller, who gives it back by calling what this gives."""
+        was_held, self._held, self._ended = self._held, False, True
+        return self._limiter.release if was_held else _nothing
+
     def end(self) -> None:
         """Give the slot back for good: who still lends it does not take it again."""
         self._ended = True
@@ -215,6 +226,10 @@ class HeldSlot:
                 self._limiter.release()
             else:
                 self._held = True
+
+
+def _nothing() -> None:
+    pass
 
 
 def _checked(limit: int) -> int:

@@ -19,6 +19,7 @@ from renku_store.errors import StoreError
 from renku_store.records._base import Json
 from renku_store.records.run import JobResult, JobStatus
 from renku_store.running.extending import Extending
+from renku_store.running.handing_over import Follower, Handover
 from renku_store.running.session import SUCCEEDED, RunSession
 
 _AHEAD = 64
@@ -66,7 +67,9 @@ class Dispatch:
         self._halted = False
         self._drained = False
         self._closed = False
+        self._due: list[str] = []
         session.activity.on_failure = self._note_failure
+        session.handover = Handover(self._follower)
 
     @property
     def interrupted(self) -> bool:
@@ -107,6 +110,7 @@ class Dispatch:
                     if self._extending.ended():
                         self._arrange_again()
         finally:
+            self._session.handover.close()
             for signal in signals:
                 signal.cancel()
             await self._cancel()
@@ -190,13 +194,16 @@ class Dispatch:
 
     def _start(self) -> float | None:
         """Begin what can begin; in how many seconds more could, though no job ends."""
+        due, self._due = set(self._due), []
         while self._ready and not self._closed and len(self._tasks) < self._window + self._waiting:
-            rank, place, job = heapq.heappop(self._ready)
-            # Of equals the first of the graph goes first, whichever of their look-ups was quicker.
-            priority = -rank - place * _NEXT_SECONDS
-            task = asyncio.create_task(self._session.run_job(job, self._produce, priority=priority))
+            ranked = heapq.heappop(self._ready)
+            job = ranked[2]
+            task = asyncio.create_task(self._session.run_job(job, self._produce, priority=_priority(ranked)))
             task.add_done_callback(self._note_end)
             self._tasks[task] = job
+            due.discard(job)
+        for job in due:  # they are not begun yet
+            self._session.handover.arrived(job)
         if self._closed:
             return None
         expanding = self._extending.task
@@ -234,9 +241,20 @@ class Dispatch:
         for after in self._session.index.dependents(job):
             if after in self._waits:
                 self._waits[after] -= 1
-                held_back = after in self._session.results or self._session.index.node(after).awaits is not None
-                if not self._waits[after] and not held_back:
+                if not self._waits[after] and not self._is_held_back(after):
                     heapq.heappush(self._ready, self._ranked(after))
+                    self._due.append(after)
+
+    def _follower(self, job: str) -> Follower | None:
+        """Of the jobs that wait for nothing but this one, whose result is stored, the first to go."""
+        if self._closed:
+            return None
+        only = (after for after in self._session.index.dependents(job) if self._waits.get(after) == 1)
+        first = min((self._ranked(after) for after in only if not self._is_held_back(after)), default=None)
+        return None if first is None else (first[2], _priority(first))
+
+    def _is_held_back(self, job: str) -> bool:
+        return job in self._session.results or self._session.index.node(job).awaits is not None
 
     def _give_up_dependents(self, job: str, status: JobStatus) -> None:
         for after in self._session.index.descendants([job]):
@@ -258,3 +276,9 @@ class Dispatch:
         with suppress(StoreError):  # what ends the run is told by what ended it
             if self._extending.ended():
                 self._arrange_again()
+
+
+def _priority(ranked: tuple[float, int, str]) -> float:
+    """Of equals the first of the graph goes first, whichever of their look-ups was quicker."""
+    rank, place, _ = ranked
+    return -rank - place * _NEXT_SECONDS

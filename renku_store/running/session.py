@@ -25,6 +25,7 @@ from renku_store.errors import (
     NotFoundError,
     StoreError,
 )
+from renku_store.finishing import settle
 from renku_store.graph import GraphIndex
 from renku_store.growth import Growth
 from renku_store.hashing import parse_json
@@ -44,6 +45,7 @@ from renku_store.running.claiming import ClaimLost, Claims, ClaimUnseen, HeldCla
 from renku_store.running.concurrency import ConcurrencyLimiter, HeldSlot
 from renku_store.running.deciding import Decider, Decision
 from renku_store.running.earlier import EarlierResults
+from renku_store.running.handing_over import Handover
 from renku_store.running.results import Outcome, ResultWriter, Stored
 from renku_store.running.totals import run_totals
 from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited, references
@@ -75,6 +77,7 @@ class RunSession:
         self.token = token
         self.index = GraphIndex(plan.graph)
         self.activity = Activity()
+        self.handover = Handover()
         self.results: dict[str, JobResult] = {}
         self.held = Held(base.artefacts if base else {}, plan.edits)
         self.growth = Growth(movie, plan, base)
@@ -147,7 +150,8 @@ class RunSession:
             result = error
             raise
         finally:
-            _tell_others(self._under_way.pop(job_id), result)
+            self.handover.arrived(job_id)
+            settle(self._under_way.pop(job_id), result)
         return result
 
     async def _run(self, job_id: str, produce: Produce, priority: float) -> JobResult:
@@ -226,6 +230,8 @@ class RunSession:
             return JobResult(status="clean", signature=decision.signature)
         found: Claimed | Trace | None = decision.trace or _found(decision.claim)
         kept, failures, begun = _NO_CALL, list[JobFailure](), False
+        if not isinstance(found, Claimed):  # it needs no slot, or waits for others
+            self.handover.arrived(job_id)
         while True:
             found = found or await self._claims.claim(decision.signature, job_id, forced=decision.forced)
             if isinstance(found, Claimed) and decision.forced and begun:
@@ -275,11 +281,14 @@ class RunSession:
         self, node: GraphNode, decision: Decision, claim: HeldClaim, produce: Produce, priority: float
     ) -> CallEnd:
         known, stored = decision.signature, False
+        self.handover.arrives(node.job_id)
         try:
             async with self._limiter.held(priority) as slot, self._charged(node, slot) as charge:
                 await claim.confirm()
                 end = await self._caller.call(node, known, produce, slot, charge, claim, forced=decision.forced)
                 charge.took(end.result.cost)
+                if end.result.status == "made" and end.stored.ours and not end.cancelled:
+                    self.handover.keep(node.job_id, slot)
             stored = bool(end.stored.result)
         finally:
             if not stored:
@@ -365,19 +374,6 @@ class RunSession:
             except orjson.JSONDecodeError:
                 self._documents[artefact.hash] = MISSING
         return self._documents[artefact.hash]
-
-
-def _tell_others(asked: asyncio.Future[JobResult] | None, result: JobResult | StoreError | None) -> None:
-    """Let those who have asked for a job that was under way know what it came to; without a result they see to it."""
-    if asked is None or asked.done():
-        return
-    if result is None:
-        asked.cancel()
-    elif isinstance(result, StoreError):
-        asked.set_exception(result)
-        asked.exception()  # those who wait get it; they may have left
-    else:
-        asked.set_result(result)
 
 
 def _found(answer: ClaimAnswer | None) -> Claimed | Trace | None:
