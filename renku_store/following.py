@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-import orjson
-
 from renku_store.errors import NotFoundError, StoreError
 from renku_store.movie import Movie
 from renku_store.records.run import RunProgress
@@ -141,11 +139,10 @@ class _ProgressFile:
 
 
 def _line(event: RunProgress) -> bytes:
-    document = event.to_json()
     try:
-        return orjson.dumps(document) + b"\n"
-    except TypeError:  # halves of surrogate pairs, from bytes that are not UTF-8
-        return json.dumps(document).encode() + b"\n"
+        return event.to_bytes() + b"\n"
+    except UnicodeEncodeError:  # halves of surrogate pairs, from bytes that are not UTF-8
+        return json.dumps(event.to_json()).encode() + b"\n"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import cast
 
 import orjson
 
@@ -37,7 +38,7 @@ from renku_store.records.events import JobFailure, Trace
 from renku_store.records.graph import GraphNode
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
-from renku_store.records.run import JobResult, JobStatus, LeaseToken, RunProgress
+from renku_store.records.run import JobResult, JobStatus, LeaseToken, ProgressKind, RunProgress
 from renku_store.running.activity import Activity, told_if_long
 from renku_store.running.budget import UNLIMITED, Budget, Charge
 from renku_store.running.calling import FATAL, CallEnd, Caller
@@ -194,15 +195,9 @@ class RunSession:
         """Send a typed event to whoever listens."""
         if self._on_event is not None:
             now = timestamp(self._movie.clock.now())
-            told = {
-                "event": event,
-                "run": self.token.run,
-                "at": now,
-                "job": job,
-                "status": status,
-                "data": dict(data or {}),
-            }
-            self._on_event(RunProgress.from_json(told))
+            kind = cast("ProgressKind", event)
+            told = RunProgress(event=kind, run=self.token.run, at=now, job=job, status=status, data=dict(data or {}))
+            self._on_event(told)
 
     def totals(self) -> Metrics:
         """What this run took since it began."""
