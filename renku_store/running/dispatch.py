@@ -110,10 +110,12 @@ class Dispatch:
                     if self._extending.ended():
                         self._arrange_again()
         finally:
-            self._session.handover.close()
             for signal in signals:
                 signal.cancel()
-            await self._cancel()
+            try:
+                await self._cancel()
+            finally:  # after the last call, which may leave its slot
+                self._session.handover.close()
         for job in self._waits:
             if job not in self._session.results:
                 self._session.finish(job, JobResult(status="cancelled"))

@@ -144,15 +144,15 @@ class RunSession:
             if not under_way.cancelled():
                 return under_way.result()
         self._under_way[job_id] = None  # until somebody else asks for it
-        result: JobResult | StoreError | None = None
+        outcome: JobResult | StoreError | None = None
         try:
-            result = await self._run(job_id, produce, priority)
+            result = outcome = await self._run(job_id, produce, priority)
         except StoreError as error:
-            result = error
+            outcome = error
             raise
         finally:
             self.handover.arrived(job_id)
-            settle(self._under_way.pop(job_id), result)
+            settle(self._under_way.pop(job_id), outcome)
         return result
 
     async def _run(self, job_id: str, produce: Produce, priority: float) -> JobResult:
