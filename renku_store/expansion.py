@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
+import msgspec
 import orjson
 from msgspec import Struct
 from msgspec.structs import replace
@@ -31,7 +32,7 @@ from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.inputs import BLUEPRINT, CONFIG
 from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import ExecutionPlan
-from renku_store.records.sheet import Sheet
+from renku_store.records.sheet import Sheet, nodes_by_id
 from renku_store.selection import MISSING, Missing
 from renku_store.sources import with_sources
 from renku_store.versions import Held
@@ -107,7 +108,8 @@ def recorded_graph(movie: Movie, digest: str) -> ProducerGraph:
 class FormerState:
     """What the base revision was made from, read when something turns out to be other than it was.
 
-    The recorded graph is read as JSON, and of its jobs those become records that are asked for.
+    A graph that has the hash of the recorded one is that one: it is not read again. Of another the jobs become records
+    that are asked for.
     """
 
     def __init__(self, movie: Movie, base: Manifest | None, before: Mapping[str, Json], present: Source) -> None:
@@ -117,19 +119,43 @@ class FormerState:
         self._before = before
         self._present = present
 
-    def __call__(self) -> tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None:
-        """The jobs by id, and the values of the inputs with defaults; None where it cannot be told any more."""
-        return self._found
+    def __call__(self, graph: ProducerGraph, digest: str) -> tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None:
+        """The jobs by id, and the values of the inputs with defaults; None where it cannot be told any more.
+
+        `graph` is one that is at hand, `digest` its hash.
+        """
+        if self._base is None or self._base.graph is None or self._inputs is None:
+            return None
+        nodes = nodes_by_id(graph) if digest == self._base.graph else self._nodes
+        return None if nodes is None else (nodes, self._inputs)
 
     @cached_property
-    def _found(self) -> tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None:
-        if self._base is None or self._base.graph is None:
-            return None
+    def _inputs(self) -> Mapping[str, Json] | None:
         try:
-            nodes = RecordedNodes(self._movie.blobs.read(self._base.graph))
-            return nodes, self._present.with_inputs(self._movie.id, self._before).values
+            return self._present.with_inputs(self._movie.id, self._before).values
         except (DamageError, BadInputError):
             return None
+
+    @cached_property
+    def _nodes(self) -> Mapping[str, GraphNode] | None:
+        assert self._base is not None
+        assert self._base.graph is not None
+        try:
+            return RecordedNodes(self._movie.blobs.read(self._base.graph))
+        except DamageError:
+            return None
+
+
+class _NamedNode(Struct, gc=False):
+    id: str = msgspec.field(name="jobId")
+
+
+class _Named(Struct):
+    nodes: list[_NamedNode]
+
+
+class _Texts(Struct):
+    nodes: list[msgspec.Raw]
 
 
 class RecordedNodes(Mapping[str, GraphNode]):
@@ -140,13 +166,14 @@ class RecordedNodes(Mapping[str, GraphNode]):
 
     def __init__(self, data: bytes) -> None:
         try:
-            self._written = {node["jobId"]: node for node in orjson.loads(data)["nodes"]}
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            named, texts = msgspec.json.decode(data, type=_Named).nodes, msgspec.json.decode(data, type=_Texts).nodes
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BlobCorruptError("The graph of the base revision is not the graph of a movie.") from error
+        self._written = {node.id: text for node, text in zip(named, texts, strict=True)}
 
     def __getitem__(self, job_id: str) -> GraphNode:
         try:
-            return GraphNode.from_json(self._written[job_id])
+            return GraphNode.from_json(orjson.loads(self._written[job_id]))
         except RecordError as error:
             raise KeyError(job_id) from error
 

@@ -11,12 +11,12 @@ import difflib
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import compress, islice
 from typing import Final
 
 from renku_store.errors import GraphError, NotFoundError
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
-from renku_store.records.sheet import Sheet
+from renku_store.records.sheet import JobColumns, Sheet
 
 _SHOWN_OF_CYCLE: Final = 12
 _SEARCHED_FOR_NEAREST: Final = 20_000
@@ -36,11 +36,13 @@ class GraphIndex:
         self.graph = graph
         self._sheet = graph.columns if isinstance(graph.columns, Sheet) else None
         found = None if self._sheet is None else _layers(self._sheet)
-        if self._sheet is None or found is None:
+        self._families: list[JobColumns] = []
+        if found is None:
             self._sheet = None
             self._order, self._layers = self._sort()
         else:
-            self._order, self._layers = _by_layer(found), found
+            self._layers, self._families = found
+            self._order = _by_layer(self._layers)
 
     @cached_property
     def placeholders(self) -> list[GraphNode]:
@@ -109,9 +111,24 @@ class GraphIndex:
         """The node at a position in the graph."""
         return self.graph.nodes[position] if self._sheet is None else self._sheet.node(position)
 
-    def positions_before(self, position: int) -> Sequence[int]:
+    def positions_before(self, position: int) -> Iterable[int]:
         """The positions of the jobs that the one at a position waits for."""
-        return self._dependencies.of(position)
+        return self._dependencies.of(position) if self._sheet is None else self._sheet.before(position)
+
+    def affected(self, positions: Iterable[int]) -> Iterable[int]:
+        """The jobs at these positions and all that wait for any of them, near or far, in topological order."""
+        marks = bytearray(len(self))
+        for position in positions:
+            marks[position] = 1
+        if self._sheet is None:
+            for before in self._order:
+                if marks[before]:
+                    for after in self._dependents.of(before):
+                        marks[after] = 1
+        for family in self._families:
+            assert self._sheet is not None
+            self._sheet.mark(family, marks)
+        return compress(self._order, map(marks.__getitem__, self._order))
 
     @property
     def layers(self) -> Sequence[Sequence[str]]:
@@ -343,9 +360,12 @@ class _Rows:
         return _Rows(starts, targets)
 
 
-def _layers(sheet: Sheet) -> array[int] | None:
-    """The depth of each job, producer by producer; None where jobs of two producers wait for each other."""
-    layers = array("i", [0]) * len(sheet)
+def _layers(sheet: Sheet) -> tuple[array[int], list[JobColumns]] | None:
+    """The depth of each job, and the producers, each after those it waits for.
+
+    None where jobs of two producers wait for each other.
+    """
+    layers, families = array("i", [0]) * len(sheet), list[JobColumns]()
     waiting = {number: sheet.waits_for(family) for number, family in enumerate(sheet.families)}
     while waiting:
         ready = [number for number, before in waiting.items() if not before & waiting.keys()]
@@ -356,7 +376,8 @@ def _layers(sheet: Sheet) -> array[int] | None:
             family = sheet.families[number]
             depths = sheet.depths(family, layers)
             layers[family.start : family.start + len(depths)] = depths
-    return layers
+            families.append(family)
+    return layers, families
 
 
 def _by_layer(layers: Sequence[int]) -> array[int]:

@@ -7,7 +7,8 @@ outputs that are not made yet, its signature is decided at dispatch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from renku_store import bounds
 from renku_store.costs import price_plan
@@ -22,7 +23,7 @@ from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestArtefact, ManifestInput
 from renku_store.records.plan import Choices, CostRange, ExecutionPlan, PlannedJob
-from renku_store.verdicts import Document, Former, Verdicts, contents, made_from
+from renku_store.verdicts import Document, Premises, Verdicts, contents, made_from
 from renku_store.versions import decided, homeless
 
 
@@ -43,7 +44,7 @@ class Planner:
         defaults: Collection[str] = (),
         documents: Mapping[str, Json] | None = None,
         document: Document | None = None,
-        former: Former | None = None,
+        former: Callable[[ProducerGraph, str], Premises] | None = None,
         damaged: Collection[str] = (),
         failed: Collection[str] = (),
         edits_through: int = 0,
@@ -61,7 +62,8 @@ class Planner:
         - `base_graph`, `base_inputs`: what `manifest` was made from, defaults included, for reasons that name changes.
         - `origins`: by job, the older revision that its outputs were made for, where `manifest` left them as they were.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
-        - `document`, `former`: what reads these, and what `manifest` was made from, when they are needed.
+        - `document`, `former`: what reads these, and what `manifest` was made from, when they are needed; `former` is
+          told this graph and its hash, which may be the same as then.
         - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
         - `choices`: what a person wants of this run beyond that.
         - `decided_before`: what people decided on, as an earlier plan has it (`edits`), instead of what is pending.
@@ -76,11 +78,12 @@ class Planner:
         values, index = {**inputs, **edited}, GraphIndex(graph)
         decisions = _decisions(manifest, edits, decided_before, index, damaged)
         artefacts = manifest.artefacts if manifest else {}
-        former, document = former or made_from(base_graph, base_inputs), document or contents(known)
-        state = Verdicts.of(index, artefacts, decisions, values, document, former, origins, choices)
+        digest, document = hash_of_graph(graph), document or contents(known)
+        premises = made_from(base_graph, base_inputs) if former is None else partial(former, graph, digest)
+        state = Verdicts.of(index, artefacts, decisions, values, document, premises, origins, choices)
         state.damaged, state.failed, state.decided = set(damaged), set(failed), decided_jobs or {}
         state.before = jobs_before(index.placeholders, artefacts)
-        plan = _written(state, manifest, _entries(values, entries or {}, edited))
+        plan = _written(state, digest, manifest, _entries(values, entries or {}, edited))
         frozen = {
             "manifest_base_hash": manifest_hash,
             "edits_through": max([edits_through, *(edit.seq or 0 for edit in edits)]),
@@ -132,7 +135,9 @@ def _entries(
     return {key: kept.get(key) or input_entry(value) for key, value in values.items()}
 
 
-def _written(state: Verdicts, manifest: Manifest | None, inputs: dict[str, ManifestInput]) -> ExecutionPlan:
+def _written(
+    state: Verdicts, graph_hash: str, manifest: Manifest | None, inputs: dict[str, ManifestInput]
+) -> ExecutionPlan:
     """The jobs of a plan, and what they stand on."""
     jobs = state.chosen.restrict(state.index, state.jobs(), state.decided)
     return ExecutionPlan(
@@ -143,7 +148,7 @@ def _written(state: Verdicts, manifest: Manifest | None, inputs: dict[str, Manif
         layers=_layers(jobs),
         jobs=jobs,
         graph=state.index.graph,
-        graph_hash=hash_of_graph(state.index.graph),
+        graph_hash=graph_hash,
         inputs=inputs,
         edits={key: entry for key, entry in state.decisions.items() if key not in state.lapsed},
         warnings=[*state.warnings, *state.chosen.told(jobs)],

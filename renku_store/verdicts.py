@@ -6,7 +6,7 @@ For those there is one short way, without a list of reasons; every other job goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -25,8 +25,10 @@ from renku_store.versions import Held, made_by_others, source_changed
 
 Document: TypeAlias = Callable[[ArtefactValue], Json | Missing]
 """Gives the parsed JSON of an artefact; `MISSING` where there is none."""
-Former: TypeAlias = Callable[[], tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None]
-"""Gives the jobs, by id, and the input values that the base revision was made from; None where nobody can tell."""
+Premises: TypeAlias = tuple[Mapping[str, GraphNode], Mapping[str, Json]] | None
+"""The jobs, by id, and the input values that the base revision was made from; None where nobody can tell."""
+Former: TypeAlias = Callable[[], Premises]
+"""Gives what the base revision was made from."""
 
 
 def made_from(graph: ProducerGraph | None, inputs: Mapping[str, Json] | None) -> Former:
@@ -108,22 +110,25 @@ class Verdicts:
     def jobs(self) -> dict[str, PlannedJob]:
         """Every job of the graph, each after what it waits for."""
         index, known = self.index, self._known_at_once()
-        ids, layers = index.job_ids, index.layers_by_position
-        if known is not None and all(known):
-            jobs = {ids[position]: _clean(known[position], layers[position]) for position in index.positions}
+        jobs: dict[str, PlannedJob] = {}
+        if known is None:
+            self._judge(jobs, index.positions, [""] * len(index))
         else:
-            jobs = self._one_by_one(known)
+            ids, layers = index.job_ids, index.layers_by_position
+            jobs = {ids[position]: _clean(known[position], layers[position]) for position in index.positions}
+            if not all(known):
+                self._judge(jobs, index.affected(place for place, signature in enumerate(known) if not signature), known)
         self._warn_of_sources(jobs)
         return jobs
 
-    def _one_by_one(self, known: Sequence[str | None] | None) -> dict[str, PlannedJob]:
+    def _judge(self, jobs: dict[str, PlannedJob], positions: Iterable[int], known: Sequence[str | None]) -> None:
+        """Look at those jobs that are not ordinary, or come after one that is not, in topological order."""
         index, ids, layers = self.index, self.index.job_ids, self.index.layers_by_position
-        jobs: dict[str, PlannedJob] = {}
         open_positions: set[int] = set()
-        for position in index.positions:
+        for position in positions:
             layer, job = layers[position], None
             if not open_positions or open_positions.isdisjoint(index.positions_before(position)):
-                signature = "" if known is None else known[position]
+                signature = known[position]
                 if signature:
                     job = _clean(signature, layer)
                 elif signature is not None:
@@ -133,7 +138,6 @@ class Verdicts:
                 if job.state != "clean":
                     open_positions.add(position)
             jobs[ids[position]] = job
-        return jobs
 
     def _known_at_once(self) -> list[str | None] | None:
         """By position the signature of a job that is ordinary if nothing before it is to be made; None: it is not.

@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import compress
 from typing import Final, TypeAlias
 
 from msgspec import Struct, field
@@ -238,6 +239,33 @@ class Sheet:
         for place, makers in self._more_makers(family):
             depths[place] = max(depths[place], 1 + max((layers[maker] for maker in makers), default=-1))
         return depths
+
+    def before(self, position: int) -> Iterator[int]:
+        """The positions of the jobs that the one at a position waits for; some may come several times."""
+        family, place = self.family_at(position)
+        artefacts = [*family.deciders.get(place, ())]
+        if place in family.awaits:
+            artefacts += family.awaits[place].artefacts
+        for column in family.columns:
+            if isinstance(column, FromJobs):
+                yield column.makers[place]
+            elif (entry := None if isinstance(column, FromInput) else column.of(place)) is not None:
+                read = (entry.ref,) if entry.refs is None else entry.refs
+                artefacts += [ref.id for ref in read if ref is not None and ref.kind == "artefact"]
+        yield from map(self.makers.__getitem__, artefacts)
+
+    def mark(self, family: JobColumns, marks: bytearray) -> None:
+        """Mark, by position, those jobs of a producer that wait for one that is marked."""
+        start, places = family.start, range(family.start, family.start + len(family.job_ids))
+        for makers in self.maker_columns(family):
+            for position in compress(places, map(marks.__getitem__, makers)):
+                marks[position] = 1
+        seen: dict[int, tuple[set[int], bool]] = {}
+        for place, more in self._more_makers(family):
+            if id(more) not in seen:
+                seen[id(more)] = more, any(map(marks.__getitem__, more))
+            if seen[id(more)][1]:
+                marks[start + place] = 1
 
     def _more_makers(self, family: JobColumns) -> Iterator[tuple[int, set[int]]]:
         """What jobs wait for beyond `maker_columns`, by place; a place may come several times."""
