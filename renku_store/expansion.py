@@ -173,7 +173,7 @@ class RecordedNodes(Mapping[str, GraphNode]):
 
     def __getitem__(self, job_id: str) -> GraphNode:
         try:
-            return GraphNode.from_json(orjson.loads(self._written[job_id]))
+            return GraphNode.from_json(orjson.loads(memoryview(self._written[job_id])))
         except RecordError as error:
             raise KeyError(job_id) from error
 
