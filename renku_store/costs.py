@@ -188,14 +188,13 @@ def price_plan(
     if not plan.dirty:
         return plan
     forecast = _Forecast(plan, selection, set(reusable), past or {}, priced, taken)
-    jobs = {
-        job_id: job
-        if job.state == "clean" and _takes_nothing(job) and job_id not in taken
-        else forecast.job(job_id, job)
+    told = {
+        job_id: forecast.job(job_id, job)
         for job_id, job in plan.jobs.items()
+        if job.state != "clean" or job.cost is not None or job.reuse is not None or job_id in taken
     }
-    total = CostRange.total(job.cost for job in jobs.values() if job.cost is not None)
-    return plan.replace(jobs=jobs, cost=total)
+    total = CostRange.total(job.cost for job in told.values() if job.cost is not None)
+    return plan.replace(jobs={**plan.jobs, **told}, cost=total)
 
 
 class _Forecast(Struct):
@@ -253,10 +252,6 @@ class _Forecast(Struct):
     def _may_be_answered(self, node: GraphNode, job: PlannedJob) -> bool:
         lost = any(reason.kind in {"output missing", "blob missing or damaged"} for reason in job.reasons)
         return not lost or node.producer in self.past
-
-
-def _takes_nothing(job: PlannedJob) -> bool:
-    return job.cost is None and job.reuse is None
 
 
 def _told(job: PlannedJob, *, reuse: bool | None, cost: CostRange | None) -> PlannedJob:

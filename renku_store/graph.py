@@ -157,10 +157,16 @@ class GraphIndex:
         position = self._makers.get(artefact_id)
         return None if position is None else self.job_ids[position]
 
+    def makes(self, artefact_id: object) -> bool:
+        """Whether some job makes an artefact, or may make it once the lists are known that decide it."""
+        return artefact_id in self._makers or any(
+            node.output_for(artefact_id) for node in self.placeholders if isinstance(artefact_id, str)
+        )
+
     @property
     def outputs(self) -> Container[str]:
         """The ids of all artefacts that some job makes, or may make once the lists are known that decide it."""
-        return _Outputs(self._makers, self.placeholders)
+        return _Outputs(self)
 
     def dependencies(self, job_id: str) -> list[str]:
         """The jobs that this one waits for, each once, as in the graph."""
@@ -310,16 +316,13 @@ class GraphIndex:
 class _Outputs:
     """Artefact ids, those that placeholders stand for included."""
 
-    __slots__ = ("_makers", "_placeholders")
+    __slots__ = ("_index",)
 
-    def __init__(self, makers: Mapping[str, int], placeholders: list[GraphNode]) -> None:
-        self._makers = makers
-        self._placeholders = placeholders
+    def __init__(self, index: GraphIndex) -> None:
+        self._index = index
 
     def __contains__(self, artefact_id: object) -> bool:
-        return artefact_id in self._makers or any(
-            node.output_for(artefact_id) for node in self._placeholders if isinstance(artefact_id, str)
-        )
+        return self._index.makes(artefact_id)
 
 
 class _Rows:

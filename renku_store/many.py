@@ -17,7 +17,7 @@ from renku_store import bounds
 from renku_store.hashing import canonical_document, canonical_json, canonical_objects, graph_bytes
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphInput, ProducerGraph
-from renku_store.records.sheet import BETWEEN, Column, Each, FromInput, FromJobs, JobColumns, Same, Sheet
+from renku_store.records.sheet import BETWEEN, Column, Contexts, Each, FromInput, FromJobs, JobColumns, Same, Sheet
 from renku_store.selection import Selection
 from renku_store.signing import NOT_PLAIN, NodeTexts, Signer, check_plain, graph_hash
 
@@ -75,7 +75,7 @@ class ManySigner:
         if isinstance(column, Each):
             return [None if entry is None else self._signer.entry(entry) for entry in column.entries[start:end]]
         if isinstance(column, FromInput):
-            digests = self._selection.digests(column.id, column.paths[start:end])
+            digests = self._selection.digests(column.id, column.before, column.positions[start:end], column.after)
             return [None if digest is None else f'{key}{{"hash":"{digest}","kind":"value"}}' for digest in digests]
         artefacts = self._selection.artefacts(column.artefacts[start:end])
         kinds = {kind: self._signer.texts.text(kind) for kind in {a.mime_type for a in artefacts if a is not None}}
@@ -107,7 +107,18 @@ def _own(family: JobColumns, start: int, end: int) -> tuple[list[dict[str, Json]
     configs = [family.configs.get(place, family.common.config) for place in places]
     if family.contexts is None:
         return configs, [canonical_json(family.common.context).decode()] * len(places)
-    return configs, canonical_objects(family.contexts[start:end])
+    return configs, _contexts(family.contexts, places)
+
+
+def _contexts(contexts: Contexts, places: range) -> list[str]:
+    """The context of each of some jobs as canonical JSON."""
+    if len(contexts.common) == len(contexts.own) == 1:
+        ((name, values),) = contexts.own.items()
+        own: list[Any] = [*values[places.start : places.stop]]
+        if set(map(type, own)) == {int} and -bounds.INTEGER_MAX <= min(own) <= max(own) <= bounds.INTEGER_MAX:
+            head = f"{{{canonical_json(name).decode()}:"
+            return [f"{head}{value}}}" for value in own]
+    return canonical_objects([contexts.of(place) for place in places])
 
 
 def _joined(columns: Sequence[Sequence[str | None]], count: int) -> list[str]:
@@ -205,7 +216,9 @@ def _references(nodes: NodeTexts, column: Column, start: int, end: int) -> Seque
     if isinstance(column, FromInput):
         check_plain(column.id)
         head = f'{{"name":{name},"ref":{{"id":"{column.id}","kind":"input","path":'
-        return [f"{head}{orjson.dumps(path).decode()}}}}}" for path in column.paths[start:end]]
+        before = "".join([f"{orjson.dumps(step).decode()}," for step in column.before])
+        after = "".join([f",{orjson.dumps(key).decode()}" for key in column.after])
+        return [f"{head}[{before}{position}{after}]}}}}" for position in column.positions[start:end]]
     if isinstance(column, FromJobs):
         head = f'{{"name":{name},"ref":{{"id":"'
         return [f'{head}{artefact}","kind":"artefact","path":[]}}}}' for artefact in column.artefacts[start:end]]

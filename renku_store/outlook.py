@@ -20,7 +20,7 @@ from renku_store.forecast import forecast
 from renku_store.hashing import hash_value
 from renku_store.movie import Movie
 from renku_store.origins import origins_of
-from renku_store.planner import Planner
+from renku_store.planner import Planner, input_entry
 from renku_store.projection import differs
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, InputEvent
@@ -144,10 +144,12 @@ def resumable(movie: Movie, given: Mapping[str, Json], choices: Choices | None =
 
     With inputs or choices given only those that have the very same.
     """
-    wanted = {key: hash_value(value) for key, value in given.items()}
+    wanted: dict[str, str] | None = None
     for record in reversed(movie.leases.unfinished()):
         if record.alive or record.elsewhere:
             continue
+        if wanted is None:
+            wanted = {key: hash_value(value) for key, value in given.items()}
         if wanted and wanted != {event.input: event.hash for event in private_edits(movie, record.run)}:
             continue
         if choices is None or choices == choices_of(movie, record.run):
@@ -183,6 +185,7 @@ def look(
     """
     for key in given or {}:
         check_id("input", key)
+    entries = {key: input_entry(value) for key, value in (given or {}).items()}
     # Edits first: one that a run takes in between is then seen twice, which is no harm, and never not at all.
     seen = [event for event in movie.events.pending() if edits_through is None or (event.seq or 0) <= edits_through]
     pending = [event for event in seen if isinstance(event, InputEvent)]
@@ -192,6 +195,7 @@ def look(
     in_order = sorted([*pending, *private], key=lambda event: event.seq or 0)
     edits = {**_values_given(movie, in_order), **(given or {})}
     before = _input_values(movie, base, replaced=edits.keys())
+    entries |= {key: entry for key, entry in base.inputs.items() if key not in edits} if base else {}
     present = {**before, **edits}
     source = source_of(movie.id, present)
     former, documents = FormerState(movie, base, before, source), JsonReader(movie)
@@ -213,7 +217,7 @@ def look(
             failed=failed,
             edits_through=max((event.seq or 0 for event in taken), default=edits_through or 0),
             choices=choices,
-            entries={key: entry for key, entry in base.inputs.items() if key not in edits} if base else {},
+            entries=entries,
         )
 
     plan = settle(movie, source, base, planned)

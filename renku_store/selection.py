@@ -5,7 +5,7 @@ A missing value is not null: an input whose reference selects nothing is left ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from renku_store.hashing import artefact_item, hash_text, hash_value, list_item, value_item
@@ -98,23 +98,23 @@ class Selection:
             self._hashes[key] = None if isinstance(value, Missing) else hash_value(value)
         return self._hashes[key]
 
-    def digests(self, input_id: str, paths: Iterable[list[str | int]]) -> list[str | None]:
-        """As `digest`, of many places of one input."""
-        if input_id not in self._inputs:
-            return [None for _ in paths]
-        document, found = self._inputs[input_id], list[str | None]()
-        for path in paths:
-            value: Json | Missing = document
-            for step in path:
-                if type(step) is int:
-                    value = value[step] if type(value) is list and 0 <= step < len(value) else MISSING
-                else:
-                    value = value[step] if type(value) is dict and step in value else MISSING
-            if type(value) is str and len(value) <= _HASHED_ANEW_MAX:
-                found.append(hash_text(value))
-            else:
-                found.append(self._digest(("input", input_id, tuple(path)), value))
-        return found
+    def digests(
+        self, input_id: str, before: Sequence[str | int], positions: Iterable[int], after: Sequence[str]
+    ) -> list[str | None]:
+        """As `digest`, of many places of one input: of some elements of the list at `before` what is at `after`."""
+        elements = select(self._inputs[input_id], before) if input_id in self._inputs else MISSING
+        values: list[Json | Missing] = [MISSING for _ in positions]
+        if isinstance(elements, list):
+            count = len(elements)
+            values = [elements[position] if position < count else MISSING for position in positions]
+            for key in after:
+                values = [value[key] if type(value) is dict and key in value else MISSING for value in values]
+        return [
+            hash_text(value)
+            if type(value) is str and len(value) <= _HASHED_ANEW_MAX
+            else self._digest(("input", input_id, (*before, position, *after)), value)
+            for value, position in zip(values, positions, strict=True)
+        ]
 
     def _digest(self, key: tuple[str, str, tuple[str | int, ...]], value: Json | Missing) -> str | None:
         if key not in self._hashes:

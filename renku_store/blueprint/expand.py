@@ -18,12 +18,11 @@ from renku_store.blueprint.family import Family
 from renku_store.blueprint.instances import make_families
 from renku_store.blueprint.overriding import Overrides, blueprint_overrides, movie_overrides
 from renku_store.blueprint.resolving import Resolver
-from renku_store.blueprint.selecting import Turns
 from renku_store.blueprint.turning import Documents
 from renku_store.blueprint.values import with_defaults
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode, GraphOutput, ProducerGraph
-from renku_store.records.sheet import JobColumns, Sheet
+from renku_store.records.sheet import Contexts, JobColumns, Sheet
 
 
 class Expansion(Struct, frozen=True):
@@ -75,14 +74,14 @@ def _sheet(families: Mapping[str, Family], resolver: Resolver, settings: list[Ov
     start, found = 0, list[JobColumns]()
     for family in families.values():
         found.append(_columns(family, start, resolver, settings))
-        start += len(family.members)
+        start += len(family.job_ids)
     return found
 
 
 def _columns(family: Family, start: int, resolver: Resolver, settings: list[Overrides]) -> JobColumns:
     """The jobs of a producer: what they have in common is checked once, and shared."""
     spec = family.spec
-    job_ids = [job_id for job_id, _ in family.members]
+    job_ids = family.job_ids
     columns = JobColumns(
         start=start,
         common=_common(spec, settings),
@@ -90,14 +89,17 @@ def _columns(family: Family, start: int, resolver: Resolver, settings: list[Over
         outputs=[
             (
                 GraphOutput(id="", name=output.name, mime_type=output.mime_type),
-                [f"{job_id}.{output.name}" for job_id in job_ids],
+                family.artefacts(output.name),
             )
             for output in spec.outputs
         ],
         columns=resolver.columns_of(family),
     )
-    if any(isinstance(value, str) and value in spec.loops for value in spec.context.values()):
-        columns.contexts = [_context(spec, family.turns(places)) for _, places in family.members]
+    own = {name: value for name, value in spec.context.items() if isinstance(value, str) and value in spec.loops}
+    if own:
+        loops = {value: spec.loops.index(value) for value in own.values()}
+        turns = {value: [places[loop].value for places in family.places] for value, loop in loops.items()}
+        columns.contexts = Contexts(dict(spec.context), {name: turns[value] for name, value in own.items()})
     overridden = {target for overrides in settings for target in overrides} - {spec.name}
     if overridden or family.awaited or family.deciders:
         places = {job_id: place for place, job_id in enumerate(job_ids)}
@@ -125,13 +127,6 @@ def _common(spec: ProducerSpec, settings: list[Overrides]) -> GraphNode:
         cost=spec.cost,
         sources=None if spec.sources is None else list(spec.sources),
     )
-
-
-def _context(spec: ProducerSpec, turns: Turns) -> dict[str, Json]:
-    return {
-        name: turns[value].value if isinstance(value, str) and value in turns else value
-        for name, value in spec.context.items()
-    }
 
 
 def _config(spec: ProducerSpec, job_id: str, settings: list[Overrides]) -> dict[str, Json]:

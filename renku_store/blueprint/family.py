@@ -16,19 +16,42 @@ Labels = tuple[str, ...]
 class Family(Struct):
     """The jobs of one producer.
 
-    `members` are those that are there, with their turns; `jobs` has every place of the loops, by labels, and None where
-    `when` says no; `labels` has, for each loop, the labels that occur, in loop order. `awaited` are the members that
-    are placeholders; `deciders` has the artefacts by which members are there. `is_made`: artefacts decide which members
-    there are.
+    `job_ids` are those that are there, `places` their turns; producers of the same loops share the list of these.
+    `labels` has, for each loop, the labels that occur, in loop order. `awaited` are the jobs that are placeholders;
+    `deciders` has the artefacts by which jobs are there. `is_made`: artefacts decide which jobs there are.
+    `known_jobs`: as `jobs`, where that is more than what `job_ids` and `places` say.
     """
 
     spec: ProducerSpec
     is_made: bool = False
-    members: list[tuple[str, tuple[Turn, ...]]] = field(default_factory=list)
-    jobs: dict[Labels, str | None] = field(default_factory=dict)
+    job_ids: list[str] = field(default_factory=list)
+    places: list[tuple[Turn, ...]] = field(default_factory=list)
     labels: list[dict[str, None]] = field(default_factory=list)
     awaited: dict[str, Awaited] = field(default_factory=dict)
     deciders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    known_jobs: dict[Labels, str | None] | None = None
+    _outputs: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> dict[Labels, str | None]:
+        """Every place of the loops, by labels, and None where `when` says no."""
+        if self.known_jobs is None:
+            labels = (tuple([turn.label for turn in places]) for places in self.places)
+            self.known_jobs = dict(zip(labels, self.job_ids, strict=True))
+        return self.known_jobs
+
+    def artefacts(self, output: str) -> list[str]:
+        """The ids of what the jobs make as an output; the very same list each time."""
+        if output not in self._outputs:
+            self._outputs[output] = [f"{job_id}.{output}" for job_id in self.job_ids]
+        return self._outputs[output]
+
+    def in_step(self, other: Family) -> bool:
+        """Whether both have a job for each place of their loops, and the same places in the same order."""
+        if self.places is other.places:
+            return True
+        counts = {len(self.job_ids), len(self.jobs), len(other.job_ids), len(other.jobs)}
+        return len(counts) == 1 and list(self.jobs) == list(other.jobs)
 
     def turns(self, places: tuple[Turn, ...]) -> Turns:
         """The turns by the names of their loops."""

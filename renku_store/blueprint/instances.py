@@ -47,24 +47,30 @@ class _Maker:
 
     def make(self, spec: ProducerSpec) -> Family:
         """The family of a producer whose deciding producers have theirs."""
-        family = Family(spec, is_made=self._loops.is_made(spec), labels=[{} for _ in spec.loops])
-        longest = max(len(output.name) for output in spec.outputs)
-        short = (bounds.ID_MAX_BYTES - len(".") - longest) // _UTF8_MAX_BYTES
-        plain = spec.when is None and not family.is_made
-        for places in self._loops.walk(spec, family.labels):
-            labels = (places[0].label,) if len(places) == 1 else tuple([turn.label for turn in places])
-            job_id = job_name(spec.name, labels)
-            if len(job_id) > short and len(job_id.encode()) + len(".") + longest > bounds.ID_MAX_BYTES:
+        if spec.when is None and not self._loops.is_made(spec):
+            places, labels, ends = self._loops.places(spec)
+            family = Family(spec, places=places, labels=labels, job_ids=[f"{spec.name}{end}" for end in ends])
+            self._check_lengths(spec, family.job_ids)
+            return family
+        family = Family(spec, is_made=self._loops.is_made(spec), labels=[{} for _ in spec.loops], known_jobs={})
+        for turns in self._loops.walk(spec, family.labels):
+            own = tuple([turn.label for turn in turns])
+            job_id = job_name(spec.name, own)
+            self._check_lengths(spec, [job_id])
+            self._add(family, job_id, own, turns)
+        return family
+
+    def _check_lengths(self, spec: ProducerSpec, job_ids: list[str]) -> None:
+        """Refuse jobs whose artefacts would have ids that are too long."""
+        longest = bounds.ID_MAX_BYTES - len(".") - max(len(output.name) for output in spec.outputs)
+        if max(map(len, job_ids), default=0) <= longest // _UTF8_MAX_BYTES:
+            return
+        for job_id in job_ids:
+            if len(job_id.encode()) > longest:
                 raise self._blueprint.place("producers", spec.name).error(
                     f"The artefact ids of the job {shown(job_id)} are longer than {bounds.ID_MAX_BYTES} bytes.",
                     "Use shorter names or keys.",
                 )
-            if plain:
-                family.jobs[labels] = job_id
-                family.members.append((job_id, places))
-            else:
-                self._add(family, job_id, labels, places)
-        return family
 
     def _add(self, family: Family, job_id: str, labels: Labels, places: tuple[Turn, ...]) -> None:
         open_turns = [turn.awaits for turn in places if turn.awaits is not None]
@@ -73,7 +79,8 @@ class _Maker:
             family.jobs[labels] = None
             return
         family.jobs[labels] = job_id
-        family.members.append((job_id, places))
+        family.job_ids.append(job_id)
+        family.places.append(places)
         awaits = [*open_turns, decided] if isinstance(decided, Awaited) else open_turns
         if awaits:
             family.awaited[job_id] = _together(awaits)

@@ -7,7 +7,8 @@ list in an artefact does not ask for. A placeholder reads what the jobs may read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Final
 
 from msgspec import Struct, field
@@ -47,23 +48,24 @@ class Resolver(Struct):
     _known_positions: dict[str, dict[str, int]] = field(default_factory=dict)
     _fan_ins: dict[tuple[object, ...], list[Reference | None]] = field(default_factory=dict)
     _luck: dict[tuple[str, str], _Luck] = field(default_factory=dict)
+    _loop_positions: dict[tuple[int, int], Sequence[int]] = field(default_factory=dict)
     _own_lists: dict[tuple[object, ...], frozenset[int]] = field(default_factory=dict)
     _count: int = 0
 
     def columns_of(self, family: Family) -> list[Column]:
         """What the jobs of a producer read; missing inputs are left out. Raises `BlueprintError`."""
-        uses = family.spec.inputs.items() if family.members else ()
+        uses = family.spec.inputs.items() if family.job_ids else ()
         columns = (self._column(family, name, use) for name, use in uses)
         return [column for column in columns if column is not None]
 
     def _column(self, family: Family, name: str, use: InputUse | ArtefactUse) -> Column | None:
         if not use.varies:
-            entry = self._entry(family, name, use, family.turns(family.members[0][1]))
+            entry = self._entry(family, name, use, family.turns(family.places[0]))
             return None if entry is None else Same(entry)
         if not family.awaited and (column := self._simple(family, name, use)) is not None:
             self._luck.setdefault((family.spec.name, name), _Luck()).found = True
             return column
-        return Each(name, [self._entry(family, name, use, family.turns(places)) for _, places in family.members])
+        return Each(name, [self._entry(family, name, use, family.turns(places)) for places in family.places])
 
     def _simple(self, family: Family, name: str, use: InputUse | ArtefactUse) -> Column | None:
         """The column of an input that each job has, in the same form; None where there is none."""
@@ -81,40 +83,34 @@ class Resolver(Struct):
         if not all(isinstance(step, Key) for step in after):
             return None
         ends = [step.text for step in after if isinstance(step, Key)]
-        loop, paths = family.spec.loops.index(steps[0].name), list["list[str | int]"]()
-        within: dict[int, list[str | int] | None] = {}
-        for _, places in family.members:
-            position = places[loop].position
-            if position not in within:
-                there = position < len(around.value) and _has(around.value[position], ends)
-                within[position] = [*around.path, position, *ends] if there else None
-            path = within[position]
-            if path is None:
-                return None
-            paths.append(path)
-        return FromInput(name, use.id, paths)
+        positions = self._turned(family, family.spec.loops.index(steps[0].name))
+        if max(positions) >= len(around.value) or not _have(map(around.value.__getitem__, {*positions}), ends):
+            return None
+        return FromInput(name, use.id, around.path, positions, ends)
+
+    def _turned(self, family: Family, loop: int) -> Sequence[int]:
+        """Which turn of a loop each job is in; shared by the producers that share their places."""
+        known = id(family.places), loop
+        if known not in self._loop_positions:
+            found = [places[loop].position for places in family.places]
+            plain = range(len(found))
+            self._loop_positions[known] = plain if found == [*plain] else found
+        return self._loop_positions[known]
 
     def _from_jobs(self, family: Family, name: str, use: ArtefactUse) -> Column | None:
         maker = self.families[use.producer]
         if use.is_fan_in or use.steps:
             return None
-        if self._in_step(family, maker, use):
-            jobs: list[str] = [job for job, _ in maker.members]
-        else:
-            found = [maker.jobs.get(self._place(use, family.turns(places))) for _, places in family.members]
-            jobs = [job for job in found if job is not None]
-            if len(jobs) < len(found):
-                return None
+        loops = tuple(getattr(index, "name", None) for index in use.indices)
+        if family.spec.loops == maker.spec.loops == loops and family.in_step(maker):
+            start = self._start(use.producer)
+            return FromJobs(name, maker.artefacts(use.output), range(start, start + len(maker.job_ids)))
+        found = [maker.jobs.get(self._place(use, family.turns(places))) for places in family.places]
+        jobs = [job for job in found if job is not None]
+        if len(jobs) < len(found):
+            return None
         makers = self._positions(use.producer)
         return FromJobs(name, [f"{job}.{use.output}" for job in jobs], [makers[job] for job in jobs])
-
-    def _in_step(self, family: Family, maker: Family, use: ArtefactUse) -> bool:
-        """Whether the job at each place reads the maker's job at the same one."""
-        return (
-            family.spec.loops == maker.spec.loops == tuple(getattr(index, "name", None) for index in use.indices)
-            and len(family.members) == len(family.jobs) == len(maker.members)
-            and list(family.jobs) == list(maker.jobs)
-        )
 
     def _place(self, use: ArtefactUse, turns: Turns) -> tuple[str, ...]:
         return tuple([EVERY_LABEL if label is None else label for label in _labels(use, turns)])
@@ -122,14 +118,14 @@ class Resolver(Struct):
     def _positions(self, producer: str) -> Mapping[str, int]:
         """The positions in the graph of a producer's jobs."""
         if producer not in self._known_positions:
-            start = 0
-            for name, family in self.families.items():
-                if name == producer:
-                    break
-                start += len(family.members)
-            jobs = self.families[producer].members
-            self._known_positions[producer] = {job: position for position, (job, _) in enumerate(jobs, start)}
+            jobs = self.families[producer].job_ids
+            self._known_positions[producer] = {job: place for place, job in enumerate(jobs, self._start(producer))}
         return self._known_positions[producer]
+
+    def _start(self, producer: str) -> int:
+        """The position of a producer's first job."""
+        before = takewhile(lambda name: name != producer, self.families)
+        return sum(len(self.families[name].job_ids) for name in before)
 
     def _entry(self, family: Family, name: str, use: InputUse | ArtefactUse, turns: Turns) -> GraphInput | None:
         if isinstance(use, ArtefactUse) and use.is_fan_in:
@@ -260,11 +256,15 @@ class Resolver(Struct):
             )
 
 
-def _has(value: Json, keys: Iterable[str]) -> bool:
+def _have(values: Iterable[Json], keys: Iterable[str]) -> bool:
+    """Whether a path of keys leads into each of these values."""
     for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            return False
-        value = value[key]
+        found: list[Json] = []
+        for value in values:
+            if not isinstance(value, dict) or key not in value:
+                return False
+            found.append(value[key])
+        values = found
     return True
 
 

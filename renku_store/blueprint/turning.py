@@ -48,6 +48,7 @@ class Loops:
         self._jobs = 0
         self._made_jobs = 0
         self._too_many: dict[str, Awaited] = {}
+        self._walked: dict[tuple[str, ...], tuple[list[tuple[Turn, ...]], list[dict[str, None]], list[str]]] = {}
 
     def is_made(self, spec: ProducerSpec) -> bool:
         """Whether artefacts decide which jobs a producer has."""
@@ -90,6 +91,18 @@ class Loops:
             yield tuple(_all_turns(self._too_many[spec.name]) for _ in spec.loops)
             return
         yield from self._walk(spec, (), labels)
+
+    def places(self, spec: ProducerSpec) -> tuple[list[tuple[Turn, ...]], list[dict[str, None]], list[str]]:
+        """What `walk` gives of a producer that no artefacts decide about, the labels, and how the job ids end.
+
+        Producers of the same loops are given the very same.
+        """
+        if spec.loops not in self._walked:
+            labels: list[dict[str, None]] = [{} for _ in spec.loops]
+            places = [*self.walk(spec, labels)]
+            ends = [job_name("", tuple([turn.label for turn in turns])) for turns in places]
+            self._walked[spec.loops] = places, labels, ends
+        return self._walked[spec.loops]
 
     def document(self, use: ArtefactUse, turns: Turns, place: Place) -> Known | Awaited | None:
         """The content of an artefact, as far as it is known; None where `when` leaves its job out."""

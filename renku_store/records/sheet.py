@@ -56,15 +56,21 @@ class Same(Struct, frozen=True):
 
 
 class FromInput(Struct, frozen=True):
-    """Each job reads its own place of one input: `paths`, job by job."""
+    """Each job reads its own place of one input: the path `before`, its position in the list there, the keys `after`."""
 
     name: str
     id: str
-    paths: Sequence[list[str | int]]
+    before: Sequence[str | int]
+    positions: Sequence[int]
+    after: Sequence[str]
+
+    def path(self, place: int) -> list[str | int]:
+        """Where one job reads."""
+        return [*self.before, self.positions[place], *self.after]
 
     def of(self, place: int) -> GraphInput | None:
         """The input of one job."""
-        return GraphInput(name=self.name, ref=of_input(self.id, self.paths[place]))
+        return GraphInput(name=self.name, ref=of_input(self.id, self.path(place)))
 
 
 class FromJobs(Struct, frozen=True):
@@ -94,6 +100,17 @@ Column: TypeAlias = Same | FromInput | FromJobs | Each
 """One input of all jobs of a producer."""
 
 
+class Contexts(Struct, frozen=True):
+    """What jobs declare of themselves: `common` to all, but for `own` values by name, job by job."""
+
+    common: dict[str, Json]
+    own: Mapping[str, Sequence[Json]]
+
+    def of(self, place: int) -> dict[str, Json]:
+        """The context of one job."""
+        return {**self.common, **{name: values[place] for name, values in self.own.items()}}
+
+
 class JobColumns(Struct):
     """The jobs of one producer, from position `start` of the graph on.
 
@@ -107,7 +124,7 @@ class JobColumns(Struct):
     job_ids: list[str]
     outputs: list[tuple[GraphOutput, list[str]]]
     columns: list[Column]
-    contexts: list[dict[str, Json]] | None = None
+    contexts: Contexts | None = None
     configs: Mapping[int, dict[str, Json]] = field(default_factory=dict)
     awaits: Mapping[int, Awaited] = field(default_factory=dict)
     deciders: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -116,7 +133,7 @@ class JobColumns(Struct):
         """A job as a record."""
         own: dict[str, object] = {}
         if self.contexts is not None:
-            own["context"] = self.contexts[place]
+            own["context"] = self.contexts.of(place)
         if place in self.configs:
             own["config"] = self.configs[place]
         if place in self.awaits:
@@ -300,7 +317,7 @@ def jobs_by_artefact(graph: ProducerGraph) -> Mapping[str, str]:
     """Which job makes an artefact."""
     columns = graph.columns
     if isinstance(columns, Sheet):
-        return {artefact: columns.job_ids[position] for artefact, position in columns.makers.items()}
+        return _ByArtefact(columns)
     return {output.id: node.job_id for node in graph.nodes for output in node.produces}
 
 
@@ -316,3 +333,17 @@ class _ById(Mapping[str, GraphNode]):
 
     def __len__(self) -> int:
         return len(self._sheet)
+
+
+class _ByArtefact(Mapping[str, str]):
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet = sheet
+
+    def __getitem__(self, artefact: str) -> str:
+        return self._sheet.job_ids[self._sheet.makers[artefact]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sheet.makers)
+
+    def __len__(self) -> int:
+        return len(self._sheet.makers)
