@@ -76,8 +76,8 @@ class _Adoption:
         plan, base = self.outlook.plan, self.outlook.base
         self.index = GraphIndex(plan.graph)
         self._held = Held(base.artefacts if base else {}, plan.edits)
-        shown = self._held.everything()
-        shown |= {key: edit for key, edit in plan.edits.items() if self._is_clean(key)}
+        adopted = {key: edit for key, edit in plan.edits.items() if self._is_clean(key)}
+        shown = {**self._held.everything(), **adopted}
         self._now = Selection(self.outlook.values, shown, self._document)
 
     def take(self, job: str) -> None:

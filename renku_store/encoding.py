@@ -23,6 +23,7 @@ from renku_store.records.manifest import (
     ManifestStub,
     PageRef,
     check_hashes,
+    share_texts,
 )
 
 T = TypeVar("T")
@@ -114,6 +115,7 @@ def read_page(data: bytes) -> dict[str, ManifestArtefact]:
     """The artefacts that the bytes of a page hold. Raises `RecordError`."""
     page = read_as(dict[str, ManifestArtefact], data)
     check_hashes(page.values())
+    share_texts(page.values())
     return page
 
 

@@ -46,13 +46,24 @@ _STUB_SEEN_WITHIN_BYTES = 1_024
 class _Remembered(Struct, frozen=True):
     """The last manifest with pages that was read: its bytes, what they are, and its pages by their hashes.
 
-    And the one before that, which may be its base.
+    And the one before that, which may be its base. `manifest` is without its artefacts: they are in the pages.
     """
 
     data: bytes = b""
     manifest: Manifest | None = None
     before: _Remembered | None = None
     pages: Mapping[str, Page] = field(default_factory=dict)
+
+    def whole(self) -> Manifest | None:
+        """The manifest, for somebody who may change in his what can be changed: the next gets it whole."""
+        if self.manifest is None:
+            return None
+        inputs = {
+            key: entry.replace(value=exact_numbers(entry.value)) if isinstance(entry.value, list | dict) else entry
+            for key, entry in self.manifest.inputs.items()
+        }
+        pages = [*(self.manifest.pages or ())]
+        return self.manifest.replace(inputs=inputs, artefacts=_together(self.pages.values()), pages=pages)
 
 
 class ManifestStore:
@@ -139,8 +150,8 @@ class ManifestStore:
         """The revision before a manifest; None where there is none, or none that can be read. Nobody changes it."""
         number, last = revision_number(manifest.revision), self._remembered
         for one in () if last is None else (last, last.before):
-            if one is not None and one.manifest is not None and hash_bytes(one.data) == manifest.base_hash:
-                return one.manifest
+            if one is not None and one.data and hash_bytes(one.data) == manifest.base_hash:
+                return one.whole()
         with suppress(DamageError, NotFoundError):
             return self.load(number - 1, manifest.base_hash)[0] if number > 1 else None
         return None
@@ -214,8 +225,8 @@ class ManifestStore:
         Raises `BlobCorruptError` where they are none, `UnsupportedFormatError` for a newer format.
         """
         last = self._remembered
-        if last is not None and last.manifest is not None and last.data == data:
-            return _handed_out(last.manifest)
+        if last is not None and last.data == data and (again := last.whole()) is not None:
+            return again
         try:
             document = orjson.loads(data)
             version = document["format"]
@@ -239,11 +250,10 @@ class ManifestStore:
                 pages[page.hash] = known.get(page.hash) or read_page(self._read_blob(page.hash))
         except RecordError as error:
             raise _corrupt(revision, f"{error}") from error
-        whole = manifest.replace(inputs=inputs, artefacts=_together(pages.values()))
+        read = _Remembered(data, manifest.replace(inputs=inputs), None if last is None else replace(last, before=None), pages)
         if last is not None:
-            self._remembered = _Remembered(data, whole, replace(last, before=None), pages)
-            return _handed_out(whole)
-        return whole
+            self._remembered = read
+        return read.whole() or manifest
 
     def pointer(self) -> Pointer | None:
         """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""
@@ -339,16 +349,6 @@ def _of_pages(manifest: Manifest, known: Mapping[str, Page]) -> dict[str, Page] 
     found = {digest: page for digest, page in pages.items() if page is not None}
     whole = len(found) == len(pages) and sum(map(len, found.values())) == len(manifest.artefacts)
     return found if pages and whole else None
-
-
-def _handed_out(remembered: Manifest) -> Manifest:
-    """A manifest that is remembered, for somebody who may change in his what can be changed: the next gets it whole."""
-    inputs = {
-        key: entry.replace(value=exact_numbers(entry.value)) if isinstance(entry.value, list | dict) else entry
-        for key, entry in remembered.inputs.items()
-    }
-    pages = None if remembered.pages is None else [*remembered.pages]
-    return remembered.replace(inputs=inputs, artefacts=dict(remembered.artefacts), pages=pages)
 
 
 def _numbers(names: Iterable[str], suffix: str) -> Iterator[int]:

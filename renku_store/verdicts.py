@@ -58,7 +58,8 @@ def _clean(signature: str | None, layer: int) -> PlannedJob:
 class Verdicts:
     """One planning: what is given, and how far it has come.
 
-    `decisions` is what people decided on artefacts, `damaged` are hashes of blobs that cannot be used, `failed`
+    `shown` is what stands for artefacts; takes that people chose come into `takes`, which is the same where there may be
+    any. `decisions` is what people decided on artefacts, `damaged` are hashes of blobs that cannot be used, `failed`
     signatures whose last attempt failed, `decided` the jobs of an earlier plan that stay as they are.
     """
 
@@ -66,7 +67,8 @@ class Verdicts:
     base: Mapping[str, ManifestArtefact]
     decisions: dict[str, ManifestArtefact]
     held: Held
-    shown: dict[str, ManifestArtefact]
+    shown: Mapping[str, ManifestArtefact]
+    takes: dict[str, ManifestArtefact]
     now: Selection
     differences: Differences
     chosen: Chosen
@@ -97,7 +99,8 @@ class Verdicts:
     ) -> Verdicts:
         """What a graph is compared with: a base, what people decided on, and what `former` says it was made from."""
         held = Held(base, decisions)
-        shown = held.everything()
+        takes = {**held.everything()} if decisions else {}
+        shown = takes if decisions else held.everything()
 
         def before() -> tuple[Mapping[str, GraphNode], Selection]:
             nodes, inputs = former() or ({}, {})
@@ -105,7 +108,7 @@ class Verdicts:
 
         now = Selection(values, shown, document)
         chosen = Chosen.of(index, choices or Choices(), held)
-        return cls(index, base, decisions, held, shown, now, Differences(before, now, origins), chosen)
+        return cls(index, base, decisions, held, shown, takes, now, Differences(before, now, origins), chosen)
 
     def jobs(self) -> dict[str, PlannedJob]:
         """Every job of the graph, each after what it waits for."""
@@ -155,9 +158,9 @@ class Verdicts:
             known += held if held is not None else [""] * len(family.job_ids)
         for job_id in self.named:
             known[self.index.position(job_id)] = None
-        for position in map(sheet.makers.get, self.decisions):
-            if position is not None:
-                known[position] = None
+        for artefact in self.decisions:
+            if artefact in sheet.makers:
+                known[sheet.makers[artefact]] = None
         return known
 
     def _held(self, due: Sequence[str], outputs: Sequence[Sequence[str]]) -> list[str | None]:
@@ -332,7 +335,7 @@ class Verdicts:
             if take is None or planned.signature is None:
                 continue
             if take.signature == planned.signature:
-                self.shown[output.id] = take
+                self.takes[output.id] = take
             else:
                 self.lapsed.add(output.id)
                 self.warnings.append(f"What was chosen for {output.id} holds no longer: its inputs have changed since.")

@@ -140,10 +140,13 @@ class Held:
         """What people decided on, but for choices that hold no longer."""
         return {key: entry for key, entry in self._edits.items() if key not in lapsed}
 
-    def everything(self) -> dict[str, ManifestArtefact]:
+    def everything(self) -> Mapping[str, ManifestArtefact]:
         """What stands for every artefact before takes are chosen, which is for those who know signatures."""
+        people = [key for key, artefact in self._base.items() if artefact.edited_by is not None]
+        if not people and not self._edits:
+            return self._base
         shown = dict(self._base)
-        for key in [key for key, artefact in self._base.items() if artefact.edited_by is not None]:
+        for key in people:
             made = shown.pop(key).as_made()
             if made is not None:
                 shown[key] = made

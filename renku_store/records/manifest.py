@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
+from itertools import repeat
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar
 
@@ -116,6 +118,14 @@ def check_hashes(artefacts: Collection[ManifestArtefact]) -> None:
     )
     if not all(map(_is_hex, map("".join, texts))):
         raise RecordError("a digest of an artefact is not lower-case hex")
+
+
+def share_texts(artefacts: Collection[ManifestArtefact]) -> None:
+    """Let artefacts that were read hold the very same text where their MIME types, or producers, are the same."""
+    for name in ("mime_type", "produced_by"):
+        texts = list(map(attrgetter(name), artefacts))
+        same = dict(zip(texts, texts, strict=True))
+        deque(map(msgspec.structs.force_setattr, artefacts, repeat(name), map(same.__getitem__, texts)), maxlen=0)
 
 
 def _is_hex(text: str) -> bool:

@@ -212,13 +212,14 @@ class Sheet:
 
     def pairs(self) -> list[str]:
         """The edges, sorted, as a text each: both job ids with a NUL between them."""
-        ids, found = self.job_ids, set[str]()
+        ids, found = self.job_ids, list[str]()
         for family in self.families:
             for makers in self.maker_columns(family):
-                found.update([f"{ids[m]}{BETWEEN}{job}" for m, job in zip(makers, family.job_ids, strict=True)])
+                found += [f"{ids[m]}{BETWEEN}{job}" for m, job in zip(makers, family.job_ids, strict=True)]
             for place, more in self._more_makers(family):
-                found.update([f"{ids[m]}{BETWEEN}{family.job_ids[place]}" for m in more])
-        return sorted(found)
+                found += [f"{ids[m]}{BETWEEN}{family.job_ids[place]}" for m in more]
+        found.sort()  # what is mostly in order is sorted sooner than a set
+        return [*dict.fromkeys(found)]
 
     def maker_columns(self, family: JobColumns) -> list[Sequence[int]]:
         """For each input that is one artefact of another job for every job: the positions of those jobs."""
