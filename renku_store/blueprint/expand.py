@@ -22,7 +22,7 @@ from renku_store.blueprint.turning import Documents
 from renku_store.blueprint.values import with_defaults
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphNode, GraphOutput, ProducerGraph
-from renku_store.records.sheet import Contexts, JobColumns, Sheet
+from renku_store.records.sheet import Contexts, JobColumns, Made, Sheet
 
 
 class Expansion(Struct, frozen=True):
@@ -89,7 +89,7 @@ def _columns(family: Family, start: int, resolver: Resolver, settings: list[Over
         outputs=[
             (
                 GraphOutput(id="", name=output.name, mime_type=output.mime_type),
-                family.artefacts(output.name),
+                Made(job_ids, output.name),
             )
             for output in spec.outputs
         ],

@@ -30,7 +30,6 @@ class Family(Struct):
     awaited: dict[str, Awaited] = field(default_factory=dict)
     deciders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     known_jobs: dict[Labels, str | None] | None = None
-    _outputs: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def jobs(self) -> dict[Labels, str | None]:
@@ -39,12 +38,6 @@ class Family(Struct):
             labels = (tuple([turn.label for turn in places]) for places in self.places)
             self.known_jobs = dict(zip(labels, self.job_ids, strict=True))
         return self.known_jobs
-
-    def artefacts(self, output: str) -> list[str]:
-        """The ids of what the jobs make as an output; the very same list each time."""
-        if output not in self._outputs:
-            self._outputs[output] = [f"{job_id}.{output}" for job_id in self.job_ids]
-        return self._outputs[output]
 
     def in_step(self, other: Family) -> bool:
         """Whether both have a job for each place of their loops, and the same places in the same order."""

@@ -22,7 +22,7 @@ from renku_store.blueprint.references import Every, Key, LoopVariable
 from renku_store.blueprint.selecting import Lost, Turns, fixed_path, known_steps, select
 from renku_store.records._base import Json
 from renku_store.records.graph import EVERY_LABEL, GraphInput, Reference
-from renku_store.records.sheet import Column, Each, FromInput, FromJobs, Same, of_artefact, of_input
+from renku_store.records.sheet import Column, Each, FromInput, FromJobs, Made, Same, of_artefact, of_input
 
 _Labels = tuple[str | None, ...]
 
@@ -104,7 +104,7 @@ class Resolver(Struct):
         loops = tuple(getattr(index, "name", None) for index in use.indices)
         if family.spec.loops == maker.spec.loops == loops and family.in_step(maker):
             start = self._start(use.producer)
-            return FromJobs(name, maker.artefacts(use.output), range(start, start + len(maker.job_ids)))
+            return FromJobs(name, Made(maker.job_ids, use.output), range(start, start + len(maker.job_ids)))
         found = [maker.jobs.get(self._place(use, family.turns(places))) for places in family.places]
         jobs = [job for job in found if job is not None]
         if len(jobs) < len(found):

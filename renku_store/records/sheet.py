@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import compress
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, overload
 
 from msgspec import Struct, field
 
@@ -100,6 +100,35 @@ Column: TypeAlias = Same | FromInput | FromJobs | Each
 """One input of all jobs of a producer."""
 
 
+class Made(Sequence[str]):
+    """The ids of what the jobs of a producer make as one output; each is made when it is asked for."""
+
+    __slots__ = ("_end", "_job_ids")
+
+    def __init__(self, job_ids: Sequence[str], output: str) -> None:
+        self._job_ids = job_ids
+        self._end = f".{output}"
+
+    def __len__(self) -> int:
+        return len(self._job_ids)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        end = self._end
+        if isinstance(place, slice):
+            return [job_id + end for job_id in self._job_ids[place]]
+        return self._job_ids[place] + end
+
+    def __iter__(self) -> Iterator[str]:
+        end = self._end
+        return (job_id + end for job_id in self._job_ids)
+
+
 class Contexts(Struct, frozen=True):
     """What jobs declare of themselves: `common` to all, but for `own` values by name, job by job."""
 
@@ -122,7 +151,7 @@ class JobColumns(Struct):
     start: int
     common: GraphNode
     job_ids: list[str]
-    outputs: list[tuple[GraphOutput, list[str]]]
+    outputs: list[tuple[GraphOutput, Sequence[str]]]
     columns: list[Column]
     contexts: Contexts | None = None
     configs: Mapping[int, dict[str, Json]] = field(default_factory=dict)
