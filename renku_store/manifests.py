@@ -54,10 +54,9 @@ class _Remembered(Struct, frozen=True):
     before: _Remembered | None = None
     pages: Mapping[str, Page] = field(default_factory=dict)
 
-    def whole(self) -> Manifest | None:
+    def whole(self) -> Manifest:
         """The manifest, for somebody who may change in his what can be changed: the next gets it whole."""
-        if self.manifest is None:
-            return None
+        assert self.manifest is not None
         inputs = {
             key: entry.replace(value=exact_numbers(entry.value)) if isinstance(entry.value, list | dict) else entry
             for key, entry in self.manifest.inputs.items()
@@ -150,7 +149,7 @@ class ManifestStore:
         """The revision before a manifest; None where there is none, or none that can be read. Nobody changes it."""
         number, last = revision_number(manifest.revision), self._remembered
         for one in () if last is None else (last, last.before):
-            if one is not None and one.data and hash_bytes(one.data) == manifest.base_hash:
+            if one is not None and one.manifest is not None and hash_bytes(one.data) == manifest.base_hash:
                 return one.whole()
         with suppress(DamageError, NotFoundError):
             return self.load(number - 1, manifest.base_hash)[0] if number > 1 else None
@@ -225,8 +224,8 @@ class ManifestStore:
         Raises `BlobCorruptError` where they are none, `UnsupportedFormatError` for a newer format.
         """
         last = self._remembered
-        if last is not None and last.data == data and (again := last.whole()) is not None:
-            return again
+        if last is not None and last.manifest is not None and last.data == data:
+            return last.whole()
         try:
             document = orjson.loads(data)
             version = document["format"]
@@ -250,10 +249,10 @@ class ManifestStore:
                 pages[page.hash] = known.get(page.hash) or read_page(self._read_blob(page.hash))
         except RecordError as error:
             raise _corrupt(revision, f"{error}") from error
-        read = _Remembered(data, manifest.replace(inputs=inputs), None if last is None else replace(last, before=None), pages)
+        read = _Remembered(data, manifest.replace(inputs=inputs), pages=pages)
         if last is not None:
-            self._remembered = read
-        return read.whole() or manifest
+            self._remembered = replace(read, before=replace(last, before=None))
+        return read.whole()
 
     def pointer(self) -> Pointer | None:
         """What `current.json` says; None where it is missing or cannot be read (then `newest` asks the manifests)."""

@@ -6,7 +6,7 @@ For those there is one short way, without a list of reasons; every other job goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -58,9 +58,9 @@ def _clean(signature: str | None, layer: int) -> PlannedJob:
 class Verdicts:
     """One planning: what is given, and how far it has come.
 
-    `shown` is what stands for artefacts; takes that people chose come into `takes`, which is the same where there may be
-    any. `decisions` is what people decided on artefacts, `damaged` are hashes of blobs that cannot be used, `failed`
-    signatures whose last attempt failed, `decided` the jobs of an earlier plan that stay as they are.
+    `shown` is what stands for artefacts; takes that people chose come into `takes`, which is the same where there are
+    any decisions. `decisions` is what people decided on artefacts, `damaged` are hashes of blobs that cannot be used,
+    `failed` signatures whose last attempt failed, `decided` the jobs of an earlier plan that stay as they are.
     """
 
     index: GraphIndex
@@ -118,9 +118,16 @@ class Verdicts:
             self._judge(jobs, index.positions, [""] * len(index))
         else:
             ids, layers = index.job_ids, index.layers_by_position
-            jobs = {ids[position]: _clean(known[position], layers[position]) for position in index.positions}
+            jobs = {
+                ids[position]: PlannedJob(
+                    state="clean", reasons=_NO_REASONS, signature=known[position], layer=layers[position]
+                )
+                for position in index.positions
+            }
             if not all(known):
-                self._judge(jobs, index.affected(place for place, signature in enumerate(known) if not signature), known)
+                self._judge(
+                    jobs, index.affected(place for place, signature in enumerate(known) if not signature), known
+                )
         self._warn_of_sources(jobs)
         return jobs
 
@@ -137,7 +144,7 @@ class Verdicts:
                 elif signature is not None:
                     job = self._ordinary(index.node_at(position), layer)
             if job is None:
-                job = self._job(index.node_at(position), layer, jobs)
+                job = self._job(position, jobs)
                 if job.state != "clean":
                     open_positions.add(position)
             jobs[ids[position]] = job
@@ -198,14 +205,15 @@ class Verdicts:
             known = present.signature  # one text for both
         return None if known is None else _clean(known, layer)
 
-    def _job(self, node: GraphNode, layer: int, jobs: Mapping[str, PlannedJob]) -> PlannedJob:
+    def _job(self, position: int, jobs: Mapping[str, PlannedJob]) -> PlannedJob:
         """A job, whatever is the matter with it."""
+        node, layer = self.index.node_at(position), self.index.layers_by_position[position]
         job_id = node.job_id
         if job_id in self.decided:
             planned = _moved(self.decided[job_id], layer)
             self._take_choice(node, planned)
             return planned
-        waits = self._dirty_makers(node, jobs)
+        waits = self._dirty_makers(node, position, jobs)
         if node.awaits is not None or any(jobs[maker].state == "deferred" for maker in waits):
             return self._deferred(node, waits)
         known = None if waits else self.signer.signature(node)
@@ -263,14 +271,20 @@ class Verdicts:
             pinned=True,
         )
 
-    def _dirty_makers(self, node: GraphNode, jobs: Mapping[str, PlannedJob]) -> list[str]:
+    def _dirty_makers(self, node: GraphNode, position: int, jobs: Mapping[str, PlannedJob]) -> list[str]:
         """The jobs whose outputs this one reads and that are not clean, each once, in the order of reading."""
         makers: dict[str, None] = {}
-        for artefact in artefacts_awaited(node):
-            maker = None if self.held.edited(artefact) else self.index.maker(artefact)
-            if maker is not None and jobs[maker].state != "clean":
+        for artefact, maker in self._read(node, position):
+            if maker is not None and not self.held.edited(artefact) and jobs[maker].state != "clean":
                 makers[maker] = None
         return list(makers)
+
+    def _read(self, node: GraphNode, position: int) -> Iterator[tuple[str, str | None]]:
+        """The artefacts that a job waits for, with the jobs that make them."""
+        sheet, ids = self.index.sheet, self.index.job_ids
+        if sheet is None:
+            return ((artefact, self.index.maker(artefact)) for artefact in artefacts_awaited(node))
+        return ((artefact, ids[maker]) for artefact, maker in sheet.read_at(position))
 
     def _is_persons(self, artefact: str) -> bool:
         """Whether a person's version stands for an artefact; `BlobMissingError` where it is damaged."""

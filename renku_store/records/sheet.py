@@ -56,7 +56,7 @@ class Same(Struct, frozen=True):
 
 
 class FromInput(Struct, frozen=True):
-    """Each job reads its own place of one input: the path `before`, its position in the list there, the keys `after`."""
+    """Each job reads its own place of one input: its position in the list at `before`, and there the keys `after`."""
 
     name: str
     id: str
@@ -184,6 +184,7 @@ class Sheet:
         self.families = families
         self.starts = [family.start for family in families]
         self._known: dict[int, GraphNode] = {}
+        self._by_id: dict[str, GraphNode] = {}
 
     def __len__(self) -> int:
         return sum(len(family.job_ids) for family in self.families)
@@ -199,7 +200,13 @@ class Sheet:
         if known is None:
             family, place = self.family_at(position)
             known = self._known.setdefault(position, family.node(place))
+            self._by_id[known.job_id] = known
         return known
+
+    def named(self, job_id: str) -> GraphNode:
+        """The job of an id; those of which there are records are found without the positions of all."""
+        known = self._by_id.get(job_id)
+        return self.node(self.positions[job_id]) if known is None else known
 
     def family_at(self, position: int) -> tuple[JobColumns, int]:
         """The producer whose job is at a position, and the place of that job among its jobs."""
@@ -290,16 +297,21 @@ class Sheet:
     def before(self, position: int) -> Iterator[int]:
         """The positions of the jobs that the one at a position waits for; some may come several times."""
         family, place = self.family_at(position)
-        artefacts = [*family.deciders.get(place, ())]
-        if place in family.awaits:
-            artefacts += family.awaits[place].artefacts
+        yield from (maker for _, maker in self.read_at(position))
+        yield from (self.makers[artefact] for artefact in family.deciders.get(place, ()))
+
+    def read_at(self, position: int) -> Iterator[tuple[str, int]]:
+        """The artefacts that the job at a position waits for, in the order of reading, and who makes them."""
+        family, place = self.family_at(position)
         for column in family.columns:
             if isinstance(column, FromJobs):
-                yield column.makers[place]
+                yield column.artefacts[place], column.makers[place]
             elif (entry := None if isinstance(column, FromInput) else column.of(place)) is not None:
                 read = (entry.ref,) if entry.refs is None else entry.refs
-                artefacts += [ref.id for ref in read if ref is not None and ref.kind == "artefact"]
-        yield from map(self.makers.__getitem__, artefacts)
+                found = (ref.id for ref in read if ref is not None and ref.kind == "artefact")
+                yield from ((artefact, self.makers[artefact]) for artefact in found)
+        if place in family.awaits:
+            yield from ((artefact, self.makers[artefact]) for artefact in family.awaits[place].artefacts)
 
     def mark(self, family: JobColumns, marks: bytearray) -> None:
         """Mark, by position, those jobs of a producer that wait for one that is marked."""
@@ -356,7 +368,7 @@ class _ById(Mapping[str, GraphNode]):
         self._sheet = sheet
 
     def __getitem__(self, job_id: str) -> GraphNode:
-        return self._sheet.node(self._sheet.positions[job_id])
+        return self._sheet.named(job_id)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sheet.job_ids)

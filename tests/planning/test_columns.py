@@ -124,6 +124,10 @@ def test_columns_are_the_jobs_that_they_stand_for(scenes: list[Any]) -> None:
         assert index.dependents(job) == plain.dependents(job)
         assert index.node(job) == plain.node(job)
         assert index.layer(job) == plain.layer(job)
+        assert {*index.positions_before(index.position(job))} == {*plain.positions_before(plain.position(job))}
+        reached = [index.position(after) for after in index.descendants([job])]
+        assert [*index.affected([index.position(job)])] == [index.position(job), *reached]
+        assert [*plain.affected([plain.position(job)])] == [plain.position(job), *reached]
     assert dict(nodes_by_id(graph)) == dict(nodes_by_id(plain.graph))
     assert jobs_by_artefact(graph) == jobs_by_artefact(plain.graph)
     assert hash_of_graph(graph) == hash_of_graph(plain.graph) == hash_bytes(graph_bytes(plain.graph))
@@ -212,6 +216,44 @@ def test_records_are_made_when_they_are_asked_for() -> None:
         assert fresh.columns.made == len(dirty)
     assert made[0] == 0
     assert 0 < made[1] < len(graph.nodes) / 4
+
+
+@pytest.mark.parametrize("key", ["", ", key: id"])
+@pytest.mark.parametrize("steps", ["", ".a", ".a.b", '["x y"].b'])
+def test_places_and_contexts_in_columns_are_those_of_records(key: str, steps: str) -> None:
+    """Whatever the keys on the way, and the keys of loops: what is written in columns is what records come to."""
+    text = f"""
+name: film
+inputs: {{top: {{type: any, required: true}}}}
+loops: {{line: {{over: top.lines{key}}}}}
+producers:
+  one:
+    for: [line]
+    run: test/one@1
+    context: {{'at "é"': line}}
+    inputs: {{x: 'top.lines[line]{steps}'}}
+    outputs: {{o: {{mimeType: a/b}}, p: {{mimeType: a/b}}}}
+  two:
+    for: [line]
+    run: test/two@1
+    context: {{a: line, b: line, c: 1}}
+    inputs: {{x: "one[line].p", y: "one[line].o"}}
+    outputs: {{o: {{mimeType: a/b}}}}
+"""
+    keys: list[Json] = [7, -3, 2**53 - 1, "é", 'a"b']
+    lines: list[Json] = [{"id": one, "a": {"b": one}, "x y": {"b": one}} for one in keys]
+    inputs: dict[str, Json] = {"top": {"lines": lines}}
+    graph = expand(parse_blueprint(text), inputs)
+    plain = _as_records(graph)
+    assert hash_of_graph(graph) == hash_of_graph(plain) == hash_bytes(graph_bytes(plain))
+    selection = Selection(inputs, _made_of(GraphIndex(plain), inputs), _document)
+    assert isinstance(graph.columns, Sheet)
+    due = [ManySigner(selection, Signer(selection)).signatures(family) or [] for family in graph.columns.families]
+    assert [each for family in due for each in family] == [
+        signature(node, selection.signed_inputs(node)) for node in plain.nodes
+    ]
+    for _, ids in (output for family in graph.columns.families for output in family.outputs):
+        assert [*ids] == ids[:] == [ids[place] for place in range(len(ids))]
 
 
 def _with_first(scenes: list[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -36,15 +36,18 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
+from renku_store.blobs import BlobStore
 from renku_store.blueprint import expand, parse_blueprint
-from renku_store.expansion import RecordedNodes
+from renku_store.encoding import read_page
+from renku_store.expansion import FormerState, RecordedNodes
 from renku_store.graph import GraphIndex
 from renku_store.hashing import graph_bytes, parse_json, signature
 from renku_store.planner import input_entry
 from renku_store.projection import next_manifest
-from renku_store.records._base import Json
+from renku_store.records._base import Json, read_as
 from renku_store.records.graph import GraphNode
-from renku_store.records.plan import PlannedJob
+from renku_store.records.plan import ExecutionPlan, PlannedJob
+from renku_store.records.sheet import Sheet
 from renku_store.selection import MISSING, Missing, Selection
 from renku_store.verdicts import Verdicts
 from tests.planning.histories import Step, histories
@@ -214,6 +217,9 @@ def _published(root: Path, count: int) -> Movie:
     return movie
 
 
+_former = FormerState.__call__
+
+
 def _bytes_of_large(value: Json) -> bytes | None:
     return canonical_json(value) if input_entry(value).blob else None
 
@@ -251,6 +257,54 @@ def test_the_work_for_a_job_is_bounded(tmp_path: Path, changed: int) -> None:
     assert each("validate_json") < 0.05  # one for each page of the manifest
     assert each("hexdigest") < 2.6  # a signature, its text or two, and what becomes of pages
     assert each("all") < 110
+
+
+def test_a_change_is_looked_at_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base's graph is not read where it is this one; the plan is the same, and made of what is dirty alone."""
+    movie = _published(tmp_path, 50)
+    base, _ = movie.manifests.load_current()
+    read: list[str] = []
+    plainly = BlobStore.read
+
+    def noted(self: BlobStore, ref: str, *rest: Any, **options: Any) -> bytes:
+        read.append(ref)
+        return plainly(self, ref, *rest, **options)
+
+    monkeypatch.setattr(BlobStore, "read", noted)
+    blueprint = _FILM.replace('audio: "narration[*].audio", ', "").replace('images: "picture[*].image", ', "")
+    plans: list[ExecutionPlan] = []
+    changes: list[dict[str, Json]] = [{"lines": _lines(50, 1)}, {"lines": _lines(51, 1)}, {"@blueprint": blueprint}]
+    for given_inputs in changes:
+        plan = plan_movie(movie, inputs=given_inputs)
+        assert plan.dirty
+        assert (base.graph in read) == (plan.graph_hash != base.graph)
+        if len(plans) == 0:
+            sheet = plan.graph.columns
+            assert isinstance(sheet, Sheet)
+            assert sheet.made == len(plan.dirty) == 2
+            assert "positions" not in vars(sheet)
+        plans.append(plan)
+        with monkeypatch.context() as patch:
+            patch.setattr(FormerState, "__call__", lambda self, graph, _digest: _former(self, graph, ""))
+            assert plan_movie(movie, inputs=given_inputs).to_json() == plan.to_json()
+        read.clear()
+    assert plans[0].graph_hash == base.graph != plans[1].graph_hash
+    movie.close()
+
+
+def test_what_a_page_holds_often_is_there_once(tmp_path: Path) -> None:
+    """Artefacts of a page share the texts of their MIME types and producers, and are what they are without that."""
+    movie = _published(tmp_path, 600)
+    manifest, _ = movie.manifests.load_current()
+    references = manifest.pages or []
+    assert references
+    for data in (movie.blobs.read(reference.hash) for reference in references):
+        page = read_page(data)
+        assert page == read_as(dict[str, ManifestArtefact], data)
+        for name in ("mime_type", "produced_by"):
+            values = [getattr(one, name) for one in page.values()]
+            assert len({*map(id, values)}) == len({*values})
+    movie.close()
 
 
 def test_a_plan_in_which_nothing_changed_keeps_few_objects_for_a_job(tmp_path: Path) -> None:
