@@ -15,8 +15,9 @@ from itertools import compress, islice
 from typing import Final
 
 from renku_store.errors import GraphError, NotFoundError
+from renku_store.records.columns import JobColumns
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
-from renku_store.records.sheet import JobColumns, Sheet
+from renku_store.records.sheet import Sheet
 
 _SHOWN_OF_CYCLE: Final = 12
 _SEARCHED_FOR_NEAREST: Final = 20_000
@@ -35,7 +36,7 @@ class GraphIndex:
     def __init__(self, graph: ProducerGraph) -> None:
         self.graph = graph
         self._sheet = graph.columns if isinstance(graph.columns, Sheet) else None
-        found = None if self._sheet is None else _layers(self._sheet)
+        found = None if self._sheet is None else self._sheet.layers()
         self._families: list[JobColumns] = []
         if found is None:
             self._sheet = None
@@ -361,26 +362,6 @@ class _Rows:
                 targets[free[target]] = position
                 free[target] += 1
         return _Rows(starts, targets)
-
-
-def _layers(sheet: Sheet) -> tuple[array[int], list[JobColumns]] | None:
-    """The depth of each job, and the producers, each after those it waits for.
-
-    None where jobs of two producers wait for each other.
-    """
-    layers, families = array("i", [0]) * len(sheet), list[JobColumns]()
-    waiting = {number: sheet.waits_for(family) for number, family in enumerate(sheet.families)}
-    while waiting:
-        ready = [number for number, before in waiting.items() if not before & waiting.keys()]
-        if not ready:
-            return None
-        for number in ready:
-            del waiting[number]
-            family = sheet.families[number]
-            depths = sheet.depths(family, layers)
-            layers[family.start : family.start + len(depths)] = depths
-            families.append(family)
-    return layers, families
 
 
 def _by_layer(layers: Sequence[int]) -> array[int]:

@@ -16,8 +16,9 @@ from blake3 import blake3
 from renku_store import bounds
 from renku_store.hashing import canonical_document, canonical_json, canonical_objects, graph_bytes
 from renku_store.records._base import Json
+from renku_store.records.columns import Column, Contexts, Each, FromInput, FromJobs, JobColumns, Same
 from renku_store.records.graph import GraphInput, ProducerGraph
-from renku_store.records.sheet import BETWEEN, Column, Contexts, Each, FromInput, FromJobs, JobColumns, Same, Sheet
+from renku_store.records.sheet import BETWEEN, Sheet
 from renku_store.selection import Selection
 from renku_store.signing import NOT_PLAIN, NodeTexts, Signer, check_plain, graph_hash
 

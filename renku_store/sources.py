@@ -19,8 +19,9 @@ from msgspec.structs import replace
 
 from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.records._base import Json
+from renku_store.records.columns import JobColumns
 from renku_store.records.graph import GraphNode, ProducerGraph
-from renku_store.records.sheet import JobColumns, Sheet
+from renku_store.records.sheet import Sheet
 
 _WITH_FILES: Final = frozenset({"command", "python"})
 """The providers whose program files are found without being declared."""

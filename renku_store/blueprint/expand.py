@@ -21,8 +21,9 @@ from renku_store.blueprint.resolving import Resolver
 from renku_store.blueprint.turning import Documents
 from renku_store.blueprint.values import with_defaults
 from renku_store.records._base import Json
+from renku_store.records.columns import Contexts, JobColumns, Made
 from renku_store.records.graph import GraphNode, GraphOutput, ProducerGraph
-from renku_store.records.sheet import Contexts, JobColumns, Made, Sheet
+from renku_store.records.sheet import Sheet
 
 
 class Expansion(Struct, frozen=True):

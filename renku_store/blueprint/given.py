@@ -22,9 +22,9 @@ from renku_store.blueprint.places import describe, shown
 from renku_store.blueprint.pricing import check_given_cost
 from renku_store.errors import GraphError, InvalidIdError
 from renku_store.records._base import Json
+from renku_store.records.columns import of_artefact, of_input
 from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
 from renku_store.records.ids import check_id
-from renku_store.records.sheet import of_artefact, of_input
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _STEP: Final = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<position>[0-9]{1,15})\]")

@@ -21,8 +21,8 @@ from renku_store.blueprint.places import Place
 from renku_store.blueprint.references import Every, Key, LoopVariable
 from renku_store.blueprint.selecting import Lost, Turns, fixed_path, known_steps, select
 from renku_store.records._base import Json
+from renku_store.records.columns import Column, Each, FromInput, FromJobs, Made, Same, of_artefact, of_input
 from renku_store.records.graph import EVERY_LABEL, GraphInput, Reference
-from renku_store.records.sheet import Column, Each, FromInput, FromJobs, Made, Same, of_artefact, of_input
 
 _Labels = tuple[str | None, ...]
 
