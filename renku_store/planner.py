@@ -62,8 +62,7 @@ class Planner:
         - `base_graph`, `base_inputs`: what `manifest` was made from, defaults included, for reasons that name changes.
         - `origins`: by job, the older revision that its outputs were made for, where `manifest` left them as they were.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
-        - `document`, `former`: what reads these, and what `manifest` was made from, when they are needed; `former` is
-          told this graph and its hash, which may be the same as then.
+        - `document`, `former`: what reads these, and, told this graph and its hash, what `manifest` was made from.
         - `damaged`: hashes of blobs that cannot be used; `failed`: signatures whose last attempt failed.
         - `choices`: what a person wants of this run beyond that.
         - `decided_before`: what people decided on, as an earlier plan has it (`edits`), instead of what is pending.
