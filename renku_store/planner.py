@@ -90,8 +90,7 @@ class Planner:
             "choices": choices,
             "warnings": [*plan.warnings, *_waiting(manifest, edits, decided_before, index)],
         }
-        plan = plan.replace(**frozen)
-        return price_plan(plan, state.now, reusable=reusable, past=past_costs, priced=state.decided)
+        return price_plan(plan.replace(**frozen), state.now, reusable=reusable, past=past_costs, priced=state.decided)
 
 
 def _decisions(
