@@ -42,7 +42,7 @@ _PLAIN_FLOAT_MIN: Final = 1e-4
 def hash_bytes(data: bytes | bytearray | memoryview) -> str:
     """The BLAKE3 digest of the bytes, 64 lower-case hex digits; on several threads where that pays."""
     if len(data) < bounds.HASH_THREADS_MIN_BYTES:
-        return blake3(data).hexdigest()
+        return blake3(data).digest().hex()  # its own `hexdigest` takes a sixth longer, for 4 KiB
     return blake3(data, max_threads=_threads).hexdigest()
 
 

@@ -208,8 +208,8 @@ class Intake:
         self._driver.settle(blob_path(digest) for digest in strays)
         missing.difference_update(strays)
         known = {digest: size for digest, size in sizes.items() if digest not in missing}
-        touched = self._touch_live(known, others)
-        known = {digest: size for digest, size in known.items() if digest not in touched}
+        for digest in self._touch_live(known, others):
+            del known[digest]
         deadline = time.monotonic() + self._wait_seconds
         while known:
             deleting = self._settle_known(known, missing)
@@ -230,18 +230,19 @@ class Intake:
         `others` are those that have no live row of a plain object. Objects are looked at before the write lock is
         taken, for nobody else shall wait meanwhile.
         """
-        live: dict[str, Presence | BlobRow] = {d: Presence("raw", n, n) for d, n in sizes.items() if d not in others}
-        live |= {d: row for d, row in others.items() if row and row.state == "live" and row.size == sizes[d]}
-        names = {blob_path(digest, expected.encoding): digest for digest, expected in live.items()}
-        found = {names[name]: status.size for name, status in self._driver.stat_many(names).items()}
-        seen = [digest for digest, size in found.items() if size == live[digest].stored_size]
+        packed = {d: row for d, row in others.items() if row and row.state == "live" and row.size == sizes[d]}
+        names = {blob_path(digest): digest for digest in sizes if digest not in others}
+        names |= {blob_path(digest, row.encoding): digest for digest, row in packed.items()}
+        expected = {**sizes, **{digest: row.stored_size for digest, row in packed.items()}}
+        found = self._driver.stat_many(names)
+        seen = [names[name] for name, status in found.items() if status.size == expected[names[name]]]
         if self._verify_max_bytes:
-            seen = [digest for digest in seen if self._right(digest, live[digest])]
+            seen = [d for d in seen if self._right(d, packed.get(d) or Presence("raw", sizes[d], sizes[d]))]
         if not seen:
             return ()
         with self._metadata.write() as writer:
             count = writer.blobs.touch(seen)
-        return frozenset(seen) if count == len(seen) else ()
+        return seen if count == len(seen) else ()
 
     def _settle_known(self, sizes: dict[str, int], missing: set[str]) -> set[str]:
         """One transaction of `_settle`: adds to `missing` what has to be written; returns what is being deleted."""

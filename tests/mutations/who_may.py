@@ -149,16 +149,17 @@ MUTANTS = (
         "a dedup hit trusts the row and does not look for the object",
         (8, 9),
         f"{_STORE}/blobs/intake.py",
-        "        seen = [digest for digest, size in found.items() if size == live[digest].stored_size]\n",
-        "        seen = [*live]\n",
+        "        seen = [names[name] for name, status in found.items() if status.size == expected[names[name]]]\n"
+        "        if self._verify_max_bytes:\n",
+        "        seen = [*names.values()]\n        if False:\n",
         (f"{_DAMAGE}::test_a_missing_object_with_a_live_row_is_written_anew",),
     ),
     Mutant(
         "a row that is no longer live is taken for touched",
         (8, 9),
         f"{_STORE}/blobs/intake.py",
-        "        return frozenset(seen) if count == len(seen) else ()\n",
-        "        return frozenset(seen)\n",
+        "        return seen if count == len(seen) else ()\n",
+        "        return seen\n",
         (f"{_PRESENCE}::test_what_is_collected_between_the_look_and_the_touch_is_written_anew",),
     ),
     Mutant(
