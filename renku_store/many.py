@@ -159,12 +159,7 @@ def bytes_of_graph(graph: ProducerGraph, *, recorded: bool) -> bytes:
 
 def _pieces(sheet: Sheet, timeline: str | None, *, recorded: bool = True) -> Iterator[str]:
     yield '{"edges":['
-    pairs, comma = sheet.pairs(), ""
-    for start in range(0, len(pairs), _AT_ONCE):
-        yield comma + ",".join([f'{{"from":"{pair}"}}' for pair in pairs[start : start + _AT_ONCE]]).replace(
-            BETWEEN, '","to":"'
-        )
-        comma = ","
+    yield from _edges(sheet)
     yield '],"nodes":['
     nodes, comma = NodeTexts(recorded=recorded), ""
     for family in sheet.families:
@@ -174,6 +169,15 @@ def _pieces(sheet: Sheet, timeline: str | None, *, recorded: bool = True) -> Ite
             comma = ","
     yield "]" if timeline is None else f'],"timeline":{canonical_json(timeline).decode()}'
     yield "}"
+
+
+def _edges(sheet: Sheet) -> Iterator[str]:
+    pairs, comma = sheet.pairs(), ""
+    for start in range(0, len(pairs), _AT_ONCE):
+        yield comma + ",".join([f'{{"from":"{pair}"}}' for pair in pairs[start : start + _AT_ONCE]]).replace(
+            BETWEEN, '","to":"'
+        )
+        comma = ","
 
 
 def _written(nodes: NodeTexts, family: JobColumns, start: int, end: int) -> Iterator[str]:

@@ -16,9 +16,11 @@ from renku_store.graph import GraphIndex
 from renku_store.many import ManySigner
 from renku_store.reasons import Differences, Origin, in_words
 from renku_store.records._base import Json
+from renku_store.records.columns import JobColumns
 from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.manifest import ArtefactValue, ManifestArtefact
 from renku_store.records.plan import Choices, PlannedJob, Reason
+from renku_store.records.sheet import Sheet
 from renku_store.selection import MISSING, Missing, Selection, artefacts_awaited
 from renku_store.signing import Signer
 from renku_store.versions import Held, made_by_others, source_changed
@@ -161,7 +163,7 @@ class Verdicts:
         many, known = ManySigner(self.now, self.signer), list[str | None]()
         for family in sheet.families:
             due = many.signatures(family)
-            held = None if due is None else self._held(due, [ids for _, ids in family.outputs])
+            held = None if due is None else self._held(due, sheet, family)
             known += held if held is not None else [""] * len(family.job_ids)
         for job_id in self.named:
             known[self.index.position(job_id)] = None
@@ -170,11 +172,12 @@ class Verdicts:
                 known[sheet.makers[artefact]] = None
         return known
 
-    def _held(self, due: Sequence[str], outputs: Sequence[Sequence[str]]) -> list[str | None]:
+    def _held(self, due: Sequence[str], sheet: Sheet, family: JobColumns) -> list[str | None]:
         """Of jobs those signatures that the base holds all outputs with, whole."""
         found: list[str | None] = list(due)
         damaged = self.damaged
-        for ids in outputs:
+        for _, ids in family.outputs:
+            held = list(map(self.base.get, ids))
             found = [
                 present.signature  # one text for both
                 if present is not None
@@ -182,9 +185,10 @@ class Verdicts:
                 and present.edited_by is None
                 and not (damaged and present.blob in damaged)
                 else None
-                for present, wanted in zip(map(self.base.get, ids), found, strict=True)
+                for present, wanted in zip(held, found, strict=True)
             ]
-        return found if outputs else [None for _ in due]
+            sheet.share_ids(family, [None if present is None else present.job for present in held])
+        return found if family.outputs else [None for _ in due]
 
     def _ordinary(self, node: GraphNode, layer: int) -> PlannedJob | None:
         """A job whose outputs the base holds, whole, as its inputs give them now; None: it is to be looked at."""

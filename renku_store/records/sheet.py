@@ -6,7 +6,8 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import compress
+from itertools import compress, islice
+from operator import eq
 from typing import Final
 
 from renku_store.records.columns import Each, FromInput, FromJobs, JobColumns, Same
@@ -65,6 +66,12 @@ class Sheet:
         """By position."""
         return [job_id for family in self.families for job_id in family.job_ids]
 
+    def share_ids(self, family: JobColumns, texts: Sequence[str | None]) -> None:
+        """Let jobs have as their ids those texts of somebody else, by place, that are equal: one is enough for both."""
+        pairs = zip(texts, family.job_ids, strict=True)
+        family.job_ids[:] = [text if text == job_id else job_id for text, job_id in pairs]
+        vars(self).pop("job_ids", None)
+
     @cached_property
     def makers(self) -> dict[str, int]:
         """The position of its job, by artefact."""
@@ -94,7 +101,7 @@ class Sheet:
             for place, more in self._more_makers(family):
                 found += [f"{ids[m]}{BETWEEN}{family.job_ids[place]}" for m in more]
         found.sort()  # what is mostly in order is sorted sooner than a set
-        return [*dict.fromkeys(found)]
+        return [*dict.fromkeys(found)] if any(map(eq, found, islice(found, 1, None))) else found
 
     def maker_columns(self, family: JobColumns) -> list[Sequence[int]]:
         """For each input that is one artefact of another job for every job: the positions of those jobs."""

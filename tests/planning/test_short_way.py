@@ -292,6 +292,17 @@ def test_a_change_is_looked_at_where_it_is(tmp_path: Path, monkeypatch: pytest.M
     movie.close()
 
 
+def test_a_plan_and_its_base_share_the_ids_of_jobs(tmp_path: Path) -> None:
+    """One text serves the plan, its graph and the artefacts of the base; which jobs there are is the same."""
+    movie = _published(tmp_path, 600)
+    plan = plan_movie(movie)
+    texts = {id(entry.job) for entry in movie.manifests.load_current()[0].artefacts.values()}
+    assert {*map(id, plan.jobs)} <= texts
+    assert {id(node.job_id) for node in plan.graph.nodes} <= texts
+    assert [*plan.jobs] == [*GraphIndex(ProducerGraph.from_json(plan.graph.to_json())).order]
+    movie.close()
+
+
 def test_what_a_page_holds_often_is_there_once(tmp_path: Path) -> None:
     """Artefacts of a page share the texts of their MIME types and producers, and are what they are without that."""
     movie = _published(tmp_path, 600)
