@@ -69,7 +69,7 @@ class Sheet:
     def share_ids(self, family: JobColumns, texts: Sequence[str | None]) -> None:
         """Let jobs have as their ids those texts of somebody else, by place, that are equal: one is enough for both."""
         pairs = zip(texts, family.job_ids, strict=True)
-        family.job_ids[:] = [text if text == job_id else job_id for text, job_id in pairs]
+        family.job_ids[:] = [text if text is not None and text == job_id else job_id for text, job_id in pairs]
         vars(self).pop("job_ids", None)
 
     @cached_property
