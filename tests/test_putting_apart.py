@@ -23,6 +23,7 @@ from tests.test_two_machines import DAY, Machines, objects
 
 SMALL = b"a line of speech"
 PACKED = b"a line of speech " * 1_000
+LARGE = os.urandom(bounds.PUT_UNSEEN_MAX_BYTES + 1)
 
 
 @pytest.fixture
@@ -76,8 +77,12 @@ def test_a_new_small_blob_costs_one_write_and_the_look_afterwards(machines: Mach
 
 
 def test_what_this_machine_knows_is_looked_for_before_it_is_sent(machines: Machines, here: Movie) -> None:
-    """Its bytes are not sent a second time."""
+    """Its bytes are not sent a second time; what is fresh is seen again, as a collector may have looked before."""
     here.blobs.put(SMALL)
+    machines.requests.clear()
+    here.blobs.put_many([SMALL])
+    assert machines.requests == {f"head {folder_of(SMALL)}": 2, "list gc": 1}
+    machines.timeline.pass_by(2 * bounds.SWEEP_SECONDS)
     machines.requests.clear()
     here.blobs.put_many([SMALL])
     assert machines.requests == {f"head {folder_of(SMALL)}": 1}
@@ -86,7 +91,7 @@ def test_what_this_machine_knows_is_looked_for_before_it_is_sent(machines: Machi
 def test_a_large_blob_is_looked_for_before_it_is_sent(machines: Machines, here: Movie) -> None:
     """Its bytes cost more than the looks: of one that another machine has put they are not sent."""
     large = os.urandom(bounds.PUT_UNSEEN_MAX_BYTES + 1)
-    there_is(machines, large, large)
+    there_is(machines, large, large, age=2 * bounds.SWEEP_SECONDS)
     here.blobs.put_many([large])
     assert machines.requests == {f"head {folder_of(large)}": 1}
     machines.requests.clear()
@@ -192,11 +197,17 @@ def test_what_a_collector_deletes_after_it_was_written_is_not_put(machines: Mach
     check_invariants(here)
 
 
-def test_a_young_object_that_a_collector_is_about_to_delete_is_written_anew(machines: Machines, here: Movie) -> None:
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+def test_a_young_object_that_a_collector_is_about_to_delete_is_written_anew(
+    machines: Machines, here: Movie, data: bytes, known: bool
+) -> None:
     """Another machine has written it since the collector looked: a name that is taken is believed after the sweep."""
     publish(here, {"a": "short"})
+    if known:
+        here.blobs.put(data)
     there = machines.open("there")
-    path = there_is(machines, SMALL, SMALL, age=3 * DAY)
+    path = there_is(machines, data, data, age=3 * DAY)
     waiting, over = threading.Event(), threading.Event()
 
     def told(_seconds: float) -> None:
@@ -205,14 +216,14 @@ def test_a_young_object_that_a_collector_is_about_to_delete_is_written_anew(mach
 
     def put_here() -> None:
         try:
-            here.blobs.put(SMALL)
+            here.blobs.put(data)
         finally:
             waiting.set()
 
     putting = threading.Thread(target=put_here)
 
     def beside() -> None:
-        there_is(machines, SMALL, SMALL)
+        there_is(machines, data, data)
         putting.start()
         waiting.wait(600)
 
@@ -220,5 +231,5 @@ def test_a_young_object_that_a_collector_is_about_to_delete_is_written_anew(mach
         assert collect(there, force=True, on_progress=at("deleting", beside)).removed >= 1
         over.set()
         putting.join()
-    assert stored(machines, path) == SMALL
+    assert stored(machines, path) == data
     check_invariants(here)

@@ -467,7 +467,7 @@ def test_who_publishes_what_is_being_deleted_waits_and_has_to_put_it_again(machi
     publish(here, {"b": "first"})
     there = machines.open("there")
     there.blobs.put(LONG.encode())
-    machines.timeline.pass_by(60.0)
+    machines.timeline.pass_by(2 * bounds.SWEEP_SECONDS)
     waiting, over = threading.Event(), threading.Event()
     refused: list[BlobMissingError] = []
 

@@ -5,6 +5,7 @@ Keeps invariants 1, 2 and 9, the last for the grace time less some hours. What i
     object     what is done
     young      its row is written
     old        it is made young, and seen again after every sweep that may have looked at it before
+    fresh      young since a moment ago: seen again after every sweep that may have looked before that moment
     damaged    it moves to quarantine, and is written anew
 
 A small content of which this index has no row is most likely new: it is sent without a look first, under the condition
@@ -102,7 +103,8 @@ class IntakeApart(Intake):
         if not rows:
             return
         found = see_all(self._driver, {digest: row.size for digest, row in rows.items()}, rows)
-        kept = kept_young(self._driver, self._announcer, {d: seen for d, seen in found.items() if not seen.damaged})
+        sound = {digest: seen for digest, seen in found.items() if not seen.damaged}
+        kept = kept_young(self._driver, self._announcer, sound, waited=True)
         for digest in rows:
             if digest not in kept:
                 raise removed_meanwhile(digest)

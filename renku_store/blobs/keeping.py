@@ -1,7 +1,8 @@
 """Keeping objects young where no row protects them: their age is all that a collector of another machine goes by.
 
 Keeps invariant 9 where machines share no index: whoever is about to rest on an object that is there already makes it
-young first, waits for a collector that may have looked at it before, and sees whether it is still there.
+young first, waits for a collector that may have looked at it before, and sees whether it is still there. Somebody else may
+have made it young a moment ago, after a collector had looked: so that is waited for, too.
 """
 
 from __future__ import annotations
@@ -15,16 +16,24 @@ from renku_store.drivers.base import Driver
 from renku_store.records.blob import blob_path
 
 
-def kept_young(driver: Driver, announcer: Announcer, found: Mapping[str, Presence]) -> dict[str, Presence]:
-    """Let these objects be young; gives those that are there for the grace time, less some hours."""
+def kept_young(
+    driver: Driver, announcer: Announcer, found: Mapping[str, Presence], *, waited: bool = False
+) -> dict[str, Presence]:
+    """Let these objects be young; gives those that are there for the grace time, less some hours.
+
+    `waited`: they were found after sweeps were waited for, so that no collector deletes what was found young.
+    """
     if not announcer.needed or not found:
         return dict(found)
-    before = announcer.now() - bounds.YOUNG_SECONDS
-    old = {digest: blob_path(digest, seen.encoding) for digest, seen in found.items() if seen.modified < before}
-    if not old:
+    now = announcer.now()
+    old = {digest for digest, seen in found.items() if seen.modified < now - bounds.YOUNG_SECONDS}
+    # A collector that looked before somebody else made these young may not have deleted them yet.
+    fresh = set() if waited else {d for d, seen in found.items() if seen.modified > now - bounds.SWEEP_SECONDS}
+    names = {digest: blob_path(digest, seen.encoding) for digest, seen in found.items() if digest in old | fresh}
+    if not names:
         return dict(found)
-    for name in old.values():
-        driver.renew(name)
-    announcer.wait_for_sweeps(old)
-    present = driver.stat_many(old.values())
-    return {digest: seen for digest, seen in found.items() if digest not in old or old[digest] in present}
+    for digest in old:
+        driver.renew(names[digest])
+    announcer.wait_for_sweeps(names)
+    present = driver.stat_many(names.values())
+    return {digest: seen for digest, seen in found.items() if digest not in names or names[digest] in present}

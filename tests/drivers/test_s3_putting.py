@@ -79,11 +79,16 @@ def test_a_larger_blob_is_looked_for_first_in_both_its_forms(proxy: Proxy, here:
     assert requests(proxy) == {"PUT": 3, "HEAD": 9, "LIST": 1}
 
 
-def test_what_this_machine_has_put_costs_one_look(proxy: Proxy, here: Movie) -> None:
-    """Nothing is sent again."""
+def test_what_this_machine_has_put_is_looked_at(
+    proxy: Proxy, here: Movie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent again; what is fresh is seen again after the sweeps that may have looked before."""
     contents = contents_of(10)
     here.blobs.put_many(contents)
     requests(proxy)
+    here.blobs.put_many(contents)
+    assert requests(proxy) == {"HEAD": 20, "LIST": 1}
+    monkeypatch.setattr(bounds, "SWEEP_SECONDS", -60.0)  # nothing is fresh
     here.blobs.put_many(contents)
     assert requests(proxy) == {"HEAD": 10}
 
@@ -100,7 +105,7 @@ def test_what_another_machine_has_put_is_not_written_again(
         assert there.blobs.put_many(contents) == blobs
         refused = [seen for seen in proxy.requests if seen.request.method == "PUT" and seen.status == 412]
         assert len(refused) == 10
-        assert requests(proxy) == {"PUT": 10, "HEAD": 20, "LIST": 1}
+        assert requests(proxy) == {"PUT": 10, "HEAD": 30, "LIST": 2}
         assert {blob: there.driver.stat(blob_path(blob.hash)) for blob in blobs} == before
 
 

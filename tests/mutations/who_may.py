@@ -318,6 +318,14 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "what somebody else has made young a moment ago is believed",
+        (9,),
+        f"{_STORE}/blobs/keeping.py",
+        "fresh = set() if waited else {d for d, seen in found.items() if seen.modified > now - bounds.SWEEP_SECONDS}",
+        "fresh = set[str]()",
+        (f"{_PUTTING}::test_a_young_object_that_a_collector_is_about_to_delete_is_written_anew",),
+    ),
+    Mutant(
         "an object that is there already counts as what was put",
         (1, 9),
         f"{_STORE}/blobs/apart.py",

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from renku_store.announcing import Announced, Announcer
-from renku_store.blobs import apart, store
+from renku_store.blobs import apart, keeping, store
 from renku_store.blobs.presence import Presence
 from renku_store.drivers.base import Driver
 from renku_store.gc.apart import CollectionApart
@@ -104,7 +104,7 @@ def rest_on_what_is_old(patch: pytest.MonkeyPatch) -> None:
         return dict(found)
 
     patch.setattr(apart, "kept_young", kept)
-    patch.setattr(store, "kept_young", kept)
+    patch.setattr(keeping, "kept_young", kept)
 
 
 def trust_the_rows(patch: pytest.MonkeyPatch) -> None:
