@@ -23,7 +23,7 @@ from tests.stateful import machines, putting
 
 SCENARIOS = {
     machines.PUBLISH_APART: (300, 20_000),
-    machines.COLLECT_APART: (500, 60_000),
+    machines.COLLECT_APART: (600, 60_000),
     machines.RUN_APART: (200, 20_000),
     putting.PUT_APART: (500, 40_000),
 }
