@@ -145,14 +145,12 @@ class LocalDriver:
         while folders:
             folder = folders.pop()
             for entry in self._scan(folder):
-                name = f"{folder}{entry.name}"
-                if name in {TEMPORARY, LOCKS}:
+                if (name := f"{folder}{entry.name}") in {TEMPORARY, LOCKS}:
                     continue
                 try:  # no context: it would take longer than all else that is done here for an object
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(f"{name}/")
-                    elif entry.is_file():
-                        found = entry.stat()
+                    elif entry.is_file() and (found := entry.stat()):
                         yield ObjectStat(name, found.st_size, found.st_mtime)
                 except FileNotFoundError:
                     pass
