@@ -1,8 +1,9 @@
 """Keeping objects young where no row protects them: their age is all that a collector of another machine goes by.
 
 Keeps invariant 9 where machines share no index: whoever is about to rest on an object that is there already makes it
-young first, waits for a collector that may have looked at it before, and sees whether it is still there. Somebody else may
-have made it young a moment ago, after a collector had looked: so that is waited for, too.
+young first, waits for a collector that may have looked at it before, and sees whether it is still there.
+
+What somebody else made young a moment ago is waited for and seen again, too: a collector may have looked before that.
 """
 
 from __future__ import annotations

@@ -23,13 +23,7 @@ from renku_store.clock import SystemClock
 from renku_store.drivers.base import Driver, shares_index
 from renku_store.drivers.caching.cache import ObjectCache
 from renku_store.drivers.posix import shown, unavailable
-from renku_store.errors import (
-    BlobCorruptError,
-    BlobMissingError,
-    DamageError,
-    InvalidValueError,
-    StoreUnavailableError,
-)
+from renku_store.errors import BlobCorruptError, BlobMissingError, DamageError, InvalidValueError, StoreUnavailableError
 from renku_store.late import late_module
 from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import BlobRef, BlobRow, Encoding, blob_path
@@ -39,8 +33,9 @@ if TYPE_CHECKING:
     from renku_store.blobs import apart, carrying, keeping, listing, verifying
     from renku_store.blobs.intake import Row, Source
 else:  # who only reads has no use for them
-    _late = ("apart", "carrying", "keeping", "listing", "verifying")
-    apart, carrying, keeping, listing, verifying = (late_module(f"renku_store.blobs.{name}") for name in _late)
+    apart, carrying, keeping, listing, verifying = (
+        late_module(f"renku_store.blobs.{name}") for name in ("apart", "carrying", "keeping", "listing", "verifying")
+    )
 
 _GONE_HINT = "The next run makes it anew, if a job can; or restore the file from a copy."
 

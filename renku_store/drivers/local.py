@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from renku_store import bounds
 from renku_store.drivers import locks, posix
@@ -23,20 +23,6 @@ from renku_store.drivers.staging import LocalBatch, temporary
 from renku_store.drivers.tree import LOCKS, TEMPORARY, Tree, check_name, check_names
 from renku_store.durability import step
 from renku_store.errors import BlobMissingError, StoreUnavailableError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-
-class ObjectFile(io.FileIO):
-    """A file opened for reading whose failures are named."""
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into a buffer; `StoreUnavailableError` where the disk fails."""
-        try:
-            return super().readinto(buffer) or 0
-        except OSError as error:
-            raise posix.unavailable(error, "read", os.fsdecode(self.name)) from error
 
 
 class LocalDriver:
@@ -114,7 +100,7 @@ class LocalDriver:
         """A stream of the bytes; `BlobMissingError` where there is no such object."""
         path = self._tree.path(name)
         try:
-            return io.BufferedReader(ObjectFile(path, "rb"))
+            return io.BufferedReader(posix.ObjectFile(path, "rb"))
         except (FileNotFoundError, IsADirectoryError) as error:
             raise _missing(path) from error
         except OSError as error:
@@ -145,12 +131,14 @@ class LocalDriver:
         while folders:
             folder = folders.pop()
             for entry in self._scan(folder):
-                if (name := f"{folder}{entry.name}") in {TEMPORARY, LOCKS}:
+                name = f"{folder}{entry.name}"
+                if name in {TEMPORARY, LOCKS}:
                     continue
                 try:  # no context: it would take longer than all else that is done here for an object
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(f"{name}/")
-                    elif entry.is_file() and (found := entry.stat()):
+                    elif entry.is_file():
+                        found = entry.stat()
                         yield ObjectStat(name, found.st_size, found.st_mtime)
                 except FileNotFoundError:
                     pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import re
 import sys
@@ -18,6 +19,8 @@ from renku_store.late import late_module
 
 if TYPE_CHECKING:
     import ctypes
+
+    from _typeshed import WriteableBuffer
 else:
     ctypes = late_module("ctypes")
 
@@ -70,6 +73,17 @@ def unavailable(error: OSError, doing: str, path: str | os.PathLike[str]) -> Sto
     return StoreUnavailableError(
         f"Cannot {doing} {shown(path)}: {reason}.", hint=hint, reason="full" if error.errno in _FULL else "other"
     )
+
+
+class ObjectFile(io.FileIO):
+    """A file opened for reading whose failures are named."""
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into a buffer; `StoreUnavailableError` where the disk fails."""
+        try:
+            return super().readinto(buffer) or 0
+        except OSError as error:
+            raise unavailable(error, "read", os.fsdecode(self.name)) from error
 
 
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:

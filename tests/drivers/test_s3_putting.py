@@ -79,9 +79,7 @@ def test_a_larger_blob_is_looked_for_first_in_both_its_forms(proxy: Proxy, here:
     assert requests(proxy) == {"PUT": 3, "HEAD": 9, "LIST": 1}
 
 
-def test_what_this_machine_has_put_is_looked_at(
-    proxy: Proxy, here: Movie, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_this_machine_has_put_is_looked_at(proxy: Proxy, here: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is sent again; what is fresh is seen again after the sweeps that may have looked before."""
     contents = contents_of(10)
     here.blobs.put_many(contents)
