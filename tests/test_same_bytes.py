@@ -34,9 +34,9 @@ class Standing:
 
 
 def chance() -> Callable[[int], bytes]:
-    """What `os.urandom` becomes: ids take 4 or 10 bytes, names of machines, which not all roots need, take 16."""
+    """What `os.urandom` becomes: ids take 10 bytes or 4 for each; names that not all roots need take 5 or 16."""
     ids, names = Random(7), Random(8)
-    return lambda count: (names if count == 16 else ids).randbytes(count)
+    return lambda count: (names if count in {5, 16} else ids).randbytes(count)
 
 
 def published(driver: Driver) -> dict[str, bytes]:

@@ -298,7 +298,7 @@ class Intake:
         """Repair by content: a damaged object leaves its name free, and no row promises it (invariant 8)."""
         writer.blobs.forget([digest])
         if found is not None:
-            name = f"{digest}{SUFFIX[found.encoding]}-{os.urandom(4).hex()}"
+            name = f"{digest}{SUFFIX[found.encoding]}-{os.urandom(5).hex()}"
             self._driver.move(blob_path(digest, found.encoding), f"quarantine/{name}")
 
     def _stage(self, digest: str, content: bytes | Staged) -> None:

@@ -93,7 +93,7 @@ class Tree:
         while top is not None and len(root) > len(top):
             root = os.path.dirname(root)
             self._above.add(root)
-        self._token = os.urandom(4).hex()
+        self._token = os.urandom(5).hex()
         self._numbers = itertools.count()
 
     def path(self, name: str) -> str:
