@@ -161,9 +161,9 @@ def test_a_readme_gets_new_figures_and_keeps_its_words(monkeypatch: pytest.Monke
     assert after.endswith(" |\n\nIt is so.\n")
     assert "Long ago" not in after
     for result in document["results"]:
-        assert re.search(
-            rf"^\| {re.escape(result['task'])} \| {result['ours']['median']:.2f}\d* \(", after, re.MULTILINE
-        )
+        written = re.search(rf"^\| {re.escape(result['task'])} \| (\d+\.(\d\d+)) \(", after, re.MULTILINE)
+        assert written is not None
+        assert written[1] == f"{result['ours']['median']:.{len(written[2])}f}"
         for peer in result.get("peers", {}):
             assert f"| {result['task']} | {peer} | " in after
     assert renewed(after, document, "2026-11-22.json") == after
