@@ -46,6 +46,22 @@ def expiry_path(revision: str) -> str:
     return f"manifests/{revision}.expired.json"
 
 
+class KeptPage(Struct, frozen=True):
+    """A page that is remembered: two tuples, which take half of what a map takes."""
+
+    ids: tuple[str, ...]
+    artefacts: tuple[ManifestArtefact, ...]
+
+    @classmethod
+    def of(cls, page: Page) -> KeptPage:
+        """A page as it is remembered."""
+        return cls(tuple(page), tuple(page.values()))
+
+    def items(self) -> Iterator[tuple[str, ManifestArtefact]]:
+        """The artefacts with their ids."""
+        return zip(self.ids, self.artefacts, strict=True)
+
+
 class EncodedManifest(Struct, frozen=True):
     """A manifest's exact bytes, their hash, the pages (by hash) that it names, and the bytes of those that are new."""
 
@@ -56,7 +72,7 @@ class EncodedManifest(Struct, frozen=True):
 
 
 def encode_manifest(
-    manifest: Manifest, known: Mapping[str, tuple[str, Page]] | None = None, cuts: PageCuts | None = None
+    manifest: Manifest, known: Mapping[str, tuple[str, KeptPage]] | None = None, cuts: PageCuts | None = None
 ) -> EncodedManifest:
     """The canonical bytes of a manifest; artefacts go into pages where there are more than 1,024.
 
@@ -73,8 +89,8 @@ def encode_manifest(
     if large:
         for page in (cuts or PageCuts()).cut(manifest.artefacts):
             first = next(iter(page))
-            digest, same = (known or {}).get(first, ("", {}))
-            if page != same:
+            digest, same = (known or {}).get(first, ("", None))
+            if same != KeptPage.of(page):
                 data = canonical_document(to_builtins(page))
                 digest = hash_bytes(data)
                 new[digest] = data

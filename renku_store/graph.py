@@ -11,7 +11,7 @@ import difflib
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import compress, islice
+from itertools import compress, groupby, islice
 from typing import Final
 
 from renku_store.errors import GraphError, NotFoundError
@@ -365,10 +365,13 @@ class _Rows:
 
 
 def _by_layer(layers: Sequence[int]) -> array[int]:
-    places: list[list[int]] = [[] for _ in range(max(layers, default=-1) + 1)]
-    for position, layer in enumerate(layers):
-        places[layer].append(position)
-    return array("i", [position for here in places for position in here])
+    places = [array("i") for _ in range(max(layers, default=-1) + 1)]
+    start = 0
+    for layer, run in groupby(layers):  # mostly those of a whole producer
+        end = start + len([*run])
+        places[layer].extend(range(start, end))
+        start = end
+    return sum(places, array("i"))
 
 
 def _positions(graph: ProducerGraph) -> dict[str, int]:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from renku_store import bounds
 from renku_store.drivers.base import Driver, ObjectStat
-from renku_store.encoding import Page, contradiction, expiry_path, manifest_path, parted, read_page
+from renku_store.encoding import KeptPage, Page, contradiction, expiry_path, manifest_path, parted, read_page
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -52,7 +52,7 @@ class _Remembered(Struct, frozen=True):
     data: bytes = b""
     manifest: Manifest | None = None
     before: _Remembered | None = None
-    pages: Mapping[str, Page] = field(default_factory=dict)
+    pages: Mapping[str, KeptPage] = field(default_factory=dict)
 
     def whole(self) -> Manifest:
         """The manifest, for somebody who may change in his what can be changed: the next gets it whole."""
@@ -155,7 +155,7 @@ class ManifestStore:
             return self.load(number - 1, manifest.base_hash)[0] if number > 1 else None
         return None
 
-    def pages_of(self, manifest: Manifest) -> dict[str, tuple[str, Page]]:
+    def pages_of(self, manifest: Manifest) -> dict[str, tuple[str, KeptPage]]:
         """By first id those pages of a manifest that are remembered, with their hashes."""
         known = self._remembered.pages if self._remembered else {}
         named = ((reference, known.get(reference.hash)) for reference in manifest.pages or ())
@@ -246,7 +246,7 @@ class ManifestStore:
                 return manifest.replace(inputs=inputs)
             known, pages = last.pages if last else {}, {}
             for page in manifest.pages:
-                pages[page.hash] = known.get(page.hash) or read_page(self._read_blob(page.hash))
+                pages[page.hash] = known.get(page.hash) or KeptPage.of(read_page(self._read_blob(page.hash)))
         except RecordError as error:
             raise _corrupt(revision, f"{error}") from error
         read = _Remembered(data, manifest.replace(inputs=inputs), pages=pages)
@@ -335,18 +335,18 @@ class ManifestStore:
         return (named_number, named.hash) == (number, digest) or (named_number > number and self.exists(named_number))
 
 
-def _together(pages: Iterable[Page]) -> dict[str, ManifestArtefact]:
+def _together(pages: Iterable[KeptPage]) -> dict[str, ManifestArtefact]:
     artefacts: dict[str, ManifestArtefact] = {}
     for page in pages:
-        artefacts.update(page)
+        artefacts.update(page.items())
     return artefacts
 
 
-def _of_pages(manifest: Manifest, known: Mapping[str, Page]) -> dict[str, Page] | None:
+def _of_pages(manifest: Manifest, known: Mapping[str, KeptPage]) -> dict[str, KeptPage] | None:
     """The pages of a manifest by their hashes; None where it has none, or not all are known, or an id is in two."""
     pages = {named.hash: known.get(named.hash) for named in manifest.pages or ()}
     found = {digest: page for digest, page in pages.items() if page is not None}
-    whole = len(found) == len(pages) and sum(map(len, found.values())) == len(manifest.artefacts)
+    whole = len(found) == len(pages) and sum(len(page.ids) for page in found.values()) == len(manifest.artefacts)
     return found if pages and whole else None
 
 

@@ -22,7 +22,7 @@ from renku_store.records.sheet import BETWEEN, Sheet
 from renku_store.selection import Selection
 from renku_store.signing import NOT_PLAIN, NodeTexts, Signer, check_plain, graph_hash
 
-_AT_ONCE: Final = 4_096
+_AT_ONCE: Final = 512
 """Jobs of which the texts are in memory at one time."""
 
 

@@ -7,6 +7,7 @@ which holds them: what has changed since cannot be told from that revision.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct, field
@@ -28,6 +29,9 @@ _REVISIONS_MAX: Final = 8
 
 def origins_of(movie: Movie, base: Manifest, decisions: Iterable[ArtefactEvent]) -> dict[str, Origin]:
     """By job, where the values come from that are older than the base revision; `decisions` are those since."""
+    held = base.artefacts.values()
+    if not any(map(attrgetter("outdated"), held)) and not any(map(attrgetter("edited_by"), held)):
+        return {}
     undone = {event.artefact: event.status == "edit-undone" for event in decisions}
     older: dict[str, tuple[str, ManifestArtefact]] = {}
     for key, entry in base.artefacts.items():

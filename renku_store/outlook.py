@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -253,11 +255,12 @@ def _values_given(movie: Movie, edits: Iterable[InputEvent]) -> dict[str, Json]:
 
 def _values_held(base: Manifest | None, decisions: Sequence[ArtefactEvent]) -> Iterator[ArtefactValue]:
     """Every value that may stand for an artefact: of the base, under people's versions, and of decisions since."""
-    for artefact in base.artefacts.values() if base else ():
-        yield artefact
-        if artefact.made is not None:
-            yield artefact.made
-    yield from (event.value for event in decisions if event.value is not None)
+    held = base.artefacts.values() if base else ()
+    return chain(
+        held,
+        filter(None, map(attrgetter("made"), held)),
+        (event.value for event in decisions if event.value is not None),
+    )
 
 
 def anything_to_do(outlook: Outlook) -> bool:

@@ -160,11 +160,11 @@ class Verdicts:
         choices = any(entry.edited_by is None for entry in self.decisions.values())
         if sheet is None or not self.base or self.decided or choices:
             return None
-        many, known = ManySigner(self.now, self.signer), list[str | None]()
+        many, known = ManySigner(self.now, self.signer), list[str | None]([""]) * len(sheet)
         for family in sheet.families:
             due = many.signatures(family)
-            held = None if due is None else self._held(due, sheet, family)
-            known += held if held is not None else [""] * len(family.job_ids)
+            if due is not None:
+                known[family.start : family.start + len(due)] = self._held(due, sheet, family)
         for job_id in self.named:
             known[self.index.position(job_id)] = None
         for artefact in self.decisions:

@@ -7,6 +7,7 @@ which it was chosen.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping
+from operator import attrgetter
 from typing import Final
 
 from renku_store.records.events import ArtefactEvent, Event
@@ -16,6 +17,7 @@ from renku_store.records.manifest import ManifestArtefact
 DECISIONS: Final = frozenset({"edited", "edit-undone", "chosen", "accepted"})
 """The statuses of events by which people decide on artefacts, between runs."""
 _EDITS: Final = frozenset({"edited", "edit-undone"})
+_edited_by: Final = attrgetter("edited_by")
 
 
 def after(held: ManifestArtefact | None, event: ArtefactEvent) -> ManifestArtefact | None:
@@ -74,7 +76,7 @@ def homeless(
 
 def _edited(base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent]) -> dict[str, ManifestArtefact]:
     """People's versions that stand after some events."""
-    held = {key: artefact for key, artefact in base.items() if artefact.edited_by is not None}
+    held = _of_people(base)
     for event in events:
         key = event.artefact
         if event.status in _EDITS:
@@ -84,6 +86,13 @@ def _edited(base: Mapping[str, ManifestArtefact], events: Iterable[ArtefactEvent
             else:
                 held.pop(key, None)
     return held
+
+
+def _of_people(base: Mapping[str, ManifestArtefact]) -> dict[str, ManifestArtefact]:
+    """People's versions; mostly there are none, which is found out without a step of Python for each artefact."""
+    if {None}.issuperset(map(_edited_by, base.values())):
+        return {}
+    return {key: artefact for key, artefact in base.items() if artefact.edited_by is not None}
 
 
 def _given(event: ArtefactEvent) -> ManifestArtefact:
@@ -142,7 +151,7 @@ class Held:
 
     def everything(self) -> Mapping[str, ManifestArtefact]:
         """What stands for every artefact before takes are chosen, which is for those who know signatures."""
-        people = [key for key, artefact in self._base.items() if artefact.edited_by is not None]
+        people = _of_people(self._base)
         if not people and not self._edits:
             return self._base
         shown = dict(self._base)

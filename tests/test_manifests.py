@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from renku_store import bounds
 from renku_store.drivers.base import Driver
 from renku_store.drivers.local import LocalDriver
-from renku_store.encoding import PageCuts, blobs_moved, cut_pages, encode_manifest, named_blobs, newly_named, parted
+from renku_store.encoding import (
+    KeptPage,
+    PageCuts,
+    blobs_moved,
+    cut_pages,
+    encode_manifest,
+    named_blobs,
+    newly_named,
+    parted,
+)
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -182,7 +191,7 @@ def test_what_is_shared_with_the_base_makes_no_difference_to_the_bytes(count: in
     cuts = PageCuts()
     first = encode_manifest(base, None, cuts)
     pages = zip(first.page_hashes, cut_pages(base.artefacts), strict=True)
-    known = {next(iter(page)): (digest, page) for digest, page in pages}
+    known = {next(iter(page)): (digest, KeptPage.of(page)) for digest, page in pages}
     changed = dict(base.artefacts)
     for place, text in edits.items():
         changed[f"shot[{place % (count + 2)}].image"] = artefact(text or f"{place}")

@@ -8,7 +8,8 @@ itself, for parsing refuses cycles of producers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import eq
 
 from msgspec import Struct
 
@@ -99,7 +100,7 @@ def _columns(family: Family, start: int, resolver: Resolver, settings: list[Over
     own = {name: value for name, value in spec.context.items() if isinstance(value, str) and value in spec.loops}
     if own:
         loops = {value: spec.loops.index(value) for value in own.values()}
-        turns = {value: [places[loop].value for places in family.places] for value, loop in loops.items()}
+        turns = {value: _in_short([places[loop].value for places in family.places]) for value, loop in loops.items()}
         columns.contexts = Contexts(dict(spec.context), {name: turns[value] for name, value in own.items()})
     overridden = {target for overrides in settings for target in overrides} - {spec.name}
     if overridden or family.awaited or family.deciders:
@@ -108,6 +109,12 @@ def _columns(family: Family, start: int, resolver: Resolver, settings: list[Over
         columns.awaits = {places[job]: awaited for job, awaited in family.awaited.items()}
         columns.deciders = {places[job]: artefacts for job, artefacts in family.deciders.items()}
     return columns
+
+
+def _in_short(values: list[str | int]) -> Sequence[str | int]:
+    """The same; places in a row are not kept one by one."""
+    plain = range(len(values))
+    return plain if all(map(eq, values, plain)) else values
 
 
 def _common(spec: ProducerSpec, settings: list[Overrides]) -> GraphNode:
