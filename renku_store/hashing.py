@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -125,7 +126,7 @@ def hash_value(value: Json) -> str:
 
 def hash_text(value: str) -> str:
     """`hash_value` of a short text; raises `orjson.JSONEncodeError` for one with lone surrogates."""
-    return blake3(orjson.dumps(value), max_threads=1).hexdigest()
+    return blake3(orjson.dumps(value)).digest().hex()
 
 
 class _RefusedError(Exception):
@@ -151,6 +152,8 @@ def _settle(container: Any, depth: int) -> Any:
         return container
     if not kinds <= _SETTLED:
         raise _RefusedError
+    if kinds == {dict} and depth and _settle_objects(container.values() if is_object else container):
+        return container
     changed: Any = None
     for key, item in container.items() if is_object else enumerate(container):
         kind = type(item)
@@ -164,7 +167,15 @@ def _settle(container: Any, depth: int) -> Any:
     return container if changed is None else changed
 
 
-def _look_at_keys(container: Mapping[Any, Any]) -> None:
+def _settle_objects(objects: Collection[dict[Any, Any]]) -> bool:
+    """Whether nothing in some objects has to be changed or looked into; their keys are looked at together."""
+    if not _SCALARS.issuperset(map(type, chain.from_iterable(map(dict.values, objects)))):
+        return False
+    _look_at_keys({*chain.from_iterable(objects)})
+    return True
+
+
+def _look_at_keys(container: Collection[Any]) -> None:
     try:
         keys = "".join(container)
     except TypeError:

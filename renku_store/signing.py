@@ -85,7 +85,7 @@ class Signer:
     def signature(self, node: GraphNode) -> str:
         """What `hashing.signature` gives for a job and all of its inputs that are there."""
         try:
-            return blake3(self._document(node).encode(), max_threads=1).hexdigest()
+            return blake3(self._document(node).encode()).digest().hex()
         except NOT_PLAIN:
             return signature(node, self._selection.signed_inputs(node))
 
