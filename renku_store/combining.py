@@ -74,7 +74,7 @@ class Combined(Generic[Question, Answer]):
         self._waiting: list[_Asked[Question, Answer]] = []
         self._asleep: deque[_Asked[Question, Answer]] = deque()  # those answered who may not know it yet
         self._turn = threading.Lock()
-        self._at_work: int | None = None
+        self._asking = set[int]()  # threads; an exception may leave one here, which then asks by itself
         self._expected = 0  # so many asked lately
         self._all_are_back: SimpleQueue[None] = SimpleQueue()
         self._process = os.getpid()
@@ -84,11 +84,13 @@ class Combined(Generic[Question, Answer]):
 
         Where an exception from without ends the wait, nobody knows whether it was answered.
         """
-        # Forked while somebody was at work, maybe; or called by the handler of a signal amid this thread's own work.
-        if self._process != os.getpid() or self._at_work == threading.get_ident():
+        thread = threading.get_ident()
+        # Forked while somebody was at work, maybe; or called by a signal's handler amid this thread's own question.
+        if self._process != os.getpid() or thread in self._asking:
             return self._work([question])[0]
         asked: _Asked[Question, Answer] = _Asked(question)
         try:
+            self._asking.add(thread)
             self._waiting.append(asked)
             if len(self._waiting) >= self._expected > 1:
                 self._all_are_back.put(None)
@@ -105,6 +107,7 @@ class Combined(Generic[Question, Answer]):
                     self._wake_answered()
         finally:
             asked.is_over = asked.has_left = True
+            self._asking.discard(thread)
             if self._asleep:
                 self._wake_answered()
         if asked.error is not None:
@@ -113,14 +116,10 @@ class Combined(Generic[Question, Answer]):
 
     def _answer_first(self) -> None:
         """Answer the first who wait; by whom has the turn."""
-        self._at_work = threading.get_ident()
-        try:
-            self._gather()
-            group = self._waiting[: self._most]
-            self._answer([asked for asked in group if not asked.is_over])
-            del self._waiting[: len(group)]
-        finally:
-            self._at_work = None
+        self._gather()
+        group = self._waiting[: self._most]
+        self._answer([asked for asked in group if not asked.is_over])
+        del self._waiting[: len(group)]
         self._expected = len(group) + len(self._waiting)
         self._asleep.extend(group)
 

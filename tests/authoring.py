@@ -168,6 +168,14 @@ def connection_of(movie: Movie) -> Any:
     return getattr(metadata, "_database", metadata).connection
 
 
+def let_age(movie: Movie) -> None:
+    """Wait until all that is stored is older than now: an object storage tells in whole seconds when it was written."""
+    if movie.announcer.needed:
+        newest = max(found.modified for found in movie.driver.list(""))
+        while movie.announcer._look_at_the_clock().modified <= newest:
+            time.sleep(0.05)
+
+
 def modified_at(movie: Movie, name: str, moment: float | None = None) -> None:
     """Let an object have been written at another time, in Unix seconds (None: now)."""
     moment = time.time() if moment is None else moment

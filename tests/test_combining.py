@@ -410,6 +410,29 @@ def test_the_handler_of_a_signal_may_ask_amid_its_own_thread_s_work() -> None:
     assert combined.ask(1) == 1
 
 
+@pytest.mark.parametrize("expected", [0, 4])
+def test_the_handler_of_a_signal_may_ask_at_any_moment_of_its_own_thread_s_question(expected: int) -> None:
+    """Also right before the work and right after it, while its thread has the turn; both are answered."""
+    for moment in range(1_000):
+        combined: Combined[int, int] = Combined(lambda questions: [2 * q for q in questions], 10, lambda error: True)
+        combined._expected = expected
+        answers: dict[int, int] = {}
+
+        def ask(question: int, c: Combined[int, int] = combined, a: dict[int, int] = answers) -> None:
+            a[question] = c.ask(question)
+
+        cut_off: list[bool] = []
+        whole = partial(cut_off_at, moment, partial(ask, 1), COMBINING, partial(ask, 2))
+        assert asked_in_time(lambda c=cut_off, w=whole: c.append(w())), f"a signal at moment {moment}"
+        assert answers == ({1: 2, 2: 4} if cut_off == [True] else {1: 2})
+        assert asked_in_time(partial(ask, 3))
+        assert combined._waiting == []
+        if cut_off == [False]:
+            assert moment > 8, "there are that many moments"
+            return
+    raise AssertionError("the call does not end")
+
+
 @pytest.mark.parametrize("kind", ["read", "write"])
 def test_an_append_within_a_transaction_of_its_thread_is_refused_at_once(movie: Movie, kind: str) -> None:
     """Even where another thread appends, which waits for the end of that transaction."""

@@ -42,7 +42,7 @@ from renku_store.drivers.objects.options import S3Place
 from renku_store.errors import DamageError
 from renku_store.testing.invariants import check_invariants
 from tests import children
-from tests.authoring import LONG, lose_database, opened, publish, texts
+from tests.authoring import LONG, let_age, lose_database, opened, publish, texts
 from tests.publishing import publish_files
 from tests.roots import Root
 from tests.running.conftest import BLUEPRINT, SEGMENTS, Studio
@@ -330,6 +330,7 @@ def test_a_collector_in_the_target_takes_nothing_that_a_revision_needs(
 
     def adopted(self: Committer, published: Manifest | ManifestStub, data: bytes, fresh: Collection[str]) -> None:
         if published.revision not in removed:
+            let_age(there)
             removed[published.revision] = collect(there, grace_seconds=0, force=True).removed
         adopt(self, published, data, fresh)
 

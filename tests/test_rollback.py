@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from renku_store import (
 )
 from renku_store.durability import listening
 from renku_store.encoding import encode_stub
+from renku_store.manifests import ManifestStore
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, InputEvent, RunEvent
 from tests.authoring import (
@@ -206,18 +207,37 @@ def test_condemned_blobs_come_back_to_life(movie: Movie) -> None:
     check_whole(movie)
 
 
-def test_it_goes_on_top_of_what_others_publish_meanwhile(movie: Movie) -> None:
+@pytest.fixture
+def before_its_name(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Takes what is to be done right before a manifest gets its name, wherever that is stored."""
+
+    def do(interfere: Callable[[], None]) -> None:
+        create = ManifestStore.create
+
+        def created(self: ManifestStore, number: int, data: bytes) -> bool:
+            interfere()
+            return create(self, number, data)
+
+        monkeypatch.setattr(ManifestStore, "create", created)
+
+    return do
+
+
+def test_it_goes_on_top_of_what_others_publish_meanwhile(
+    movie: Movie, before_its_name: Callable[[Callable[[], None]], None]
+) -> None:
     """A lost race is run again on the new revision; the attempt before is an abandoned run, and no one's to resume."""
     done: list[str] = []
 
-    def interfere(moment: str, step: str) -> None:
-        if moment == "before" and step == "object link" and not done and (intended := intents(movie)):
-            done.append(intended[0].run)
+    def interfere() -> None:
+        if not done:
+            [intended] = intents(movie)
+            done.append(intended.run)
             with opened(movie.root) as other:
                 publish(other, {"d": "theirs"})
 
-    with listening(interfere):
-        published = rollback(movie, "rev-0001")
+    before_its_name(interfere)
+    published = rollback(movie, "rev-0001")
     assert published is not None
     assert published.revision == "rev-0005"
     assert (done != [], done != [published.run]) == (True, True)
@@ -227,19 +247,22 @@ def test_it_goes_on_top_of_what_others_publish_meanwhile(movie: Movie) -> None:
     check_whole(movie)
 
 
-def test_it_gives_up_where_others_publish_again_and_again(movie: Movie) -> None:
+def test_it_gives_up_where_others_publish_again_and_again(
+    movie: Movie, before_its_name: Callable[[Callable[[], None]], None]
+) -> None:
     """After a few tries the conflict is the caller's; nothing is left to be resumed."""
     others: list[str] = []
     busy: list[bool] = []
 
-    def interfere(moment: str, step: str) -> None:
-        if moment == "before" and step == "object link" and not busy and intents(movie):
+    def interfere() -> None:
+        if not busy:
             busy.append(True)
             with opened(movie.root) as other:
                 others.append(publish(other, {"d": f"theirs {len(others)}"}).revision)
             busy.clear()
 
-    with listening(interfere), pytest.raises(ManifestConflictError):
+    before_its_name(interfere)
+    with pytest.raises(ManifestConflictError):
         rollback(movie, "rev-0001")
     assert len(others) == 5
     assert movie.leases.unfinished() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
+import mmap
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
 _READ_UNASKED_BYTES: Final = 16_384
 """So much is asked of a file whose size nobody knows, before it is asked for that."""
+_APART_MIN_BYTES: Final = 262_144
 _SYNCFS_SINCE: Final = (5, 8)
 """Older kernels do not report failed write-back through syncfs: there, only a sync of each file is a promise."""
 
@@ -114,6 +116,22 @@ def read_all(descriptor: int, limit: int | None, expected: int | None = None) ->
         data = os.read(descriptor, size if limit is None else limit - sum(map(len, parts)))
         parts.append(data)
     return b"".join(parts)
+
+
+def read_apart(path: str) -> bytes | memoryview:
+    """A whole file, in memory that the system has back as soon as nobody holds it, if it is large.
+
+    What a thread allocates stays with its heap: of many threads that each held a large file once, as much stays taken.
+    """
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < _APART_MIN_BYTES:
+            return file.read()
+        content = memoryview(mmap.mmap(-1, size))
+        filled = 0
+        while filled < size and (count := file.readinto(content[filled:])):
+            filled += count
+        return content[:filled]
 
 
 @contextmanager

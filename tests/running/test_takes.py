@@ -36,7 +36,7 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
-from tests.authoring import lose_database
+from tests.authoring import let_age, lose_database
 from tests.roots import Root
 from tests.running.conftest import Studio
 
@@ -253,6 +253,7 @@ def test_numbers_stay_when_rows_leave_and_bytes_are_collected(painted: Movie, pa
     compact(painted)
     assert [(take.take, take.hash) for take in list_takes(painted, ART)] == before
     prune(painted, RetentionPolicy(keep_last=1))
+    let_age(painted)
     collect(painted, grace_seconds=0, trash_seconds=0, force=True)
     takes = list_takes(painted, ART)
     assert [(take.take, take.hash) for take in takes] == before

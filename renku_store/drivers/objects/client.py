@@ -60,7 +60,13 @@ class ObjectClient(Protocol):
         ...
 
     def put(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
+        self,
+        key: str,
+        data: bytes | memoryview,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        mark: str | None = None,
     ) -> str | None:
         """Write an object in one request; gives its tag.
 

@@ -75,7 +75,7 @@ class FsspecClient:
     def put(
         self,
         key: str,
-        data: bytes,
+        data: bytes | memoryview,
         *,
         if_absent: bool = False,
         if_match: str | None = None,
@@ -90,10 +90,10 @@ class FsspecClient:
             )
         with self._named_errors("write", key):
             if not if_absent:
-                self._with_folder(key, lambda path: self._files.pipe_file(path, data))
+                self._with_folder(key, lambda path: self._files.pipe_file(path, bytes(data)))
                 return None
             try:
-                self._with_folder(key, lambda path: self._files.pipe_file(path, data, mode="create"))
+                self._with_folder(key, lambda path: self._files.pipe_file(path, bytes(data), mode="create"))
             except FileExistsError as error:
                 raise ConditionFailedError(str(error)) from error
             except PermissionError:

@@ -152,7 +152,13 @@ class LimitedClient:
             return self.bare.get_pieces(key, length=length)
 
     def put(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
+        self,
+        key: str,
+        data: bytes | memoryview,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        mark: str | None = None,
     ) -> str | None:
         """Write an object."""
         with self.permits.one():

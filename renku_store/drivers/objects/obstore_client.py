@@ -124,7 +124,13 @@ class ObstoreClient:
             return None, _head(obstore.head(self._store, key))
 
     def put(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
+        self,
+        key: str,
+        data: bytes | memoryview,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        mark: str | None = None,
     ) -> str | None:
         """Write an object in one request; gives its tag."""
         store = self._store if len(data) <= _QUICK_MAX_BYTES else self._sending

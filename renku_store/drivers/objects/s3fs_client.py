@@ -146,7 +146,13 @@ class S3fsClient:
         return data, head_of(key, answer)
 
     def put(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None, mark: str | None = None
+        self,
+        key: str,
+        data: bytes | memoryview,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        mark: str | None = None,
     ) -> str | None:
         """Write an object in one request; gives its tag. Conditions are sent once."""
         parameters: dict[str, Any] = {"Key": key, "Body": bytes(data)}

@@ -82,9 +82,9 @@ class StagedObject:
         """Its size in bytes; `OSError` where the file cannot be looked at."""
         return self._held if self._file is None else os.path.getsize(self._file.path)
 
-    def data(self) -> bytes:
+    def data(self) -> bytes | memoryview:
         """All of its bytes; `OSError` where the file cannot be read."""
-        return self._whole(self._parts or []) if self._file is None else Path(self._file.path).read_bytes()
+        return self._whole(self._parts or []) if self._file is None else posix.read_apart(self._file.path)
 
     @staticmethod
     def _whole(parts: list[bytes]) -> bytes:

@@ -120,7 +120,7 @@ class Uploader:
             hint="Something between here and the storage changes bytes; what had arrived was removed.",
         )
 
-    def _put_at_once(self, upload: Upload, sent: SentBytes, data: bytes) -> str | None:
+    def _put_at_once(self, upload: Upload, sent: SentBytes, data: bytes | memoryview) -> str | None:
         if not self._conditional:
             return self._client.put(upload.key, data)
         mark = secrets.token_hex(16)

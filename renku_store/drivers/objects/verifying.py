@@ -26,7 +26,7 @@ def part_bytes(size: int) -> int:
 class SentBytes:
     """What was sent, where it was in memory."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
         self.size = len(data)
 
@@ -35,7 +35,7 @@ class SentBytes:
         digest = _md5(self._data)
         return f"{_md5(digest).hex()}-1" if in_parts else digest.hex()
 
-    def windows(self) -> Iterator[bytes]:
+    def windows(self) -> Iterator[bytes | memoryview]:
         """The bytes, some at a time."""
         yield self._data
 
@@ -111,7 +111,7 @@ class Verifier:
         return True
 
 
-def _md5(data: bytes) -> bytes:
+def _md5(data: bytes | memoryview) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()
 
 
