@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from renku_store import InvalidValueError, StoreUnavailableError, UnsafeDriverError, bounds
-from renku_store.drivers.objects.client import ConditionFailedError
+from renku_store.drivers.objects.client import ConditionFailedError, UncertainError
 from renku_store.drivers.objects.driver import ObjectDriver
 from renku_store.drivers.objects.opening import open_s3_fsspec, open_s3_obstore
 from renku_store.drivers.objects.options import S3Place
@@ -139,6 +139,26 @@ def test_a_lost_reply_is_made_up_for(
             proxy.calm()
 
 
+@pytest.mark.parametrize("kind", ["drop", "reset after"])
+@pytest.mark.parametrize("condition", ["if_absent", "if_match"])
+def test_a_conditional_write_is_sent_once(seaweed_place: S3Place, key: str, condition: str, kind: Kind) -> None:
+    """Where its reply is lost, nobody repeats it: a repetition would be refused because of what it had written."""
+    assert seaweed_place.endpoint is not None
+    with (
+        Proxy(int(seaweed_place.endpoint.rpartition(":")[2])) as proxy,
+        closing(S3fsClient(behind(seaweed_place, proxy.endpoint))) as far,
+    ):
+        tag = None if condition == "if_absent" else far.put(key, b"one")
+        fault = proxy.inject(Fault(kind, lambda request: request.conditional, first=1, last=1))
+        with pytest.raises(UncertainError):
+            far.put(key, b"two", if_absent=tag is None, if_match=tag)
+        assert fault.struck
+        assert [seen.status for seen in proxy.requests if seen.request.conditional] == [200]
+        found = far.get(key)
+        assert found is not None
+        assert found[0] == b"two"
+
+
 @pytest.mark.parametrize("condition", ["IfNoneMatch", "IfMatch"])
 def test_a_library_that_would_leave_conditions_out_is_refused(client: S3fsClient, key: str, condition: str) -> None:
     """s3fs drops parameters that its botocore does not know: the write would succeed over anything."""
@@ -230,9 +250,10 @@ class TestProfiles:
 @pytest.mark.parametrize("opening", [open_s3_fsspec, open_s3_obstore])
 def test_a_missing_package_names_the_command_that_installs_it(opening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For either client, before anything is asked of a server."""
-    for library, client in (("s3fs", "s3fs_client"), ("obstore", "obstore_client")):
+    for library in ("s3fs", "obstore"):
         monkeypatch.setitem(sys.modules, library, None)
-        monkeypatch.delitem(sys.modules, f"renku_store.drivers.objects.{client}", raising=False)
+    for module in ("s3fs_client", "s3fs_files", "obstore_client"):
+        monkeypatch.delitem(sys.modules, f"renku_store.drivers.objects.{module}", raising=False)
     with pytest.raises(StoreUnavailableError) as error:
         opening("s3://bucket/videos", {})
     assert "which is not installed" in error.value.message

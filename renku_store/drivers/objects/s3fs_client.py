@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
 import aiohttp
-import s3fs
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -29,7 +28,6 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
-from botocore.handlers import add_expect_header
 from fsspec.asyn import sync
 
 from renku_store import bounds
@@ -37,6 +35,7 @@ from renku_store.drivers.forking import anew_after_fork
 from renku_store.drivers.objects.client import ConditionFailedError, ObjectHead, UncertainError
 from renku_store.drivers.objects.options import S3Place
 from renku_store.drivers.objects.replies import NO_CREDENTIALS, Refusal, pauses
+from renku_store.drivers.objects.s3fs_files import file_system
 from renku_store.drivers.objects.s3fs_replies import (
     MARK,
     NO_BUCKET,
@@ -51,11 +50,9 @@ from renku_store.errors import UnsafeDriverError
 
 _DELETE_MAX_KEYS: Final = 1_000
 """Keys that one request may delete, by the protocol."""
-_FileSystem: Final[Any] = s3fs.S3FileSystem  # without types, and what is guessed of them is wrong
 _sync: Final[Any] = sync
 _FAILURES: Final = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, HTTPException)
 _NOT_SENT: Final = (
-    EndpointConnectionError,
     ConnectTimeoutError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -175,7 +172,7 @@ class S3fsClient:
         if refusal.status in {404, 409, 412} and refusal.code not in NO_BUCKET:
             raise ConditionFailedError(refusal.code) from error
         unavailable = refusal.error("write", self._url(key))
-        if refusal.uncertain and not isinstance(error, _NOT_SENT):
+        if refusal.uncertain and not _was_never_sent(error):
             raise UncertainError(unavailable.message) from unavailable
         raise unavailable from error
 
@@ -301,7 +298,7 @@ class S3fsClient:
         which = (os.getpid(), attempts)
         with self._making:
             if which not in self._files:
-                self._files[which] = _file_system(self._place, attempts, self._read_seconds)
+                self._files[which] = file_system(self._place, attempts, self._read_seconds)
             return self._files[which]
 
     def _call(self, method: str, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
@@ -360,33 +357,11 @@ class S3fsClient:
         return f"s3://{self._bucket}/{key}"
 
 
-def _file_system(place: S3Place, attempts: int, read_seconds: float) -> Any:
-    """A file system of our own, which caches nothing and leaves repeating to botocore."""
-    client: dict[str, Any] = {"region_name": place.region} if place.region else {}
-    if not place.verify:
-        client["verify"] = False
-    elif place.ca:
-        client["verify"] = place.ca
-    files = _FileSystem(
-        anon=place.anonymous,
-        endpoint_url=place.endpoint,
-        client_kwargs=client,
-        config_kwargs={
-            "connect_timeout": bounds.OBJECT_CONNECT_SECONDS,
-            "read_timeout": read_seconds,
-            "max_pool_connections": place.concurrency,
-            "retries": {"mode": "standard", "total_max_attempts": attempts},
-            "s3": {"addressing_style": "path" if place.path_style else "virtual"},
-        },
-        use_listings_cache=False,
-        skip_instance_cache=True,
-        **({"profile": place.profile} if place.profile else {}),
-    )
-    files.retries = 1
-    # botocore asks before each PUT whether it may send the body: a round trip more, and servers and proxies that do not
-    # answer that question are waited for until the request has failed.
-    files.s3.meta.events.unregister("before-call.s3", add_expect_header)
-    return files
+def _was_never_sent(error: Exception) -> bool:
+    """Whether a request cannot have been carried out: aiobotocore takes one that broke off for out of reach, too."""
+    if isinstance(error, EndpointConnectionError):
+        return isinstance(error.kwargs.get("error"), aiohttp.ClientConnectorError)
+    return isinstance(error, _NOT_SENT)
 
 
 def _steps(size: int, part_bytes: int, at_once: int) -> Iterator[range]:
