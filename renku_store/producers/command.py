@@ -53,15 +53,19 @@ async def call_program(
     (folder / "request.json").write_bytes(canonical_json(job.request(folder)))
     (folder / "outputs").mkdir()
     context.logger.debug("%s: %s", job.job_id, shlex.join(argv))
-    ended = await run_program(
-        [program, *argv[1:]],
-        directory=folder,
-        environment={**os.environ, **(environment or {}), "RENKU_JOB": job.job_id},
-        timeout_seconds=bounds.JOB_TIMEOUT_SECONDS if job.timeout_seconds is None else job.timeout_seconds,
-        objection=_size_objection(folder / "outputs", job.max_output_bytes),
-    )
-    _check_end(argv[0], ended, folder)
-    return _answer(job, folder, ended.printed or None)
+    try:
+        ended = await run_program(
+            [program, *argv[1:]],
+            directory=folder,
+            environment={**os.environ, **(environment or {}), "RENKU_JOB": job.job_id},
+            timeout_seconds=bounds.JOB_TIMEOUT_SECONDS if job.timeout_seconds is None else job.timeout_seconds,
+            objection=_size_objection(folder / "outputs", job.max_output_bytes),
+        )
+        _check_end(argv[0], ended)
+        return _answer(job, folder, ended.printed or None)
+    except ProducerError as error:
+        error.cost = error.cost or paid_anyway(folder / "outputs.json")  # whatever is wrong with it, it was paid
+        raise
 
 
 def _argv(job: Job) -> list[str]:
@@ -99,18 +103,15 @@ def _size_objection(outputs: Path, max_bytes: int) -> Callable[[], str | None]:
     return objection
 
 
-def _check_end(program: str, ended: Ended, folder: Path) -> None:
+def _check_end(program: str, ended: Ended) -> None:
     if ended.code == 0:
         return
-    paid = paid_anyway(folder / "outputs.json")
     last = next((line.strip() for line in reversed(ended.printed.splitlines()) if line.strip()), "")
     hint = f"It said last: {last[:300]}" if last else "It printed nothing."
     if ended.code == TRY_AGAIN_LATER_CODE:
-        raise ProducerError(
-            f"{program} asks to try again later.", hint=hint, retryable=True, diagnostics=ended.printed, cost=paid
-        )
+        raise ProducerError(f"{program} asks to try again later.", hint=hint, retryable=True, diagnostics=ended.printed)
     how = f"was killed by {_signal_name(-ended.code)}" if ended.code < 0 else f"ended with exit code {ended.code}"
-    raise ProducerError(f"{program} {how}.", hint=hint, diagnostics=ended.printed, cost=paid)
+    raise ProducerError(f"{program} {how}.", hint=hint, diagnostics=ended.printed)
 
 
 def _signal_name(number: int) -> str:

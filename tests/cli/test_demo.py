@@ -94,3 +94,23 @@ def test_a_sample_does_not_go_among_your_own_movies(built: Built) -> None:
     assert json.loads(done.stdout)["video"] == "demo-build/out/movie.video.mp4"
     assert not (folder / "own").exists()
     assert "RENKU_STORE_ROOT" in program("demo", "--help").stdout
+
+
+def test_the_first_blueprint_of_the_reference_runs_as_it_stands(tmp_path: Path) -> None:
+    """With the demo's producers, one segment without a slide; the timeline is the movie's own."""
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/blueprint.md").read_text("utf-8")
+    (tmp_path / "film.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], "utf-8")
+    texts = ({"title": "Rise"}, {"title": "Rain", "video": "rain.mp4"}, {"title": "Flow"})
+    segments = [{"text": f"Water {number}.", **rest} for number, rest in enumerate(texts)]
+    (tmp_path / "values.json").write_text(json.dumps({"segments": segments}), "utf-8")
+    assert program("init", "water-cycle", "--blueprint", "film.yaml", cwd=tmp_path).returncode == 0
+    done = program("run", "--inputs", "values.json", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["status"], report["made"]) == ("published", 6)
+    assert program("export", "latest", "out", cwd=tmp_path).returncode == 0
+    timeline = json.loads((tmp_path / "out/timeline.json").read_text("utf-8"))
+    assert all((tmp_path / "out" / clip["path"]).is_file() for track in timeline["tracks"] for clip in track["clips"])
+    with av.open(str(tmp_path / "out/movie.video.mp4")) as film:
+        assert film.duration is not None
+        assert film.duration / 1_000_000 == pytest.approx(timeline["duration"], abs=0.5)

@@ -350,3 +350,17 @@ def test_a_program_that_fails_can_say_what_was_paid_all_the_same(desk: Desk, lef
     """In the file in which it would have said so; what is wrong there is no other failure."""
     error = failure(desk, f"open('outputs.json', 'w').write({left!r}); raise SystemExit({code})")
     assert (error.cost, error.retryable) == (cost, code == 75)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "open('outputs.json', 'w').write('{\"cost\": 0.25}')",
+        WRITE + "open('outputs.json', 'w').write('{\"cost\": 0.25, \"requestid\": \"r\"}')",
+        WRITE + 'open(\'outputs.json\', \'w\').write(\'{"cost": 0.25, "outputs": {"out": {"mimeType": "wav"}}}\')',
+    ],
+    ids=["no output", "an unknown key", "a wrong type"],
+)
+def test_what_was_paid_for_a_wrong_answer_is_told(desk: Desk, program: str) -> None:
+    """A program that ends well and has answered wrongly has cost what it says."""
+    assert failure(desk, program).cost == 0.25

@@ -2,6 +2,9 @@
 
 H.264 (yuv420p) and AAC in an MP4 whose index stands at its front: what every player and browser plays. Nothing in it
 depends on the time or on the number of processors: the same ffmpeg makes the same bytes from the same inputs.
+
+Without a `timeline` each narration plays to its end, and is followed by the next. A place without an image shows the
+one before it, or else the first one that there is.
 """
 
 from __future__ import annotations
@@ -11,24 +14,39 @@ from pathlib import Path
 from typing import Final
 
 from renku_store.producers.demo.requests import DemoError, Request
+from renku_store.producers.demo.sound import wav_seconds
 from renku_store.producers.demo.subtitles import Cue, read_srt, shift, write_srt
-from renku_store.producers.demo.timeline import Clip, read_clips
+from renku_store.producers.demo.timeline import Clip, end_to_end, make_timeline, read_clips
 
 WIDTH: Final = 1280
 HEIGHT: Final = 720
 FRAMES_PER_SECOND: Final = 12
 DISSOLVE_SECONDS: Final = 0.5
 AUDIO_RATE_HERTZ: Final = 48_000
+_TRACK_IDS: Final = {"image": "slide[{n}].image", "audio": "narration[{n}].audio"}
+
+
+def own_timeline(request: Request) -> bytes:
+    """The timeline of a movie that is given none; raises `DemoError`.
+
+    Config `image`, `audio`: the ids of each track's artefacts, with `{n}` for the place from 0.
+    """
+    tracks = {kind: request.setting(kind, default) for kind, default in _TRACK_IDS.items()}
+    images = request.paths_there("images")
+    missing = {"image": {place for place, image in enumerate(images) if image is None}}
+    return make_timeline(_durations(request), tracks, missing)
 
 
 def assembly(request: Request, ffmpeg: str) -> list[str]:
     """Return ffmpeg's arguments, having written the joined subtitles beside the inputs; raises `DemoError`."""
-    clips = read_clips(request.path("timeline"))
-    images, audio = request.paths("images"), request.paths("audio")
+    given = request.has("timeline")
+    clips = read_clips(request.path("timeline")) if given else end_to_end(_durations(request))
+    images, audio = _shown(request.paths_there("images")), request.paths("audio")
     captions = request.paths("captions") if request.has("captions") else None
     for name, files in (("images", images), ("audio", audio), ("captions", captions)):
         if files is not None and len(files) != len(clips):
-            raise DemoError(f"The timeline has {len(clips)} clips, the input {name!r} has {len(files)} files.")
+            there = f"The timeline has {len(clips)} clips" if given else f"There are {len(clips)} narrations"
+            raise DemoError(f"{there}, the input {name!r} has {len(files)} files.")
     inputs = [argument for path in [*images, *audio] for argument in ("-i", str(path))]
     subtitles: list[str] = []
     if captions is not None:
@@ -47,6 +65,21 @@ def assembly(request: Request, ffmpeg: str) -> list[str]:
         *("-c:a", "aac", "-b:a", "96k", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-fflags", "+bitexact"),
         *("-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4", str(request.folder / "outputs" / "video")),
     ]
+
+
+def _durations(request: Request) -> list[float]:
+    return [wav_seconds(path, f"audio[{place}]") for place, path in enumerate(request.paths("audio"))]
+
+
+def _shown(images: Sequence[Path | None]) -> list[Path]:
+    last = next((image for image in images if image is not None), None)
+    if last is None:
+        raise DemoError("The input 'images' has no file.")
+    shown: list[Path] = []
+    for image in images:
+        last = image or last
+        shown.append(last)
+    return shown
 
 
 def _joined(clips: Sequence[Clip], captions: Sequence[Path]) -> list[Cue]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from renku_store.calls import Job, JobContext, Produce, Produced
 from renku_store.errors import ProducerError
 from renku_store.producers.command import call_program
-from renku_store.producers.demo.assemble import assembly
+from renku_store.producers.demo.assemble import assembly, own_timeline
 from renku_store.producers.demo.requests import DemoError, Request
 from renku_store.producers.demo.sound import wav_seconds
 from renku_store.producers.demo.subtitles import make_cues, write_srt
@@ -54,12 +55,21 @@ async def timeline(job: Job, context: JobContext) -> Produced:
 
 
 async def assemble(job: Job, context: JobContext) -> Produced:
-    """Make `video` (MP4) from `timeline`, `images`, `audio` and, if given, `captions` in the config's `language`."""
+    """Make `video` (MP4) from `images`, `audio` and, if given, `timeline`, and `captions` in the config's `language`.
+
+    Also makes the `timeline` that it plays, if that is an output.
+    """
+    request, own = _request(job, context), dict[str, bytes]()
     try:
-        argv = assembly(_request(job, context), _ffmpeg())
+        if request.makes("timeline"):
+            given = request.has("timeline")
+            own["timeline"] = request.path("timeline").read_bytes() if given else own_timeline(request)
+        argv = assembly(request, _ffmpeg())
     except DemoError as error:
         raise ProducerError(f"{job.producer}: {error}") from error
-    return await call_program(job, context, argv)
+    rest = {name: output for name, output in job.outputs.items() if name not in own}
+    made = await call_program(replace(job, outputs=rest), context, argv)
+    return replace(made, outputs={**made.outputs, **own})
 
 
 HANDLERS: Final[Mapping[str, Produce]] = {

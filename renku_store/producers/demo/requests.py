@@ -22,6 +22,7 @@ class Request:
         self.folder = folder
         self._inputs: Mapping[str, Any] = document["inputs"]
         self._config: Mapping[str, Any] = document["config"]
+        self._outputs: Mapping[str, Any] = document["outputs"]
 
     @classmethod
     def read(cls) -> Request:
@@ -32,6 +33,10 @@ class Request:
     def has(self, name: str) -> bool:
         """Whether the input has a value."""
         return name in self._inputs
+
+    def makes(self, name: str) -> bool:
+        """Whether the output is asked for."""
+        return name in self._outputs
 
     def text(self, name: str, default: str | None = None) -> str:
         """Return a text input, or `default` where it is missing; an artefact is read as UTF-8."""
@@ -53,10 +58,15 @@ class Request:
 
     def paths(self, name: str) -> list[Path]:
         """Return the files of a fan-in, in loop order; a place without a job is an error."""
+        found = self.paths_there(name)
+        return [self._path(f"{name}[{place}]", None) if path is None else path for place, path in enumerate(found)]
+
+    def paths_there(self, name: str) -> list[Path | None]:
+        """Return the files of a fan-in, in loop order; None for a place whose job is not there."""
         items = self._inputs.get(name)
         if not isinstance(items, list) or not items:
             raise DemoError(f"The input {name!r} is not a list of files.")
-        return [self._path(f"{name}[{place}]", item) for place, item in enumerate(items)]
+        return [None if item is None else self._path(f"{name}[{place}]", item) for place, item in enumerate(items)]
 
     def number(self, name: str, default: float, *, least: float, most: float) -> float:
         """Return a number from the config, within its bounds."""

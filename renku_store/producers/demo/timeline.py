@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,22 +33,39 @@ class Clip:
     duration: float
 
 
-def make_timeline(durations: Sequence[float], artefacts: Mapping[str, str]) -> bytes:
-    """Lay segments of these durations (seconds) end to end and return the document as JSON.
-
-    `artefacts` gives the ids of each track, with `{n}` for the place from 0; tracks that it does not name are left out.
-    """
+def end_to_end(durations: Sequence[float]) -> list[Clip]:
+    """When segments of these durations (seconds) play, one after the other."""
     clips: list[Clip] = []
     end = 0.0
     for duration in durations:
         clips.append(Clip(round(end, 3), round(end + duration, 3) - round(end, 3)))
         end += duration
+    return clips
+
+
+def make_timeline(
+    durations: Sequence[float], artefacts: Mapping[str, str], missing: Mapping[str, Collection[int]] | None = None
+) -> bytes:
+    """Lay segments of these durations (seconds) end to end and return the document as JSON.
+
+    `artefacts` gives the ids of each track, with `{n}` for the place from 0; tracks that it does not name are left out.
+    `missing` has, by track, the places that have no artefact.
+    """
+    clips, gaps = end_to_end(durations), missing or {}
     tracks = [
-        {"kind": kind, "clips": [_clip(artefacts[kind], place, clip) for place, clip in enumerate(clips)]}
+        {
+            "kind": kind,
+            "clips": [
+                _clip(artefacts[kind], place, clip)
+                for place, clip in enumerate(clips)
+                if place not in gaps.get(kind, ())
+            ],
+        }
         for kind in TRACKS
         if kind in artefacts
     ]
-    return (json.dumps({"duration": round(end, 3), "tracks": tracks}, indent=2, ensure_ascii=False) + "\n").encode()
+    end = round(sum(durations), 3)
+    return (json.dumps({"duration": end, "tracks": tracks}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _clip(template: str, place: int, clip: Clip) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from array import array
 from typing import Any
@@ -119,6 +120,23 @@ def test_slides_of_any_size_fit(desk: Desk) -> None:
     video = assemble(desk, images=images)
     for seconds, colour in ((0.7, COLOURS[0]), (2.6, COLOURS[1])):
         assert near(colour_at(video, seconds), colour)
+
+
+def test_without_a_timeline_one_narration_follows_the_other(desk: Desk) -> None:
+    """The timeline that is played is an output, if it is asked for; a place without a slide shows the one before."""
+    images = [picture(COLOURS[0]), None, picture(COLOURS[2])]
+    inputs = {"images": images, "audio": [tone(seconds) for seconds in SECONDS]}
+    made = desk.call("demo/assemble@1", inputs=inputs, outputs=["video", "timeline"])
+    video = data_of(made, "video")
+    for seconds, colour in ((0.7, COLOURS[0]), (2.6, COLOURS[0]), (4.5, COLOURS[2])):
+        assert near(colour_at(video, seconds), colour)
+    document = json.loads(data_of(made, "timeline"))
+    assert document["duration"] == sum(SECONDS)
+    assert {track["kind"]: [clip["artefact"] for clip in track["clips"]] for track in document["tracks"]} == {
+        "image": ["slide[0].image", "slide[2].image"],
+        "audio": ["narration[0].audio", "narration[1].audio", "narration[2].audio"],
+    }
+    assert [clip["start"] for clip in document["tracks"][0]["clips"]] == [0.0, 3.75]
 
 
 def test_captions_may_be_left_out(desk: Desk) -> None:
