@@ -369,7 +369,9 @@ Produce: TypeAlias = Callable[[Job, JobContext], Awaitable[Produced]]
 
 def failure_of(error: Exception) -> JobFailure:
     """An error of a call as events keep it, whatever its producer has put into it."""
-    told = as_text(error.message) if isinstance(error, StoreError) else f"{type(error).__name__}: {as_text(error)}"
+    # One of a producer's own may be made without ours being made, and then it has no message.
+    said = getattr(error, "message", None) if isinstance(error, StoreError) else None
+    told = f"{type(error).__name__}: {as_text(error)}" if said is None else as_text(said)
     diagnostics = getattr(error, "diagnostics", None)
     return JobFailure(
         kind=error.kind if isinstance(error, StoreError) else ProducerError.__name__,

@@ -31,7 +31,7 @@ from renku_store.archiving import PUBLISH_LOCK, check_run, intent_of
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.drivers.base import Driver
-from renku_store.encoding import EncodedManifest, PageCuts, encode_manifest, named_blobs, newly_named
+from renku_store.encoding import EncodedManifest, PageCuts, check_encoded, encode_manifest, named_blobs, newly_named
 from renku_store.errors import (
     BlobCorruptError,
     BlobMissingError,
@@ -126,6 +126,7 @@ class Committer:
         self, manifest: Manifest, encoded: EncodedManifest, token: LeaseToken | None, base: Manifest | None
     ) -> Intent:
         """Record what is about to be published, once all that it needs is there, and stays."""
+        check_encoded(manifest.revision, encoded)
         named = named_blobs(manifest, encoded.page_hashes) if self._announcer.needed else set[str]()
         self._announce(manifest.run, named)
         self._blobs.put_many(list(encoded.pages.values()))

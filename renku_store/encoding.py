@@ -14,8 +14,9 @@ from blake3 import blake3
 from msgspec import Struct
 
 from renku_store import bounds
+from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_document, hash_bytes, hash_value, manifest_content_hash
-from renku_store.records._base import read_as, to_builtins
+from renku_store.records._base import RecordError, read_as, to_builtins
 from renku_store.records.manifest import (
     Manifest,
     ManifestArtefact,
@@ -99,6 +100,28 @@ def encode_manifest(
         document["pages"] = [reference.to_json() for reference in references]
     data = canonical_document(document)
     return EncodedManifest(data, hash_bytes(data), tuple(reference.hash for reference in references), new)
+
+
+def check_encoded(revision: str, encoded: EncodedManifest) -> None:
+    """Raise `InvalidValueError` for a manifest that nobody could read again, its new pages included.
+
+    Records that a program makes are not checked as they are made: here the wrong ones are stopped.
+    """
+    wrong = None
+    try:
+        manifest = Manifest.read(encoded.data)
+        check_hashes(manifest.artefacts.values())
+        for page in encoded.pages.values():
+            read_page(page)
+        if manifest.format != bounds.FORMAT_VERSION:
+            wrong = f"its format must be {bounds.FORMAT_VERSION}"
+    except RecordError as error:
+        wrong = f"{error}"
+    if wrong is not None:
+        raise InvalidValueError(
+            f"{revision} cannot be published, as nobody could read it again: {wrong}.",
+            hint="See what the events of its artefacts, or the manifest, say there.",
+        )
 
 
 def encode_stub(manifest: Manifest, digest: str) -> bytes:

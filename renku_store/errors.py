@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 
 class StoreError(Exception):
@@ -52,6 +52,16 @@ class StoreError(Exception):
     def kind(self) -> str:
         """The stable name of this kind of error, such as `NotFoundError`."""
         return type(self).__name__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With all that it says: a process of a pool hands its errors over."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[StoreError], words: tuple[Any, ...], said: dict[str, Any]) -> StoreError:
+    error = kind.__new__(kind, *words)
+    error.__dict__.update(said)
+    return error
 
 
 class BadInputError(StoreError):

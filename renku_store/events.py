@@ -6,7 +6,6 @@ live, in the transaction that appends them. Streams give the events of compacted
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -25,60 +24,21 @@ from renku_store.errors import (
     UnusableError,
 )
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
+from renku_store.id_source import IdSource
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.event_tables import RunOutcome
 from renku_store.metadata.history import ReadArchive, history, rows_after
 from renku_store.metadata.traces import usable_trace
 from renku_store.metadata.upkeep import KINDS, Selection
-from renku_store.records._base import Json
+from renku_store.records._base import Json, RecordError
 from renku_store.records.blob import BlobRef
-from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace
-from renku_store.records.ids import check_id, check_run_id, revision_number, uuid7
+from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent, Trace, check_made
+from renku_store.records.ids import check_hash, check_id, check_run_id, revision_number
 
-_RANDOM_BITS: Final = 74
-_TAIL_BITS: Final = 62
 _AFTER_ALL: Final = "~"
 """Greater than any id: nothing that is archived came after a revision whose publishing is not in the log."""
 _GROUP_MAX: Final = 256
 """So many appends of threads that wait share one commit."""
-
-
-class IdSource:
-    """Ids that sort in the order in which they were asked for: UUIDs of version 7, counted up within a millisecond.
-
-    Safe to use from many threads. The counter is RFC 9562's method 2: random at first, raised by a random step.
-    """
-
-    def __init__(self, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:
-        self._clock = clock
-        self._random_bytes = random_bytes
-        self._lock = threading.Lock()
-        self._milliseconds = 0
-        self._counter = 0
-
-    def next(self) -> str:
-        """A new id, greater than any that this source gave before, even where the clock goes back."""
-        return self.take(1)[0]
-
-    def take(self, count: int) -> list[str]:
-        """So many new ids in their order, each as `next` gives it."""
-        now = int(self._clock.now().timestamp() * 1000)
-        with self._lock:
-            steps = self._random_bytes(4 * count)
-            return [self._counted(now, steps[4 * place : 4 * place + 4]) for place in range(count)]
-
-    def _counted(self, now: int, step: bytes) -> str:
-        self._counter += 1 + int.from_bytes(step, "big")
-        if now > self._milliseconds:
-            # The highest bit stays free, so that there is room to count up within the millisecond.
-            self._milliseconds = now
-            self._counter = int.from_bytes(self._random_bytes(10), "big") >> (80 - _RANDOM_BITS + 1)
-        elif self._counter >> _RANDOM_BITS:
-            self._milliseconds += 1
-            self._counter = 0
-        # Version and variant lie over the bits between the two parts of the counter.
-        head, tail = self._counter >> _TAIL_BITS, self._counter & (1 << _TAIL_BITS) - 1
-        return uuid7(self._milliseconds, (head << 64 | tail).to_bytes(10, "big"))
 
 
 class EventLog:
@@ -199,6 +159,11 @@ class EventLog:
     def _checked(self, event: Event) -> Event:
         if isinstance(event, ArtefactEvent):
             check_id("artefact", event.artefact)
+            try:
+                check_made(event)
+            except RecordError as error:
+                raise InvalidValueError(f"The event {event.id} of {event.artefact} cannot be kept: {error}.") from error
+            return event
         if not isinstance(event, InputEvent):
             return event
         check_id("input", event.input)
@@ -264,6 +229,7 @@ class EventLog:
 
     def find_trace(self, signature: str) -> Trace | None:
         """The newest result for a signature whose blobs are all live; None where there is none."""
+        check_hash(signature)
         with self._metadata.read() as reader:
             return usable_trace(reader, signature)
 

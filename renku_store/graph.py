@@ -11,9 +11,10 @@ import difflib
 from array import array
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import compress, groupby, islice
+from itertools import compress, islice
 from typing import Final
 
+from renku_store.adjacency import Rows, by_layer
 from renku_store.errors import GraphError, NotFoundError
 from renku_store.records.columns import JobColumns
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
@@ -43,7 +44,7 @@ class GraphIndex:
             self._order, self._layers = self._sort()
         else:
             self._layers, self._families = found
-            self._order = _by_layer(self._layers)
+            self._order = by_layer(self._layers)
 
     @cached_property
     def placeholders(self) -> list[GraphNode]:
@@ -68,13 +69,13 @@ class GraphIndex:
         return _makers(self.graph) if self._sheet is None else self._sheet.makers
 
     @cached_property
-    def _dependencies(self) -> _Rows:
+    def _dependencies(self) -> Rows:
         if self._sheet is not None:
-            return _Rows.collect(row for family in self._sheet.families for row in self._sheet.dependencies(family))
-        return _Rows.collect(self._read_dependencies())
+            return Rows.collect(row for family in self._sheet.families for row in self._sheet.dependencies(family))
+        return Rows.collect(self._read_dependencies())
 
     @cached_property
-    def _dependents(self) -> _Rows:
+    def _dependents(self) -> Rows:
         return self._dependencies.turned()
 
     @property
@@ -206,7 +207,7 @@ class GraphIndex:
             )
         return found
 
-    def _reached(self, job_ids: Iterable[str], neighbours: _Rows) -> list[str]:
+    def _reached(self, job_ids: Iterable[str], neighbours: Rows) -> list[str]:
         found = bytearray(len(self))
         open_positions = [self.position(job_id) for job_id in job_ids]
         reached: list[int] = []
@@ -324,54 +325,6 @@ class _Outputs:
 
     def __contains__(self, artefact_id: object) -> bool:
         return self._index.makes(artefact_id)
-
-
-class _Rows:
-    """Lists of positions, one per job, end to end in one array."""
-
-    __slots__ = ("_starts", "_targets")
-
-    def __init__(self, starts: array[int], targets: array[int]) -> None:
-        self._starts = starts
-        self._targets = targets
-
-    @classmethod
-    def collect(cls, rows: Iterable[Iterable[int]]) -> _Rows:
-        starts, targets = array("q", [0]), array("i")
-        for row in rows:
-            if row:
-                targets.extend(row)
-            starts.append(len(targets))
-        return cls(starts, targets)
-
-    def of(self, position: int) -> array[int]:
-        return self._targets[self._starts[position] : self._starts[position + 1]]
-
-    def turned(self) -> _Rows:
-        """The same pairs seen from their other ends; each row is sorted."""
-        size = len(self._starts) - 1
-        starts = array("q", [0]) * (size + 1)
-        for target in self._targets:
-            starts[target + 1] += 1
-        for position in range(size):
-            starts[position + 1] += starts[position]
-        free = starts[:]
-        targets = array("i", [0]) * len(self._targets)
-        for position in range(size):
-            for target in self.of(position):
-                targets[free[target]] = position
-                free[target] += 1
-        return _Rows(starts, targets)
-
-
-def _by_layer(layers: Sequence[int]) -> array[int]:
-    places = [array("i") for _ in range(max(layers, default=-1) + 1)]
-    start = 0
-    for layer, run in groupby(layers):  # mostly those of a whole producer
-        end = start + len([*run])
-        places[layer].extend(range(start, end))
-        start = end
-    return sum(places, array("i"))
 
 
 def _positions(graph: ProducerGraph) -> dict[str, int]:

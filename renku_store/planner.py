@@ -13,7 +13,7 @@ from functools import partial
 from renku_store import bounds
 from renku_store.costs import price_plan
 from renku_store.graph import GraphIndex
-from renku_store.hashing import canonical_json, hash_bytes
+from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
 from renku_store.many import hash_of_graph
 from renku_store.projection import jobs_before
 from renku_store.reasons import Origin
@@ -74,7 +74,7 @@ class Planner:
         """
         edits, known = list(pending_edits), documents or {}
         edited = {e.input: known[e.blob] if e.blob else e.value for e in edits if isinstance(e, InputEvent)}
-        values, index = {**inputs, **edited}, GraphIndex(graph)
+        values, index = {**inputs, **edited}, GraphIndex(graph := _own(graph))
         decisions = _decisions(manifest, edits, decided_before, index, damaged)
         artefacts = manifest.artefacts if manifest else {}
         digest, document = hash_of_graph(graph), document or contents(known)
@@ -91,6 +91,20 @@ class Planner:
             "warnings": [*plan.warnings, *_waiting(manifest, edits, decided_before, index)],
         }
         return price_plan(plan.replace(**frozen), state.now, reusable=reusable, past=past_costs, priced=state.decided)
+
+
+def _own(graph: ProducerGraph) -> ProducerGraph:
+    """The same with values that nobody else holds: what is signed now is what is called later."""
+    if graph.columns is not None:
+        return graph  # made here, of values that were read here
+    return graph.replace(
+        nodes=[
+            node.replace(config=exact_numbers(node.config), context=exact_numbers(node.context))
+            if node.config or node.context
+            else node
+            for node in graph.nodes
+        ]
+    )
 
 
 def _decisions(
@@ -158,7 +172,8 @@ def input_entry(value: Json) -> ManifestInput:
     data = canonical_json(value)
     digest = hash_bytes(data)
     if len(data) <= bounds.INLINE_MAX_BYTES:
-        return ManifestInput(hash=digest, value=value)
+        held = parse_json(data) if isinstance(value, list | dict) else value  # its owner may change it
+        return ManifestInput(hash=digest, value=held)
     return ManifestInput(hash=digest, blob=digest)
 
 

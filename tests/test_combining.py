@@ -501,3 +501,38 @@ def test_a_signals_handler_that_reads_amid_a_write_leaves_it_whole(movie: Movie,
             movie.leases.release(token)
             return
     raise AssertionError("the write does not end")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "renku_store.events",
+        "renku_store.combining",
+        "renku_store.metadata.sqlite.store",
+        "renku_store.metadata.sqlite.transactions",
+        "renku_store.drivers.locks",
+    ],
+)
+def test_a_signals_handler_that_appends_amid_an_append_is_answered_at_once(movie: Movie, module: str) -> None:
+    """Stored, or refused because its thread is writing: it never waits for the lock of its own thread."""
+    file = sys.modules[module].__file__ or ""
+    stored = 0
+
+    def append(moment: int) -> None:
+        nonlocal stored
+        with suppress(RuntimeError):
+            movie.events.append_input("handler", moment)
+            stored += 1
+
+    for moment in range(1_000):
+        cut_off: list[bool] = []
+        outer = partial(movie.events.append_input, "a", moment)
+        whole = partial(cut_off_at, moment, outer, file, partial(append, moment))
+        assert asked_in_time(lambda c=cut_off, w=whole: c.append(w())), f"a signal at moment {moment}"
+        events = list(movie.events.stream_inputs())
+        assert [event.value for event in events if event.input == "a"] == [*range(moment + 1)]
+        assert len([event for event in events if event.input == "handler"]) == stored
+        if cut_off == [False]:
+            assert moment > 2, "there are that many moments"
+            return
+    raise AssertionError("the append does not end")

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from renku_store import bounds
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
-from renku_store.events import EventLog, IdSource
+from renku_store.events import EventLog
 from renku_store.hashing import canonical_json, hash_bytes, hash_value
+from renku_store.id_source import IdSource
 from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
 from renku_store.records.blob import BlobRef

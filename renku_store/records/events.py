@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from renku_store.records._base import Hash, Json, Record, RecordError, read_as, written
 from renku_store.records.manifest import UNSET, ArtefactValue, fill_value
@@ -130,6 +130,25 @@ def check_event(event: Event) -> None:
     """Raise `RecordError` if an event that was made of a row is none that could be read: the row may be damaged."""
     if read_event(event.to_bytes()) != event:
         raise RecordError(f"{event.id!r} is no event")
+
+
+_STATUSES: Final = frozenset(get_args(ArtefactStatus))
+
+
+def check_made(event: ArtefactEvent) -> None:
+    """Raise `RecordError` for what programs get wrong, such as a MIME type that nobody could guess.
+
+    A look at the fields that are guessed and counted takes a tenth of a look at all of them.
+    """
+    if event.status not in _STATUSES:
+        raise RecordError(f"there is no status {event.status!r}", "status")
+    value = event.value
+    if value is None:
+        return
+    if type(value.mime_type) is not str or not value.mime_type:
+        raise RecordError(f"{value.mime_type!r} is no MIME type", "value.mimeType")
+    if type(value.size) is not int or value.size < 0:
+        raise RecordError(f"{value.size!r} is no number of bytes", "value.size")
 
 
 class Trace(Record):

@@ -138,6 +138,7 @@ class SqliteMetadata:
         self._writers_turn = threading.RLock()
         self._current: Transaction | None = None
         self._owner: int | None = None
+        self._writer: int | None = None
         self._epoch = _epoch(connection, path)
 
     @cached_property
@@ -162,8 +163,8 @@ class SqliteMetadata:
 
     @property
     def is_within(self) -> bool:
-        """Whether this thread is within a transaction."""
-        return self._owner == threading.get_ident()
+        """Whether this thread is within a transaction, or about to begin or end one that writes."""
+        return threading.get_ident() in {self._owner, self._writer}
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -238,7 +239,7 @@ class SqliteMetadata:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        seconds = self._patience.seconds
+        seconds, noted = self._patience.seconds, False
         try:
             if not self._writers_turn.acquire(timeout=seconds):
                 raise StoreUnavailableError(
@@ -246,8 +247,12 @@ class SqliteMetadata:
                     hint="Keep write transactions short.",
                     reason="busy",
                 )
+            # A handler that writes amid this would wait for the lock of its own thread: it is refused at once.
+            self._writer, noted = threading.get_ident(), True
             yield
         finally:
+            if noted:
+                self._writer = None
             # A signal's handler may raise between getting the turn and noting it: the lock itself knows whose it is.
             try:  # noqa: SIM105 (a call less before the release, after which a handler may raise)
                 self._writers_turn.release()
