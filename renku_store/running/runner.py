@@ -19,7 +19,7 @@ from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.durations import run_seconds, seconds_by_producer
-from renku_store.errors import StalePlanError
+from renku_store.errors import InvalidValueError, StalePlanError
 from renku_store.leases import Heartbeat
 from renku_store.many import bytes_of_graph
 from renku_store.movie import Movie
@@ -253,6 +253,7 @@ class Runner:
 
     def _begin(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
         base, base_hash = self._base(plan)
+        self._check_kept(plan, base)
         run = plan.run or self._movie.events.new_id()
         self._movie.blobs.put(bytes_of_graph(plan.graph, recorded=True))
         begun = plan.replace(run=run, movie=self._movie.id, manifest_base_hash=base_hash)
@@ -272,6 +273,16 @@ class Runner:
             on_event=self._on_event,
             budget=self._budget(token.run),
         )
+
+    def _check_kept(self, plan: ExecutionPlan, base: Manifest | None) -> None:
+        """Refuse a plan whose jobs would find a long value of an input nowhere: planning keeps nothing."""
+        before = base.inputs if base else {}
+        for key, entry in plan.inputs.items():
+            if entry.blob is not None and before.get(key) != entry and not self._movie.blobs.has(entry.blob):
+                raise InvalidValueError(
+                    f"The value of the input {key} is kept nowhere: it was given to the plan alone.",
+                    hint="Set it (`set_inputs`) and plan again, or let `run_movie` take it.",
+                )
 
     def _budget(self, run: str) -> Budget:
         if self._max_cost is None:
