@@ -34,7 +34,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+_SHOWN_OF_CYCLE: Final = 12
 
 
 class StoreError(Exception):
@@ -96,6 +98,16 @@ class GraphError(BadInputError):
     def __init__(self, message: str, *, hint: str = "", reason: str = "unresolved") -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+    @classmethod
+    def of_cycle(cls, jobs: list[str]) -> GraphError:
+        """The error for jobs each of which waits for the one before it; the first is also the last."""
+        shown = jobs if len(jobs) <= _SHOWN_OF_CYCLE else [*jobs[: _SHOWN_OF_CYCLE - 2], "...", jobs[-1]]
+        return cls(
+            f"The jobs wait for each other in a cycle: {' -> '.join(shown)}.",
+            hint="One of them must not read what comes after it.",
+            reason="cycle",
+        )
 
 
 class MigrationError(BadInputError):

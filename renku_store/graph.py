@@ -20,7 +20,6 @@ from renku_store.records.columns import JobColumns
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
 from renku_store.records.sheet import Sheet
 
-_SHOWN_OF_CYCLE: Final = 12
 _SEARCHED_FOR_NEAREST: Final = 20_000
 
 
@@ -305,14 +304,7 @@ class GraphIndex:
             position = next(before for before in self._dependencies.of(position) if waits[before])
         cycle = path[places[position] :][::-1]
         first = cycle.index(min(cycle))
-        named = self._ids([*cycle[first:], *cycle[: first + 1]])
-        if len(named) > _SHOWN_OF_CYCLE:
-            named = [*named[: _SHOWN_OF_CYCLE - 2], "...", named[-1]]
-        return GraphError(
-            f"The jobs wait for each other in a cycle: {' -> '.join(named)}.",
-            hint="One of them must not read what comes after it.",
-            reason="cycle",
-        )
+        return GraphError.of_cycle(self._ids([*cycle[first:], *cycle[: first + 1]]))
 
 
 class _Outputs:

@@ -13,7 +13,7 @@ from renku_cli.grammar import Command, GlobalOptions, command, complete
 from renku_cli.misuse import Misuse, nearest
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_json, print_line
-from renku_cli.sources import read_mapping, read_text
+from renku_cli.sources import read_mapping, read_text, refuse_doubled_keys
 from renku_store import Blueprint, Json, Movie, NotFoundError, movie_blueprint, parse_value, set_inputs
 
 _NUMBER: Final = re.compile(r"-\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -99,7 +99,10 @@ def _value_of(movie: Movie, id: str, text: str) -> tuple[str, Json]:
 def _blueprint(text: str) -> Json:
     """A graph if the text is one, else the text of a blueprint (which may be JSON too: YAML holds all of it)."""
     value = _json_or_text(text)
-    return value if isinstance(value, dict) and "nodes" in value else text
+    if not isinstance(value, dict) or "nodes" not in value:
+        return text
+    refuse_doubled_keys(text, "The graph")
+    return value
 
 
 def _present(movie: Movie, name: str) -> Json:

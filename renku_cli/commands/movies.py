@@ -9,7 +9,7 @@ from renku_cli.grammar import GlobalOptions, command
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_root
 from renku_cli.output import note, print_json, print_line, print_table
-from renku_cli.sources import read_json, read_text
+from renku_cli.sources import read_graph, read_text
 from renku_cli.text import size
 from renku_store import Json
 
@@ -48,7 +48,7 @@ def blueprint_source(blueprint: str | None, graph: str | None) -> Json:
         renku_store.parse_blueprint(text, blueprint)
         return text
     if graph is not None:
-        document = read_json(graph)
+        document = read_graph(graph)
         renku_store.parse_graph(document, None)
         return document
     return None

@@ -3,7 +3,7 @@
 `inputs` and `produces` of a node may be plain texts. A text in `inputs` is an artefact that some node makes, else an
 input, else a path into the longest of these that it starts with; it is also the name under which the job reads it. A
 text in `produces` is the artefact's id; the output's name is what follows the job's id, or the last dot. Missing edges
-are derived from what jobs read. Circles are found by `graph.GraphIndex`, which every reader of a graph goes through.
+are derived from what jobs read. All that can be wrong with a graph by itself is found here, before anything runs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from renku_store import bounds
+from renku_store.blueprint.call_bounds import argv_fault, is_function
 from renku_store.blueprint.collector import paused_collector
+from renku_store.blueprint.cycles import in_order
 from renku_store.blueprint.given_form import given_edge, given_input, given_node, given_output
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe, shown
-from renku_store.blueprint.pricing import check_given_cost
+from renku_store.blueprint.pricing import given_cost
 from renku_store.errors import GraphError, InvalidIdError
 from renku_store.records._base import Json
 from renku_store.records.columns import of_artefact, of_input
@@ -29,6 +31,8 @@ from renku_store.records.ids import check_id
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _STEP: Final = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<position>[0-9]{1,15})\]")
 _HEAD: Final = re.compile(r"[^.\[]+")
+_WITHOUT_MODEL: Final = frozenset({"command", "unknown"})
+"""Providers of which no model is asked: the command's, and that of migrated jobs, which cannot be called at all."""
 _RATE_KEYS: Final = ("rateKey", "rate_key")
 
 
@@ -56,7 +60,9 @@ def _parse(document: Json, inputs: Collection[str] | None) -> ProducerGraph:
     timeline = document.get("timeline")
     if timeline is not None and (not isinstance(timeline, str) or timeline not in makers):
         raise GraphError(f"The timeline is {shown(timeline)}, which no job makes.", hint=nearest(str(timeline), makers))
-    return ProducerGraph(nodes=nodes, edges=_edges(document.get("edges"), nodes, makers), timeline=timeline)
+    edges = _edges(document.get("edges"), nodes, makers)
+    _refuse_cycle(nodes, edges)
+    return ProducerGraph(nodes=nodes, edges=edges, timeline=timeline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +182,33 @@ def _node(outline: _Outline, names: _Names) -> GraphNode:
         raise GraphError(f"The job {job_id} has inputs that are {describe(written)}.", hint="inputs is a list.")
     entries = [_input(item, names, job_id) for item in written]
     _refuse_twice([entry.name for entry in entries], "reads", job_id)
-    check_given_cost(job_id, fields.get("cost"), [entry.name for entry in entries], fields.get("config"))
-    whole = {**fields, "inputs": entries, "produces": outline.produces, "awaits": None}  # no list will come
+    cost = given_cost(job_id, fields.get("cost"), [entry.name for entry in entries], fields.get("config"))
+    whole = {**fields, "inputs": entries, "produces": outline.produces, "cost": cost}
     provider, model = fields.get("provider"), fields.get("providerModel")
     if isinstance(provider, str) and isinstance(model, str) and fields.keys().isdisjoint(_RATE_KEYS):
         whole["rateKey"] = f"{provider}/{model}"
     node = given_node(whole, f"The job {job_id}")
     _check(node.producer, "producer", job_id)
+    _check_call(node)
     return node if node.rate_key else node.replace(rate_key=f"{node.provider}/{node.provider_model}")
+
+
+def _check_call(node: GraphNode) -> None:
+    """Refuse what no provider could make sense of: a call that is to run has a model, a program or a function."""
+    job_id, argv = node.job_id, node.config.get("argv")
+    if node.provider == "command":
+        if (fault := argv_fault(argv)) is not None:
+            raise GraphError(f"The job {job_id}: config.argv {fault}.", hint='For example ["python3", "make.py"].')
+    elif node.provider == "python" and not is_function(node.provider_model):
+        raise GraphError(
+            f"The job {job_id}: providerModel is {shown(node.provider_model)}, which is not a function in a module.",
+            hint="For the provider python it is module.function.",
+        )
+    elif not node.provider_model and node.provider not in _WITHOUT_MODEL:
+        raise GraphError(
+            f"The job {job_id}: providerModel must be the name of a model, not {describe(node.provider_model)}.",
+            hint="Only commands need none.",
+        )
 
 
 def _input(item: object, names: _Names, job_id: str) -> GraphInput:
@@ -198,7 +223,7 @@ def _input(item: object, names: _Names, job_id: str) -> GraphInput:
         fields["ref"] = names.resolve(fields["ref"], job_id)
     if isinstance(fields.get("refs"), list):
         fields["refs"] = [names.resolve(ref, job_id) if isinstance(ref, str) else ref for ref in fields["refs"]]
-    entry = given_input(fields, f"The job {job_id}, inputs")
+    entry = given_input(fields, job_id)
     _check(entry.name, "input", job_id)
     if (entry.ref is None) == (entry.refs is None):
         raise GraphError(
@@ -231,6 +256,15 @@ def _edges(written: object, nodes: list[GraphNode], makers: Mapping[str, str]) -
                 )
         pairs.add((edge.from_, edge.to))
     return [GraphEdge(from_=before, to=after) for before, after in sorted(pairs)]
+
+
+def _refuse_cycle(nodes: list[GraphNode], edges: list[GraphEdge]) -> None:
+    waits: dict[str, list[str]] = {node.job_id: [] for node in nodes}
+    for edge in edges:
+        waits[edge.to].append(edge.from_)
+    cycle = in_order(waits)[1]
+    if cycle:
+        raise GraphError.of_cycle(cycle)
 
 
 def _path(text: str) -> list[str | int] | None:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from renku_store.blueprint.call_bounds import argv_fault
 from renku_store.blueprint.document import Blueprint
 from renku_store.blueprint.family import Family
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe
-from renku_store.blueprint.producer_fields import check_argv
 from renku_store.errors import InvalidValueError
 from renku_store.records._base import Json
 from renku_store.records.graph import EVERY_LABEL
@@ -56,7 +56,7 @@ def movie_overrides(config: Json, families: Mapping[str, Family], warnings: list
         if not isinstance(changes, dict):
             raise InvalidValueError(f"@config has no `config` mapping for {target}, or more.", hint=_CONFIG_FORM)
         runs_command = families[target.partition("[")[0]].spec.run.provider == "command"
-        problem = check_argv(changes["argv"]) if runs_command and "argv" in changes else None
+        problem = argv_fault(changes["argv"]) if runs_command and "argv" in changes else None
         if problem:
             raise InvalidValueError(f"@config: argv of {target} {problem}.", hint='For example ["python3", "make.py"].')
         overrides[target] = changes

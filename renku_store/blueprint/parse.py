@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final, get_args
 
 from renku_store import bounds
+from renku_store.blueprint.call_bounds import argv_fault
 from renku_store.blueprint.cycles import in_order
 from renku_store.blueprint.decisions import check_made_lists
 from renku_store.blueprint.document import (
@@ -24,7 +25,7 @@ from renku_store.blueprint.document import (
 from renku_store.blueprint.fields import Fields
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import Place, describe, shown
-from renku_store.blueprint.producer_fields import PRODUCER_KEYS, check_argv, read_producer, read_shape
+from renku_store.blueprint.producer_fields import PRODUCER_KEYS, read_producer, read_shape
 from renku_store.blueprint.references import LoopVariable, ReferenceText, parse_reference
 from renku_store.blueprint.scope import Reader, Scope
 from renku_store.blueprint.source import Source, read_yaml
@@ -162,7 +163,7 @@ def _read_overrides(top: Fields, producers: Mapping[str, ProducerSpec]) -> dict[
             )
         config = fields.values("config")
         problem = (
-            check_argv(config["argv"]) if "argv" in config and producers[producer].run.provider == "command" else None
+            argv_fault(config["argv"]) if "argv" in config and producers[producer].run.provider == "command" else None
         )
         if problem:
             raise fields.place("config").error(f"argv of {fields.what} {problem}.")

@@ -7,6 +7,18 @@ import re
 from typing import Final
 
 from renku_store import bounds
+from renku_store.blueprint.call_bounds import (
+    BYTES_WANTED,
+    TIMEOUT_WANTED,
+    WEIGHT_WANTED,
+    argv_fault,
+    is_declared_type,
+    is_function,
+    is_size,
+    is_source,
+    is_timeout,
+    is_weight,
+)
 from renku_store.blueprint.document import ArtefactUse, InputUse, OutputSpec, ProducerSpec, RunSpec
 from renku_store.blueprint.expressions import Expression, Literal, parse_expression
 from renku_store.blueprint.fields import Fields
@@ -23,10 +35,6 @@ PRODUCER_KEYS: Final = (
 )  # fmt: skip
 _RUN: Final = re.compile(
     r"(?P<provider>[A-Za-z0-9][\w.-]*)/(?P<model>[A-Za-z0-9][\w./:-]*)(?:@(?P<version>[\w.-]+))?", re.ASCII
-)
-_PYTHON: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_MIME_TYPE: Final = re.compile(
-    r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*(; ?[a-z0-9-]+=[\w.-]+)*", re.ASCII
 )
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -70,15 +78,6 @@ def read_producer(name: str, fields: Fields, scope: Scope) -> ProducerSpec:
     )
 
 
-def check_argv(value: Json) -> str | None:
-    """What is wrong with the `argv` of a command, or None."""
-    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
-        return "must be a list of texts that starts with the program"
-    if not value[0] or any("\0" in item for item in value if isinstance(item, str)):
-        return "has an empty program or a NUL character"
-    return None
-
-
 def _read_for(fields: Fields, loops: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     if "for" not in fields:
         return ()
@@ -109,7 +108,7 @@ def _read_run(fields: Fields) -> RunSpec:
         return RunSpec("command", "argv", version or "1")
     if run.startswith("python:"):
         function = run.removeprefix("python:")
-        if not _PYTHON.fullmatch(function):
+        if not is_function(function):
             raise fields.place("run").error(
                 f"run of {fields.what} names {shown(function)}, which is not a function in a module.",
                 "Write python:module.function.",
@@ -142,7 +141,7 @@ def _read_outputs(fields: Fields) -> tuple[OutputSpec, ...]:
     for name in outputs:
         output = outputs.mapping(name, f"output {name} of {fields.what}", ("mimeType",))
         mime_type = output.text("mimeType")
-        if not _MIME_TYPE.fullmatch(mime_type):
+        if not is_declared_type(mime_type):
             raise output.place("mimeType").error(
                 f"mimeType of {output.what} is {shown(mime_type)}, which is not a MIME type.", "For example audio/wav."
             )
@@ -189,7 +188,7 @@ def _read_config(fields: Fields) -> dict[str, Json]:
             f"config of {fields.what} has argv.", "Write argv beside run, not in config."
         )
     argv: list[Json] = [*fields.texts("argv")]
-    problem = check_argv(argv)
+    problem = argv_fault(argv)
     if problem:
         raise fields.place("argv").error(f"argv of {fields.what} {problem}.", 'For example ["python3", "make.py"].')
     return {**config, "argv": argv}
@@ -215,8 +214,8 @@ def _read_timeout(fields: Fields) -> float | None:
     seconds = float(match[1]) * _SECONDS[match[2]] if match else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
         raise fields.wrong("timeout", "seconds, or a text such as 90s, 5m or 1h")
-    if not 0 < seconds <= bounds.JOB_TIMEOUT_MAX_SECONDS:
-        raise fields.wrong("timeout", f"more than 0 and at most {bounds.JOB_TIMEOUT_MAX_SECONDS:.0f} seconds")
+    if not is_timeout(seconds):
+        raise fields.wrong("timeout", TIMEOUT_WANTED)
     return float(seconds)
 
 
@@ -226,7 +225,7 @@ def _read_sources(fields: Fields) -> tuple[str, ...] | None:
         return None
     names = tuple(fields.texts("sources"))
     for name in names:
-        if not name or "\0" in name:
+        if not is_source(name):
             raise fields.wrong("sources", "a list of files", "For example sources: [narrate.py].")
     return names
 
@@ -236,8 +235,8 @@ def _read_uses(fields: Fields) -> dict[str, int]:
     weights: dict[str, int] = {}
     for name in resources:
         weight = resources.source(name).value
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 0 < weight <= bounds.CONCURRENCY_MAX:
-            raise resources.wrong(name, "a whole number above 0", "For example uses: {gpu: 1}.")
+        if not is_weight(weight):
+            raise resources.wrong(name, WEIGHT_WANTED, "For example uses: {gpu: 1}.")
         weights[name] = weight
     return weights
 
@@ -246,6 +245,6 @@ def _read_max_bytes(fields: Fields) -> int | None:
     if "maxBytes" not in fields:
         return None
     value = fields.source("maxBytes").value
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise fields.wrong("maxBytes", "a whole number of bytes above 0")
+    if not is_size(value):
+        raise fields.wrong("maxBytes", BYTES_WANTED)
     return value

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from renku_store.blueprint import parse_graph
+from renku_store.blueprint.call_bounds import argv_fault, is_declared_type, is_function, is_name
 from renku_store.errors import GraphError
-from renku_store.graph import GraphIndex
+from renku_store.migration.files import UNKNOWN_TYPE
 from renku_store.migration.old_json import is_canonical
 from renku_store.migration.reading import safe_id, text_of
 from renku_store.records._base import Json
@@ -24,7 +25,7 @@ from renku_store.records._base import Json
 STAND_IN: Final = "imported"
 """The producer of artefacts of which nothing says who made them."""
 NOBODY: Final = "unknown"
-"""The provider where none is named."""
+"""The provider or model where none is named that a graph may have."""
 _LABEL: Final = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z0-9])|(?<=[A-Za-z])(?<!mp)(?<!gpt)(?<!\bv)\d+(?![A-Za-z0-9])")
 _INDEX: Final = re.compile(r"\[\d+\]")
 _JOINTS: Final = re.compile(r"[._\-:\[\]= /\\%]+")
@@ -129,7 +130,7 @@ class SoundGraph:
         if said == self._last:
             return True
         try:
-            GraphIndex(parse_graph(document, inputs))
+            parse_graph(document, inputs)
         except GraphError:
             return False
         self._last = said
@@ -188,13 +189,14 @@ class _Document:
             for artefact in outputs:
                 jobs.setdefault(() if declared.single else self._labels[artefact], []).append(artefact)
             for labels, ids in jobs.items():
+                provider, model = callee(declared.provider, declared.model, declared.config)
                 entries = self._entries(read, labels if len(jobs) > 1 else (), producer, artefacts=artefacts)
                 nodes.append(
                     {
                         "jobId": producer + "".join(f"[{label}]" for label in labels),
                         "producer": producer,
-                        "provider": declared.provider,
-                        "providerModel": declared.model,
+                        "provider": provider,
+                        "providerModel": model,
                         "config": dict(declared.config),
                         "inputs": entries,
                         "produces": outputs_of(ids, self._made),
@@ -236,9 +238,20 @@ def outputs_of(ids: Sequence[str], made: Mapping[str, Made]) -> list[Json]:
     kinds = [_kind(artefact, made[artefact]) for artefact in ids]
     uses = Counter(kinds)
     return [
-        {"id": artefact, "name": kind if uses[kind] == 1 else artefact, "mimeType": made[artefact].mime_type}
+        {"id": artefact, "name": kind if uses[kind] == 1 else artefact, "mimeType": _type(made[artefact].mime_type)}
         for artefact, kind in zip(ids, kinds, strict=True)
     ]
+
+
+def callee(provider: str, model: str, config: Mapping[str, Json]) -> tuple[str, str]:
+    """Provider and model of a job as a graph may have them."""
+    model = model if is_name(model) else NOBODY
+    callable_so = {"command": argv_fault(config.get("argv")) is None, "python": is_function(model)}
+    return (provider if is_name(provider) and callable_so.get(provider, True) else NOBODY), model
+
+
+def _type(mime_type: str) -> str:
+    return mime_type if is_declared_type(mime_type) else UNKNOWN_TYPE
 
 
 def _agree(one: tuple[int, ...], two: tuple[int, ...]) -> bool:

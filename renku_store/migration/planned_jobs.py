@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from renku_store.blueprint import parse_graph
 from renku_store.errors import GraphError
-from renku_store.graph import GraphIndex
 from renku_store.migration.folder import OldFolder
-from renku_store.migration.graphs import NOBODY, Made, graph_document, outputs_of
+from renku_store.migration.graphs import NOBODY, Made, callee, graph_document, outputs_of
 from renku_store.migration.old_json import is_canonical
 from renku_store.migration.reading import Findings, read_object, revision_within, safe_id, text_of
 from renku_store.records._base import Json
@@ -63,7 +62,7 @@ def _sound(graph: dict[str, Json], rest: Mapping[str, Made], inputs: Collection[
         nodes += others["nodes"]
     whole: dict[str, Json] = {**graph, **({"timeline": timeline} if timeline else {})}
     try:
-        GraphIndex(parse_graph(whole, inputs))
+        parse_graph(whole, inputs)
     except GraphError:
         return None
     return whole if nodes else None
@@ -78,11 +77,12 @@ def _node(
         if kind is not None and name not in outputs:
             entries.append({"name": name, "ref": {"kind": kind, "id": name}})
     context = job.get("context")
+    provider, model = callee(text_of(job, "provider") or NOBODY, text_of(job, "providerModel") or NOBODY, {})
     return {
         "jobId": job_id,
         "producer": safe_id(text_of(job, "producer") or job_id),
-        "provider": text_of(job, "provider") or NOBODY,
-        "providerModel": text_of(job, "providerModel") or "",
+        "provider": provider,
+        "providerModel": model,
         "rateKey": text_of(job, "rateKey") or "",
         "context": context if isinstance(context, dict) and is_canonical(context) else {},
         "inputs": entries,

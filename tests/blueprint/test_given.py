@@ -153,16 +153,16 @@ _A = _node("a")
         (_graph(_node("a", produces=[])), "The job a produces nothing.", "produces"),
         (_graph(_node("a", produces=["../x"])), "The job 'a': The artefact id '../x' is not allowed.", ""),
         (_graph(_node("a", produces=[3])), "The job a, produces: ", ""),
-        (_graph(_node("a", produces=[{"id": "x", "name": "o"}])), "The job a, produces: mimeType: Field required.", ""),
+        (_graph(_node("a", produces=[{"id": "x", "name": "o"}])), "The job a, produces has no mimeType.", "mimeType"),
         (
             _graph({key: value for key, value in _A.items() if key != "provider"}),
-            "The job a: provider: Field required.",
-            "",
+            "The job a has no provider.",
+            "Add",
         ),
-        (_graph(_node("a", config=[])), "The job a: config: ", ""),
+        (_graph(_node("a", config=[])), "The job a: config must be a mapping, not a list.", "mapping"),
         (_graph(_node("a", inputs="x")), "The job a has inputs that are the text 'x'.", "list"),
         (_graph(_node("a", [3])), "The job a has an input that is the number 3.", ""),
-        (_graph(_node("a", [{"ref": "topic"}])), "The job a, inputs: name: Field required.", ""),
+        (_graph(_node("a", [{"ref": "topic"}])), "The job a has an input that has no name.", "name"),
         (_graph(_node("a", [{"name": "x"}])), "The input x of the job a needs either ref or refs.", ""),
         (
             _graph(_node("a", [{"name": "x", "ref": "topic", "refs": []}])),
@@ -187,7 +187,7 @@ _A = _node("a")
         (_graph(_A, _node("b", produces=["a.out"])), "The artefact a.out has two makers: a and b.", ""),
         (_graph(_node("a", produces=["x", "x"])), "The job a makes x twice.", ""),
         (_graph(_A, edges=[{"from": "a", "to": "bb"}]), "The edge a -> bb names bb, which is not a job.", "Known: a."),
-        (_graph(_A, edges=[{"from": "a"}]), "to: Field required.", ""),
+        (_graph(_A, edges=[{"from": "a"}]), "has no to.", "Add"),
         (_graph(_A, edges={}), "The edges of a graph are a list, not a mapping.", ""),
         (_graph(_A, timeline="a.ot"), "The timeline is 'a.ot', which no job makes.", "Did you mean a.out?"),
     ],
@@ -198,6 +198,127 @@ def test_a_broken_graph_is_refused_and_the_node_named(document: Any, message: st
         parse_graph(document, ["topic"])
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+def _reading(reference: object) -> dict[str, Any]:
+    return _graph(_A, _node("b", [{"name": "x", "ref": reference}]))
+
+
+_KIND = "The job b, input x: kind of a reference must be input or artefact, not "
+_PATH = (
+    "The job b, input x: path of a reference must be a list of keys (text) and positions (whole numbers from 0); it has"
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (_reading({"kind": "inputs", "id": "topic"}), f"{_KIND}the text 'inputs'."),
+        (_reading({"kind": ["input"], "id": "topic"}), f"{_KIND}a list."),
+        (_reading({"id": "topic"}), f"{_KIND}nothing (null)."),
+        (_reading(3), "The job b, input x: a reference must be text or a mapping, not the number 3."),
+        (
+            _reading({"kind": "input", "id": ""}),
+            "The job b, input x: id of a reference must be text that is not empty, not the text ''.",
+        ),
+        (_reading({"kind": "input", "id": "topic", "path": [-1]}), f"{_PATH} the number -1."),
+        (_reading({"kind": "input", "id": "topic", "path": [1.0]}), f"{_PATH} the number 1.0."),
+        (_reading({"kind": "artefact", "id": "a.out", "path": ["k", True]}), f"{_PATH} true."),
+        (
+            _reading({"kind": "input", "id": "topic", "path": "x"}),
+            "The job b, input x: path of a reference must be a list, not the text 'x'.",
+        ),
+        (
+            _graph(_A, _node("b", [{"name": "x", "refs": [None, {"kind": "z", "id": "topic"}]}])),
+            f"{_KIND}the text 'z'.",
+        ),
+        (
+            _graph(_node("b", [{"name": "x", "refs": "topic"}])),
+            "The job b, input x: refs must be a list, not the text 'topic'.",
+        ),
+        (_graph(_node("b", [{"name": 3, "ref": "topic"}])), "The job b has an input whose name is the number 3."),
+    ],
+)
+def test_a_wrong_reference_is_told_in_words_of_its_own(document: Any, message: str) -> None:
+    """Whoever wrote it sees which job and input it is, what is wrong there, and how one looks."""
+    with pytest.raises(GraphError) as caught:
+        parse_graph(document, ["topic"])
+    assert caught.value.message == message
+    assert caught.value.hint
+
+
+_SECONDS = "timeoutSeconds must be more than 0 and at most 2592000 seconds, not"
+_BYTES = "maxOutputBytes must be a whole number of bytes above 0, not"
+_TYPE = "The job a, produces: mimeType must be a MIME type in small letters, not the text"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"timeoutSeconds": -5}, f"The job a: {_SECONDS} the number -5."),
+        ({"timeoutSeconds": 0}, f"The job a: {_SECONDS} the number 0."),
+        ({"timeoutSeconds": 1e9}, f"The job a: {_SECONDS} the number 1000000000.0."),
+        ({"timeoutSeconds": "nan"}, f"The job a: {_SECONDS} the text 'nan'."),
+        ({"timeoutSeconds": True}, f"The job a: {_SECONDS} true."),
+        ({"maxOutputBytes": -1}, f"The job a: {_BYTES} the number -1."),
+        ({"maxOutputBytes": 0}, f"The job a: {_BYTES} the number 0."),
+        ({"maxOutputBytes": 2**53}, f"The job a: {_BYTES} the number 9007199254740992."),
+        ({"maxOutputBytes": 1.5}, f"The job a: {_BYTES} the number 1.5."),
+        ({"maxOutputBytes": True}, f"The job a: {_BYTES} true."),
+        ({"uses": {"gpu": 0}}, "The job a: uses.gpu must be a whole number above 0, not the number 0."),
+        ({"uses": {"gpu": 10**6}}, "The job a: uses.gpu must be a whole number above 0, not the number 1000000."),
+        ({"sources": ["a.py", ""]}, "The job a: sources[1] must be the name of a file, not the text ''."),
+        ({"source": "x"}, "The job a: source must be 64 lower-case hex digits, not the text 'x'."),
+        ({"version": " "}, "The job a: version must be text that is not empty, not the text ' '."),
+        ({"rateKey": 3}, "The job a: rateKey must be text, not the number 3."),
+        ({"provider": ""}, "The job a: provider must be the name of a provider, not the text ''."),
+        ({"provider": "x\n"}, "The job a: provider must be the name of a provider, not the text 'x\\n'."),
+        ({"providerModel": ""}, "The job a: providerModel must be the name of a model, not the text ''."),
+        ({"providerModel": " "}, "The job a: providerModel must be the name of a model, not the text ' '."),
+        ({"produces": [{"id": "x", "name": "x", "mimeType": ""}]}, f"{_TYPE} ''."),
+        ({"produces": [{"id": "x", "name": "x", "mimeType": "no\nmime"}]}, f"{_TYPE} 'no\\nmime'."),
+        (
+            {"provider": "command", "config": {"argv": []}},
+            "The job a: config.argv must be a list of texts that starts with the program.",
+        ),
+        (
+            {"provider": "python", "providerModel": "print"},
+            "The job a: providerModel is 'print', which is not a function in a module.",
+        ),
+    ],
+)
+def test_what_is_said_of_a_call_is_bounded_as_in_a_blueprint(fields: dict[str, Any], message: str) -> None:
+    """Nothing is found out in a run, after other calls were paid for."""
+    with pytest.raises(GraphError) as caught:
+        parse_graph(_graph(_node("a") | fields), [])
+    assert caught.value.message == message
+    assert caught.value.hint
+
+
+def test_a_command_needs_no_model_and_text_may_be_a_number() -> None:
+    """What programs in other languages write."""
+    fields = {"provider": "command", "providerModel": "", "config": {"argv": ["x"]}, "timeoutSeconds": "1.5"}
+    node = parse_graph(_graph(_node("a", maxOutputBytes="10", unknown=1) | fields), []).nodes[0]
+    assert (node.timeout_seconds, node.max_output_bytes) == (1.5, 10)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "cycle"),
+    [
+        ([_node("a", ["a.out"])], [], "a -> a"),
+        ([_node("a", ["c.out"]), _node("b", ["a.out"]), _node("c", ["b.out"])], [], "a -> b -> c -> a"),
+        ([_node("a", ["b.out"]), _node("b")], [{"from": "a", "to": "b"}], "a -> b -> a"),
+    ],
+)
+def test_a_cycle_is_refused_before_anything_runs(nodes: list[Any], edges: list[Any], cycle: str) -> None:
+    """As one of a blueprint, and named."""
+    with pytest.raises(GraphError) as caught:
+        parse_graph(_graph(*nodes, edges=edges), None)
+    assert (caught.value.message, caught.value.reason) == (
+        f"The jobs wait for each other in a cycle: {cycle}.",
+        "cycle",
+    )
+    assert caught.value.hint
 
 
 def test_duplicates_say_that_they_are() -> None:

@@ -71,6 +71,32 @@ def test_a_wrong_blueprint_creates_nothing(call: Call, place: Path, text: str, s
     assert call("movies", "--json").json == []
 
 
+_TEXT = json.dumps(GRAPH)
+_TWICE = _TEXT.replace('"jobId"', '"context": {"k": [{"z": 1, "z": 2}]}, "jobId"', 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"nodes": [], "nodes": []}', "g.json has the key 'nodes' twice."),
+        (_TWICE, f"The job {GRAPH['nodes'][0]['jobId']} has the key 'z' twice."),
+        (_TEXT.replace('"jobId"', '"context": {"k": 9007199254740993}, "jobId"', 1), "9007199254740993"),
+        (_TEXT.replace('"jobId"', '"timeoutSeconds": -5, "jobId"', 1), "timeoutSeconds must be more than 0"),
+    ],
+)
+def test_a_wrong_graph_creates_nothing(call: Call, place: Path, text: str, said: str) -> None:
+    """It is read before the movie is made, by `init` as by `run` and `set`; the error names the job."""
+    (place / "g.json").write_text(text)
+    done = call("init", "tiny", "--graph", "g.json", "--json")
+    assert done.code == 2
+    assert said in done.error["message"]
+    assert call("movies", "--json").json == []
+    assert call("init", "tiny").code == 0
+    assert call("run", "--graph", "g.json").code == 2
+    assert call("set", "@blueprint", "@g.json").code == 2
+    assert call("events").out == ""
+
+
 def test_a_movie_that_is_there_is_a_conflict(call: Call, movie: str) -> None:
     """Nobody's movie is overwritten."""
     assert call("init", movie).code == 3
