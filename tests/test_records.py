@@ -23,7 +23,7 @@ from renku_store.records import ids
 from renku_store.records._base import RecordError
 from renku_store.records.blob import blob_path
 from renku_store.records.events import ArtefactEvent, InputEvent, JobFailure, RunEvent, read_event
-from renku_store.records.graph import GraphEdge, GraphNode, Reference
+from renku_store.records.graph import CostRule, GraphEdge, GraphNode, ProducerGraph, Reference
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestInput
 from renku_store.records.plan import ExecutionPlan, PlannedJob
 
@@ -265,6 +265,31 @@ def test_references_read_as_people_write_them() -> None:
         Reference(kind="artefact", id="script.out", path=["segments", 2, "text"]).text()
         == "script.out.segments[2].text"
     )
+
+
+def _priced(cost: object) -> dict[str, Any]:
+    node = {"jobId": "a", "producer": "p", "produces": [], "provider": "x", "providerModel": "y", "cost": cost}
+    return {"nodes": [node]}
+
+
+@pytest.mark.parametrize("cost", [0.04, 0, 3])
+def test_a_number_as_the_cost_of_a_job_is_short_for_both_bounds(cost: float) -> None:
+    """Whoever reads the graph, or makes the node, gets the rule; what is written is the rule."""
+    rule = CostRule(low=cost, high=cost)
+    read = [ProducerGraph.from_json(_priced(cost)), ProducerGraph.read(orjson.dumps(_priced(cost)))]
+    plan = {"format": 1, "revision": "rev-0001", "layers": [], "jobs": {}, "graphHash": _HASH, "inputs": {}}
+    read.append(ExecutionPlan.from_json({**plan, "graph": _priced(cost)}).graph)
+    for graph in read:
+        assert graph.nodes[0].cost == rule
+        assert graph.to_json()["nodes"][0]["cost"] == {"low": cost, "high": cost}
+    assert GraphNode.from_json(_priced(cost)["nodes"][0]).cost == rule
+
+
+@pytest.mark.parametrize("cost", [-1, True, "1", [1], {"low": 1}])
+def test_other_costs_of_a_job_are_refused(cost: object) -> None:
+    """What is read is checked."""
+    with pytest.raises(RecordError, match=r"nodes\[0\]\.cost"):
+        ProducerGraph.from_json(_priced(cost))
 
 
 def test_dirty_jobs_are_those_of_the_layers() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -87,6 +87,13 @@ class CostRule(Record):
             raise ValueError("low is above high")
 
 
+if TYPE_CHECKING:
+    Cost: TypeAlias = CostRule
+    """The rule that a node has; a number may be given for it."""
+else:
+    Cost = CostRule | Dollars
+
+
 class Awaited(Record):
     """What a placeholder waits for: the artefacts whose content decides which jobs stand in its place.
 
@@ -102,7 +109,7 @@ class GraphNode(Record):
 
     `timeout_seconds` and `max_output_bytes` bound the call and are not signed; nor is `rate_key`, the name under which
     calls share a limit, nor `uses`, how much of each named resource a call takes, nor `cost`, which is no part of the
-    recorded graph either: another price is not another graph.
+    recorded graph either: another price is not another graph. It is a `CostRule`; a number that is given becomes one.
 
     With `awaits` it is a placeholder: `narration[*]` stands for the jobs of a loop whose list is not known yet. It is
     never called, has no signature, and reads what all of those jobs may read.
@@ -121,10 +128,15 @@ class GraphNode(Record):
     timeout_seconds: float | None = None
     max_output_bytes: int | None = None
     uses: dict[str, Annotated[int, msgspec.Meta(gt=0)]] | None = None
-    cost: CostRule | None = None
+    cost: Cost | None = None
     sources: list[str] | None = None
     source: Hash | None = None
     awaits: Awaited | None = None
+
+    def __post_init__(self) -> None:
+        given: object = self.cost
+        if isinstance(given, float | int):  # short for both bounds
+            msgspec.structs.force_setattr(self, "cost", CostRule.from_json(given))
 
     @property
     def stands_for_many(self) -> bool:
