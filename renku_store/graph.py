@@ -18,6 +18,7 @@ from renku_store.adjacency import Rows, by_layer
 from renku_store.errors import GraphError, NotFoundError
 from renku_store.records.columns import JobColumns
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
+from renku_store.records.names import check_names
 from renku_store.records.sheet import Sheet
 
 _SEARCHED_FOR_NEAREST: Final = 20_000
@@ -29,8 +30,8 @@ class GraphIndex:
     `placeholders` are the nodes that stand for jobs which are not known yet.
 
     Dependencies are what the edges say and what the inputs read, both. Raises `GraphError` with `reason` "duplicate"
-    (two jobs of one id, two makers of one artefact), "unresolved" (an artefact that no job makes, an edge to no job)
-    or "cycle" (named: a -> b -> a, each waiting for the one before it).
+    (two jobs of one id, two makers of one artefact), "unresolved" (an artefact that no job makes, an edge to no job, an
+    id or a name that is none) or "cycle" (named: a -> b -> a, each waiting for the one before it).
     """
 
     def __init__(self, graph: ProducerGraph) -> None:
@@ -272,6 +273,8 @@ class GraphIndex:
 
     def _sort(self) -> tuple[array[int], array[int]]:
         """Order by whole layers (Kahn, 1962), so that a job's layer is its depth, whatever the graph's own order is."""
+        if self.graph.columns is None:  # those in columns were checked before
+            check_names(self.graph.nodes)
         _ = self._positions, self._makers  # what is wrong with these is told first
         waits = [len(self._dependencies.of(position)) for position in range(len(self))]
         layers = array("i", [0]) * len(self)

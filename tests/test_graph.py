@@ -172,6 +172,24 @@ def test_a_graph_that_cannot_be_is_refused(
     assert message in caught.value.message
 
 
+def _named(job: str = "a", artefact: str = "a.out", reads: str = "x", makes: str = "out") -> GraphNode:
+    read = GraphInput(name=reads, ref=Reference(kind="input", id="text"))
+    made = GraphOutput(id=artefact, name=makes, mime_type="text/plain")
+    return GraphNode(job_id=job, producer="p", provider="d", provider_model="e", inputs=[read], produces=[made])
+
+
+@pytest.mark.parametrize("name", ["", "../../escaped", "/tmp/x", "a/b", "a\\b", "..", "a\0", "a\nb", " a", "a" * 513])
+@pytest.mark.parametrize(
+    ("field", "thing"), [("job", "job"), ("artefact", "artefact"), ("reads", "input"), ("makes", "output")]
+)
+def test_a_name_that_could_lead_out_of_a_folder_is_refused(name: str, field: str, thing: str) -> None:
+    """Programs make graphs of records themselves; whoever reads one looks at the names before anything runs."""
+    with pytest.raises(GraphError, match=f"^The job .*: An? {thing} id may|^The job .*: The {thing} id ") as caught:
+        GraphIndex(ProducerGraph(nodes=[_node("first"), _named(**{field: name})]))
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
+
+
 @given(_dags(), st.data())
 def test_any_cycle_is_found_and_named(case: tuple[ProducerGraph, dict[str, set[str]]], data: st.DataObject) -> None:
     """An edge from a job back to one of its ancestors closes a cycle; the named jobs do wait for each other."""

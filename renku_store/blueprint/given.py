@@ -22,11 +22,11 @@ from renku_store.blueprint.given_form import given_edge, given_input, given_node
 from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe, shown
 from renku_store.blueprint.pricing import given_cost
-from renku_store.errors import GraphError, InvalidIdError
+from renku_store.errors import GraphError
 from renku_store.records._base import Json
 from renku_store.records.columns import of_artefact, of_input
 from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
-from renku_store.records.ids import check_id
+from renku_store.records.names import check_name
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _STEP: Final = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<position>[0-9]{1,15})\]")
@@ -125,7 +125,7 @@ def _outline(node: object, position: int) -> _Outline:
     job_id = node.get("jobId")
     if not isinstance(job_id, str):
         raise GraphError(f"nodes[{position}] has no jobId.", hint="Each node needs a jobId, which is text.")
-    _check(job_id, "job", job_id)
+    check_name("job", job_id, job_id)
     produces = node.get("produces")
     if not isinstance(produces, list) or not produces:
         raise GraphError(f"The job {job_id} produces nothing.", hint='Add "produces": ["ARTEFACT", ...].')
@@ -143,8 +143,8 @@ def _outputs(produces: list[Any], job_id: str) -> list[GraphOutput]:
         else:
             outputs.append(given_output(item, f"The job {job_id}, produces"))
     for output in outputs:
-        _check(output.id, "artefact", job_id)
-        _check(output.name, "output", job_id)
+        check_name("artefact", output.id, job_id)
+        check_name("output", output.name, job_id)
     _refuse_twice([output.name for output in outputs], "makes", job_id)
     return outputs
 
@@ -188,7 +188,7 @@ def _node(outline: _Outline, names: _Names) -> GraphNode:
     if isinstance(provider, str) and isinstance(model, str) and fields.keys().isdisjoint(_RATE_KEYS):
         whole["rateKey"] = f"{provider}/{model}"
     node = given_node(whole, f"The job {job_id}")
-    _check(node.producer, "producer", job_id)
+    check_name("producer", node.producer, job_id)
     _check_call(node)
     return node if node.rate_key else node.replace(rate_key=f"{node.provider}/{node.provider_model}")
 
@@ -224,7 +224,7 @@ def _input(item: object, names: _Names, job_id: str) -> GraphInput:
     if isinstance(fields.get("refs"), list):
         fields["refs"] = [names.resolve(ref, job_id) if isinstance(ref, str) else ref for ref in fields["refs"]]
     entry = given_input(fields, job_id)
-    _check(entry.name, "input", job_id)
+    check_name("input", entry.name, job_id)
     if (entry.ref is None) == (entry.refs is None):
         raise GraphError(
             f"The input {entry.name} of the job {job_id} needs either ref or refs.", hint="Give one of them."
@@ -278,13 +278,6 @@ def _path(text: str) -> list[str | int] | None:
         path.append(match["key"] if match["key"] is not None else int(match["position"]))
         at = match.end()
     return path
-
-
-def _check(value: str, thing: str, job_id: str) -> None:
-    try:
-        check_id(thing, value)
-    except InvalidIdError as error:
-        raise GraphError(f"The job {shown(job_id)}: {error.message}", hint=error.hint) from None
 
 
 def _refuse_twice(names: list[str], verb: str, job_id: str) -> None:

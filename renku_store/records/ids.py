@@ -21,7 +21,7 @@ def check_movie_id(movie: str) -> str:
     """Return the movie id, or raise `InvalidIdError`."""
     if not _MOVIE.fullmatch(movie):
         raise InvalidIdError(
-            f"The movie id {_shown(movie)} is not allowed.",
+            f"The movie id {shown_id(movie)} is not allowed.",
             hint="Use a letter or digit, then up to 127 letters, digits, dots, underscores or dashes.",
         )
     return movie
@@ -41,11 +41,11 @@ def check_id(thing: str, value: str) -> str:
         return value
     if len(value.encode("utf-8", "surrogatepass")) > bounds.ID_MAX_BYTES:
         raise InvalidIdError(
-            f"The {thing} id {_shown(value)} is longer than {bounds.ID_MAX_BYTES} bytes.", hint="Shorten it."
+            f"The {thing} id {shown_id(value)} is longer than {bounds.ID_MAX_BYTES} bytes.", hint="Shorten it."
         )
     if value == "." or not value.isprintable() or value != value.strip() or _NOT_A_NAME.search(value):
         raise InvalidIdError(
-            f"The {thing} id {_shown(value)} is not allowed.",
+            f"The {thing} id {shown_id(value)} is not allowed.",
             hint="Leave out slashes, backslashes, '..', control characters, and blanks at the ends.",
         )
     return value
@@ -60,21 +60,21 @@ def revision_number(revision: str) -> int:
     """1 for `rev-0001`; raises `InvalidIdError` for anything that is not a revision's one right name."""
     match = _REVISION.fullmatch(revision)
     if match is None or int(match[1]) == 0 or revision_name(int(match[1])) != revision:
-        raise InvalidIdError(f"{_shown(revision)} is not a revision.", hint="Revisions look like rev-0001.")
+        raise InvalidIdError(f"{shown_id(revision)} is not a revision.", hint="Revisions look like rev-0001.")
     return int(match[1])
 
 
 def check_run_id(run: str) -> str:
     """Return the run id (a UUID of version 7), or raise `InvalidIdError`."""
     if not _RUN.fullmatch(run):
-        raise InvalidIdError(f"{_shown(run)} is not a run id.", hint="`renku-store status` lists the runs.")
+        raise InvalidIdError(f"{shown_id(run)} is not a run id.", hint="`renku-store status` lists the runs.")
     return run
 
 
 def check_hash(digest: str) -> str:
     """Return the digest, or raise `InvalidIdError` unless it is 64 lower-case hex digits."""
     if not _HASH.fullmatch(digest):
-        raise InvalidIdError(f"{_shown(digest)} is not a hash.", hint="Hashes are 64 lower-case hex digits.")
+        raise InvalidIdError(f"{shown_id(digest)} is not a hash.", hint="Hashes are 64 lower-case hex digits.")
     return digest
 
 
@@ -87,6 +87,7 @@ def uuid7(unix_milliseconds: int, random_bytes: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _shown(value: str) -> str:
+def shown_id(value: str) -> str:
+    """The start of an id in quotes, in ASCII, short enough for a message."""
     text = ascii(value)
     return text if len(text) <= 80 else text[:60] + "...'"

@@ -19,6 +19,7 @@ from renku_store.errors import StoreUnavailableError
 from renku_store.hashing import exact_numbers
 from renku_store.media_types import extension
 from renku_store.records.graph import GraphNode, Reference
+from renku_store.records.ids import check_id
 from renku_store.records.manifest import ArtefactValue
 from renku_store.selection import Missing, Selection, references
 
@@ -122,7 +123,7 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
 
     Copies, not links: a program that writes into its input must not write into the store.
     Raises `BlobCorruptError` or `BlobMissingError` where an input cannot be had, and `StoreUnavailableError` where it
-    cannot be written: no producer is at fault then.
+    cannot be written: no producer is at fault then. `InvalidIdError` where an input has a name that is none.
     """
     inputs: dict[str, Item] = {}
     for entry in node.inputs:
@@ -172,7 +173,8 @@ def _item(
 
 
 def _file(artefact: ArtefactValue, blobs: BlobStore, folder: Path, name: str) -> FileItem:
-    path = folder / (name + extension(artefact.mime_type))
+    # Whatever made the graph, and whoever checked it: no name leads out of the folder.
+    path = folder / (check_id("input", name) + extension(artefact.mime_type))
     try:
         folder.mkdir(exist_ok=True)
         if artefact.inline is not None:

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 from renku_store import (
+    GraphInput,
+    GraphNode,
+    GraphOutput,
     InvalidIdError,
+    Job,
+    JobContext,
+    Planner,
+    Produced,
+    ProducerGraph,
+    Reference,
+    Runner,
+    RunResult,
+    Store,
     default_registry,
     movie_status,
     open_store,
@@ -18,7 +30,8 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
-from renku_store.errors import BadInputError
+from renku_store import graph as graphs
+from renku_store.errors import BadInputError, GraphError
 from tests.cli.conftest import Call, Called
 from tests.hostile.conftest import BLUEPRINT
 
@@ -153,3 +166,54 @@ def test_an_unknown_artefact_is_told_with_the_nearest_names(call: Call, shown: P
     """A slip of the keyboard is pointed out, something else is pointed to the list."""
     assert "sound[1].audio" in call("cat", "sound[1].adio").err
     assert "inspect" in call("cat", "zzz").err
+
+
+def _two_jobs(reads: str = "text", artefact: str = "one.out", job: str = "two") -> ProducerGraph:
+    """A graph as a program makes one: `job` reads, under the name `reads`, the `artefact` that the first one makes."""
+
+    def node(job_id: str, inputs: list[GraphInput], made: str) -> GraphNode:
+        output = GraphOutput(id=made, name="out", mime_type="text/plain")
+        return GraphNode(
+            job_id=job_id, producer="p", inputs=inputs, produces=[output], provider="x", provider_model="y"
+        )
+
+    read = GraphInput(name=reads, ref=Reference(kind="artefact", id=artefact))
+    return ProducerGraph(nodes=[node("one", [], artefact), node(job, [read], "two.out")])
+
+
+async def _run(store: Store, graph: ProducerGraph, called: list[str]) -> RunResult:
+    async def produce(job: Job, _: JobContext) -> Produced:
+        called.append(job.job_id)
+        return Produced({"out": "x" * 4_000})
+
+    movie = store.create_movie("film")
+    sound = Planner.compute_plan(graph=_two_jobs(), manifest=None, inputs={})
+    async with Runner(movie) as runner:
+        return await runner.execute(sound.replace(graph=graph), produce=produce)
+
+
+@pytest.mark.parametrize("name", BAD_IDS)
+@pytest.mark.parametrize("field", ["reads", "artefact", "job"])
+def test_a_bad_name_in_a_graph_of_records_is_refused_before_a_job_runs(place: Path, field: str, name: str) -> None:
+    """By the planner, and by the runner that is given a plan all the same."""
+    graph, called = _two_jobs(**{field: name}), list[str]()
+    with pytest.raises(GraphError):
+        Planner.compute_plan(graph=graph, manifest=None, inputs={})
+    with open_store(place / "builds") as store, pytest.raises(GraphError):
+        asyncio.run(_run(store, graph, called))
+    assert called == []
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "..", "", "a/../../../b", "/tmp/renku-escaped"])
+def test_no_name_of_an_input_leads_out_of_the_folder_of_a_job(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Even where nobody had looked at the graph."""
+    monkeypatch.setattr(graphs, "check_names", lambda _: None)
+    called = list[str]()
+    with open_store(place / "builds") as store:
+        result = asyncio.run(_run(store, _two_jobs(reads=name), called))
+    failure = result.jobs["two"].error
+    assert failure is not None
+    assert (called, failure.kind) == (["one"], "InvalidIdError")
+    assert not [*place.rglob("*escaped*"), *Path("/tmp").glob("renku-escaped*")]
