@@ -70,6 +70,8 @@ SQLITE_MIN_VERSION: Final = (3, 51, 3)
 """Older ones can corrupt a database when the WAL is reset."""
 BUSY_MAX_SECONDS: Final = 30.0
 """How long a writer waits for the others before it says who holds the lock."""
+FORK_WAIT_SECONDS: Final = 5.0
+"""How long a fork waits for the transactions of other threads; they take milliseconds."""
 OPEN_LOCK_WAIT_SECONDS: Final = 10.0
 """How long a rebuild waits until nobody has the movie open: a command that is about to end does so in that time."""
 EVENT_PAGE_ROWS: Final = 1_000

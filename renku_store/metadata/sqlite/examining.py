@@ -16,6 +16,7 @@ from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.migrations import schema_is_current, shipped_migrations
 from renku_store.metadata.sqlite.opening import open_sqlite
 from renku_store.metadata.sqlite.store import SqliteMetadata
+from renku_store.metadata.sqlite.uses import opening
 
 
 def examine_sqlite(path: Path, *, lock: Callable[[], AbstractContextManager[None]]) -> SqliteMetadata:
@@ -25,7 +26,7 @@ def examine_sqlite(path: Path, *, lock: Callable[[], AbstractContextManager[None
     """
     require_version()
     patience = Patience(bounds.BUSY_MAX_SECONDS)
-    with named_errors(path, patience.seconds):
+    with named_errors(path, patience.seconds), opening(path) as use:
         connection = _connect(path, patience)
         try:
             # What has another schema, or is no write-ahead log's, would have to be changed to be used.
@@ -33,7 +34,7 @@ def examine_sqlite(path: Path, *, lock: Callable[[], AbstractContextManager[None
                 connection, path.name, shipped_migrations()
             ):
                 write_durably(connection, patience)
-                return SqliteMetadata(connection, path, patience, lock=lock)
+                return SqliteMetadata(connection, path, patience, use, lock=lock)
         except (apsw.SQLError, TypeError) as error:  # tables or rows are missing that every database has
             _close(connection)
             raise DamageError(f"{path.name} is not what it should be: {error}.") from error

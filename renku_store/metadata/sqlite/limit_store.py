@@ -6,7 +6,6 @@ What it says is worth nothing once the processes are gone: it survives the end o
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.limits import LimitTables
 from renku_store.metadata.sqlite.migrations import migrate, shipped_migrations
 from renku_store.metadata.sqlite.transactions import READ, WRITE, begun
+from renku_store.metadata.sqlite.uses import Use, end, opening
 from renku_store.processes import boot
 
 _OPEN: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
@@ -29,12 +29,14 @@ _OPEN: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLIT
 class SqliteLimits:
     """Limits in one file; open it with `open_limits`."""
 
-    def __init__(self, connection: apsw.Connection, path: Path, patience: Patience) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path, patience: Patience, use: Use) -> None:
+        use.adopt(connection)
+        self._use = use
         self._connection = connection
         self._path = path
         self._patience = patience
         self._tables = LimitTables(connection, boot())
-        self._lock = threading.Lock()
+        self._lock = use.lock
         self._process = os.getpid()
         self._closed = False
 
@@ -56,7 +58,7 @@ class SqliteLimits:
             return
         with self._lock:
             self._closed = True
-            self._connection.close()
+            end(self._use)
 
     @contextmanager
     def _begun(self, statement: str) -> Iterator[None]:
@@ -83,7 +85,7 @@ def open_limits(path: Path, *, busy_seconds: float = bounds.LIMIT_BUSY_SECONDS) 
             f"The folder {path.parent} for the limits of this machine cannot be made: {error.strerror}.",
             hint="Set RENKU_STORE_CACHE to a folder that can be written.",
         ) from error
-    with _own_advice(path), named_errors(path, busy_seconds):
+    with _own_advice(path), named_errors(path, busy_seconds), opening(path) as use:
         connection = connect(file_uri(path, "mode=rwc"), _OPEN, patience)
         try:
             switch_to_wal(connection, patience)
@@ -92,7 +94,7 @@ def open_limits(path: Path, *, busy_seconds: float = bounds.LIMIT_BUSY_SECONDS) 
         except BaseException:
             connection.close()
             raise
-    return SqliteLimits(connection, path, patience)
+        return SqliteLimits(connection, path, patience, use)
 
 
 @contextmanager

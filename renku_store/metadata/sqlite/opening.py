@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import apsw
 
 from renku_store import bounds
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
-from renku_store.late import late_module
 from renku_store.metadata.sqlite.connection import (
     Patience,
     connect,
@@ -30,16 +29,13 @@ from renku_store.metadata.sqlite.connection import (
 from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.migrations import Migration, migrate, schema_is_current, shipped_migrations
 from renku_store.metadata.sqlite.store import SqliteMetadata
-
-if TYPE_CHECKING:
-    import shutil
-else:
-    shutil = late_module("shutil")
+from renku_store.metadata.sqlite.uses import opening, reading
 
 MEMORY: Final = ":memory:"
 """As a path: a database that is gone when it is closed."""
 
 _COPY_TRIES: Final = 5
+_COPY_BYTES: Final = 1_048_576
 _READ: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 _WRITE: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 _PARTS: Final = ("", "-wal", "-journal")
@@ -71,8 +67,9 @@ def open_sqlite(
         if read_only:
             return _open_for_reading(path, patience, steps)
         queue = lock or nullcontext
-        connection = _open_for_writing(path, patience, steps, queue, epoch)
-        return SqliteMetadata(connection, path, patience, lock=queue)
+        with opening(None if str(path) == MEMORY else path) as use:
+            connection = _open_for_writing(path, patience, steps, queue, epoch)
+            return SqliteMetadata(connection, path, patience, use, lock=queue)
 
 
 def build_sqlite(path: Path, *, epoch: Callable[[], int]) -> SqliteMetadata:
@@ -82,7 +79,7 @@ def build_sqlite(path: Path, *, epoch: Callable[[], int]) -> SqliteMetadata:
     """
     require_version()
     patience = Patience(bounds.BUSY_MAX_SECONDS)
-    with named_errors(path, patience.seconds):
+    with named_errors(path, patience.seconds), opening(path) as use:
         connection = _connect_to_write(file_uri(path, "mode=rwc"), patience)
         try:
             write_in_haste(connection)
@@ -90,7 +87,7 @@ def build_sqlite(path: Path, *, epoch: Callable[[], int]) -> SqliteMetadata:
         except BaseException:
             _close(connection)
             raise
-        return SqliteMetadata(connection, path, patience)
+        return SqliteMetadata(connection, path, patience, use)
 
 
 def finish(built: SqliteMetadata) -> None:
@@ -156,14 +153,15 @@ def _open_for_reading(path: Path, patience: Patience, steps: Sequence[Migration]
             f"{path} is not there.", hint="Without it, the published objects can still be read."
         )
     if _at_rest(path):
-        connection = connect(file_uri(path, "immutable=1"), _READ, patience)
-        try:
-            if schema_is_current(connection, path.name, steps):
-                return SqliteMetadata(connection, path, patience, read_only=True)
-        except BaseException:
+        with opening(path) as use:
+            connection = connect(file_uri(path, "immutable=1"), _READ, patience)
+            try:
+                if schema_is_current(connection, path.name, steps):
+                    return SqliteMetadata(connection, path, patience, use, read_only=True)
+            except BaseException:
+                connection.close()
+                raise
             connection.close()
-            raise
-        connection.close()
     return _open_copy(path, patience, steps)
 
 
@@ -174,7 +172,9 @@ def _open_copy(path: Path, patience: Patience, steps: Sequence[Migration]) -> Sq
     try:
         copy = Path(folder.name, path.name)
         _copy_unchanging(path, copy)
-        connection = _open_for_writing(copy, patience, steps, nullcontext)
+        with opening(copy) as use:
+            connection = _open_for_writing(copy, patience, steps, nullcontext)
+            return SqliteMetadata(connection, path, patience, use, read_only=True, cleanup=folder.cleanup)
     except OSError as error:
         folder.cleanup()
         raise StoreUnavailableError(
@@ -184,7 +184,6 @@ def _open_copy(path: Path, patience: Patience, steps: Sequence[Migration]) -> Sq
     except BaseException:
         folder.cleanup()
         raise
-    return SqliteMetadata(connection, path, patience, read_only=True, cleanup=folder.cleanup)
 
 
 def _copy_unchanging(path: Path, copy: Path) -> None:
@@ -194,12 +193,19 @@ def _copy_unchanging(path: Path, copy: Path) -> None:
             source, target = Path(f"{path}{part}"), Path(f"{copy}{part}")
             target.unlink(missing_ok=True)
             if source.is_file():
-                shutil.copyfile(source, target)
+                _copy(source, target)
         if _fingerprint(path) == before:
             return
     raise StoreUnavailableError(
         f"{path} is being written by another program.", hint="Open the root for writing, or try again later."
     )
+
+
+def _copy(source: Path, target: Path) -> None:
+    with reading(source) as descriptor, target.open("xb") as file:
+        offset = 0
+        while chunk := os.pread(descriptor, _COPY_BYTES, offset):
+            offset += file.write(chunk)
 
 
 def _at_rest(path: Path) -> bool:

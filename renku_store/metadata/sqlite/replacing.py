@@ -14,6 +14,7 @@ from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
 from renku_store.metadata.sqlite.faults import PARTS
 from renku_store.metadata.sqlite.migrations import APPLICATION_ID, VERSION_MAX, shipped_migrations
+from renku_store.metadata.sqlite.uses import reading
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
@@ -38,8 +39,8 @@ def is_blank(path: Path) -> bool:
 def is_newer(path: Path) -> bool:
     """Whether a database was written by a newer version of this project, which knows more than this one can keep."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEADER_BYTES)
+        with reading(path) as descriptor:
+            head = os.pread(descriptor, _HEADER_BYTES, 0)
     except OSError:
         return False
     version, application = int.from_bytes(head[60:64], "big"), int.from_bytes(head[68:72], "big")

@@ -28,6 +28,7 @@ from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.revisions import RevisionTables
 from renku_store.metadata.sqlite.runs import RunTables
 from renku_store.metadata.sqlite.transactions import READ, WRITE, begun
+from renku_store.metadata.sqlite.uses import Use, end
 
 if TYPE_CHECKING:
     from renku_store.metadata.sqlite import calls, compacting, retirement, space
@@ -116,6 +117,7 @@ class SqliteMetadata:
         connection: apsw.Connection,
         path: Path,
         patience: Patience,
+        use: Use | None = None,
         *,
         lock: Callable[[], AbstractContextManager[None]] = nullcontext,
         read_only: bool = False,
@@ -129,12 +131,16 @@ class SqliteMetadata:
         self.runs = RunTables(connection)
         self.revisions = RevisionTables(connection)
         self.checks = CheckTables(connection)
+        if use is None:  # a connection that another store has opened
+            use = Use(path)
+        use.adopt(connection)
+        self._use = use
         self._patience = patience
         self._lock = lock
         self._cleanup = cleanup
         self._process = os.getpid()
         self._closed = False
-        self._connection_lock = threading.RLock()
+        self._connection_lock = use.lock
         self._writers_turn = threading.RLock()
         self._current: Transaction | None = None
         self._owner: int | None = None
@@ -232,7 +238,7 @@ class SqliteMetadata:
         with self._connection_lock:
             self._closed = True
             with step("database close"):
-                self.connection.close()
+                end(self._use)
             if self._cleanup is not None:
                 self._cleanup()
                 self._cleanup = None
@@ -265,5 +271,5 @@ class SqliteMetadata:
         if self._process != os.getpid():
             raise StoreUnavailableError(
                 f"{self.path.name} was opened by another process, which this one was forked from.",
-                hint="Open the store again after forking: an SQLite connection must not cross a fork.",
+                hint="Open the store again in this process: an SQLite connection must not cross a fork.",
             )
