@@ -185,7 +185,7 @@ def test_a_parent_goes_on_when_its_child_opens_and_closes_again_and_again(root: 
 
 def test_children_and_a_child_of_a_child_append_at_once(root: Path) -> None:
     """To two movies, beside threads of the parent that forks: each event is there once, with a number of its own."""
-    each = 20
+    each = 8
 
     def many(name: str) -> None:
         with open_store(root) as store:

@@ -32,19 +32,25 @@ class _Moment:
         _FORKING.release()
 
 
+_SOON_SECONDS: Final = 0.05
+"""Most transactions end in this time: while it waits no longer, a fork keeps the connections that it has already."""
+
 _FORKING: Final = threading.RLock()
 _moments: Final[list[_Moment]] = []
 
 
 def _before() -> None:
     _FORKING.acquire()
+    HERE.fork_waits = True
     held: list[Use] = []
     try:
         stuck = _wait(held, time.monotonic() + bounds.FORK_WAIT_SECONDS)
     except BaseException:  # of a signal's handler: the process forks all the same, but its child has nothing to close
         _give_back(held)
+        HERE.fork_waits = False
         _FORKING.release()
         raise
+    HERE.fork_waits = False
     _moments.append(_Moment(held, [*stuck, *filter(_is_within, held)]))
 
 
@@ -52,8 +58,10 @@ def _wait(held: list[Use], deadline: float) -> list[Use]:
     """Take all locks and the gate; gives the connections whose locks were not to be had in time."""
     stuck: list[Use] = []
     while (busy := _take(held, stuck)) is not None:
-        # Nothing is held while something is waited for: its thread may need what was held.
-        _give_back(held)
+        if busy.lock.acquire(timeout=max(0.0, min(_SOON_SECONDS, deadline - time.monotonic()))):
+            held.append(busy)
+            continue
+        _give_back(held)  # whoever has that one may need one of these
         if busy.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             held.append(busy)
         else:
@@ -95,7 +103,10 @@ def _after_in_child() -> None:
     moment = _moments.pop() if _moments else None
     for use in tuple(HERE.uses):
         if use.path is not None:
-            (HERE.stuck if moment is None or use in moment.stuck else HERE.inherited).append(use)
+            if moment is None or use in moment.stuck:
+                HERE.stuck.append(use)
+            else:
+                HERE.inherit(use)
     HERE.uses.clear()
     HERE.readers = 0
     while HERE.descriptors:  # this process has no locks yet that closing them could drop

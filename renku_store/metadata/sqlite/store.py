@@ -28,7 +28,7 @@ from renku_store.metadata.sqlite.faults import named_errors
 from renku_store.metadata.sqlite.revisions import RevisionTables
 from renku_store.metadata.sqlite.runs import RunTables
 from renku_store.metadata.sqlite.transactions import READ, WRITE, begun
-from renku_store.metadata.sqlite.uses import Use, end
+from renku_store.metadata.sqlite.uses import Use, end, let_forks_pass
 
 if TYPE_CHECKING:
     from renku_store.metadata.sqlite import calls, compacting, retirement, space
@@ -266,6 +266,7 @@ class SqliteMetadata:
                 pass
 
     def _refuse_unusable(self) -> None:
+        let_forks_pass()
         if self._closed:
             raise StoreUnavailableError(f"{self.path.name} was closed.", hint="Open the movie again.")
         if self._process != os.getpid():

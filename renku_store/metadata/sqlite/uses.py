@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import apsw
 
 from renku_store.errors import StoreUnavailableError
+
+_PAUSE_SECONDS: Final = 0.001
 
 _Identity = tuple[int, int]
 """Device and number of a file."""
@@ -64,6 +67,7 @@ class _Here:
         self.stuck: list[Use] = []
         """In use when this process was forked: they can neither be closed nor be used, and are kept for ever."""
         self.readers = 0
+        self.fork_waits = False
         self.descriptors: list[tuple[Path, _Identity, int]] = []
 
     def sweep(self) -> None:
@@ -75,13 +79,20 @@ class _Here:
                     self.descriptors.remove(kept)
                     os.close(descriptor)
 
+    def inherit(self, use: Use) -> None:
+        """Note what this process, just forked, has from its parent; nothing is under way in it."""
+        if use.connection is not None:
+            # Closed, be it when this process ends, it copies nothing back and removes nothing: whose log lies beside
+            # the file by then is not for this connection to say.
+            with suppress(apsw.ConnectionClosedError):
+                use.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self.inherited.append(use)
+
     def let_go(self) -> None:
         """Close what was inherited, before anything is opened: SQLite forgets with it what it believes to hold."""
         while self.inherited:
             use = self.inherited.pop()
             if use.connection is not None:
-                # It copies nothing back and removes nothing: whose log it is now is not for this connection to say.
-                use.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 use.connection.close()
 
 
@@ -123,6 +134,15 @@ def end(use: Use) -> None:
     with HERE.gate:
         HERE.uses.discard(use)
         HERE.sweep()
+
+
+def let_forks_pass() -> None:
+    """Before a connection is used: a thread that goes from one transaction to the next lets who waits to fork get in.
+
+    It waits a moment rather than for the fork, as what that waits for may be another transaction of the same thread.
+    """
+    if HERE.fork_waits:
+        time.sleep(_PAUSE_SECONDS)
 
 
 @contextmanager
