@@ -338,6 +338,39 @@ def test_two_threads_that_need_each_others_stores_do_not_keep_a_fork_waiting(roo
     parent.close()
 
 
+_ENDS = """
+    import os, subprocess, sys
+    from renku_store import open_store
+    killed = (
+        "import os, sys, renku_store as rs;"
+        "rs.open_store(sys.argv[1]).movie('film').events.append_input('killed', 1);"
+        "os._exit(0)"
+    )
+    store = open_store(sys.argv[1])
+    store.movie("film").events.append_input("parent", 1)
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writes)
+        os.read(reads, 1)
+        if sys.argv[2] == "forgets":
+            del store
+        sys.exit(0)
+    store.close()
+    subprocess.run([sys.executable, "-c", killed, sys.argv[1]], check=True)
+    os.close(writes)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("how", ["forgets", "ends"])
+def test_a_child_that_opens_nothing_leaves_the_log_of_others_alone(root: Path, how: str) -> None:
+    """Also where the one whose log it is was killed, so that nobody has the database open when the child ends."""
+    ended = children.run(_ENDS, root, how)
+    assert ended.code == 0, ended.err
+    assert seen(root) == [(1, "parent"), (2, "killed")]
+
+
 def test_limits_of_a_machine_can_be_opened_again_in_a_child(tmp_path: Path) -> None:
     """As the store can: what the child writes is there when its parent has closed."""
     path = tmp_path / "limits.db"
