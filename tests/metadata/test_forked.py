@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from renku_store import Store, StoreUnavailableError, bounds, open_store
-from renku_store.metadata.sqlite import forked, open_sqlite, uses
+from renku_store.metadata.sqlite import open_sqlite, uses
 from renku_store.metadata.sqlite.limit_store import open_limits
 from renku_store.metadata.sqlite.replacing import is_newer
 from tests import children
@@ -66,7 +66,7 @@ def child(work: Callable[[Turns], object]) -> Iterator[Turns]:
     assert status == 0
 
 
-def append(store: Store, name: str, movie: str = "film") -> int:
+def append(store: Store, name: str, movie: str = "film") -> int | None:
     """Append an input; its number."""
     return store.movie(movie).events.append_input(name, 1).seq
 
@@ -200,9 +200,10 @@ def test_children_and_a_child_of_a_child_append_at_once(root: Path) -> None:
             append(store, "between")
 
     parent = open_store(root)
-    parent.movie("film"), parent.movie("other")
+    for movie in ("film", "other"):
+        parent.movie(movie)
     stop = threading.Event()
-    appended: list[int] = []
+    appended: list[int | None] = []
 
     def busy() -> None:
         while not stop.is_set():
@@ -225,13 +226,6 @@ def test_children_and_a_child_of_a_child_append_at_once(root: Path) -> None:
     assert sorted(name for _, name in seen(root, "other")) == sorted(names)
 
 
-def _forking() -> bool:
-    if forked._FORKING.acquire(blocking=False):
-        forked._FORKING.release()
-        return False
-    return True
-
-
 def test_a_fork_waits_for_the_transaction_of_another_thread(root: Path) -> None:
     """The child finds none under way, and can write at once."""
     parent = open_store(root)
@@ -241,7 +235,7 @@ def test_a_fork_waits_for_the_transaction_of_another_thread(root: Path) -> None:
     def write() -> None:
         with metadata.write() as writer:
             begun.set()
-            while not _forking():
+            while not uses.HERE.fork_waits:
                 time.sleep(0.001)
             writer.events.append([input_event("slow", 1)])
 
@@ -323,7 +317,7 @@ def test_two_threads_that_need_each_others_stores_do_not_keep_a_fork_waiting(roo
     def both() -> None:
         with film.read():
             begun.set()
-            while not _forking():
+            while not uses.HERE.fork_waits:
                 time.sleep(0.001)
             with other.read():
                 pass
