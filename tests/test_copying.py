@@ -15,6 +15,7 @@ from zstandard import ZstdCompressor
 
 from renku_store import (
     BlobCorruptError,
+    BlobMissingError,
     CopyProgress,
     InvalidValueError,
     Json,
@@ -251,6 +252,40 @@ def test_a_damaged_manifest_stops_the_copy_before_it(source: Store, target: Stor
     assert film.revision == "rev-0001"
     assert [lost.object for lost in film.uncopied] == ["manifests/rev-0002.json"]
     check(target.movie("film"))
+
+
+@pytest.mark.parametrize("named", ["rev-0003", "rev-0005", "rev-999999999999"])
+def test_a_newest_revision_whose_manifest_is_lost_is_missed(source: Store, target: Store, named: str) -> None:
+    """`current.json` still names it, or a damaged one names any: the loss is told, what is there is copied."""
+    driver = source.driver.sub("film")
+    source.movie("film").close()
+    kept = driver.read("manifests/rev-0003.json")
+    driver.delete("manifests/rev-0003.json")
+    driver.replace("current.json", driver.read("current.json").replace(b"rev-0003", named.encode()))
+    [film] = copy_movies(source, target).movies
+    assert isinstance(film.problem, BlobMissingError)
+    assert "rev-0003" in film.problem.message
+    assert (film.revision, film.revisions) == ("rev-0002", 2)
+    assert [lost.object for lost in film.uncopied] == ["manifests/rev-0003.json"]
+    check(target.movie("film"))
+    target.movie("film").close()
+    assert isinstance(copy_movies(source, target).problem, BlobMissingError)
+    driver.create("manifests/rev-0003.json", kept)
+    driver.replace("current.json", driver.read("current.json").replace(named.encode(), b"rev-0003"))
+    assert copy_movies(source, target).problem is None
+    assert objects(target.movie("film").driver) == objects(driver)
+
+
+def test_a_target_that_still_has_the_newest_revision_is_no_conflict(source: Store, target: Store) -> None:
+    """It is whole there; that the source has lost it is told."""
+    copy_movies(source, target)
+    driver = source.driver.sub("film")
+    source.movie("film").close()
+    driver.delete("manifests/rev-0003.json")
+    [film] = copy_movies(source, target).movies
+    assert isinstance(film.problem, BlobMissingError)
+    assert film.revision == "rev-0003"
+    assert [lost.object for lost in film.uncopied] == ["manifests/rev-0003.json"]
 
 
 def test_what_the_target_lost_comes_back(source: Store, target: Store) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from renku_store.errors import BlobMissingError, ManifestConflictError
 from renku_store.manifests import ManifestStore
-from renku_store.records.ids import revision_name
+from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestStub
 
 
@@ -22,14 +22,20 @@ class Chain:
     """The revisions of a movie up to the newest, from the objects alone, as they were when they were first read.
 
     Immutable objects of the source are read while others publish there: what is newer waits for the next copy.
+    `newest` is at least the one that `current.json` names: where its manifest is lost, it is a lost revision.
+    `newest_there` is the newest that has a manifest. Those between have none, and nothing is kept of them: a pointer
+    that is damaged may name any number.
     """
 
     def __init__(self, manifests: ManifestStore) -> None:
         self._manifests = manifests.remembering()
-        self.newest = manifests.newest()
+        pointer = manifests.pointer()
+        self.newest_there = manifests.newest()
+        self.newest = max(self.newest_there, revision_number(pointer.revision) if pointer else 0)
+        self._named = pointer.hash if pointer else None
         self._links: list[Link] = []
-        expected = manifests.expected(self.newest) if self.newest else None
-        for number in range(self.newest, 0, -1):
+        expected = manifests.expected(self.newest_there) if self.newest_there else None
+        for number in range(self.newest_there, 0, -1):
             found = manifests.link(number)
             sound = found is not None and expected in {None, found[0]}
             self._links.append(Link(found[0] if found and sound else None, expected))
@@ -38,11 +44,11 @@ class Chain:
 
     def hash(self, number: int) -> str | None:
         """The hash of a revision; None where its manifest is damaged or missing."""
-        return self._links[number - 1].hash
+        return self._link(number).hash
 
     def entry(self, number: int) -> tuple[Manifest | ManifestStub, bytes]:
         """What stands for a revision now, verified, and its exact bytes; raises `DamageError`."""
-        link = self._links[number - 1]
+        link = self._link(number)
         data = self._manifests.raw(number)
         if data is None:
             raise BlobMissingError(
@@ -55,8 +61,13 @@ class Chain:
 
     def runs(self, first: int) -> set[str]:
         """The runs that published a revision from `first` on, as the manifests say, sound or not."""
-        said = (self._manifests.glance(number).get("run") for number in range(first, self.newest + 1))
+        said = (self._manifests.glance(number).get("run") for number in range(first, self.newest_there + 1))
         return {run for run in said if isinstance(run, str)}
+
+    def _link(self, number: int) -> Link:
+        if number > self.newest_there:
+            return Link(None, self._named if number == self.newest else None)
+        return self._links[number - 1]
 
 
 def check_prefix(movie: str, source: Chain, target: ManifestStore) -> int:

@@ -167,7 +167,7 @@ class Copier:
 
     def _look_at_the_rest(self, first: int) -> None:
         """See which revisions need what is lost; their runs are nobody's in the target, and not copied."""
-        for number in range(first, self._chain.newest + 1):
+        for number in range(first, self._chain.newest_there + 1):
             with suppress(DamageError):
                 entry, _ = self._chain.entry(number)
                 self._published.add(entry.run)

@@ -35,11 +35,16 @@ def copy_movies(
     `movies` None: all of them. Blobs are copied as they are stored, each verified. The target's revisions have to be
     the first of the source's; then, and where the source has lost something, the report tells the `problem` of that
     movie, and the others are copied. Killed and called again, it goes on. Edits and runs that only the database of the
-    source knows stay behind. Raises `NotFoundError` for a movie that is not there, `InvalidValueError` where both
-    roots are the same or the target is a movie, `StoreUnavailableError` where one of them fails.
+    source knows stay behind. Raises `NotFoundError` for a movie that is not there, and for all of a root that holds
+    none, `InvalidValueError` where both roots are the same or the target is a movie, `StoreUnavailableError` where one
+    of them fails.
     """
     _check_roots(source, target)
     wanted = [*dict.fromkeys(source.ids() if movies is None else movies)]
+    if movies is None and not wanted:
+        raise NotFoundError(
+            f"There is no movie in {source.root}.", hint="Name the build root, which is the folder above a movie's."
+        )
     for movie in wanted:
         _check_there(source, movie)
     # Movies that the caller has open in his store stay open.
