@@ -38,7 +38,7 @@ def copy(options: GlobalOptions, source: str, target: str, dry_run: bool) -> Non
     if options.as_json:
         print_json(report.to_json())
     else:
-        _show(report, source)
+        _show(report)
     if report.problem is not None:
         raise report.problem
 
@@ -47,7 +47,7 @@ def _expanded(root: str) -> str:
     return os.path.expanduser(root) if root.startswith("~") else root  # noqa: PTH111 - may be a URL
 
 
-def _show(report: CopyReport, source: str) -> None:
+def _show(report: CopyReport) -> None:
     for movie in report.movies:
         for remark in movie.notes:
             note(f"{movie.id}: {remark}")
@@ -56,9 +56,6 @@ def _show(report: CopyReport, source: str) -> None:
             note(f"{movie.id}: {lost.object} was not copied: {lost.why}{needed}")
         if len(movie.uncopied) > _SHOWN_LOST:
             note(f"{movie.id}: {len(movie.uncopied) - _SHOWN_LOST:,} more were not copied; --json lists them.")
-    if not report.movies:
-        note(f"There is no movie in {source}.")
-        return
     columns = ("movie", "newest", "revisions", "blobs", "size", "there already")
     print_table(columns, [_row(movie) for movie in report.movies], right=columns[2:])
     done = "Would copy" if report.dry_run else "Copied"

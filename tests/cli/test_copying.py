@@ -61,3 +61,27 @@ def test_a_conflict_is_code_3_and_what_is_lost_code_4(call: Call, built: str, pl
 def test_a_root_is_not_copied_to_itself(call: Call, built: str) -> None:
     """Bad use."""
     assert call("copy", "builds", "./builds").code == 2
+
+
+def test_a_source_without_movies_is_bad_use(call: Call, built: str, place: Path) -> None:
+    """A name that was mistyped must not look like a backup that was made; nor must a folder that is empty."""
+    (place / "empty").mkdir()
+    for source in ("nonesuch", "empty", f"builds/{built}"):
+        ended = call("copy", source, "backup", "--json")
+        assert (ended.code, ended.out, ended.error["kind"]) == (2, "", "NotFoundError")
+        assert source in ended.error["message"]
+    assert not (place / "nonesuch").exists()
+    assert not (place / "backup").exists()
+
+
+def test_a_newest_revision_that_is_lost_is_code_4(call: Call, built: str, place: Path) -> None:
+    """What `current.json` still names is not passed over in silence."""
+    assert call("set", "greeting", "mine").code == 0
+    assert call("run").code == 0
+    (place / "builds" / built / "manifests" / "rev-0002.json").unlink()
+    ended = call("copy", "builds", "backup", "--json")
+    assert (ended.code, ended.error["kind"]) == (4, "BlobMissingError")
+    assert "rev-0002" in ended.error["message"]
+    [copied] = ended.json["movies"]
+    assert [lost["object"] for lost in copied["uncopied"]] == ["manifests/rev-0002.json"]
+    assert copied["revision"] == "rev-0001"
