@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 import click
 
 from renku_cli.text import cost, count
 from renku_store import CostRange, PlannedJob
+
+
+_MOST_DOLLARS: Final = 1_000_000_000
+"""What the store lets a run spend at most; said here, before anything is read."""
 
 
 class Dollars(click.ParamType[float]):
@@ -22,8 +27,9 @@ class Dollars(click.ParamType[float]):
             amount = float(str(value).strip().removeprefix("$"))
         except ValueError:
             amount = math.nan
-        if not math.isfinite(amount) or amount < 0:
-            self.fail(f"{value!r} is not a number of US dollars from 0, such as 2.50.", param, ctx)
+        if not 0 <= amount <= _MOST_DOLLARS:
+            told = f"{value!r} is not a number of US dollars from 0 to {_MOST_DOLLARS:,}, such as 2.50."
+            self.fail(told, param, ctx)
         return amount
 
 

@@ -125,7 +125,7 @@ JOB_TIMEOUT_MAX_SECONDS: Final = 30 * 86_400.0
 OUTPUT_MAX_BYTES: Final = 16 * 1024**3
 """One output of a producer; a runaway writer is stopped before it fills the disk."""
 COST_MAX_DOLLARS: Final = 1_000_000_000
-"""No call costs more: a cost beyond it is a slip of its producer, and would make every sum unreadable."""
+"""No call costs more, and no run may: what is beyond it is a slip, and would make every sum unreadable."""
 DIAGNOSTICS_MAX_BYTES: Final = 16_384
 """What is kept of a producer's standard error: its end."""
 CANCEL_GRACE_SECONDS: Final = 5.0

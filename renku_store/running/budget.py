@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Self
 
+from renku_store import bounds
 from renku_store.costs import dollars
 from renku_store.errors import BudgetExceededError, InvalidValueError
 
@@ -28,11 +29,12 @@ Aside = Callable[[], AbstractAsyncContextManager[None]]
 
 
 def checked_limit(max_cost: float | None) -> float | None:
-    """The limit, in US dollars; raises `InvalidValueError` where it is not a finite number from 0."""
+    """The limit, in US dollars; raises `InvalidValueError` unless it is from 0 to `bounds.COST_MAX_DOLLARS`."""
     wrong = isinstance(max_cost, bool) or not isinstance(max_cost, int | float | None)
-    if wrong or (max_cost is not None and (not math.isfinite(max_cost) or max_cost < 0)):
+    if wrong or (max_cost is not None and not 0 <= max_cost <= bounds.COST_MAX_DOLLARS):
         raise InvalidValueError(
-            f"A run cannot have the budget {max_cost!r}.", hint="Give a number of US dollars from 0, such as 2.50."
+            f"A run cannot have the budget {max_cost!r}.",
+            hint=f"Give a number of US dollars from 0 to {bounds.COST_MAX_DOLLARS:,}, such as 2.50.",
         )
     return max_cost
 

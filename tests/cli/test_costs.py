@@ -107,7 +107,7 @@ def test_a_dry_run_warns_of_a_budget_that_may_not_do(call: Call, priced: str) ->
     assert call("status", "--json").json["runs"] == []
 
 
-@pytest.mark.parametrize("wrong", ["-1", "nan", "inf", "-inf", "abc", "", "1,5", "1e999"])
+@pytest.mark.parametrize("wrong", ["-1", "nan", "inf", "-inf", "abc", "", "1,5", "1e999", "1e300", "1000000001"])
 def test_what_is_no_amount_is_bad_use(call: Call, priced: str, wrong: str) -> None:
     """Code 2, and nothing is begun."""
     done = call("run", "--max-cost", wrong, "--json")

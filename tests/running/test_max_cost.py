@@ -307,13 +307,18 @@ def test_jobs_left_over_by_a_budget_survive_the_loss_of_the_database(movie: Movi
     assert till.taken == 9
 
 
-@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), 1e300, 1_000_000_001, 10**40])
 def test_a_budget_that_is_none_is_refused_before_anything_is_begun(movie: Movie, till: Till, wrong: float) -> None:
     """No run, no call."""
     with pytest.raises(InvalidValueError):
         run(movie, till, max_cost=wrong)
     assert not movie_status(movie).runs
     assert not till.calls
+
+
+def test_the_largest_budget_is_one(movie: Movie, till: Till) -> None:
+    """A thousand million dollars are enough for every call."""
+    assert run(movie, till, max_cost=1_000_000_000).status == "published"
 
 
 DYNAMIC = """
