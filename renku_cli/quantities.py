@@ -12,6 +12,9 @@ _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kmgtp]?)(i?)b)?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
+COUNT_MAX: Final = 1_000_000_000
+"""More of anything that is counted on the command line is a typing error."""
+
 
 def seconds_of(text: str) -> float:
     """A span of time such as `90s`, `30m`, `24h` or `7d` in seconds; `0` needs no unit."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
+from renku_store import bounds
 from renku_store.errors import InvalidValueError
 from renku_store.graph import GraphIndex
 from renku_store.records.graph import EVERY_LABEL, GraphNode, labels_of
@@ -28,6 +29,7 @@ class Chosen(Struct, frozen=True):
             {job for name in names for job in index.jobs_named(name)}
             for names in (choices.regen, choices.pin, choices.targets)
         )
+        _refuse_layer(choices.up_to_layer)
         _refuse_both(index, choices, forced & pinned)
         for name in choices.regen:
             _refuse_unseen(index, name, held)
@@ -57,6 +59,12 @@ class Chosen(Struct, frozen=True):
 
     def _wants(self, job_id: str, job: PlannedJob) -> bool:
         return (self.wanted is None or job_id in self.wanted) and (self.deepest is None or job.layer <= self.deepest)
+
+
+def _refuse_layer(deepest: int | None) -> None:
+    """Refuse what is no number of a layer, or one that no plan can be written down with."""
+    if deepest is not None and (type(deepest) is not int or not 0 <= deepest <= bounds.INTEGER_MAX):
+        raise InvalidValueError(f"{deepest!r} is not the number of a layer.", hint="Layers are counted from 0.")
 
 
 def _refuse_both(index: GraphIndex, choices: Choices, jobs: Iterable[str]) -> None:

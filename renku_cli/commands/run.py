@@ -21,6 +21,7 @@ from renku_cli.opening import open_movie
 from renku_cli.outcome import report_document, show_report
 from renku_cli.output import note, print_json
 from renku_cli.prices import Dollars
+from renku_cli.quantities import COUNT_MAX
 from renku_cli.resting import tell_of_others, tell_of_warnings
 from renku_cli.settings import setting
 from renku_cli.sources import read_mapping
@@ -89,7 +90,9 @@ _SHOWN_BY_VIEWS: Final = frozenset({"published", "unchanged", "partial"})
     shell_complete=complete("jobs_and_artefacts"),
     help="Keep this as it is though something has changed. Repeatable.",
 )
-@click.option("--up-to-layer", metavar="N", type=click.IntRange(min=0), help="Leave jobs of deeper layers as they are.")
+@click.option(
+    "--up-to-layer", metavar="N", type=click.IntRange(0, COUNT_MAX), help="Leave jobs of deeper layers as they are."
+)
 @click.option("--allow-partial", is_flag=True, help="Publish what succeeded, with older values for the rest.")
 @click.option(
     "--keep-going/--fail-fast",

@@ -325,7 +325,9 @@ def test_choices_that_cannot_be_are_refused(call: Call, built: str) -> None:
     assert (both.code, "word[1] is to be made anew and kept as it is" in both.err) == (2, True)
     unknown = call("run", "--target", "wrd[0]")
     assert (unknown.code, "Did you mean word[0]" in unknown.err) == (2, True)
-    assert call("run", "--up-to-layer", "-1").code == 2
+    for layer in ("-1", "99999999999999999999"):
+        refused = call("run", "--regen", "word", "--up-to-layer", layer)
+        assert (refused.code, "--up-to-layer" in refused.err) == (2, True)
     assert call("status", "--json").json["runs"] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,16 @@ def test_deeper_layers_are_left_as_they_are(movie: Movie, studio: Studio) -> Non
     assert plan_movie(movie).dirty == ["length[0]", "length[1]", "length[2]", "film"]
     assert run(movie, studio).status == "published"
     assert studio.calls["say[0]"] == 1
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**53, 10**20, True, 1.5, "1"])
+def test_what_is_no_layer_is_refused_before_a_run_is_begun(movie: Movie, studio: Studio, wrong: Any) -> None:
+    """A number that no plan can hold would leave a run behind each time."""
+    with pytest.raises(InvalidValueError, match="is not the number of a layer"):
+        run(movie, studio, choices=Choices(up_to_layer=wrong))
+    assert not movie_status(movie).runs
+    assert not studio.calls
+    assert run(movie, studio, choices=Choices(up_to_layer=2**53 - 1)).status == "published"
 
 
 def test_what_succeeded_is_published_where_that_is_allowed(made: Movie, studio: Studio) -> None:
