@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -10,7 +9,6 @@ import click
 
 from renku_cli.text import cost, count
 from renku_store import CostRange, PlannedJob
-
 
 _MOST_DOLLARS: Final = 1_000_000_000
 """What the store lets a run spend at most; said here, before anything is read."""
@@ -26,7 +24,7 @@ class Dollars(click.ParamType[float]):
         try:
             amount = float(str(value).strip().removeprefix("$"))
         except ValueError:
-            amount = math.nan
+            amount = float("nan")
         if not 0 <= amount <= _MOST_DOLLARS:
             told = f"{value!r} is not a number of US dollars from 0 to {_MOST_DOLLARS:,}, such as 2.50."
             self.fail(told, param, ctx)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_heading, print_json, print_line, print_table
+from renku_cli.quantities import COUNT_MAX
 from renku_cli.text import cost, count, shown_value, size
 from renku_store import (
     DamageError,
@@ -25,7 +26,7 @@ _NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 
 
 @command("log", "renku-store log", "renku-store log --limit 5 --json")
-@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="Show the newest N only.")
+@click.option("-n", "--limit", type=click.IntRange(1, COUNT_MAX), metavar="N", help="Show the newest N only.")
 @click.pass_obj
 def log(options: GlobalOptions, limit: int | None) -> None:
     """What each took: producer calls that succeeded, jobs answered by earlier results, and US dollars.

@@ -35,6 +35,14 @@ def test_the_log_is_newest_first(call: Call, twice: str) -> None:
     assert call("log").out.splitlines()[1].startswith("rev-0002\t")
 
 
+@pytest.mark.parametrize("wrong", ["0", "-1", "x", "1000000001", "99999999999999999999"])
+def test_a_number_of_revisions_that_cannot_be_is_bad_use(call: Call, built: str, wrong: str) -> None:
+    """Too large a one is no fault of the program; the largest that is allowed shows all."""
+    refused = call("log", "-n", wrong, "--json")
+    assert (refused.code, refused.error["kind"]) == (2, "UsageError")
+    assert len(call("log", "-n", "1000000000", "--json").json) == 1
+
+
 def test_inspect_gives_the_whole_manifest_with_hash_and_bytes(call: Call, twice: str, place: Path) -> None:
     """It is the file's own content, and can be piped into any reader of JSON."""
     found = call("inspect", "rev-0001", "--json").json
