@@ -20,6 +20,8 @@ from renku_store import (
     ManifestInput,
     ManifestStub,
     Movie,
+    StoreError,
+    StoreUnavailableError,
 )
 
 _NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
@@ -31,29 +33,40 @@ _NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 def log(options: GlobalOptions, limit: int | None) -> None:
     """What each took: producer calls that succeeded, jobs answered by earlier results, and US dollars.
 
-    Where a revision is damaged, those after it are listed, and the error follows.
+    Where a revision is damaged, those after it are listed, and the error follows; where a tag is, all are listed.
     """
     with open_movie(options) as movie:
         revisions: list[_Logged] = []
-        damage: DamageError | None = None
-        try:
-            tags = movie.tags.by_revision()
-        except DamageError as error:
-            tags, damage = {}, error
+        tags, problem = _tags(movie)
         try:
             for entry, digest in islice(movie.manifests.history(), limit):
                 revisions.append(_logged(movie, entry, digest, tags.get(entry.revision, [])))
         except DamageError as error:
-            damage = error
+            problem = error
         if options.as_json:
             print_json([entry.document for entry in revisions])
         else:
             columns = ("revision", "created", "made", "reused", "cost", "hash", "tags", "state")
             print_table(columns, [entry.row for entry in revisions], right=("made", "reused", "cost"))
-            if not revisions and damage is None:
+            if not revisions and problem is None:
                 note(f"{movie.id} has no revision yet: `renku-store run` makes one.")
-        if damage is not None:
-            raise damage
+        if problem is not None:
+            raise problem
+
+
+def _tags(movie: Movie) -> tuple[dict[str, list[str]], StoreError | None]:
+    """The names of the tags of each revision, of those that can be read, and why the first of the others cannot."""
+    found: dict[str, list[str]] = {}
+    problem: StoreError | None = None
+    for name in movie.tags.names():
+        try:
+            tag = movie.tags.get(name)
+        except (DamageError, StoreUnavailableError) as error:
+            problem = problem or error
+        else:
+            if tag is not None:
+                found.setdefault(tag.revision, []).append(name)
+    return found, problem
 
 
 class _Logged(Struct, frozen=True):
@@ -98,21 +111,12 @@ def inspect(options: GlobalOptions, revision: str) -> None:
     """REV is rev-0003, 3, a tag, or latest (the default)."""
     with open_movie(options) as movie:
         manifest, digest = movie.manifests.load_with_hash(revision)
-        tags = [name for name in movie.tags.names() if _names(movie, name, manifest.revision)]
+        tags = _tags(movie)[0].get(manifest.revision, [])  # one that cannot be read is a matter for `tag`
         if options.as_json:
             print_json({**_inspected(manifest, digest), "tags": tags, **_state(movie, manifest)})
         else:
             _show(manifest, digest)
             _show_state(movie, manifest, tags)
-
-
-def _names(movie: Movie, name: str, revision: str) -> bool:
-    """Whether a tag names a revision; one that cannot be read is a matter for `tag`."""
-    try:
-        tag = movie.tags.get(name)
-    except DamageError:
-        return False
-    return tag is not None and tag.revision == revision
 
 
 def _show_state(movie: Movie, manifest: Manifest, tags: list[str]) -> None:

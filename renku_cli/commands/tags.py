@@ -10,7 +10,7 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_json, print_line, print_table
-from renku_store import DamageError, Movie, Tag, tag_revision, untag
+from renku_store import DamageError, Movie, StoreError, StoreUnavailableError, Tag, tag_revision, untag
 
 
 @command(
@@ -57,12 +57,12 @@ def _said(options: GlobalOptions, document: dict[str, Any], sentence: str) -> No
 def _list(options: GlobalOptions, movie: Movie) -> None:
     """Those that can be read, then the error of one that cannot."""
     found: list[Tag] = []
-    damage: DamageError | None = None
+    problem: StoreError | None = None
     for name in movie.tags.names():
         try:
             tag = movie.tags.get(name)
-        except DamageError as error:
-            damage = damage or error
+        except (DamageError, StoreUnavailableError) as error:
+            problem = problem or error
         else:
             found += [tag] if tag is not None else []
     if options.as_json:
@@ -71,7 +71,7 @@ def _list(options: GlobalOptions, movie: Movie) -> None:
         print_table(
             ("tag", "revision", "given", "hash"), [(t.name, t.revision, t.created_at, t.hash[:12]) for t in found]
         )
-        if not found and damage is None:
+        if not found and problem is None:
             note(f"{movie.id} has no tag yet: `renku-store tag latest NAME` gives one.")
-    if damage is not None:
-        raise damage
+    if problem is not None:
+        raise problem

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from renku_cli.misuse import Misuse
 from renku_cli.quantities import bytes_of
 from renku_store import open_store
+from tests import children
 from tests.cli.conftest import Call
 from tests.test_retention import let_time_pass
 
@@ -141,12 +144,31 @@ def test_a_damaged_tag_is_code_4_after_the_others(call: Call, three: str, place:
     assert (listed.code, listed.error["kind"]) == (4, "BlobCorruptError")
     assert [entry["tag"] for entry in listed.json] == ["good"]
     log = call("log", "--json")
-    assert (log.code, len(log.json)) == (4, 3)
+    assert (log.code, [entry["tags"] for entry in log.json]) == (4, [[], [], ["good"]])
     assert call("inspect", "1").code == 0
     assert call("prune", "--keep-last", "1").code == 4
     assert call("gc", "--force").code == 4
     assert call("tag", "--delete", "bad").code == 0
     assert call("log").code == 0
+
+
+def test_a_tag_that_nobody_may_read_hides_no_revision(call: Call, three: str, place: Path) -> None:
+    """The log, the list of tags and a revision are shown with the other tags; then comes the error."""
+    assert call("tag", "1", "good").code == 0
+    assert call("tag", "2", "bad").code == 0
+    (place / "builds/tiny/tags/bad.json").chmod(0)
+
+    def asked(command: str) -> tuple[int, Any, str]:
+        script = "import sys; from renku_cli.main import run; sys.exit(run(sys.argv[1:]))"
+        ended = children.run(script, command, "--json", prefix=children.without_privilege())
+        return ended.code, json.loads(ended.out), ended.err
+
+    code, log, told = asked("log")
+    assert (code, [entry["tags"] for entry in log]) == (5, [[], [], ["good"]])
+    assert "tags/bad.json: permission is denied" in told
+    code, tags, told = asked("tag")
+    assert (code, [entry["tag"] for entry in tags]) == (5, ["good"])
+    assert asked("inspect")[0] == 0
 
 
 PRUNE_MISUSE = [
