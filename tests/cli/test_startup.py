@@ -118,3 +118,27 @@ def test_what_begins_the_program_loads_it_as_it_loads_a_command() -> None:
         "assert main() == 0; assert runs.count('start') < 4, runs"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["plan"], "error: Interrupted.\n"),
+        (["plan", "--json"], '{"error": {"kind": "Interrupted", "message": "Interrupted.", "hint": ""}}\n'),
+    ],
+)
+@pytest.mark.parametrize("module", ["click", "renku_cli.grammar", "renku_cli.commands.planning", "renku_store.planner"])
+def test_ctrl_c_while_the_program_is_loaded_is_told_as_at_any_other_time(
+    movie: str, module: str, arguments: list[str], told: str
+) -> None:
+    """One line and 130, no traceback, wherever in its imports the program is."""
+    code = (
+        "import signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: signal.raise_signal(signal.SIGINT)\n"
+        "from renku_cli.__main__ import main\n"
+        f"sys.argv = ['renku-store', *{arguments!r}]; sys.meta_path.insert(0, Interrupting()); sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
