@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import renku_store
 from renku_cli.grammar import GlobalOptions
 from renku_cli.misuse import Misuse
-from renku_cli.settings import setting
-from renku_store import Movie, NotFoundError, Store, open_store
+from renku_cli.settings import setting, used_setting
+from renku_store import Movie, NotFoundError, Store, StoreError, check_movie_id, open_store
 
 
 def root_of(options: GlobalOptions) -> str:
@@ -24,9 +25,9 @@ def root_of(options: GlobalOptions) -> str:
 
 def movie_of(options: GlobalOptions, store: Store) -> str:
     """The movie in effect; `NotFoundError` lists those there are where none is named and the choice is not clear."""
-    named = setting("movie", options.movie).value
-    if named is not None:
-        return named
+    with used_setting("movie", options.movie) as found:
+        if found.value is not None:
+            return check_movie_id(found.value)
     root = store.root
     movies = store.ids()
     if len(movies) == 1:
@@ -43,12 +44,23 @@ def movie_of(options: GlobalOptions, store: Store) -> str:
 @contextmanager
 def open_root(options: GlobalOptions) -> Iterator[Store]:
     """The store at the root in effect."""
-    with open_store(root_of(options)) as store:
+    with used_setting("root", options.root, StoreError):
+        store = open_store(root_of(options))
+    with store:
         yield store
 
 
 @contextmanager
 def open_movie(options: GlobalOptions) -> Iterator[Movie]:
     """The movie in effect."""
-    with open_root(options) as store, store.movie(movie_of(options, store)) as movie:
-        yield movie
+    with open_root(options) as store:
+        with used_setting("movie", options.movie):
+            movie = store.movie(movie_of(options, store))
+        with movie:
+            yield movie
+
+
+def concurrency_of(given: str | None = None) -> int:
+    """The jobs at once that a call asks for, or the setting; `InvalidValueError` where it is no such number."""
+    with used_setting("concurrency", given or None) as found:
+        return renku_store.resolve_concurrency(found.value or "")

@@ -7,7 +7,8 @@ The config file is `$XDG_CONFIG_HOME/renku-store/config.toml` (else `~/.config/.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from renku_cli.misuse import Misuse
 from renku_cli.table import load
+from renku_store import BadInputError, StoreError
 
 Source = Literal["command line", "environment", "config file", "default"]
 
@@ -60,6 +62,23 @@ def read_config(path: Path) -> dict[str, object]:
         raise Misuse(f"The config file {path} cannot be read: {error.strerror}.") from error
     document: dict[str, object] = load("toml:parsed")(data, path)
     return document
+
+
+@contextmanager
+def used_setting(name: str, given: str | None = None, bad: type[StoreError] = BadInputError) -> Iterator[Setting]:
+    """A setting for a block that uses its value: the error of a bad one that the config file gives names that file.
+
+    `bad`: what the value is to blame for.
+    """
+    found = setting(name, given)
+    try:
+        yield found
+    except bad as error:
+        place = f"`{name}` in {config_path()}"
+        if found.source == "config file" and place not in error.hint:
+            told = f"It is {place}: `renku-store config {name} --unset` removes it."
+            error.hint = f"{told} {error.hint}".rstrip()
+        raise
 
 
 def setting(name: str, given: str | None = None) -> Setting:

@@ -59,6 +59,7 @@ _NAMES = {
     "records.blob": "BlobRef",
     "records.events": "ArtefactEvent InputEvent JobFailure RunEvent Trace",
     "records.graph": "CostRule GraphEdge GraphInput GraphNode GraphOutput ProducerGraph Reference",
+    "records.ids": "check_movie_id",
     "records.manifest": "ArtefactValue Expiry Manifest ManifestArtefact ManifestInput ManifestStub Metrics Pointer Tag",
     "records.plan": "Choices CostRange ExecutionPlan PlannedJob Reason",
     "records.run": "JobResult RunProgress RunRecord RunReport",

@@ -133,6 +133,7 @@ from renku_store.records.graph import GraphNode as GraphNode
 from renku_store.records.graph import GraphOutput as GraphOutput
 from renku_store.records.graph import ProducerGraph as ProducerGraph
 from renku_store.records.graph import Reference as Reference
+from renku_store.records.ids import check_movie_id as check_movie_id
 from renku_store.records.manifest import ArtefactValue as ArtefactValue
 from renku_store.records.manifest import Expiry as Expiry
 from renku_store.records.manifest import Manifest as Manifest

@@ -16,7 +16,7 @@ from renku_cli.limiting import SECTIONS, shown_sections
 from renku_cli.misuse import Misuse, nearest
 from renku_cli.output import note, print_json, print_line, print_table
 from renku_cli.settings import KEYS, Setting, Source, config_path, read_config, setting
-from renku_store import resolve_concurrency
+from renku_store import check_movie_id, resolve_concurrency
 
 
 @command(
@@ -123,6 +123,8 @@ def _change(key: str, value: str | None) -> None:
 def _check(key: str, value: str) -> None:
     if not value:
         raise Misuse(f"{key} may not be empty.", hint=f"`renku-store config {key} --unset` removes it.")
+    if key == "movie":
+        check_movie_id(value)
     if key == "concurrency":
         resolve_concurrency(value)
     if key == "view" and "://" in value:

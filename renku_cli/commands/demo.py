@@ -14,10 +14,10 @@ from renku_cli.commands.run import exit_code
 from renku_cli.grammar import GlobalOptions, command
 from renku_cli.handlers import Handlers
 from renku_cli.invocation import command_line
+from renku_cli.opening import concurrency_of
 from renku_cli.outcome import report_document, show_report
 from renku_cli.output import print_heading, print_json, print_line
 from renku_cli.running import run_with_progress
-from renku_cli.settings import setting
 from renku_cli.text import count, size
 from renku_cli.view import refresh_view
 from renku_store import (
@@ -30,7 +30,6 @@ from renku_store import (
     export_revision,
     load_yaml_mapping,
     open_store,
-    resolve_concurrency,
     sample_blueprint,
     sample_inputs,
     set_inputs,
@@ -58,7 +57,7 @@ def demo(options: GlobalOptions, directory: str | None) -> int:
         new = MOVIE not in store.ids()
         with store.create_movie(MOVIE) if new else store.movie(MOVIE) as movie:
             _give_inputs(movie)
-            limit = resolve_concurrency(setting("concurrency").value or "")
+            limit = concurrency_of()
             report = run_with_progress(movie, Handlers(), concurrency=limit)
             if code := exit_code(report):
                 _show_failure(options, report)

@@ -11,7 +11,7 @@ from renku_cli.causes import Line, reason_text
 from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.handlers import Handlers
 from renku_cli.misuse import nearest
-from renku_cli.opening import open_movie
+from renku_cli.opening import concurrency_of, open_movie
 from renku_cli.output import (
     Styled,
     joined,
@@ -25,7 +25,6 @@ from renku_cli.output import (
     styled,
 )
 from renku_cli.prices import is_priced, job_cost, range_text
-from renku_cli.settings import setting
 from renku_cli.text import count, rough
 from renku_store import (
     Choices,
@@ -38,7 +37,6 @@ from renku_store import (
     PlannedJob,
     budget_warnings,
     plan_movie,
-    resolve_concurrency,
     run_seconds,
 )
 
@@ -50,7 +48,7 @@ _SHOWN_REASONS = 3
 def plan(options: GlobalOptions) -> None:
     """Lists the jobs that are not up to date, layer by layer, each with the reasons."""
     with open_movie(options) as movie:
-        show_plan(options, planned(movie), resolve_concurrency(setting("concurrency").value or ""))
+        show_plan(options, planned(movie), concurrency_of())
 
 
 def show_dry_run(

@@ -17,17 +17,16 @@ from renku_cli.failures import INTERRUPTED
 from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.handlers import Handlers
 from renku_cli.misuse import Misuse
-from renku_cli.opening import open_movie
+from renku_cli.opening import concurrency_of, open_movie
 from renku_cli.outcome import report_document, show_report
 from renku_cli.output import note, print_json
 from renku_cli.prices import Dollars
 from renku_cli.quantities import COUNT_MAX
 from renku_cli.resting import tell_of_others, tell_of_warnings
-from renku_cli.settings import setting
 from renku_cli.sources import read_mapping
 from renku_cli.table import load
 from renku_cli.view import refresh_view
-from renku_store import Choices, resolve_concurrency, set_out
+from renku_store import Choices, set_out
 
 if TYPE_CHECKING:
     from renku_store import Json, Movie, OnConflict, RunProgress, RunReport
@@ -132,7 +131,7 @@ def run(
     give is private to the run until it publishes.
     """
     private = _private_inputs(blueprint, graph, inputs_file)
-    limit = resolve_concurrency(concurrency or setting("concurrency").value or "")
+    limit = concurrency_of(concurrency)
     chosen = bool(targets or regen or pin or up_to_layer is not None)
     wanted = Choices(targets=[*targets], regen=[*regen], pin=[*pin], up_to_layer=up_to_layer)
     choices = wanted if chosen else None

@@ -60,6 +60,8 @@ def test_a_linked_config_file_stays_a_link(call: Call, place: Path) -> None:
         (["concurrency", "0"], "percentage"),
         (["concurrency", "many"], "percentage"),
         (["root", ""], "--unset"),
+        (["movie", "../x"], "letter or digit"),
+        (["movie=a/b"], "letter or digit"),
         (["root", "x", "--unset"], "one of them"),
         (["--unset"], "Keys are"),
     ],
@@ -83,6 +85,32 @@ def test_a_config_file_that_cannot_be_read_is_named(call: Call, place: Path, tex
     assert done.code == 2
     assert done.error["kind"] == "UsageError"
     assert str(_file(place)) in done.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "code", "kind"),
+    [
+        ('movie = "../x"', "plan", 2, "InvalidIdError"),
+        ('movie = "../x"', "fsck", 2, "InvalidIdError"),
+        ('movie = "tinny"', "log", 2, "NotFoundError"),
+        ('root = "nope://x"', "log", 5, "StoreUnavailableError"),
+        ('concurrency = "many"', "plan", 2, "InvalidValueError"),
+        ("concurrency = 0", "run", 2, "InvalidValueError"),
+    ],
+)
+def test_a_bad_value_of_the_config_file_is_told_with_the_file(
+    call: Call, movie: str, place: Path, text: str, command: str, code: int, kind: str
+) -> None:
+    """And with the command that removes it; one of the command line is told without."""
+    _file(place).parent.mkdir(parents=True, exist_ok=True)
+    _file(place).write_text(text)
+    refused = call(command, "--json")
+    assert (refused.code, refused.error["kind"]) == (code, kind)
+    key = text.partition(" ")[0]
+    assert f"`{key}` in {_file(place)}: `renku-store config {key} --unset` removes it." in refused.error["hint"]
+    assert call("config", key, "--unset").code == 0
+    assert call(command).code == 0
+    assert str(_file(place)) not in call("log", "--movie", "../x").err
 
 
 def test_a_key_that_means_nothing_is_pointed_out(call: Call, place: Path) -> None:
