@@ -228,7 +228,7 @@ def test_an_edit_whose_value_is_gone_is_replaced_by_another(machines: Machines, 
     film(here)
     machines.run(here)
     there = machines.open("there")
-    set_inputs(here, {"@config": {"note": LONG}})
+    set_inputs(here, {"@config": {"later": {"config": {"note": LONG}}}})
     machines.timeline.pass_by(bounds.EDIT_INTENT_SECONDS + DAY)
     assert collect(there, force=True).removed == 1
     set_inputs(here, {"@config": {}, "a": 2})

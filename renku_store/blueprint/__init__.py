@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from renku_store.blueprint.document import Blueprint, InputSpec, LoopSpec, OutputSpec, ProducerSpec, RunSpec
 from renku_store.blueprint.expand import Expansion, expand, expansion
 from renku_store.blueprint.lists import Unusable
+from renku_store.blueprint.overriding import check_config
 from renku_store.blueprint.parse import parse_blueprint
 from renku_store.blueprint.source import load_yaml_mapping
 from renku_store.blueprint.values import check_input, effective_inputs, parse_value
@@ -29,6 +30,7 @@ __all__ = [
     "ProducerSpec",
     "RunSpec",
     "Unusable",
+    "check_config",
     "check_input",
     "effective_inputs",
     "expand",

@@ -37,14 +37,25 @@ def blueprint_overrides(blueprint: Blueprint, families: Mapping[str, Family], wa
     return blueprint.overrides
 
 
-def movie_overrides(config: Json, families: Mapping[str, Family], warnings: list[str]) -> Overrides:
-    """The same from `@config`, which a person sets without the blueprint's text at hand."""
+def check_config(config: Json) -> Overrides:
+    """What a `@config` says for each target, whatever producers there are; `InvalidValueError` for another form."""
     if config is None:
         return {}
     if not isinstance(config, dict):
         raise InvalidValueError(f"@config must be a mapping, not {describe(config)}.", hint=_CONFIG_FORM)
     overrides: dict[str, Mapping[str, Json]] = {}
     for target, value in config.items():
+        changes = value.get("config") if isinstance(value, dict) and value.keys() == {"config"} else None
+        if not isinstance(changes, dict):
+            raise InvalidValueError(f"@config has no `config` mapping for {target}, or more.", hint=_CONFIG_FORM)
+        overrides[target] = changes
+    return overrides
+
+
+def movie_overrides(config: Json, families: Mapping[str, Family], warnings: list[str]) -> Overrides:
+    """The same from `@config`, which a person sets without the blueprint's text at hand."""
+    overrides = check_config(config)
+    for target, changes in overrides.items():
         found = _find(target, families)
         if found == "not in its list":
             warnings.append(_told("@config names", target, families))
@@ -52,14 +63,10 @@ def movie_overrides(config: Json, families: Mapping[str, Family], warnings: list
             raise InvalidValueError(
                 f"@config names {target}, which is no producer and no job.", hint=_nearest_target(target, families)
             )
-        changes = value.get("config") if isinstance(value, dict) and value.keys() == {"config"} else None
-        if not isinstance(changes, dict):
-            raise InvalidValueError(f"@config has no `config` mapping for {target}, or more.", hint=_CONFIG_FORM)
         runs_command = families[target.partition("[")[0]].spec.run.provider == "command"
         problem = argv_fault(changes["argv"]) if runs_command and "argv" in changes else None
         if problem:
             raise InvalidValueError(f"@config: argv of {target} {problem}.", hint='For example ["python3", "make.py"].')
-        overrides[target] = changes
     return overrides
 
 

@@ -175,6 +175,12 @@ def test_standard_input_can_be_a_value(call: Call, movie: str, monkeypatch: pyte
         (["--file", "twice.yaml"], "BlueprintError"),
         (["--file", "part.yaml"], "InvalidValueError"),
         (["a/b", "x"], "InvalidIdError"),
+        (["@config", "1"], "InvalidValueError"),
+        (["@config", "[]"], "InvalidValueError"),
+        (["@config", '{"word": {"config": 1}}'], "InvalidValueError"),
+        (["@config", '{"word": {"speed": 1}}'], "InvalidValueError"),
+        (["@confg", "{}"], "NotFoundError"),
+        (["@", "{}"], "NotFoundError"),
     ],
 )
 def test_a_wrong_edit_is_refused_and_nothing_is_set(
@@ -188,6 +194,15 @@ def test_a_wrong_edit_is_refused_and_nothing_is_set(
     done = call("set", *arguments, "--json")
     assert (done.code, done.error["kind"], done.out) == (2, kind, "")
     assert call("status", "--json").json["pending"] == before
+
+
+def test_the_form_of_config_is_checked_and_no_more(call: Call, movie: str) -> None:
+    """Producers that it names may come with the next blueprint; null takes it away."""
+    for value in ('{"later": {"config": {"speed": 1}}}', '{"word": {"config": {}}}', "{}", "null"):
+        assert call("set", "@config", value).code == 0
+    assert call("plan").code == 0
+    assert "Did you mean @config?" in call("set", "@confg", "{}").err
+    assert "@blueprint and @config" in call("set", "@zzz", "{}").err
 
 
 def test_a_file_sets_all_its_inputs(call: Call, movie: str, place: Path) -> None:
