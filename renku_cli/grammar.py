@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from renku_cli.misuse import Misuse, nearest
-from renku_cli.table import COMMANDS, load
+from renku_cli.table import COMMANDS, LATER, load
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -127,6 +127,11 @@ class CommandTable(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments name; `Misuse` with the nearest one where there is none."""
+        if args[0] in LATER and not ctx.resilient_parsing:
+            raise Misuse(
+                f"{PROGRAM} {args[0]} comes later: there is no such command yet.",
+                hint=f"`{PROGRAM} --help` lists those there are.",
+            )
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             hint = nearest(args[0], COMMANDS, otherwise=f"`{PROGRAM} --help` lists the commands.")
             raise Misuse(f"There is no command {args[0]!r}.", hint=hint)

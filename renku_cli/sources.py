@@ -15,6 +15,8 @@ from renku_store import GraphError, InvalidValueError, Json, NotFoundError, Stor
 
 def read_bytes(path: str) -> bytes:
     """A whole file; `-` is standard input. `NotFoundError` and `StoreUnavailableError` name the file."""
+    if not path:
+        raise InvalidValueError("No file is named: its name is empty.", hint="Name a file, or - for standard input.")
     if path == "-":
         return sys.stdin.buffer.read()
     try:

@@ -54,6 +54,9 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "doctor": Entry("commands.doctor:doctor", "Check what this machine and the build root can do."),
 }
 
+LATER: Final = frozenset({"worker", "ui"})
+"""Commands that are to come: their names are taken."""
+
 
 def load(target: str) -> Any:
     """What a `module:name` below `renku_cli` stands for."""

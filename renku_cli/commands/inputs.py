@@ -77,6 +77,8 @@ def set_(options: GlobalOptions, id: str | None, value: str | None, file: str | 
 
 def _text(value: str) -> str:
     """The text that an argument stands for."""
+    if value == "@":
+        raise Misuse("@ alone names no file.", hint="Write @FILE, @- for standard input, or @@ for the text @.")
     if value.startswith("@@"):
         return value[1:]
     return read_text(value[1:]) if value.startswith("@") else value

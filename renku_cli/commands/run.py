@@ -137,6 +137,8 @@ def run(
     choices = wanted if chosen else None
     with open_movie(options) as movie:
         if dry_run:
+            if events_file is not None:
+                note("A dry run has no events: nothing is written for --events.")
             load("commands.planning:show_dry_run")(options, movie, private, choices, max_cost, limit)
             return 0
         with _events_to(events_file) as record:
@@ -208,6 +210,8 @@ def _events_to(target: str | None) -> Iterator[Callable[[RunProgress], None] | N
 
 def _appending(target: str) -> BinaryIO:
     """A file that is appended to without a buffer: what failed to be written does not come back when it is closed."""
+    if not target:
+        raise Misuse("--events names no file: its name is empty.", hint="Name a file, or - for standard output.")
     try:
         return cast("BinaryIO", Path(target).open("ab", buffering=0))
     except OSError as error:

@@ -183,3 +183,12 @@ def test_what_no_path_can_be_is_refused(call: Call, arguments: tuple[str, ...]) 
     assert refused.code == 2
     assert "x00" in refused.error["message"]
     assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("name", ["worker", "ui"])
+def test_a_command_that_is_to_come_says_so(call: Call, name: str) -> None:
+    """Not that it is unknown, nor a name that is near it."""
+    refused = call(name, "--json")
+    assert (refused.code, refused.error["kind"]) == (2, "UsageError")
+    assert refused.error["message"] == f"renku-store {name} comes later: there is no such command yet."
+    assert f"  {name} " not in call("--help").out

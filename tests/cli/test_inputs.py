@@ -175,6 +175,8 @@ def test_standard_input_can_be_a_value(call: Call, movie: str, monkeypatch: pyte
         (["--file", "twice.yaml"], "BlueprintError"),
         (["--file", "part.yaml"], "InvalidValueError"),
         (["a/b", "x"], "InvalidIdError"),
+        (["greeting", "@"], "UsageError"),
+        (["--file", ""], "InvalidValueError"),
         (["@config", "1"], "InvalidValueError"),
         (["@config", "[]"], "InvalidValueError"),
         (["@config", '{"word": {"config": 1}}'], "InvalidValueError"),
@@ -194,6 +196,14 @@ def test_a_wrong_edit_is_refused_and_nothing_is_set(
     done = call("set", *arguments, "--json")
     assert (done.code, done.error["kind"], done.out) == (2, kind, "")
     assert call("status", "--json").json["pending"] == before
+
+
+def test_a_file_without_a_name_is_told_as_such(call: Call, movie: str) -> None:
+    """Not as a folder, with nothing where its name should stand."""
+    for arguments in (["set", "greeting", "@"], ["run", "--inputs", ""], ["run", "--events", ""]):
+        refused = call(*arguments)
+        assert refused.code == 2
+        assert "names no file" in refused.err or "No file is named" in refused.err
 
 
 def test_the_form_of_config_is_checked_and_no_more(call: Call, movie: str) -> None:

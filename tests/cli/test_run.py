@@ -233,6 +233,16 @@ def test_a_wrong_run_is_refused_before_anything_happens(
     assert call("status", "--json").json["runs"] == []
 
 
+def test_a_dry_run_says_that_it_has_no_events(call: Call, movie: str, place: Path) -> None:
+    """Whatever the place for them is: it makes no file, and leaves standard output as it is."""
+    alone = call("run", "--dry-run", "--json")
+    for target in ("none/there", "events.jsonl", "-"):
+        done = call("run", "--dry-run", "--events", target, "--json")
+        assert (done.code, done.json["layers"]) == (0, alone.json["layers"])
+        assert "A dry run has no events" in done.err
+    assert not (place / "events.jsonl").exists()
+
+
 def test_the_setting_gives_the_concurrency(call: Call, movie: str) -> None:
     """A wrong one in the config file is told of like a wrong option."""
     assert call("config", "concurrency", "auto").code == 0
