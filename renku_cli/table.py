@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import gc
 import importlib
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 
@@ -59,15 +62,37 @@ LATER: Final = frozenset({"worker", "ui"})
 
 
 def load(target: str) -> Any:
-    """What a `module:name` below `renku_cli` stands for."""
+    """What a `module:name` below `renku_cli` stands for. Ctrl-C meanwhile is heard once it is loaded."""
     module, _, name = target.partition(":")
     collecting = gc.isenabled()
     gc.disable()  # what is imported stays: collections would look at all of it, again and again, and find nothing
     try:
-        return getattr(importlib.import_module(f"renku_cli.{module}"), name)
+        with _uninterrupted():
+            return getattr(importlib.import_module(f"renku_cli.{module}"), name)
     finally:
         if not gc.get_freeze_count():  # who has frozen objects wants them to stay so
             gc.freeze()
             gc.unfreeze()  # they are old now, and not looked at with the young ones
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back for the length of a block, where nobody else listens to it; it is raised at its end.
+
+    Amid an import the interpreter calls back what goes, such as the lock of a module: what is raised there is shown as
+    ignored, and the program goes on.
+    """
+    alone = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not alone or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if heard:
+        raise KeyboardInterrupt

@@ -128,15 +128,18 @@ def test_what_begins_the_program_loads_it_as_it_loads_a_command() -> None:
     ],
 )
 @pytest.mark.parametrize("module", ["click", "renku_cli.grammar", "renku_cli.commands.planning", "renku_store.planner"])
+@pytest.mark.parametrize("swallowed", [False, True])
 def test_ctrl_c_while_the_program_is_loaded_is_told_as_at_any_other_time(
-    movie: str, module: str, arguments: list[str], told: str
+    movie: str, module: str, swallowed: bool, arguments: list[str], told: str
 ) -> None:
-    """One line and 130, no traceback, wherever in its imports the program is."""
+    """One line and 130, no traceback, wherever in its imports the program is, be it where nothing can be raised."""
     code = (
         "import signal, sys\n"
+        "class Going:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
         "class Interrupting:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name == {module!r}: signal.raise_signal(signal.SIGINT)\n"
+        f"        if name == {module!r}: Going() if {swallowed} else signal.raise_signal(signal.SIGINT)\n"
         "from renku_cli.__main__ import main\n"
         f"sys.argv = ['renku-store', *{arguments!r}]; sys.meta_path.insert(0, Interrupting()); sys.exit(main())"
     )
