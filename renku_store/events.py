@@ -13,7 +13,7 @@ from typing import Final
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
-from renku_store.clock import Clock, timestamp
+from renku_store.clock import Clock, IdSource, timestamp
 from renku_store.combining import Combined
 from renku_store.errors import (
     BlobMissingError,
@@ -24,7 +24,6 @@ from renku_store.errors import (
     UnusableError,
 )
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
-from renku_store.id_source import IdSource
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.event_tables import RunOutcome
 from renku_store.metadata.history import ReadArchive, history, rows_after
@@ -65,7 +64,7 @@ class EventLog:
         self._revive = revive
         self._clock = clock
         self._read_archive = read_archive
-        self._ids = IdSource(clock, random_bytes)
+        self._ids = IdSource(clock.now, random_bytes)
         self._appending = Combined(self._append_groups, _GROUP_MAX, _of_one)
 
     def new_id(self) -> str:

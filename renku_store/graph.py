@@ -14,12 +14,10 @@ from functools import cached_property
 from itertools import compress, islice
 from typing import Final
 
-from renku_store.adjacency import Rows, by_layer
 from renku_store.errors import GraphError, NotFoundError
 from renku_store.records.columns import JobColumns
-from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
-from renku_store.records.names import check_names
-from renku_store.records.sheet import Sheet
+from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference, check_names
+from renku_store.records.sheet import Rows, Sheet, by_layer
 
 _SEARCHED_FOR_NEAREST: Final = 20_000
 

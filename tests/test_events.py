@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renku_store import bounds
+from renku_store.clock import IdSource
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
 from renku_store.events import EventLog
 from renku_store.hashing import canonical_json, hash_bytes, hash_value
-from renku_store.id_source import IdSource
 from renku_store.metadata.base import Writer
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
 from renku_store.records.blob import BlobRef
@@ -99,7 +99,7 @@ class Ticking:
 @given(milliseconds=st.lists(st.integers(0, 3), min_size=2, max_size=50), seed=st.binary(min_size=1, max_size=1))
 def test_ids_grow_whatever_the_clock_does(milliseconds: list[int], seed: bytes) -> None:
     """Within a millisecond, and where the clock goes back, each id is greater than the one before, and well formed."""
-    ids = IdSource(Ticking(milliseconds), lambda count: seed * count)
+    ids = IdSource(Ticking(milliseconds).now, lambda count: seed * count)
     given_out = [ids.next() for _ in milliseconds]
     assert given_out == sorted(set(given_out))
     assert [check_run_id(name) for name in given_out] == given_out
@@ -107,7 +107,7 @@ def test_ids_grow_whatever_the_clock_does(milliseconds: list[int], seed: bytes) 
 
 def test_ids_go_on_where_the_counter_of_a_millisecond_is_used_up() -> None:
     """With the greatest steps that can be drawn, ids keep growing into the following milliseconds."""
-    ids = IdSource(Ticking([0] * 10), lambda count: b"\xff" * count)
+    ids = IdSource(Ticking([0] * 10).now, lambda count: b"\xff" * count)
     vars(ids).update(_counter=(1 << 74) - (1 << 34), _milliseconds=10**14)
     given_out = [ids.next() for _ in range(10)]
     assert given_out == sorted(set(given_out))

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from renku_store.clock import uuid7
 from renku_store.encoding import cut_pages
 from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_json, content_hash, hash_bytes, hash_value, signature
 from renku_store.records.graph import GraphNode
-from renku_store.records.ids import check_run_id, uuid7
+from renku_store.records.ids import check_run_id
 from renku_store.records.manifest import ManifestArtefact, ManifestInput
 
 _FOLDER = Path(__file__).parent / "vectors"

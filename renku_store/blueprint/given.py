@@ -15,18 +15,24 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from renku_store import bounds
-from renku_store.blueprint.call_bounds import argv_fault, is_function
 from renku_store.blueprint.collector import paused_collector
 from renku_store.blueprint.cycles import in_order
 from renku_store.blueprint.given_form import given_edge, given_input, given_node, given_output
-from renku_store.blueprint.names import nearest
+from renku_store.blueprint.names import argv_fault, is_function, nearest
 from renku_store.blueprint.places import describe, shown
 from renku_store.blueprint.pricing import given_cost
 from renku_store.errors import GraphError
 from renku_store.records._base import Json
 from renku_store.records.columns import of_artefact, of_input
-from renku_store.records.graph import GraphEdge, GraphInput, GraphNode, GraphOutput, ProducerGraph, Reference
-from renku_store.records.names import check_name
+from renku_store.records.graph import (
+    GraphEdge,
+    GraphInput,
+    GraphNode,
+    GraphOutput,
+    ProducerGraph,
+    Reference,
+    check_name,
+)
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _STEP: Final = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<position>[0-9]{1,15})\]")

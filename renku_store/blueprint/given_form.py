@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from renku_store import bounds
-from renku_store.blueprint.call_bounds import (
+from renku_store.blueprint.names import (
     BYTES_WANTED,
     TIMEOUT_WANTED,
     WEIGHT_WANTED,

@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from renku_store.blueprint.call_bounds import argv_fault
 from renku_store.blueprint.document import Blueprint
 from renku_store.blueprint.family import Family
-from renku_store.blueprint.names import nearest
+from renku_store.blueprint.names import argv_fault, nearest
 from renku_store.blueprint.places import describe
 from renku_store.errors import InvalidValueError
 from renku_store.records._base import Json

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Final, get_args
 
 from renku_store import bounds
-from renku_store.blueprint.call_bounds import argv_fault
 from renku_store.blueprint.cycles import in_order
 from renku_store.blueprint.decisions import check_made_lists
 from renku_store.blueprint.document import (
@@ -23,7 +22,7 @@ from renku_store.blueprint.document import (
     ProducerSpec,
 )
 from renku_store.blueprint.fields import Fields
-from renku_store.blueprint.names import nearest
+from renku_store.blueprint.names import argv_fault, nearest
 from renku_store.blueprint.places import Place, describe, shown
 from renku_store.blueprint.producer_fields import PRODUCER_KEYS, read_producer, read_shape
 from renku_store.blueprint.references import LoopVariable, ReferenceText, parse_reference

@@ -6,9 +6,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from renku_store.blueprint.call_bounds import is_price
 from renku_store.blueprint.fields import Fields
-from renku_store.blueprint.names import nearest
+from renku_store.blueprint.names import is_price, nearest
 from renku_store.blueprint.places import describe, shown
 from renku_store.errors import GraphError
 from renku_store.records.graph import CostRule

@@ -7,7 +7,10 @@ import re
 from typing import Final
 
 from renku_store import bounds
-from renku_store.blueprint.call_bounds import (
+from renku_store.blueprint.document import ArtefactUse, InputUse, OutputSpec, ProducerSpec, RunSpec
+from renku_store.blueprint.expressions import Expression, Literal, parse_expression
+from renku_store.blueprint.fields import Fields
+from renku_store.blueprint.names import (
     BYTES_WANTED,
     TIMEOUT_WANTED,
     WEIGHT_WANTED,
@@ -18,11 +21,8 @@ from renku_store.blueprint.call_bounds import (
     is_source,
     is_timeout,
     is_weight,
+    nearest,
 )
-from renku_store.blueprint.document import ArtefactUse, InputUse, OutputSpec, ProducerSpec, RunSpec
-from renku_store.blueprint.expressions import Expression, Literal, parse_expression
-from renku_store.blueprint.fields import Fields
-from renku_store.blueprint.names import nearest
 from renku_store.blueprint.places import describe, shown
 from renku_store.blueprint.pricing import read_cost
 from renku_store.blueprint.references import parse_reference

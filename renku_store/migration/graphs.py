@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from renku_store.blueprint import parse_graph
-from renku_store.blueprint.call_bounds import argv_fault, is_declared_type, is_function, is_name
+from renku_store.blueprint.names import argv_fault, is_declared_type, is_function, is_name
 from renku_store.errors import GraphError
 from renku_store.migration.files import UNKNOWN_TYPE
 from renku_store.migration.old_json import is_canonical

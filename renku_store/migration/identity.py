@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from renku_store.clock import uuid7
 from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.manifests import ManifestStore
 from renku_store.migration.described import OldMovie, OldRevision
 from renku_store.migration.reading import NO_TIME
 from renku_store.records._base import Json
-from renku_store.records.ids import revision_name, uuid7
+from renku_store.records.ids import revision_name
 
 _PURPOSE: Final = "renku-store migrate"
 

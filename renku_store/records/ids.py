@@ -78,15 +78,6 @@ def check_hash(digest: str) -> str:
     return digest
 
 
-def uuid7(unix_milliseconds: int, random_bytes: bytes) -> str:
-    """A UUID of version 7 (RFC 9562, 5.7) from the given time and ten random bytes: text order is time order."""
-    value = (unix_milliseconds & (2**48 - 1)) << 80 | int.from_bytes(random_bytes[:10], "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
 def shown_id(value: str) -> str:
     """The start of an id in quotes, in ASCII, short enough for a message."""
     text = ascii(value)

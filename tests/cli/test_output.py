@@ -93,7 +93,7 @@ def test_errors_are_red_on_a_terminal(place: Path) -> None:
 
 def test_markup_and_controls_in_data_stay_text_on_a_terminal(call: Call, place: Path) -> None:
     """A value cannot colour, clear or fake what is shown."""
-    assert call("config", "movie", "[red]x[/red]\x1b[2J:smile:").code == 0
+    assert call("config", "root", "[red]x[/red]\x1b[2J:smile:").code == 0
     assert "[red]x[/red]\\x1b[2J:smile:" in on_terminal("config")
 
 

@@ -7,10 +7,10 @@ import itertools
 import os
 from typing import Any
 
+from renku_store.clock import uuid7
 from renku_store.hashing import hash_value
 from renku_store.metadata.base import RevisionRow
 from renku_store.records.events import ArtefactEvent, InputEvent, JobFailure, RunEvent
-from renku_store.records.ids import uuid7
 from renku_store.records.manifest import ArtefactValue
 from renku_store.records.run import Holder
 

@@ -39,7 +39,8 @@ _FORKING: Final = threading.RLock()
 _moments: Final[list[_Moment]] = []
 
 
-def _before() -> None:
+def before() -> None:
+    """Take every connection, and keep openings out; by the thread that forks, before it does."""
     _FORKING.acquire()
     HERE.fork_waits = True
     held: list[Use] = []
@@ -94,12 +95,14 @@ def _is_within(use: Use) -> bool:
         return False
 
 
-def _after_in_parent() -> None:
+def after_in_parent() -> None:
+    """Give them back."""
     if _moments:
         _moments.pop().release()
 
 
-def _after_in_child() -> None:
+def after_in_child() -> None:
+    """Note what is inherited, and what is stuck; nothing is open here."""
     moment = _moments.pop() if _moments else None
     for use in tuple(HERE.uses):
         if use.path is not None:
@@ -115,7 +118,3 @@ def _after_in_child() -> None:
         HERE.gate = threading.RLock()  # another thread may have had it
     else:
         moment.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
