@@ -29,6 +29,8 @@ QUESTION = "How long does it take to plan a movie, and how does that grow with i
 SIZES = {False: (1_000, 10_000, 100_000), True: (100, 200, 400)}
 MILLION = 1_000_000
 """Jobs of the largest movie, with --full."""
+MOST_OF_A_COMMAND = 10_000
+"""Jobs of the largest movie that is planned by a whole command, too."""
 PEERS: Final = {1_000: ("doit", "redun", "snakemake"), 10_000: ("doit",)}
 """Which others plan as many jobs in some minutes."""
 DURABILITY = "reads only"
@@ -198,8 +200,8 @@ def results(place: Path, sizes: tuple[int, ...], given: argparse.Namespace) -> l
         for one in measured:
             each = round(1e6 * one["ours"]["median"] / jobs, 2)
             found.append({**one, "jobs": jobs, "microseconds a job": each, "bytes a job": taken})
-        if given.peers and jobs in PEERS:
-            found += beside_peers(place, root, jobs, given)
+        if jobs <= MOST_OF_A_COMMAND:
+            found += whole_commands(place, root, jobs, given)
     return found
 
 
@@ -216,9 +218,10 @@ def tasks(root: Path, jobs: int) -> list[Task]:
     ]
 
 
-def beside_peers(place: Path, root: Path, jobs: int, given: argparse.Namespace) -> list[dict[str, object]]:
-    """Whole commands that say that nothing is to be done: ours and those of other tools, once each."""
-    others = BuildTools(Path(given.peers)).plan(place / f"peers-{jobs}", jobs, PEERS[jobs])
+def whole_commands(place: Path, root: Path, jobs: int, given: argparse.Namespace) -> list[dict[str, object]]:
+    """Whole commands that say that nothing is to be done: ours, and those of other tools once each."""
+    names = PEERS.get(jobs, ()) if given.peers else ()
+    others = BuildTools(Path(given.peers)).plan(place / f"peers-{jobs}", jobs, names) if names else {}
     least = f"from pathlib import Path; import bench; bench.look(Path({str(root / 'film')!r}))"
     bare = ["-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); {least}"]
     plan = ["-m", "renku_cli", "--root", str(root), "plan", "--json"]
@@ -229,7 +232,7 @@ def beside_peers(place: Path, root: Path, jobs: int, given: argparse.Namespace) 
         lambda _: command(bare),
         others,
     )
-    return [{**one, "jobs": jobs} for one in measure([task], 1)]
+    return [{**one, "jobs": jobs} for one in measure([task], given.rounds, 1)]
 
 
 def main() -> None:
