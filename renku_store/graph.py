@@ -54,7 +54,15 @@ class GraphIndex:
     @cached_property
     def job_ids(self) -> Sequence[str]:
         """All job ids, by position in the graph."""
-        return [node.job_id for node in self.graph.nodes] if self._sheet is None else self._sheet.job_ids
+        return [node.job_id for node in self.graph.nodes] if self._sheet is None else [*self._sheet.ids()]
+
+    def ids_at(self, positions: Iterable[int]) -> Iterator[str]:
+        """The ids of the jobs at these positions, for whom a list of all would be one too many."""
+        return map(self.job_ids.__getitem__, positions) if self._sheet is None else self._sheet.ids_at(positions)
+
+    def job_id(self, position: int) -> str:
+        """The id of the job at a position."""
+        return self.job_ids[position] if self._sheet is None else self._sheet.job_id(position)
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -134,15 +142,15 @@ class GraphIndex:
     def layers(self) -> Sequence[Sequence[str]]:
         """Job ids by layer: those of layer 0 wait for nothing."""
         layers: list[list[str]] = [[] for _ in range(max(self._layers, default=-1) + 1)]
-        for position in self._order:
-            layers[self._layers[position]].append(self.job_ids[position])
+        for position, job_id in zip(self._order, self.ids_at(self._order), strict=True):
+            layers[self._layers[position]].append(job_id)
         return layers
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._positions
 
     def __len__(self) -> int:
-        return len(self.job_ids)
+        return len(self.graph.nodes) if self._sheet is None else len(self._sheet)
 
     def node(self, job_id: str) -> GraphNode:
         """The job's node. Look-ups by job id raise `NotFoundError` with the nearest ids for an unknown one."""
@@ -155,7 +163,7 @@ class GraphIndex:
     def maker(self, artefact_id: str) -> str | None:
         """The id of the job that makes an artefact; None where no job does."""
         position = self._makers.get(artefact_id)
-        return None if position is None else self.job_ids[position]
+        return None if position is None else self.job_id(position)
 
     def makes(self, artefact_id: object) -> bool:
         """Whether some job makes an artefact, or may make it once the lists are known that decide it."""
@@ -229,8 +237,7 @@ class GraphIndex:
         return dict(zip(self.job_ids, remaining, strict=True))
 
     def _ids(self, positions: Iterable[int]) -> list[str]:
-        job_ids = self.job_ids
-        return [job_ids[position] for position in positions]
+        return [*self.ids_at(positions)]
 
     def position(self, job_id: str) -> int:
         """The job's place in the graph."""

@@ -119,12 +119,12 @@ class Verdicts:
         if known is None:
             self._judge(jobs, index.positions, [""] * len(index))
         else:
-            ids, layers = index.job_ids, index.layers_by_position
+            layers, order = index.layers_by_position, index.positions
             jobs = {
-                ids[position]: PlannedJob(
+                job_id: PlannedJob(
                     state="clean", reasons=_NO_REASONS, signature=known[position], layer=layers[position]
                 )
-                for position in index.positions
+                for position, job_id in zip(order, index.ids_at(order), strict=True)
             }
             if not all(known):
                 self._judge(
@@ -135,7 +135,7 @@ class Verdicts:
 
     def _judge(self, jobs: dict[str, PlannedJob], positions: Iterable[int], known: Sequence[str | None]) -> None:
         """Look at those jobs that are not ordinary, or come after one that is not, in topological order."""
-        index, ids, layers = self.index, self.index.job_ids, self.index.layers_by_position
+        index, layers = self.index, self.index.layers_by_position
         open_positions: set[int] = set()
         for position in positions:
             layer, job = layers[position], None
@@ -149,7 +149,7 @@ class Verdicts:
                 job = self._job(position, jobs)
                 if job.state != "clean":
                     open_positions.add(position)
-            jobs[ids[position]] = job
+            jobs[index.job_id(position)] = job
 
     def _known_at_once(self) -> list[str | None] | None:
         """By position the signature of a job that is ordinary if nothing before it is to be made; None: it is not.
@@ -285,10 +285,10 @@ class Verdicts:
 
     def _read(self, node: GraphNode, position: int) -> Iterator[tuple[str, str | None]]:
         """The artefacts that a job waits for, with the jobs that make them."""
-        sheet, ids = self.index.sheet, self.index.job_ids
+        sheet = self.index.sheet
         if sheet is None:
             return ((artefact, self.index.maker(artefact)) for artefact in artefacts_awaited(node))
-        return ((artefact, ids[maker]) for artefact, maker in sheet.read_at(position))
+        return ((artefact, sheet.job_id(maker)) for artefact, maker in sheet.read_at(position))
 
     def _is_persons(self, artefact: str) -> bool:
         """Whether a person's version stands for an artefact; `BlobMissingError` where it is damaged."""

@@ -61,16 +61,29 @@ class Sheet:
         """An edge for each pair of jobs where one reads what the other makes, or is there because of it."""
         return [GraphEdge(from_=before, to=after) for before, after in (pair.split(BETWEEN) for pair in self.pairs())]
 
-    @cached_property
-    def job_ids(self) -> list[str]:
-        """By position."""
-        return [job_id for family in self.families for job_id in family.job_ids]
+    def ids(self) -> Iterator[str]:
+        """The ids of all jobs, by position. No list of them is kept: each producer has its own."""
+        return (job_id for family in self.families for job_id in family.job_ids)
+
+    def ids_at(self, positions: Iterable[int]) -> Iterator[str]:
+        """The ids of the jobs at these positions; soonest where they follow on each other."""
+        ids, start, end = list[str](), 0, 0
+        for position in positions:
+            if not start <= position < end:
+                family, _ = self.family_at(position)
+                ids, start = family.job_ids, family.start
+                end = start + len(ids)
+            yield ids[position - start]
+
+    def job_id(self, position: int) -> str:
+        """The id of the job at a position."""
+        family, place = self.family_at(position)
+        return family.job_ids[place]
 
     def share_ids(self, family: JobColumns, texts: Sequence[str | None]) -> None:
         """Let jobs have as their ids those texts of somebody else, by place, that are equal: one is enough for both."""
         pairs = zip(texts, family.job_ids, strict=True)
         family.job_ids[:] = [text if text is not None and text == job_id else job_id for text, job_id in pairs]
-        vars(self).pop("job_ids", None)
 
     @cached_property
     def makers(self) -> dict[str, int]:
@@ -85,7 +98,7 @@ class Sheet:
     @cached_property
     def positions(self) -> dict[str, int]:
         """The position of each job."""
-        return {job_id: position for position, job_id in enumerate(self.job_ids)}
+        return {job_id: position for position, job_id in enumerate(self.ids())}
 
     @property
     def placeholders(self) -> list[GraphNode]:
@@ -94,7 +107,7 @@ class Sheet:
 
     def pairs(self) -> list[str]:
         """The edges, sorted, as a text each: both job ids with a NUL between them."""
-        ids, found = self.job_ids, list[str]()
+        ids, found = [*self.ids()], list[str]()
         for family in self.families:
             for makers in self.maker_columns(family):
                 found += [f"{ids[m]}{BETWEEN}{job}" for m, job in zip(makers, family.job_ids, strict=True)]
@@ -236,7 +249,7 @@ class _ById(Mapping[str, GraphNode]):
         return self._sheet.named(job_id)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._sheet.job_ids)
+        return self._sheet.ids()
 
     def __len__(self) -> int:
         return len(self._sheet)
@@ -247,7 +260,7 @@ class _ByArtefact(Mapping[str, str]):
         self._sheet = sheet
 
     def __getitem__(self, artefact: str) -> str:
-        return self._sheet.job_ids[self._sheet.makers[artefact]]
+        return self._sheet.job_id(self._sheet.makers[artefact])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sheet.makers)
