@@ -14,7 +14,6 @@ _RUN: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3
 _NOT_A_NAME: Final = re.compile(r"[/\\]|\.\.")
 _PLAIN: Final = re.compile(rf"(?!\.\Z|.*\.\.)[!-.0-\[\]-~]{{1,{bounds.ID_MAX_BYTES}}}")
 """Ids as nearly all are, ASCII without blanks: known to be allowed by one look."""
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def check_movie_id(movie: str) -> str:
@@ -73,7 +72,11 @@ def check_run_id(run: str) -> str:
 
 def check_hash(digest: str) -> str:
     """Return the digest, or raise `InvalidIdError` unless it is 64 lower-case hex digits."""
-    if not _HASH.fullmatch(digest):
+    try:
+        is_hash = len(digest) == 64 and bytes.fromhex(digest).hex() == digest  # half the time of a pattern
+    except ValueError:
+        is_hash = False
+    if not is_hash:
         raise InvalidIdError(f"{shown_id(digest)} is not a hash.", hint="Hashes are 64 lower-case hex digits.")
     return digest
 
