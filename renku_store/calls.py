@@ -240,7 +240,8 @@ class JobContext:
     `secret(name)` is a value that must not appear anywhere; what it gives is struck out of whatever a handler says.
 
     `directory` is absolute, the job's own and removed afterwards. When the call begins it holds only the files that
-    `Job.inputs` names, under `directory/"inputs"`, at paths that follow from input name, position and MIME type alone.
+    `Job.inputs` names, under `directory/"inputs"`, at paths that follow from input names, positions and MIME types
+    alone.
     """
 
     job_id: str

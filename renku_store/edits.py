@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from renku_store import blueprint as blueprints
 from renku_store.blueprint import Blueprint, check_config, check_input, parse_blueprint
-from renku_store.errors import NotFoundError
 from renku_store.hashing import canonical_json
 from renku_store.movie import Movie
 from renku_store.records._base import Json
 from renku_store.records.events import InputEvent
 from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import check_id
-from renku_store.records.inputs import BLUEPRINT, CONFIG
+from renku_store.records.inputs import BLUEPRINT, CONFIG, check_reserved
 
 
 def set_inputs(movie: Movie, values: Mapping[str, Json], *, edited_by: str = "user") -> list[InputEvent]:
@@ -24,24 +22,16 @@ def set_inputs(movie: Movie, values: Mapping[str, Json], *, edited_by: str = "us
     Ids and types are checked against the movie's blueprint, of `@config` only the form: a producer that it names may
     come later. Raises `InvalidIdError`, `InvalidValueError`, `NotFoundError`.
     """
+    check_reserved(values)
     blueprint = _blueprint_of(movie, values)
     for key, value in values.items():
         check_id("input", key)
-        if key.startswith("@"):
-            _check_reserved(key, value)
-        elif isinstance(blueprint, Blueprint):
+        if key == CONFIG:
+            check_config(value)
+        elif not key.startswith("@") and isinstance(blueprint, Blueprint):
             check_input(blueprint, key, value)
         canonical_json(value)
     return movie.events.append_inputs(values, edited_by=edited_by)
-
-
-def _check_reserved(key: str, value: Json) -> None:
-    if key not in (BLUEPRINT, CONFIG):
-        near = difflib.get_close_matches(key, (BLUEPRINT, CONFIG), n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Of names with an @ there are {BLUEPRINT} and {CONFIG} only."
-        raise NotFoundError(f"There is no input {key}.", hint=hint)
-    if key == CONFIG:
-        check_config(value)
 
 
 def movie_blueprint(movie: Movie) -> Blueprint | ProducerGraph | None:

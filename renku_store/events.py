@@ -103,6 +103,7 @@ class EventLog:
     def append_many(self, events: Iterable[Event]) -> list[Event]:
         """Append events in one transaction, durable on return, and return them with their numbers, in order.
 
+        An event whose id is there already is left as it is, whatever is given: what is stored comes back.
         Raises `InvalidIdError`, `InvalidValueError` for an input event whose hash is not that of its value, and
         `BlobMissingError` for an event that names a blob that is not there.
         """

@@ -28,6 +28,7 @@ from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, InputEvent
 from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import check_id
+from renku_store.records.inputs import check_reserved
 from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
@@ -72,7 +73,9 @@ def plan_movie(
     Where the run would take up an unfinished one, the plan names it, and shows what comes of that run's own inputs and
     choices.
     """
-    outlook, unfinished = look_again(movie, dict(inputs or {}), choices)
+    given = dict(inputs or {})
+    check_reserved(given)
+    outlook, unfinished = look_again(movie, given, choices)
     plan = priced(movie, outlook, prices).plan
     if unfinished is None:
         return plan

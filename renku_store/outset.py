@@ -15,6 +15,7 @@ from renku_store.errors import LeaseLostError, ManifestConflictError
 from renku_store.movie import Movie
 from renku_store.outlook import Outlook, anything_to_do, look, look_again, priced, resumable
 from renku_store.records._base import Json
+from renku_store.records.inputs import check_reserved
 from renku_store.records.plan import Choices, ExecutionPlan, PlannedJob
 from renku_store.records.run import JobResult, RunRecord, RunReport
 
@@ -57,6 +58,7 @@ def set_out(
     What a run was publishing when it died is published first.
     """
     given = inputs or {}
+    check_reserved(given)
     movie.committer.catch_up()
     newest = next(resumable(movie, given, choices), None)
     finished = _finish(movie, newest.run) if newest else None

@@ -77,7 +77,10 @@ class MovieSummary(Struct, frozen=True):
 
 
 class Store:
-    """A build root: a folder of movies. Movies are opened once and closed with the store; any thread may ask."""
+    """A build root: a folder of movies. Movies are opened once and closed with the store; any thread may ask.
+
+    Once it is closed it raises `StoreUnavailableError`, as its movies do.
+    """
 
     def __init__(self, root: str, driver: Driver, clock: Clock) -> None:
         self.root = root
@@ -85,9 +88,11 @@ class Store:
         self._clock = clock
         self._movies: dict[str, Movie] = {}
         self._opening = threading.RLock()
+        self._closed = False
 
     def ids(self) -> list[str]:
         """The ids of all movies, sorted."""
+        self._check_open()
         folders = (name.removesuffix("/") for name in self.driver.children("") if name.endswith("/"))
         return sorted(name for name in folders if _is_movie_id(name) and self._is_movie(name))
 
@@ -102,6 +107,7 @@ class Store:
         """
         check_movie_id(movie)
         with self._opening:
+            self._check_open()
             if movie not in self._movies:
                 if self.driver.stat(f"{movie}/{FORMAT}") is None:
                     raise self._not_found(movie)
@@ -113,6 +119,7 @@ class Store:
 
         Raises `InvalidValueError` where the root is a movie itself, or lies in one.
         """
+        self._check_open()
         check_movie_id(movie)
         check_root(self.driver)
         self._refuse_headless(movie)
@@ -131,6 +138,7 @@ class Store:
         is changed. Whoever opens it meanwhile waits. Raises `NotFoundError`, and `UnsupportedFormatError` for a
         database of a newer version.
         """
+        self._check_open()
         check_movie_id(movie)
         driver = self.driver.sub(movie)
         if driver.stat(FORMAT) is None:
@@ -150,6 +158,7 @@ class Store:
 
     def close(self) -> None:
         """Close every movie that was opened here, and let go of connections."""
+        self._closed = True
         for movie in list(self._movies.values()):
             movie.close()
         self.driver.close()
@@ -166,6 +175,7 @@ class Store:
         Blobs come from the root, or also from a cache (`cached`). A database that is missing or cannot be read is an
         empty one here; `problem` then says why. Raises `NotFoundError`, `UnsupportedFormatError`.
         """
+        self._check_open()
         check_movie_id(movie)
         driver = self.driver.sub(movie)
         if driver.stat(FORMAT) is None:
@@ -177,6 +187,10 @@ class Store:
             stack.callback(metadata.close)
             found = assemble(movie, self.root, driver, self._clock, metadata, cache=cached)
             return replace(found, read_only=True, problem=problem, closing=stack.pop_all().close)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError(f"The store {self.root} was closed.", hint="Open it again: `open_store`.")
 
     def _is_movie(self, name: str) -> bool:
         """Whether a folder is a movie: one that has lost its `format.json` is one, and damaged."""

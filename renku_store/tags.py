@@ -10,7 +10,14 @@ import re
 from typing import Final
 
 from renku_store.drivers.base import Driver
-from renku_store.errors import BlobCorruptError, BlobMissingError, InvalidIdError
+from renku_store.errors import (
+    BlobCorruptError,
+    BlobMissingError,
+    DamageError,
+    InvalidIdError,
+    StoreError,
+    StoreUnavailableError,
+)
 from renku_store.hashing import canonical_document
 from renku_store.records._base import RecordError
 from renku_store.records.ids import revision_number
@@ -51,6 +58,19 @@ class TagStore:
         """The names of all tags, sorted; files that do not end in `.json` are none."""
         files = self._driver.children("tags/")
         return sorted(name.removesuffix(_SUFFIX) for name in files if name.endswith(_SUFFIX))
+
+    def readable(self) -> tuple[list[Tag], StoreError | None]:
+        """The tags that can be read, by name, and why the first of the others cannot."""
+        found: list[Tag] = []
+        problem: StoreError | None = None
+        for name in self.names():
+            try:
+                tag = self.get(name)
+            except (DamageError, StoreUnavailableError) as error:
+                problem = problem or error
+            else:
+                found += [tag] if tag is not None else []
+        return found, problem
 
     def get(self, name: str) -> Tag | None:
         """A tag, or None where there is none of that name; `BlobCorruptError` where it cannot be read."""

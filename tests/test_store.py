@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from renku_store import (
     InvalidIdError,
     NotFoundError,
     RevisionExistsError,
+    Store,
     StoreUnavailableError,
     UnsupportedFormatError,
     open_store,
@@ -194,6 +196,32 @@ def test_opening_and_closing_leaves_nothing_open(root: Root) -> None:
             closed.events.append_input("voice", "x")
         assert store.movie("film") is not closed
         check_whole(store.movie("film"))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.ids(),
+        lambda store: store.movies(),
+        lambda store: store.movie("film"),
+        lambda store: store.create_movie("other"),
+        lambda store: store.examine("film"),
+        lambda store: store.rebuild("film"),
+    ],
+    ids=["ids", "movies", "movie", "create", "examine", "rebuild"],
+)
+def test_a_closed_store_says_so(tmp_path: Path, use: Callable[[Store], object]) -> None:
+    """What it would open nobody would close; its movies say the same, and closing it again is no error."""
+    with open_store(tmp_path) as store:
+        movie = store.create_movie("film")
+    with pytest.raises(StoreUnavailableError, match="was closed") as caught:
+        use(store)
+    assert caught.value.hint
+    with pytest.raises(StoreUnavailableError, match="was closed"):
+        movie.events.append_input("voice", "x")
+    store.close()
+    with open_store(tmp_path) as store:
+        assert store.ids() == ["film"]
 
 
 FORK = """

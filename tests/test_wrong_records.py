@@ -45,6 +45,16 @@ def test_an_event_that_no_revision_could_hold_is_refused(movie: Movie, changed: 
     movie.events.append_artefact(event)
 
 
+def test_an_event_of_another_blob_than_its_hash_is_refused(movie: Movie) -> None:
+    """No revision could hold it, and what reads it would find other bytes than its signature says."""
+    event = artefact_event(movie, "b", "two")
+    assert event.value is not None
+    other = event.value.replace(inline=None, blob=movie.blobs.put(b"other").hash)
+    with pytest.raises(InvalidValueError, match=r"value\.blob: the blob .* is not the one of its hash"):
+        movie.events.append_artefact(event.replace(value=other))
+    assert [kept.artefact for kept in movie.events.stream_artefacts()] == ["a"]
+
+
 @pytest.mark.parametrize(
     "changed", [{"created_at": 5}, {"format": 2}, {"timeline": 5}, {"run": "x\0", "created_at": None}], ids=str
 )

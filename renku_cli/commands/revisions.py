@@ -21,7 +21,6 @@ from renku_store import (
     ManifestStub,
     Movie,
     StoreError,
-    StoreUnavailableError,
 )
 
 _NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
@@ -56,16 +55,10 @@ def log(options: GlobalOptions, limit: int | None) -> None:
 
 def _tags(movie: Movie) -> tuple[dict[str, list[str]], StoreError | None]:
     """The names of the tags of each revision, of those that can be read, and why the first of the others cannot."""
+    readable, problem = movie.tags.readable()
     found: dict[str, list[str]] = {}
-    problem: StoreError | None = None
-    for name in movie.tags.names():
-        try:
-            tag = movie.tags.get(name)
-        except (DamageError, StoreUnavailableError) as error:
-            problem = problem or error
-        else:
-            if tag is not None:
-                found.setdefault(tag.revision, []).append(name)
+    for tag in readable:
+        found.setdefault(tag.revision, []).append(tag.name)
     return found, problem
 
 

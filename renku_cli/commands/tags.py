@@ -10,7 +10,7 @@ from renku_cli.grammar import GlobalOptions, command, complete
 from renku_cli.misuse import Misuse
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_json, print_line, print_table
-from renku_store import DamageError, Movie, StoreError, StoreUnavailableError, Tag, tag_revision, untag
+from renku_store import Movie, tag_revision, untag
 
 
 @command(
@@ -56,15 +56,7 @@ def _said(options: GlobalOptions, document: dict[str, Any], sentence: str) -> No
 
 def _list(options: GlobalOptions, movie: Movie) -> None:
     """Those that can be read, then the error of one that cannot."""
-    found: list[Tag] = []
-    problem: StoreError | None = None
-    for name in movie.tags.names():
-        try:
-            tag = movie.tags.get(name)
-        except (DamageError, StoreUnavailableError) as error:
-            problem = problem or error
-        else:
-            found += [tag] if tag is not None else []
+    found, problem = movie.tags.readable()
     if options.as_json:
         print_json([{"tag": t.name, "revision": t.revision, "hash": t.hash, "createdAt": t.created_at} for t in found])
     else:

@@ -114,7 +114,7 @@ class EventWrites(EventReads, Protocol):
 
         Artefact events of status `succeeded` or `kept` that share `result` and carry a signature become one trace;
         those `kept` do not become the latest value of their artefact. Events whose `id` is already there are left alone
-        (a rebuild may see them twice).
+        (a rebuild may see them twice), and what is stored comes back instead.
         """
         ...
 

@@ -149,6 +149,8 @@ def check_made(event: ArtefactEvent) -> None:
         raise RecordError(f"{value.mime_type!r} is no MIME type", "value.mimeType")
     if type(value.size) is not int or value.size < 0:
         raise RecordError(f"{value.size!r} is no number of bytes", "value.size")
+    if value.blob is not None and value.blob != value.hash:  # inline bytes are hashed when they are published
+        raise RecordError(f"the blob {value.blob!r} is not the one of its hash", "value.blob")
 
 
 class Trace(Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache
@@ -18,7 +19,7 @@ from renku_store.drivers.posix import unavailable
 from renku_store.errors import StoreUnavailableError
 from renku_store.hashing import exact_numbers
 from renku_store.media_types import extension
-from renku_store.records.graph import GraphNode, Reference
+from renku_store.records.graph import GraphInput, GraphNode, Reference
 from renku_store.records.ids import check_id
 from renku_store.records.manifest import ArtefactValue
 from renku_store.selection import Missing, Selection, references
@@ -115,7 +116,7 @@ def clear_job(directory: Path) -> None:
 
 def reads_files(node: GraphNode) -> bool:
     """Whether a job is given artefacts as files."""
-    return any(ref.kind == "artefact" and not ref.path for entry in node.inputs for ref in references(entry))
+    return any(_is_file(reference) for entry in node.inputs for reference in references(entry))
 
 
 def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: BlobStore, directory: JobFolder) -> Job:
@@ -126,19 +127,16 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
     cannot be written: no producer is at fault then. `InvalidIdError` where an input has a name that is none.
     """
     inputs: dict[str, Item] = {}
+    folders = _folders(node, selection)
     for entry in node.inputs:
+        items = [
+            _item(reference, selection, blobs, directory, (folders[entry.name], name)) if reference else None
+            for name, reference in _places(entry)
+        ]
         if entry.refs is not None:
-            width = len(str(len(entry.refs)))
-            inputs[entry.name] = [
-                None
-                if reference is None
-                else _item(reference, selection, blobs, directory, f"{entry.name}-{place:0{width}d}")
-                for place, reference in enumerate(entry.refs)
-            ]
-        elif entry.ref is not None:
-            item = _item(entry.ref, selection, blobs, directory, entry.name)
-            if item is not None:
-                inputs[entry.name] = item
+            inputs[entry.name] = items
+        elif items[0] is not None:
+            inputs[entry.name] = items[0]
     return Job(
         job_id=node.job_id,
         producer=node.producer,
@@ -161,22 +159,52 @@ def _spec(mime_type: str) -> OutputSpec:
     return OutputSpec(mime_type)
 
 
+def _is_file(reference: Reference) -> bool:
+    return reference.kind == "artefact" and not reference.path
+
+
+def _places(entry: GraphInput) -> list[tuple[str, Reference | None]]:
+    """What an input reads, each with the name of its file but for the extension."""
+    if entry.refs is None:
+        return [(entry.name, entry.ref)]
+    width = len(str(len(entry.refs)))
+    return [(f"{entry.name}-{place:0{width}d}", reference) for place, reference in enumerate(entry.refs)]
+
+
+def _folders(node: GraphNode, selection: Selection) -> dict[str, str]:
+    """Where the files of each input lie: all in one folder or, if two would have one name there, each in its own.
+
+    `a-0` is an input, or the first place of a fan-in `a`; and some disks take small and capital letters for the same.
+    """
+    files: Counter[str] = Counter()
+    for entry in node.inputs:
+        for name, reference in _places(entry):
+            artefact = selection.artefact(reference.id) if reference and _is_file(reference) else None
+            if artefact is not None:
+                files[(name + extension(artefact.mime_type)).casefold()] += 1
+    if max(files.values(), default=0) <= 1:
+        return dict.fromkeys((entry.name for entry in node.inputs), "inputs")
+    # By their order, which is signed as the names are, and not by the names, which may differ in capitals alone.
+    return {name: f"inputs/{place}" for place, name in enumerate(sorted(entry.name for entry in node.inputs))}
+
+
 def _item(
-    reference: Reference, selection: Selection, blobs: BlobStore, directory: JobFolder, name: str
+    reference: Reference, selection: Selection, blobs: BlobStore, directory: JobFolder, place: tuple[str, str]
 ) -> ValueItem | FileItem | None:
-    if reference.kind == "input" or reference.path:
+    """What a reference stands for; a file lies at `place`, which is its folder and its name but for the extension."""
+    if not _is_file(reference):
         value = selection.value(reference)
         # As with `config`: who reads it later must find what the signature says.
         return None if isinstance(value, Missing) else ValueItem(exact_numbers(value))
     artefact = selection.artefact(reference.id)
-    return None if artefact is None else _file(artefact, blobs, directory.path / "inputs", name)
+    return None if artefact is None else _file(artefact, blobs, directory.path / place[0], place[1])
 
 
 def _file(artefact: ArtefactValue, blobs: BlobStore, folder: Path, name: str) -> FileItem:
     # Whatever made the graph, and whoever checked it: no name leads out of the folder.
     path = folder / (check_id("input", name) + extension(artefact.mime_type))
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         if artefact.inline is not None:
             path.write_bytes(artefact.inline.encode())
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.durations import run_seconds, seconds_by_producer
 from renku_store.errors import InvalidValueError, StalePlanError
+from renku_store.finishing import to_the_end
 from renku_store.leases import Heartbeat
 from renku_store.many import bytes_of_graph
 from renku_store.movie import Movie
@@ -29,6 +31,7 @@ from renku_store.records.manifest import Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunProgress
 from renku_store.running.activity import Listener
+from renku_store.running.at_work import PlansAtWork
 from renku_store.running.budget import Budget, checked_limit
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.dispatch import Dispatch, Ending
@@ -103,7 +106,7 @@ class RunResult:
 
 
 class Runner:
-    """Executes plans of one movie.
+    """Executes plans of one movie, each once at a time; in any event loop, also in those of several threads at once.
 
     `concurrency` is as in `resolve_concurrency`; `on_event` is called with `RunProgress` in the event loop's thread;
     what it raises is logged, and the run goes on.
@@ -127,8 +130,9 @@ class Runner:
         self._on_event = on_event and Listener(on_event, self._logger)
         self._sessions: dict[str, RunSession] = {}
         self._plans: dict[str, ExecutionPlan] = {}
-        self._opening = asyncio.Lock()
-        self._expanding = asyncio.Lock()
+        self._keys: dict[str, str] = {}
+        self._at_work = PlansAtWork()
+        self._opening = threading.Lock()
         self._leases = ExitStack()
         self._held: dict[str, ExitStack] = {}
         self._beats: dict[str, Heartbeat] = {}
@@ -152,24 +156,26 @@ class Runner:
         and the result says so. Without `keep_going` nothing more is begun once a job has failed.
 
         Raises `StalePlanError` if the plan's base is no longer the current revision, `LeaseLostError` if the run was
-        taken over, `StoreUnavailableError` if nothing can be stored.
+        taken over, `StoreUnavailableError` if nothing can be stored, `InvalidValueError` while this runner executes the
+        plan already.
         """
-        session = await self._open(plan, token)
-        beat = heartbeat or self._beats.get(_key(plan)) or Heartbeat(session.token)
-        halt = asyncio.Event()
-        ending = Ending((halt, stop or asyncio.Event()), drain or asyncio.Event(), keep_going)
-        dispatch = Dispatch(session, produce, self._limiter.limit, ending, Extending(self._movie, session))
-        session.tell("run-started", data=await asyncio.to_thread(self._prospect, plan))
-        try:
+        with self._at_work.on(self._key(plan), executes=True):
             try:
-                with beat.watched(partial(_set_from_thread, asyncio.get_running_loop(), halt)):
-                    await dispatch.run()
+                session = await self._open(plan, token)
+                beat = heartbeat or self._beat(plan) or Heartbeat(session.token)
+                halt = asyncio.Event()
+                ending = Ending((halt, stop or asyncio.Event()), drain or asyncio.Event(), keep_going)
+                dispatch = Dispatch(session, produce, self._limiter.limit, ending, Extending(self._movie, session))
+                session.tell("run-started", data=await asyncio.to_thread(self._prospect, plan))
+                try:
+                    with beat.watched(partial(_set_from_thread, asyncio.get_running_loop(), halt)):
+                        await dispatch.run()
+                finally:
+                    await session.flush()
+                beat.check()
+                return await asyncio.to_thread(self._result, session, interrupted=dispatch.interrupted)
             finally:
-                await session.flush()
-            beat.check()
-            return await asyncio.to_thread(self._result, session, interrupted=dispatch.interrupted)
-        finally:
-            await asyncio.to_thread(self._forget, plan)
+                await asyncio.to_thread(self._forget, plan)
 
     async def execute_job(
         self, job: str, *, plan: ExecutionPlan, produce: Produce, token: LeaseToken | None = None
@@ -179,10 +185,11 @@ class Runner:
         Safe to call from many tasks at once, and from many processes that share the `token` of the run. `result` then
         says what it all came to; leave the runner's context, or `close` it, to let go of the run.
         """
-        session = await self._open(plan, token)
-        if _key(plan) in self._beats:
-            self._beats[_key(plan)].check()
-        return await session.run_job(job, produce)
+        with self._at_work.on(self._key(plan)):
+            session = await self._open(plan, token)
+            if beat := self._beat(plan):
+                beat.check()
+            return await session.run_job(job, produce)
 
     async def expand(self, plan: ExecutionPlan, *, token: LeaseToken | None = None) -> ExecutionPlan:
         """The plan with the jobs of every list that has been made by now, for callers with a scheduler of their own.
@@ -190,15 +197,15 @@ class Runner:
         Its placeholders (`state` "deferred", nodes with `awaits`) are those whose lists are still to be made; one with
         a `problem` is left for good. Execute the jobs of the plan that is returned, which is of the same run.
         """
-        session = await self._open(plan, token)
-        async with self._expanding:
-            await extend_as_seen(self._movie, session)
-        self._sessions[_key(session.plan)] = session
-        return session.plan
+        with self._at_work.on(self._key(plan)) as at_work:
+            session = await self._open(plan, token)
+            async with at_work.expanding:
+                await extend_as_seen(self._movie, session)
+            return session.plan
 
     def result(self, plan: ExecutionPlan) -> RunResult:
         """What the jobs that were executed one by one have come to."""
-        session = self._sessions.get(_key(plan))
+        session = self._sessions.get(self._key(plan))
         if session is None:
             raise StalePlanError("No job of this plan was executed by this runner.", hint="Call `execute_job` first.")
         return self._result(session, interrupted=False)
@@ -210,6 +217,7 @@ class Runner:
                 session.close()
         self._sessions.clear()
         self._plans.clear()
+        self._keys.clear()
         self._beats.clear()
 
     async def __aenter__(self) -> Self:
@@ -244,11 +252,22 @@ class Runner:
         )
 
     async def _open(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
-        async with self._opening:
-            key = _key(plan)
+        found = self._sessions.get(self._key(plan))
+        if found is not None:
+            return found
+        # To its end: what it has begun is known, and can be let go of.
+        session, cancelled = await to_the_end(asyncio.to_thread(self._opened, plan, token))
+        if cancelled:
+            raise asyncio.CancelledError
+        return session
+
+    def _opened(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
+        """The session of a plan, begun where there is none; threads of several event loops may ask for it."""
+        with self._opening:
+            key = self._key(plan)
             if key not in self._sessions:
                 self._plans[key] = plan
-                self._sessions[key] = await asyncio.to_thread(self._begin, plan, token)
+                self._sessions[key] = self._begin(plan, token)
             return self._sessions[key]
 
     def _begin(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
@@ -256,11 +275,13 @@ class Runner:
         self._check_kept(plan, base)
         run = plan.run or self._movie.events.new_id()
         self._movie.blobs.put(bytes_of_graph(plan.graph, recorded=True))
+        key = self._key(plan)
         begun = plan.replace(run=run, movie=self._movie.id, manifest_base_hash=base_hash)
+        self._keys[run] = key
         if token is None:
             token = self._movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
-            self._held[_key(plan)] = self._leases.enter_context(ExitStack())
-            self._beats[_key(plan)] = self._held[_key(plan)].enter_context(self._movie.leases.held(token))
+            self._held[key] = self._leases.enter_context(ExitStack())
+            self._beats[key] = self._held[key].enter_context(self._movie.leases.held(token))
             written = bytes_of_graph(plan.graph, recorded=False)
             self._movie.plans.save(begun, self._movie.leases.kept(token), graph=written)
         return RunSession(
@@ -290,12 +311,22 @@ class Runner:
         return Budget(self._max_cost, run_totals(self._movie.events.spent(run), {}).cost)
 
     def _forget(self, plan: ExecutionPlan) -> None:
-        session = self._sessions.pop(_key(plan), None)
-        self._plans.pop(_key(plan), None)
-        self._beats.pop(_key(plan), None)
-        with self._held.pop(_key(plan), nullcontext()):
+        key = self._key(plan)
+        session = self._sessions.pop(key, None)
+        self._plans.pop(key, None)
+        self._beats.pop(key, None)
+        with self._held.pop(key, nullcontext()):
             if session is not None:
+                self._keys.pop(session.plan.run or "", None)
                 session.close()
+
+    def _key(self, plan: ExecutionPlan) -> str:
+        """What this runner knows a plan by; one that names no run by being itself, for which it keeps hold of it."""
+        return f"plan at {id(plan)}" if plan.run is None else self._keys.get(plan.run, plan.run)
+
+    def _beat(self, plan: ExecutionPlan) -> Heartbeat | None:
+        """The heartbeat of a run whose lease is this runner's."""
+        return self._beats.get(self._key(plan))
 
     def _base(self, plan: ExecutionPlan) -> tuple[Manifest | None, str | None]:
         """The current revision, which the plan must stand on: by its hash or, where the plan has none, by its name."""
@@ -311,8 +342,3 @@ class Runner:
 
 def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     loop.call_soon_threadsafe(event.set)
-
-
-def _key(plan: ExecutionPlan) -> str:
-    """What a runner knows a plan by; one that names no run by being itself, for which the runner keeps hold of it."""
-    return plan.run or f"plan at {id(plan)}"

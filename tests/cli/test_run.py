@@ -233,6 +233,23 @@ def test_a_wrong_run_is_refused_before_anything_happens(
     assert call("status", "--json").json["runs"] == []
 
 
+@pytest.mark.parametrize("command", [("run",), ("run", "--dry-run")])
+def test_names_with_an_at_sign_that_nobody_knows_are_refused(
+    call: Call, movie: str, place: Path, command: tuple[str, ...]
+) -> None:
+    """One sentence names all of them, and the hint the nearest right one; they would be published and do nothing."""
+    (place / "tonight.yaml").write_text('"@bluprint": x\n"@config": {}\n"@other": 1\ngreeting: hi\n')
+    done = call(*command, "--inputs", "tonight.yaml", "--json")
+    assert (done.code, done.error["kind"]) == (2, "NotFoundError")
+    assert done.error["message"] == "There are no inputs @bluprint, @other."
+    assert done.error["hint"] == "Did you mean @blueprint?"
+    (place / "tonight.yaml").write_text('"@other": 1\n')
+    done = call(*command, "--inputs", "tonight.yaml", "--json")
+    assert done.error["message"] == "There is no input @other."
+    assert done.error["hint"] == "Of names with an @ there are @blueprint and @config only."
+    assert call("status", "--json").json["runs"] == []
+
+
 def test_a_dry_run_says_that_it_has_no_events(call: Call, movie: str, place: Path) -> None:
     """Whatever the place for them is: it makes no file, and leaves standard output as it is."""
     alone = call("run", "--dry-run", "--json")

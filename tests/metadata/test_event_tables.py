@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renku_store.metadata.sqlite import SqliteMetadata, blobs, events, open_sqlite, revisions, runs
-from renku_store.records.events import ArtefactEvent, InputEvent
+from renku_store.records.events import ArtefactEvent, Event, InputEvent
 from tests.metadata.samples import NOW, digest, failed, input_event, made, new_id, revision, run_event, value
 
 json_values = st.recursive(
@@ -85,6 +85,29 @@ def test_an_id_given_twice_at_once_is_one_event(memory: SqliteMetadata) -> None:
         writer.events.append([input_event("a", 1, event_id=name), input_event("a", 1, event_id=name)])
         assert [event.id for event in writer.events.pending_inputs()] == [name]
         assert [event.id for event in writer.events.inputs_after(0, 10)] == [name]
+
+
+def test_an_id_that_is_there_gives_what_is_stored(memory: SqliteMetadata) -> None:
+    """Whoever appends something else under a known id gets the event that stands, of each kind, and beside new ones."""
+    name, other = new_id(), new_id()
+    with memory.write() as writer:
+        first: list[Event] = [
+            input_event("a", 1, event_id=name),
+            made("x.y", "old", id=name),
+            run_event("r").replace(id=name),
+        ]
+        stored = writer.events.append(first)
+        given: list[Event] = [
+            input_event("a", 2, event_id=name),
+            made("x.y", "new", id=name),
+            run_event("r", "failed").replace(id=name),
+            made("x.z", "first", id=other),
+            made("x.z", "second", id=other),
+        ]
+        again = writer.events.append(given)
+        assert again[:3] == stored
+        assert again[3] == again[4] == given[3].replace(seq=again[3].seq)
+        assert [*writer.events.artefacts_after(0, 9)] == [stored[1], again[3]]
 
 
 def test_a_failure_gives_no_value(memory: SqliteMetadata) -> None:

@@ -5,8 +5,10 @@ Row numbers are given out here, beyond the last one ever used: SQLite's own reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
+
+import orjson
 
 from renku_store.metadata.sqlite.events import EventReading
 from renku_store.metadata.sqlite.rows import (
@@ -15,9 +17,12 @@ from renku_store.metadata.sqlite.rows import (
     RUN_COLUMNS,
     Row,
     all_rows,
+    artefact_event,
     artefact_row,
+    input_event,
     input_row,
     json_list,
+    run_event,
     run_row,
     trace_row,
 )
@@ -46,6 +51,14 @@ INSERT: Final = {
 KNOWN: Final = {
     table: f"SELECT e.id, e.seq FROM json_each(?) AS j CROSS JOIN {table} AS e ON e.id = j.value"  # noqa: S608 (constants)
     for table in INSERT
+}
+READ: Final[Mapping[str, Callable[[Row], Event]]] = {
+    f"SELECT {columns} FROM {table} WHERE seq IN (SELECT value FROM json_each(?))": event  # noqa: S608 (constants)
+    for table, columns, event in (
+        ("input_events", INPUT_COLUMNS, input_event),
+        ("artefact_events", ARTEFACT_COLUMNS, artefact_event),
+        ("run_events", RUN_COLUMNS, run_event),
+    )
 }
 LAST_USED: Final = "SELECT coalesce(max(seq), 0), 0, 0 FROM sqlite_sequence"
 BEFORE: Final = (
@@ -86,25 +99,32 @@ class EventTables(EventReading):
     def append(self, events: Sequence[Event]) -> list[Event]:
         """Append events, derive look-ups and traces from them, and return them with their `seq`, in the order given.
 
-        Events of all kinds are numbered in one row. Those whose `id` is already there are left alone, and come back
-        with the `seq` that they have.
+        Events of all kinds are numbered in one row. Those whose `id` is already there are left alone: what is stored
+        comes back instead.
         """
         given, known = self._appended(events)
-        if known:
-            given = [(known.get(event.id, seq), event) for seq, event in given]
-        return [event.replace(seq=seq) for seq, event in given]
+        if not known:
+            return [event.replace(seq=seq) for seq, event in given]
+        numbers = orjson.dumps([*set(known.values())]).decode()
+        rows = (
+            (event, row)
+            for statement, event in READ.items()
+            for row in all_rows(self._db.execute(statement, (numbers,)))
+        )
+        stored = {row[0]: event(row) for event, row in rows}
+        return [stored[known[seq]] if seq in known else event.replace(seq=seq) for seq, event in given]
 
     def add(self, events: Sequence[Event]) -> None:
         """Append events, as `append`, for who does not ask for their `seq`."""
         self._appended(events)
 
-    def _appended(self, events: Sequence[Event]) -> tuple[list[tuple[int, Event]], dict[str, int]]:
-        """Append events; gives them with the numbers that are new, and the numbers of those that were there."""
+    def _appended(self, events: Sequence[Event]) -> tuple[list[tuple[int, Event]], dict[int, int]]:
+        """Append events; gives them with new numbers, and for the numbers of those that were there the old ones."""
         kinds = {type(event) for event in events}
         before: Any = self._db.execute(BEFORE if ArtefactEvent in kinds else LAST_USED).get
         last, any_failure, any_choice = before
         given = list(enumerate(events, last + 1))
-        known: dict[str, int] = {}
+        known: dict[int, int] = {}
         if InputEvent in kinds:
             inputs = [(seq, event) for seq, event in given if isinstance(event, InputEvent)]
             self._derive_inputs(self._insert_new("input_events", inputs, input_row, known))
@@ -126,16 +146,17 @@ class EventTables(EventReading):
         return given, known
 
     def _insert_new(
-        self, table: str, given: Numbered[E], row: Callable[[E, int], Row], known: dict[str, int]
+        self, table: str, given: Numbered[E], row: Callable[[E, int], Row], known: dict[int, int]
     ) -> Numbered[E]:
-        """Insert events and return those that were not there yet; if some were, note the `seq` of all of them."""
+        """Insert events and return those that were not there yet; of others note the `seq` that they have."""
         before = self._db.total_changes()
         self._db.executemany(INSERT[table], [row(event, seq) for seq, event in given])
         if self._db.total_changes() - before == len(given):
             return given
         ids = json_list(event.id for _, event in given)
-        known.update(all_rows(self._db.execute(KNOWN[table], (ids,))))
-        return [(seq, event) for seq, event in given if known[event.id] == seq]
+        stands: dict[str, int] = dict(all_rows(self._db.execute(KNOWN[table], (ids,))))
+        known.update((seq, stands[event.id]) for seq, event in given if stands[event.id] != seq)
+        return [(seq, event) for seq, event in given if seq not in known]
 
     def _derive_inputs(self, new: Numbered[InputEvent]) -> None:
         # A run's private inputs are nobody else's until it publishes: `book` moves the pointers then.
