@@ -31,8 +31,8 @@ demo: .venv/.with-demo
 check: .venv/.with-dev
 	@echo "ruff check" && "$(BIN)/ruff" check .
 	@echo "ruff format" && "$(BIN)/ruff" format --check .
-	@echo "mypy" && "$(BIN)/python" -m mypy
-	@echo "basedpyright" && "$(BIN)/python" -m basedpyright
+	@echo "mypy, basedpyright" && { "$(BIN)/python" -m mypy & mypy=$$!; "$(BIN)/python" -m basedpyright; strict=$$?; \
+		wait $$mypy && exit $$strict; }
 	@echo "lint-imports" && "$(BIN)/lint-imports" --cache-dir .import_linter_cache > .import_linter_cache.log 2>&1 \
 		&& tail -n 2 .import_linter_cache.log || { cat .import_linter_cache.log; exit 1; }
 	@echo "pytest" && "$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile

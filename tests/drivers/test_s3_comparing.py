@@ -140,9 +140,10 @@ def test_bytes_that_always_change_on_the_way_get_no_name(
 @_BOTH
 def test_a_trial_that_changes_on_the_way_tells_nothing_wrong(taken: ObjectDriver, trusting: Proxy, data: bytes) -> None:
     """A server that takes it compares nothing, and is not believed to."""
-    trusting.inject(Fault("corrupt", of_trial))
+    changed = trusting.inject(Fault("corrupt", lambda request: of_trial(request) and request.method == "PUT"))
     trusting.inject(Fault("corrupt", of_bytes))
     assert write(taken, {"blob": data}) == frozenset()
+    assert changed.struck
     assert taken.read("blob") == data
 
 
