@@ -127,10 +127,11 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
     cannot be written: no producer is at fault then. `InvalidIdError` where an input has a name that is none.
     """
     inputs: dict[str, Item] = {}
-    folders = _folders(node, selection)
+    folders = _folders(node, selection) if reads_files(node) else {}
     for entry in node.inputs:
+        folder = folders.get(entry.name, "inputs")
         items = [
-            _item(reference, selection, blobs, directory, (folders[entry.name], name)) if reference else None
+            _item(reference, selection, blobs, directory, (folder, name)) if reference else None
             for name, reference in _places(entry)
         ]
         if entry.refs is not None:
@@ -172,7 +173,7 @@ def _places(entry: GraphInput) -> list[tuple[str, Reference | None]]:
 
 
 def _folders(node: GraphNode, selection: Selection) -> dict[str, str]:
-    """Where the files of each input lie: all in one folder or, if two would have one name there, each in its own.
+    """Where the files of each input lie, if two would have one name in a folder for all: each in its own.
 
     `a-0` is an input, or the first place of a fan-in `a`; and some disks take small and capital letters for the same.
     """
@@ -183,7 +184,7 @@ def _folders(node: GraphNode, selection: Selection) -> dict[str, str]:
             if artefact is not None:
                 files[(name + extension(artefact.mime_type)).casefold()] += 1
     if max(files.values(), default=0) <= 1:
-        return dict.fromkeys((entry.name for entry in node.inputs), "inputs")
+        return {}
     # By their order, which is signed as the names are, and not by the names, which may differ in capitals alone.
     return {name: f"inputs/{place}" for place, name in enumerate(sorted(entry.name for entry in node.inputs))}
 
