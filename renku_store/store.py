@@ -157,11 +157,12 @@ class Store:
                 return rebuild.rebuild_database(_database(driver), driver, self._clock, around, on_progress)
 
     def close(self) -> None:
-        """Close every movie that was opened here, and let go of connections."""
-        self._closed = True
-        for movie in list(self._movies.values()):
-            movie.close()
-        self.driver.close()
+        """Close every movie that was opened here, and let go of connections; who is opening one ends first."""
+        with self._opening:
+            self._closed = True
+            for movie in list(self._movies.values()):
+                movie.close()
+            self.driver.close()
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ import resource
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from renku_store import (
     DamageError,
     InvalidIdError,
+    Movie,
     NotFoundError,
     RevisionExistsError,
     Store,
@@ -222,6 +223,31 @@ def test_a_closed_store_says_so(tmp_path: Path, use: Callable[[Store], object]) 
     store.close()
     with open_store(tmp_path) as store:
         assert store.ids() == ["film"]
+
+
+def test_a_movie_that_is_being_opened_is_closed_with_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` waits for it: it would stay open otherwise, with nobody who knows of it."""
+    with open_store(tmp_path) as store:
+        store.create_movie("film")
+    opening, may_open = threading.Event(), threading.Event()
+    really = Store._open
+
+    def held_up(self: Store, movie: str) -> Movie:
+        opening.set()
+        may_open.wait(60)
+        return really(self, movie)
+
+    monkeypatch.setattr(Store, "_open", held_up)
+    with ThreadPoolExecutor(2) as pool:
+        store = open_store(tmp_path)
+        asked = pool.submit(store.movie, "film")
+        opening.wait(60)
+        closing = pool.submit(store.close)
+        wait([closing], timeout=0.2)
+        may_open.set()
+        closing.result()
+        with pytest.raises(StoreUnavailableError, match="was closed"):
+            asked.result().events.append_input("voice", "x")
 
 
 FORK = """

@@ -175,7 +175,9 @@ class Runner:
                 beat.check()
                 return await asyncio.to_thread(self._result, session, interrupted=dispatch.interrupted)
             finally:
-                await asyncio.to_thread(self._forget, plan)
+                _, cancelled = await to_the_end(asyncio.to_thread(self._forget, plan))
+                if cancelled:
+                    raise asyncio.CancelledError
 
     async def execute_job(
         self, job: str, *, plan: ExecutionPlan, produce: Produce, token: LeaseToken | None = None

@@ -167,3 +167,34 @@ def test_who_is_cancelled_while_a_run_begins_gives_it_up(movie: Movie, studio: S
         assert (await runner.execute(plan, produce=studio)).succeeded
 
     asyncio.run(in_time(main()))
+
+
+def test_who_is_cancelled_again_while_a_run_is_given_up_is_waited_for(movie: Movie, studio: Studio) -> None:
+    """However often: until its lease is given back and what it knew is forgotten, nobody else begins with the plan."""
+    giving_up, may_end = threading.Event(), threading.Event()
+
+    class HeldUp(Runner):
+        def _forget(self, plan: ExecutionPlan) -> None:
+            giving_up.set()
+            may_end.wait(PATIENCE_SECONDS)
+            super()._forget(plan)
+
+    async def main() -> None:
+        (plan,) = plans(movie, 1)
+        runner = HeldUp(movie)
+        asked = asyncio.create_task(runner.execute(plan, produce=studio))
+        await asyncio.to_thread(giving_up.wait, PATIENCE_SECONDS)
+        try:
+            for _ in range(3):
+                asked.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(InvalidValueError, match="by this runner already"):
+                await runner.execute(plan, produce=studio)
+        finally:
+            may_end.set()
+        await asyncio.wait([asked])
+        assert asked.cancelled()
+        assert [run.alive for run in movie.leases.unfinished()] == [False]
+        assert (await runner.execute(plan, produce=studio)).succeeded
+
+    asyncio.run(in_time(main()))

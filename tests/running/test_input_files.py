@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pytest
 
@@ -59,7 +59,7 @@ async def produce(job: Job, context: JobContext) -> Produced:
     """Each maker its own name; the reader says where its files lie, and what is in them."""
     if job.producer != "reader":
         return Produced({"out": job.producer})
-    items: dict[str, Any] = job.request(context.directory)["inputs"]  # type: ignore[assignment]
+    items = cast("dict[str, Any]", job.request(context.directory)["inputs"])
     files = {name: item if isinstance(item, list) else [item] for name, item in items.items()}
     paths = {name: [file and file["path"] for file in given] for name, given in files.items()}
     found = {name: [path and (context.directory / path).read_text() for path in given] for name, given in paths.items()}
