@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from renku_store.drivers.objects.opening import workspace_of
 from tests import roots
+from tests.ramdisk import fast_folder
 
 pytest_plugins = ["tests.drivers.servers"]
 
@@ -50,6 +51,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     """The marks of tests that not every kind of root can have, or not in the same manner."""
+    config.addinivalue_line("markers", "ramdisk: syncs a lot and asks nothing of a disk; its `tmp_path` is in memory")
     for mark, meaning in (roots.MARKS | roots.MANNERS).items():
         config.addinivalue_line("markers", f"{mark}: {meaning}")
 
@@ -58,6 +60,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what asks for any root, itself or through its fixtures, with every kind of root that it is for."""
     if "any_root" in metafunc.fixturenames:
         metafunc.parametrize("any_root", roots.kinds_for(metafunc.definition), indirect=True)
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Path]:
+    """An empty folder, in memory for tests marked `ramdisk`."""
+    if request.node.get_closest_marker("ramdisk"):
+        with fast_folder() as folder:
+            yield folder
+    else:
+        yield tmp_path
 
 
 @pytest.fixture

@@ -390,6 +390,7 @@ def test_what_was_compacted_comes_back_when_the_database_is_lost(movie: Movie, t
         check_whole(again)
 
 
+@pytest.mark.ramdisk
 def test_killed_anywhere_the_log_is_complete(movie: Movie, tmp_path: Path) -> None:
     """A transaction of it happened or did not; the next compaction ends the work."""
 

@@ -273,6 +273,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.ramdisk
 @pytest.mark.files
 @pytest.mark.parametrize("lost", [False, True], ids=["with its database", "without its database"])
 def test_killed_anywhere_it_is_done_or_not_begun(film: Movie, tmp_path: Path, lost: bool) -> None:

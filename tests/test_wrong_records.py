@@ -61,8 +61,7 @@ def test_an_event_of_another_blob_than_its_hash_is_refused(movie: Movie) -> None
 @pytest.mark.parametrize("count", [1, 2_000])
 def test_a_revision_that_nobody_could_read_is_not_published(movie: Movie, changed: dict[str, Any], count: int) -> None:
     """Also a large one, whose artefacts are in pages; the movie is as it was, and the right one follows."""
-    for number in range(count):
-        movie.events.append_artefact(artefact_event(movie, f"shot[{number}]", f"{number}"))
+    movie.events.append_many(artefact_event(movie, f"shot[{number}]", f"{number}") for number in range(count))
     manifest = movie.manifests.build_from_events("rev-0002")
     _, before = movie.manifests.load_current()
     with pytest.raises((InvalidValueError, InvalidIdError)):

@@ -9,7 +9,6 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -29,19 +28,12 @@ from tests import children
 from tests.authoring import LONG, check_whole, opened, publish, texts
 from tests.crash.power_cut_workloads import WORKLOADS, Promise, Withdrawn, Witness, going_on
 from tests.independent_reader import verified
+from tests.ramdisk import fast_folder
 
-_MEMORY: Final = Path("/dev/shm")
 _KILLS_MAX_SECONDS: Final = 1_800
 """A bound on a child that hangs; a hundred kills one after another take minutes on a machine with other work."""
 VIOLATIONS: Final = (AssertionError, StoreError, ValueError, OSError, apsw.Error, zstandard.ZstdError)
 """How a disk that breaks a promise shows itself, to `check` or to whoever opens the store."""
-
-
-@contextmanager
-def fast_folder() -> Iterator[Path]:
-    """A folder in memory where there is one: these tests sync a lot, and what a disk does is not their question."""
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 def record(workload: Callable[[Witness], None]) -> Journal:
@@ -177,7 +169,7 @@ KILLED = """
     from pathlib import Path
     from renku_store.testing.power_cut.recording import Recording
     from tests.crash.power_cut_workloads import WORKLOADS, Witness, going_on
-    from tests.crash.power_cuts import fast_folder
+    from tests.ramdisk import fast_folder
     from tests.crash.careless_drivers import OMISSIONS, OMISSIONS_AFTER_A_KILL
 
     def forked(work):

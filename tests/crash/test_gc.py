@@ -11,6 +11,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from renku_store import collect, open_store
 from tests import children
 from tests.authoring import LONG, artefact_event, check_whole, opened, publish, texts
@@ -102,6 +104,7 @@ def prepare(root: Path) -> set[str]:
     return needed
 
 
+@pytest.mark.ramdisk
 def test_killed_at_any_step_nothing_needed_is_lost_and_the_next_one_ends_it(tmp_path: Path) -> None:
     """Before it collects again the movie is whole, and whatever was thrown away can be put anew."""
     needed = prepare(tmp_path / "root")

@@ -62,6 +62,7 @@ def swept(place: Path, name: str, first: int, stride: int) -> Counter[str]:
     return met
 
 
+@pytest.mark.ramdisk
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_killed_after_any_step_nothing_is_lost_and_it_can_be_repeated(tmp_path: Path, name: str) -> None:
     """Checked by the invariants, by `fsck`, and by what had been acknowledged."""

@@ -195,6 +195,7 @@ def test_what_a_dead_publisher_created_is_made_durable_before_it_is_built_upon(r
         check_whole(movie)
 
 
+@pytest.mark.ramdisk
 def test_a_publish_by_hand_killed_anywhere_is_absent_or_complete(root: Path, tmp_path: Path) -> None:
     """Opened again, the first revision is untouched; the second is there as a whole, or nothing of it is seen."""
     seen = set()
@@ -213,6 +214,7 @@ def test_a_publish_by_hand_killed_anywhere_is_absent_or_complete(root: Path, tmp
     assert seen == {"rev-0001", "rev-0002"}
 
 
+@pytest.mark.ramdisk
 def test_a_run_killed_anywhere_is_resumed_and_publishes_what_it_meant_to(tmp_path: Path) -> None:
     """Nothing paid for and stored runs again; where an intent was recorded, exactly its bytes are published."""
     with open_store(tmp_path / "root") as store:
@@ -244,6 +246,7 @@ def test_a_run_killed_anywhere_is_resumed_and_publishes_what_it_meant_to(tmp_pat
     assert intended > 2
 
 
+@pytest.mark.ramdisk
 def test_a_restoring_killed_anywhere_is_done_by_the_next_one_that_opens(tmp_path: Path) -> None:
     """Without its database a movie is indexed anew while it is opened; that, too, can be cut off at any step."""
     with open_store(tmp_path / "root") as store:

@@ -54,6 +54,7 @@ KILLED = """
 """
 
 
+@pytest.mark.ramdisk
 @pytest.mark.parametrize("state", ["sound", pytest.param("in use", marks=pytest.mark.long), "damaged"])
 def test_killed_at_any_step_the_old_database_is_there_or_the_new_one(film: Root, tmp_path: Path, state: str) -> None:
     """Each whole, never a mix; a sound one loses nothing. The next rebuild removes what this one left."""
@@ -87,6 +88,7 @@ def test_killed_at_any_step_the_old_database_is_there_or_the_new_one(film: Root,
         shutil.rmtree(copy)
 
 
+@pytest.mark.ramdisk
 def test_killed_at_any_step_edits_that_only_a_damaged_database_had_are_not_lost(film: Root, tmp_path: Path) -> None:
     """Whether the movie is opened next, or its database made anew; what lay in its place is kept in quarantine."""
     with opened(film) as movie:

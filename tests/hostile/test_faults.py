@@ -110,6 +110,7 @@ def swept(place: Path, name: str, first: int, stride: int, how: str, *errors: in
     return answers
 
 
+@pytest.mark.ramdisk
 @pytest.mark.parametrize("name", ["put", "append", "publish", "run", "gc", "prune", "compact", "rollback", "rebuild"])
 def test_a_call_that_fails_is_named_and_nothing_is_lost(tmp_path: Path, name: str) -> None:
     """Every so many calls, each error in turn: the same object goes on, or the movie opened anew."""
@@ -117,6 +118,7 @@ def test_a_call_that_fails_is_named_and_nothing_is_lost(tmp_path: Path, name: st
     assert answers["StoreUnavailableError"], answers
 
 
+@pytest.mark.ramdisk
 @pytest.mark.parametrize("name", ["publish", "gc"])
 def test_a_root_that_can_be_written_no_more_is_told_and_goes_on_later(tmp_path: Path, name: str) -> None:
     """From some call on all fail, as after an emergency remount; another is refused while files are open to write."""

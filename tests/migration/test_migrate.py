@@ -232,6 +232,7 @@ def _kill(tmp_path: Path, *, stride: int) -> None:
             assert len(lone) <= 2, crash
 
 
+@pytest.mark.ramdisk
 def test_killed_at_some_steps_it_goes_on(tmp_path: Path) -> None:
     """A process that dies at a durable step leaves a movie that the next migration completes."""
     _kill(tmp_path, stride=29)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,18 +28,7 @@ from tests.planning.causes import check_causes, check_edits
 from tests.planning.histories import Step, histories
 from tests.planning.reference import Forecast, Held, Reference, RefusedError, Unfinished
 from tests.planning.worlds import JobSpec, Provider, World, answer
-
-_MEMORY = Path("/dev/shm")
-"""Where files cost no disk, if the system has it: what is looked for here is no crash."""
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="renku-planning-", dir=_MEMORY if _MEMORY.is_dir() else None))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+from tests.ramdisk import fast_folder
 
 
 class Trial:
@@ -208,7 +194,7 @@ class Trial:
 
 def follow(steps: list[Step]) -> None:
     """Take a movie through a history."""
-    with _folder() as folder, closing(Trial(folder)) as trial:
+    with fast_folder() as folder, closing(Trial(folder)) as trial:
         for step in steps:
             trial.step(step)
 
@@ -237,7 +223,7 @@ def test_a_damaged_artefact_of_a_job_is_not_in_the_next_revision(step: Step) -> 
 @given(histories(most_steps=4, edits_only=True))
 def test_going_back_calls_nothing(steps: list[Step]) -> None:
     """Every state that a movie was in once can be had again for nothing; on the way there, every cause is an edit."""
-    with _folder() as folder, closing(Trial(folder)) as trial:
+    with fast_folder() as folder, closing(Trial(folder)) as trial:
         for step in steps:
             before = trial.reference.published
             set_inputs(trial.movie, {"@blueprint": step.world.graph(), **step.world.inputs})

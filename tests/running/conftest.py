@@ -1,4 +1,4 @@
-"""A movie on disk, and producers that count their calls."""
+"""A movie in files, and producers that count their calls."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from renku_store import (
     open_store,
     set_inputs,
 )
+from tests.ramdisk import fast_folder
 
 BLUEPRINT = """
 name: small
@@ -104,6 +105,13 @@ class Studio:
 @pytest.fixture
 def studio() -> Studio:
     return Studio()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory: hundreds of runs sync a lot, and none asks what a disk does."""
+    with fast_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
