@@ -10,8 +10,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from math import fsum
 from typing import Self
@@ -31,7 +31,7 @@ from renku_store.records.manifest import Manifest, ManifestArtefact, Metrics
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.run import JobResult, LeaseToken, RunProgress
 from renku_store.running.activity import Listener
-from renku_store.running.at_work import PlansAtWork
+from renku_store.running.at_work import PlanAtWork, PlansAtWork
 from renku_store.running.budget import Budget, checked_limit
 from renku_store.running.concurrency import ConcurrencyLimiter
 from renku_store.running.dispatch import Dispatch, Ending
@@ -105,6 +105,22 @@ class RunResult:
         return {key: marked(present, outdated=True) for key, present in found if present is not None}
 
 
+@dataclass(slots=True)
+class _Begun:
+    """What a runner keeps of a plan from its first job on: its session, and the lease if that is the runner's.
+
+    And the plan itself, since one that names no run is known by being itself. `lock` is held, by threads, while it
+    begins and while it is let go of; then it is `over`.
+    """
+
+    plan: ExecutionPlan
+    session: RunSession | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+    beat: Heartbeat | None = None
+    over: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Runner:
     """Executes plans of one movie, each once at a time; in any event loop, also in those of several threads at once.
 
@@ -128,14 +144,9 @@ class Runner:
         self._limiter = ConcurrencyLimiter(resolve_concurrency(concurrency))
         self._logger = logger or logging.getLogger("renku_store")
         self._on_event = on_event and Listener(on_event, self._logger)
-        self._sessions: dict[str, RunSession] = {}
-        self._plans: dict[str, ExecutionPlan] = {}
+        self._begun: dict[str, _Begun] = {}
         self._keys: dict[str, str] = {}
         self._at_work = PlansAtWork()
-        self._opening = threading.Lock()
-        self._leases = ExitStack()
-        self._held: dict[str, ExitStack] = {}
-        self._beats: dict[str, Heartbeat] = {}
 
     async def execute(
         self,
@@ -159,10 +170,11 @@ class Runner:
         taken over, `StoreUnavailableError` if nothing can be stored, `InvalidValueError` while this runner executes the
         plan already.
         """
-        with self._at_work.on(self._key(plan), executes=True):
+        with self._at_work.on(self._key(plan), executes=True) as at_work:
+            begun = self._begun.setdefault(self._key(plan), _Begun(plan))
             try:
-                session = await self._open(plan, token)
-                beat = heartbeat or self._beat(plan) or Heartbeat(session.token)
+                session = await self._open(begun, token, at_work)
+                beat = heartbeat or begun.beat or Heartbeat(session.token)
                 halt = asyncio.Event()
                 ending = Ending((halt, stop or asyncio.Event()), drain or asyncio.Event(), keep_going)
                 dispatch = Dispatch(session, produce, self._limiter.limit, ending, Extending(self._movie, session))
@@ -175,7 +187,7 @@ class Runner:
                 beat.check()
                 return await asyncio.to_thread(self._result, session, interrupted=dispatch.interrupted)
             finally:
-                _, cancelled = await to_the_end(asyncio.to_thread(self._forget, plan))
+                _, cancelled = await to_the_end(asyncio.to_thread(self._forget, begun))
                 if cancelled:
                     raise asyncio.CancelledError
 
@@ -187,10 +199,11 @@ class Runner:
         Safe to call from many tasks at once, and from many processes that share the `token` of the run. `result` then
         says what it all came to; leave the runner's context, or `close` it, to let go of the run.
         """
-        with self._at_work.on(self._key(plan)):
-            session = await self._open(plan, token)
-            if beat := self._beat(plan):
-                beat.check()
+        with self._at_work.on(self._key(plan)) as at_work:
+            begun = self._begun.setdefault(self._key(plan), _Begun(plan))
+            session = await self._open(begun, token, at_work)
+            if begun.beat:
+                begun.beat.check()
             return await session.run_job(job, produce)
 
     async def expand(self, plan: ExecutionPlan, *, token: LeaseToken | None = None) -> ExecutionPlan:
@@ -200,27 +213,24 @@ class Runner:
         a `problem` is left for good. Execute the jobs of the plan that is returned, which is of the same run.
         """
         with self._at_work.on(self._key(plan)) as at_work:
-            session = await self._open(plan, token)
+            begun = self._begun.setdefault(self._key(plan), _Begun(plan))
+            session = await self._open(begun, token, at_work)
             async with at_work.expanding:
                 await extend_as_seen(self._movie, session)
             return session.plan
 
     def result(self, plan: ExecutionPlan) -> RunResult:
         """What the jobs that were executed one by one have come to."""
-        session = self._sessions.get(self._key(plan))
-        if session is None:
+        begun = self._begun.get(self._key(plan))
+        if begun is None or begun.session is None:
             raise StalePlanError("No job of this plan was executed by this runner.", hint="Call `execute_job` first.")
-        return self._result(session, interrupted=False)
+        return self._result(begun.session, interrupted=False)
 
     def close(self) -> None:
         """Let go of every run that `execute_job` has begun."""
-        with self._leases:
-            for session in self._sessions.values():
-                session.close()
-        self._sessions.clear()
-        self._plans.clear()
-        self._keys.clear()
-        self._beats.clear()
+        with ExitStack() as each:
+            for begun in list(self._begun.values()):
+                each.callback(self._forget, begun)
 
     async def __aenter__(self) -> Self:
         return self
@@ -253,42 +263,51 @@ class Runner:
             created_at=now,
         )
 
-    async def _open(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
-        found = self._sessions.get(self._key(plan))
-        if found is not None:
-            return found
-        # To its end: what it has begun is known, and can be let go of.
-        session, cancelled = await to_the_end(asyncio.to_thread(self._opened, plan, token))
-        if cancelled:
-            raise asyncio.CancelledError
-        return session
+    async def _open(self, begun: _Begun, token: LeaseToken | None, at_work: PlanAtWork) -> RunSession:
+        """The session of a plan, begun by the first of its tasks; the others wait, and none of them in a thread."""
+        async with at_work.opening:
+            if begun.session is not None:
+                return begun.session
+            # To its end: what it has begun is known, and can be let go of.
+            session, cancelled = await to_the_end(asyncio.to_thread(self._opened, begun, token))
+            if cancelled:
+                raise asyncio.CancelledError
+            return session
 
-    def _opened(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
-        """The session of a plan, begun where there is none; threads of several event loops may ask for it."""
-        with self._opening:
-            key = self._key(plan)
-            if key not in self._sessions:
-                self._plans[key] = plan
-                self._sessions[key] = self._begin(plan, token)
-            return self._sessions[key]
+    def _opened(self, begun: _Begun, token: LeaseToken | None) -> RunSession:
+        """Begin a plan, unless another loop has; if that fails nothing is kept, and it can be tried again."""
+        with begun.lock:
+            if begun.over:
+                raise InvalidValueError("This runner has let go of the plan meanwhile.", hint="Plan again.")
+            if begun.session is None:
+                with ExitStack() as held:
+                    session, begun.beat = self._begin(begun.plan, token, held)
+                    begun.held = held.pop_all()
+                self._keys[session.token.run] = self._key(begun.plan)
+                begun.session = session
+            return begun.session
 
-    def _begin(self, plan: ExecutionPlan, token: LeaseToken | None) -> RunSession:
+    def _begin(
+        self, plan: ExecutionPlan, token: LeaseToken | None, held: ExitStack
+    ) -> tuple[RunSession, Heartbeat | None]:
         base, base_hash = self._base(plan)
         self._check_kept(plan, base)
-        run = plan.run or self._movie.events.new_id()
+        if token is not None and plan.run not in (None, token.run):
+            raise InvalidValueError(
+                f"The plan is of {plan.run}, the token of {token.run}.", hint="Give the token of the plan's run."
+            )
+        run = token.run if token else plan.run or self._movie.events.new_id()
         self._movie.blobs.put(bytes_of_graph(plan.graph, recorded=True))
-        key = self._key(plan)
-        begun = plan.replace(run=run, movie=self._movie.id, manifest_base_hash=base_hash)
-        self._keys[run] = key
+        named = plan.replace(run=run, movie=self._movie.id, manifest_base_hash=base_hash)
+        beat = None
         if token is None:
             token = self._movie.leases.start(run, base_revision=plan.base_revision, edits_through=plan.edits_through)
-            self._held[key] = self._leases.enter_context(ExitStack())
-            self._beats[key] = self._held[key].enter_context(self._movie.leases.held(token))
+            beat = held.enter_context(self._movie.leases.held(token))
             written = bytes_of_graph(plan.graph, recorded=False)
-            self._movie.plans.save(begun, self._movie.leases.kept(token), graph=written)
-        return RunSession(
+            self._movie.plans.save(named, self._movie.leases.kept(token), graph=written)
+        session = RunSession(
             self._movie,
-            begun,
+            named,
             base,
             token,
             limiter=self._limiter,
@@ -296,6 +315,7 @@ class Runner:
             on_event=self._on_event,
             budget=self._budget(token.run),
         )
+        return session, beat
 
     def _check_kept(self, plan: ExecutionPlan, base: Manifest | None) -> None:
         """Refuse a plan whose jobs would find a long value of an input nowhere: planning keeps nothing."""
@@ -312,23 +332,23 @@ class Runner:
             return Budget()
         return Budget(self._max_cost, run_totals(self._movie.events.spent(run), {}).cost)
 
-    def _forget(self, plan: ExecutionPlan) -> None:
-        key = self._key(plan)
-        session = self._sessions.pop(key, None)
-        self._plans.pop(key, None)
-        self._beats.pop(key, None)
-        with self._held.pop(key, nullcontext()):
-            if session is not None:
-                self._keys.pop(session.plan.run or "", None)
-                session.close()
+    def _forget(self, begun: _Begun) -> None:
+        """Let go of a plan, once it has begun if it is about to, so that nothing of it is held for nobody."""
+        with begun.lock:
+            if begun.over:
+                return
+            begun.over, key = True, self._key(begun.plan)
+            try:
+                with begun.held:
+                    if begun.session is not None:
+                        self._keys.pop(begun.session.token.run, None)
+                        begun.session.close()
+            finally:
+                del self._begun[key]
 
     def _key(self, plan: ExecutionPlan) -> str:
         """What this runner knows a plan by; one that names no run by being itself, for which it keeps hold of it."""
         return f"plan at {id(plan)}" if plan.run is None else self._keys.get(plan.run, plan.run)
-
-    def _beat(self, plan: ExecutionPlan) -> Heartbeat | None:
-        """The heartbeat of a run whose lease is this runner's."""
-        return self._beats.get(self._key(plan))
 
     def _base(self, plan: ExecutionPlan) -> tuple[Manifest | None, str | None]:
         """The current revision, which the plan must stand on: by its hash or, where the plan has none, by its name."""

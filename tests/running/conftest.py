@@ -73,6 +73,7 @@ class Studio:
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.called = asyncio.Event()
         self.running = 0
         self.peak = 0
         self.broken: set[str] = set()
@@ -83,6 +84,7 @@ class Studio:
 
     async def __call__(self, job: Job, context: JobContext) -> Produced:
         self.calls[job.job_id] += 1
+        self.called.set()
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:
