@@ -1,8 +1,9 @@
-"""Clients of providers, made once for each key and shared by all calls of a process."""
+"""Clients of providers, made once for each key and shared by all calls of an event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -14,27 +15,35 @@ async def _leave(client: object) -> None:
 
 
 class ClientCache(Generic[C]):
-    """Clients by key, such as address and credentials; `close_client` ends one. Each event loop has its own."""
+    """Clients by key, such as address and credentials; `close_client` ends one.
+
+    Each event loop has its own, since what belongs to one can be neither used nor closed in another; loops in several
+    threads may ask at once.
+    """
 
     def __init__(self, close_client: Callable[[C], Awaitable[None]] = _leave) -> None:
         self._close_client = close_client
-        self._clients: dict[Hashable, C] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._by_loop: dict[asyncio.AbstractEventLoop, dict[Hashable, C]] = {}
+        self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], C]) -> C:
-        """Return the client for a key, made by `make` when it is first asked for."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # What belongs to another loop, which may be over, can be neither used nor closed from here.
-            self._clients, self._loop = {}, loop
-        if key not in self._clients:
-            self._clients[key] = make()
-        return self._clients[key]
+        """Return the client for a key, made by `make` when it is first asked for in this event loop."""
+        clients = self._of_loop()
+        if key not in clients:
+            clients[key] = make()
+        return clients[key]
 
     async def close(self) -> None:
-        """Close every client; the next one is made anew."""
-        clients, self._clients = list(self._clients.values()), {}
-        if self._loop is asyncio.get_running_loop():
-            for client in clients:
-                await self._close_client(client)
-        self._loop = None
+        """Close every client of this event loop; the next one is made anew."""
+        with self._lock:
+            clients = self._by_loop.pop(asyncio.get_running_loop(), {})
+        for client in clients.values():
+            await self._close_client(client)
+
+    def _of_loop(self) -> dict[Hashable, C]:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._by_loop:
+                self._by_loop = {other: held for other, held in self._by_loop.items() if not other.is_closed()}
+                self._by_loop[loop] = {}
+            return self._by_loop[loop]

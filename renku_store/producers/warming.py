@@ -1,10 +1,11 @@
-"""Warm starts: what a provider needs before its first call, once for each handler, while other work goes on."""
+"""Warm starts: what a provider needs before its first call, once for each handler and event loop, beside other work."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -42,7 +43,7 @@ class Warming:
         self._secret = secret
         self._logger = logger
         self._clean = clean
-        self._started: dict[int, tuple[object, asyncio.Task[None]]] = {}
+        self._started: dict[tuple[int, asyncio.AbstractEventLoop], tuple[object, asyncio.Task[None]]] = {}
         self._used: dict[int, object] = {}
 
     def begin_all(self, wanted: Iterable[tuple[Produce, Sequence[GraphNode]]]) -> None:
@@ -54,19 +55,21 @@ class Warming:
             self.begin(handler, nodes)
 
     def begin(self, handler: Produce, nodes: Sequence[GraphNode] = ()) -> asyncio.Task[None] | None:
-        """Begin the warm start of a handler, unless it was begun; None for one that has none. Needs an event loop."""
+        """Begin the warm start of a handler, unless this event loop has; None for one that has none."""
         subject = _subject(handler)
         self._used[id(subject)] = subject
         warm_start = getattr(subject, "warm_start", None)
         if warm_start is None:
             return None
         loop = asyncio.get_running_loop()
-        _, task = self._started.get(id(subject), (None, None))
-        if task is None or task.get_loop() is not loop or _may_try_again(task):
+        _, task = self._started.get((id(subject), loop), (None, None))
+        if task is None or _may_try_again(task):
             warm = WarmStart(tuple(nodes), self._secret, self._logger)
             task = loop.create_task(self._run(cast("Warmable", subject), warm))
             task.add_done_callback(_look)
-            self._started[id(subject)] = subject, task
+            for of_old in [key for key in list(self._started) if key[1].is_closed()]:
+                self._started.pop(of_old, None)
+            self._started[id(subject), loop] = subject, task
         return task
 
     async def ready(self, handler: Produce) -> None:
@@ -88,12 +91,17 @@ class Warming:
 
     async def close(self) -> None:
         """Give up warm starts that go on, and close every handler that was used and can be closed; again is no harm."""
-        started, used = [task for _, task in self._started.values()], list(self._used.values())
+        started, used = list(self._started.items()), list(self._used.values())
         self._started.clear()
         self._used.clear()
-        for task in started:
+        here = [task for (_, loop), (_, task) in started if loop is asyncio.get_running_loop()]
+        for task in here:
             task.cancel()
-        await asyncio.gather(*started, return_exceptions=True)
+        for (_, loop), (_, task) in started:
+            if task not in here:
+                with suppress(RuntimeError):  # a loop that is closed
+                    loop.call_soon_threadsafe(task.cancel)
+        await asyncio.gather(*here, return_exceptions=True)
         closing = [close() for subject in used if (close := getattr(subject, "close", None)) is not None]
         ended = await asyncio.gather(*closing, return_exceptions=True)
         for error in ended:

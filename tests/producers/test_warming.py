@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,7 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
+from renku_store.producers.warming import Warming
 from tests.producers.calling import Desk
 
 BLUEPRINT = """
@@ -220,6 +224,74 @@ def test_clients_are_shared_by_key_and_made_anew_after_closing() -> None:
     assert closed == ["a 3", "b 4"]
     asyncio.run(cache.close())
     assert asyncio.run(use())[0] == "a 5"
+
+
+def test_event_loops_of_several_threads_each_keep_their_clients() -> None:
+    """Whoever asks in between: none is thrown away unclosed, and each loop closes its own."""
+    closed: list[tuple[int, str]] = []
+    turns = threading.Barrier(2, timeout=60)
+
+    async def close(client: str) -> None:
+        closed.append((threading.get_ident(), client))
+
+    cache: ClientCache[str] = ClientCache(close)
+
+    async def use(name: str) -> set[str]:
+        got = set()
+        for number in range(4):
+            await asyncio.to_thread(turns.wait)
+            got.add(cache.get("a", lambda number=number: f"{name} {number}"))  # type: ignore[misc]
+        await asyncio.to_thread(turns.wait)
+        await cache.close()
+        return got
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(asyncio.run, use(name)) for name in ("one", "two"))
+        assert (first.result(), second.result()) == ({"one 0"}, {"two 0"})
+    assert {client for _, client in closed} == {"one 0", "two 0"}
+    assert len({thread for thread, _ in closed}) == 2
+
+
+def test_a_warm_start_of_another_event_loop_is_given_up_there() -> None:
+    """Each loop warms for itself; closing from one ends what goes on in the other."""
+    begun = threading.Barrier(2, timeout=60)
+    ended: list[str] = []
+
+    class Slow:
+        async def warm_start(self, warm: WarmStart) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.append(threading.current_thread().name)
+                raise
+
+        async def make(self, job: Job, context: JobContext) -> Produced:
+            raise AssertionError("nobody waits for it")
+
+    slow = Slow()
+    warming = Warming(lambda name: "", logging.getLogger("test"), lambda error: error)
+
+    async def other() -> bool:
+        task = warming.begin(slow.make)
+        assert task is not None
+        await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait)
+        await asyncio.wait([task], timeout=60)
+        return task.cancelled()
+
+    async def closing() -> None:
+        mine = warming.begin(slow.make)
+        assert mine is not None
+        await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait)
+        await warming.close()
+        assert mine.cancelled()
+
+    with ThreadPoolExecutor(2) as pool:
+        left, closer = pool.submit(asyncio.run, other()), pool.submit(asyncio.run, closing())
+        closer.result()
+        assert left.result()
+    assert len(set(ended)) == 2
 
 
 def test_an_installed_package_brings_its_producers(tmp_path: Path, checkout: Path) -> None:
