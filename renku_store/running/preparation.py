@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
@@ -11,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from typing import Final
 
 from renku_store import bounds
 from renku_store.blobs import BlobStore
@@ -23,6 +25,9 @@ from renku_store.records.graph import GraphInput, GraphNode, Reference
 from renku_store.records.ids import check_id
 from renku_store.records.manifest import ArtefactValue
 from renku_store.selection import Missing, Selection, references
+
+_NAME_MAX_BYTES: Final = 255
+"""What Linux and macOS take as the name of a file; an id may be longer."""
 
 
 class JobFolder:
@@ -172,17 +177,26 @@ def _places(entry: GraphInput) -> list[tuple[str, Reference | None]]:
     return [(f"{entry.name}-{place:0{width}d}", reference) for place, reference in enumerate(entry.refs)]
 
 
+def _file_name(name: str, mime_type: str) -> str:
+    """The name of the file of an input: its own, of which one that no disk takes is cut to its end."""
+    whole = name + extension(mime_type)
+    return whole if len(os.fsencode(whole)) <= _NAME_MAX_BYTES else whole[-(_NAME_MAX_BYTES // 4) :]
+
+
 def _folders(node: GraphNode, selection: Selection) -> dict[str, str]:
     """Where the files of each input lie, if two would have one name in a folder for all: each in its own.
 
-    `a-0` is an input, or the first place of a fan-in `a`; and some disks take small and capital letters for the same.
+    `a-0` is an input, or the first place of a fan-in `a`; and some disks take small and capital letters for the same,
+    or letters that are composed in other ways.
     """
     files: Counter[str] = Counter()
     for entry in node.inputs:
+        # Whatever made the graph, and whoever checked it: no name leads out of the folder.
+        check_id("input", entry.name)
         for name, reference in _places(entry):
             artefact = selection.artefact(reference.id) if reference and _is_file(reference) else None
             if artefact is not None:
-                files[(name + extension(artefact.mime_type)).casefold()] += 1
+                files[unicodedata.normalize("NFC", _file_name(name, artefact.mime_type)).casefold()] += 1
     if max(files.values(), default=0) <= 1:
         return {}
     # By their order, which is signed as the names are, and not by the names, which may differ in capitals alone.
@@ -202,8 +216,7 @@ def _item(
 
 
 def _file(artefact: ArtefactValue, blobs: BlobStore, folder: Path, name: str) -> FileItem:
-    # Whatever made the graph, and whoever checked it: no name leads out of the folder.
-    path = folder / (check_id("input", name) + extension(artefact.mime_type))
+    path = folder / _file_name(name, artefact.mime_type)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if artefact.inline is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import unicodedata
 from typing import Any, TypeAlias, cast
 
 import pytest
@@ -84,14 +85,18 @@ def told(movie: Movie, inputs: Read) -> tuple[dict[str, list[str | None]], dict[
         {"a": "t1", "a.txt": "b1"},
         {"a": ["t1"], "a-0.txt": "b1", "0": "b2"},
         {"A": "p1", "a": "p2"},
+        {"\u00e9": "t1", "e\u0301": "t2"},
+        {"x" * 500: "t1", "y" + "x" * 500: "t2"},
+        {"\u540d" * 170 + "xy": ["t1", "t2"], "b": "p1"},
         {"a": ["t1"], "a-0": "t2", "a-0.txt": ["t3"], "0": "t4"},
     ],
 )
 def test_every_input_of_a_job_has_a_file_of_its_own(movie: Movie, inputs: Read) -> None:
-    """Names that would lead to one file, also where small and capital letters are one, lead to several."""
+    """Names that would lead to one file, also where several letters are one, lead to several; long ones are cut."""
     paths, found = told(movie, inputs)
     assert found == {name: listed(given) for name, given in inputs.items()}
-    folded = [path.casefold() for given in paths.values() for path in given if path is not None]
+    all_paths = [path for given in paths.values() for path in given if path is not None]
+    folded = [unicodedata.normalize("NFC", path).casefold() for path in all_paths]
     assert len(set(folded)) == len(folded)
 
 
