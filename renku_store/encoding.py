@@ -1,4 +1,4 @@
-"""Manifests as bytes: canonical, cut into pages when large; stubs of expired ones; what they name.
+"""Manifests as bytes: canonical, cut into pages when large; stubs of expired ones; what they name; values of inputs.
 
 What a manifest has in common with its base is found by looking which entries are the same, so that only the pages are
 written, and only the blobs counted, that are not.
@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter, eq
 from typing import Final, TypeVar
 
+import orjson
 from blake3 import blake3
 from msgspec import Struct
 
 from renku_store import bounds
-from renku_store.errors import InvalidValueError
-from renku_store.hashing import canonical_document, hash_bytes, hash_value, manifest_content_hash
-from renku_store.records._base import RecordError, read_as, to_builtins
+from renku_store.errors import DamageError, InvalidValueError
+from renku_store.hashing import canonical_document, hash_bytes, hash_value, manifest_content_hash, parse_json
+from renku_store.records._base import Json, RecordError, read_as, to_builtins
 from renku_store.records.manifest import (
     Manifest,
     ManifestArtefact,
@@ -247,3 +248,12 @@ def contradiction(manifest: Manifest, sound: Mapping[str, ManifestArtefact] | No
                 return f"artefacts.{key}"
     named = manifest.archive.name if manifest.archive else None
     return "archive" if named not in {None, f"events/{manifest.run}.jsonl.zst"} else None
+
+
+def stored_json(data: bytes, digest: str) -> Json:
+    """The value that a blob is; raises `DamageError` where who stored it had something else in it."""
+    try:
+        return parse_json(data)
+    except orjson.JSONDecodeError as error:
+        message = f"The blob {digest} of an input is not JSON: {error}."
+        raise DamageError(message, hint="Set the input again.") from error

@@ -15,6 +15,7 @@ from renku_store import bounds
 from renku_store.announcing import Announcer
 from renku_store.clock import Clock, IdSource, timestamp
 from renku_store.combining import Combined
+from renku_store.encoding import stored_json
 from renku_store.errors import (
     BlobMissingError,
     InvalidIdError,
@@ -103,7 +104,8 @@ class EventLog:
     def append_many(self, events: Iterable[Event]) -> list[Event]:
         """Append events in one transaction, durable on return, and return them with their numbers, in order.
 
-        An event whose id is there already is left as it is, whatever is given: what is stored comes back.
+        An event whose id is there already is left as it is, whatever is given: what is stored comes back. (Once it was
+        compacted away nobody knows its id any more: then it is a new one.)
         Raises `InvalidIdError`, `InvalidValueError` for an input event whose hash is not that of its value, and
         `BlobMissingError` for an event that names a blob that is not there.
         """
@@ -168,6 +170,8 @@ class EventLog:
             return event
         check_id("input", event.input)
         if event.blob is not None:
+            if event.blob != event.hash:
+                raise _other_hash(event)
             return event
         checked = self._input_event(
             event.input,
@@ -178,9 +182,7 @@ class EventLog:
             event.created_at,
         )
         if checked.hash != event.hash:
-            raise InvalidValueError(
-                f"The event {event.id} of the input {event.input} names another hash than its value's."
-            )
+            raise _other_hash(event)
         return checked
 
     def _input_event(
@@ -225,7 +227,7 @@ class EventLog:
         """The value of an input event, wherever it is kept. Raises what reading a blob raises."""
         if event.blob is None:
             return exact_numbers(event.value)
-        return parse_json(self._read(event.blob))
+        return stored_json(self._read(event.blob), event.blob)
 
     def find_trace(self, signature: str) -> Trace | None:
         """The newest result for a signature whose blobs are all live; None where there is none."""
@@ -311,6 +313,10 @@ class EventLog:
             return Selection(
                 frozenset({kind}), after=reader.events.watermarks(number)[0], after_id=published or _AFTER_ALL
             )
+
+
+def _other_hash(event: InputEvent) -> InvalidValueError:
+    return InvalidValueError(f"The event {event.id} of the input {event.input} names another hash than its value's.")
 
 
 def _named_blobs(events: Iterable[Event]) -> list[str]:

@@ -16,7 +16,7 @@ from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.commit import Committer, PublishedRevision
 from renku_store.drivers.base import Driver
-from renku_store.encoding import contradiction
+from renku_store.encoding import contradiction, stored_json
 from renku_store.errors import (
     BlobMissingError,
     InvalidIdError,
@@ -27,7 +27,7 @@ from renku_store.errors import (
     StoreError,
 )
 from renku_store.events import EventLog
-from renku_store.hashing import exact_numbers, parse_json
+from renku_store.hashing import exact_numbers
 from renku_store.leases import RunLeases
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import MetadataStore
@@ -320,7 +320,9 @@ class Movie(Struct, frozen=True):
 
     def value(self, entry: ManifestInput) -> Json:
         """The JSON value of an input."""
-        return exact_numbers(entry.value) if entry.blob is None else parse_json(self.blobs.read(entry.blob))
+        if entry.blob is None:
+            return exact_numbers(entry.value)
+        return stored_json(self.blobs.read(entry.blob), entry.blob)
 
     def close(self) -> None:
         """Let go of the movie; it cannot be used afterwards."""

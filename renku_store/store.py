@@ -79,7 +79,7 @@ class MovieSummary(Struct, frozen=True):
 class Store:
     """A build root: a folder of movies. Movies are opened once and closed with the store; any thread may ask.
 
-    Once it is closed it raises `StoreUnavailableError`, as its movies do.
+    Once it is closed it raises `StoreUnavailableError`, as its movies do where they need their database.
     """
 
     def __init__(self, root: str, driver: Driver, clock: Clock) -> None:

@@ -173,6 +173,8 @@ def test_given_input_events_are_checked(bench: Bench) -> None:
     wrong = input_event("a", 1).replace(hash=digest("else"))
     with pytest.raises(InvalidValueError, match="another hash"):
         bench.log.append_many([wrong])
+    with pytest.raises(InvalidValueError, match="another hash"):
+        bench.log.append_many([input_event("a", 1).replace(value=None, blob=digest("else"))])
     with pytest.raises(InvalidIdError):
         bench.log.append_many([input_event("a/b", 1)])
     with pytest.raises(InvalidIdError):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from renku_store import (
+    DamageError,
+    InputEvent,
     Movie,
     PublishedRevision,
     RetentionPolicy,
@@ -19,6 +21,7 @@ from renku_store import (
     collect,
     movie_status,
     open_store,
+    plan_movie,
     prune,
     rollback,
     run_movie,
@@ -111,6 +114,22 @@ def test_the_run_of_a_revision_that_cannot_be_read_stays_over(
         assert asyncio.run(run_movie(again, produce=studio)).status == "unchanged"
         assert latest_voice(again) == "new"
     assert archive.read_bytes() == before
+
+
+def test_an_input_that_names_a_blob_of_something_else_is_told(tmp_path: Path) -> None:
+    """Whoever appended it; with a new value all goes on."""
+    with open_store(tmp_path) as store:
+        movie = store.create_movie("film")
+        set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": SEGMENTS})
+        blob = movie.blobs.put(b"no JSON" * 1_000).hash
+        now = "2026-01-01T00:00:00.000Z"
+        event = InputEvent(id=movie.events.new_id(), input="voice", hash=blob, blob=blob, created_at=now)
+        movie.events.append_many([event])
+        with pytest.raises(DamageError, match=f"{blob} of an input is not JSON") as caught:
+            plan_movie(movie)
+        assert caught.value.hint
+        set_inputs(movie, {"voice": "en"})
+        assert plan_movie(movie).dirty
 
 
 def test_an_archive_that_a_damaged_manifest_names_is_not_replaced(tmp_path: Path) -> None:

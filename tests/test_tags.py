@@ -17,6 +17,7 @@ from renku_store import (
     Movie,
     NotFoundError,
     RetentionPolicy,
+    StoreUnavailableError,
     collect,
     open_store,
     prune,
@@ -151,6 +152,17 @@ def test_a_damaged_tag_is_named_and_can_be_replaced(movie: Movie, content: str) 
     path.write_text(content)
     untag(movie, "bad")
     assert [tag.name for tag in movie.tags.all()] == ["good"]
+
+
+def test_a_link_that_leads_back_to_itself_is_told_as_damage_is(movie: Movie) -> None:
+    """The others are listed."""
+    tag_revision(movie, "1", "good")
+    loop = Path(movie.root, "film/tags/loop.json")
+    loop.symlink_to(loop)
+    tags, problem = movie.tags.readable()
+    assert [tag.name for tag in tags] == ["good"]
+    assert isinstance(problem, StoreUnavailableError)
+    assert "loop.json" in problem.message
 
 
 def test_a_tag_of_a_revision_that_is_not_there_is_an_error(movie: Movie) -> None:

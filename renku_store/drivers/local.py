@@ -146,7 +146,11 @@ class LocalDriver:
     def children(self, prefix: str) -> Iterator[str]:
         """The names directly below the folder `prefix`; folders end in `/`."""
         for entry in self._scan(_folder(prefix)):
-            yield f"{entry.name}/" if entry.is_dir() else entry.name
+            try:
+                folder = entry.is_dir()
+            except OSError:  # such as a link that leads back to itself: whoever reads it is told
+                folder = False
+            yield f"{entry.name}/" if folder else entry.name
 
     def _scan(self, folder: str) -> Sequence[os.DirEntry[str]]:
         path = f"{self._root}/{folder}"
