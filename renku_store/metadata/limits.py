@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from renku_store.records.run import Holder
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -224,8 +227,8 @@ class SharedLimits(Protocol):
         """The clock of `Grant.at`, in seconds."""
         ...
 
-    async def apart(self, work: Callable[[], T]) -> T:
-        """Do what touches the disk, and may wait for it, in a thread."""
+    def apart(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Do what may wait for the disk in a thread; the future is no task, which a loop could cancel."""
         ...
 
     def take(self, demands: Sequence[Demand], priority: float, ticket: int | None, *, queue: bool) -> Grant | Refused:

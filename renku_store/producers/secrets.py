@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -33,7 +34,7 @@ from renku_store.calls import (
     changed,
 )
 from renku_store.errors import ProducerError, StoreError
-from renku_store.finishing import to_the_end
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.records._base import Json
 
 SecretResolver = Callable[[str], str | None]
@@ -210,7 +211,7 @@ async def _searched(secrets: Secrets, content: bytes | str | Path) -> tuple[str 
     """The secret that stands in what was paid for, and whether somebody has lost patience meanwhile."""
     if not secrets.are_out:
         return None, False
-    return await to_the_end(asyncio.to_thread(secrets.found_in, content))
+    return await in_thread_to_the_end(partial(secrets.found_in, content))
 
 
 def _cancel_later(cancelled: bool) -> None:

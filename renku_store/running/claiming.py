@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final
 
 from renku_store import bounds
 from renku_store.errors import StoreError, UnusableError
-from renku_store.finishing import to_the_end
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed, RunLeases, Wanted
 from renku_store.metadata.calls import CallInFlight
 from renku_store.records.events import JobFailure, Trace
@@ -136,7 +137,7 @@ class Claims:
         if not left:
             return False
         self._left -= left
-        refused, cancelled = await to_the_end(asyncio.to_thread(self._unclaim_all, left))
+        refused, cancelled = await in_thread_to_the_end(partial(self._unclaim_all, left))
         self._left |= refused
         if cancelled:
             raise asyncio.CancelledError
@@ -155,8 +156,9 @@ class Claims:
     async def _ask(self, wanted: Sequence[Wanted]) -> Sequence[ClaimAnswer | Exception]:
         """Answers of one commit; where the matter of one of them fails it, each has a commit of its own."""
         try:
-            return await asyncio.to_thread(self._leases.claim_many, wanted, self._token)
+            answers, _ = await in_thread_to_the_end(partial(self._leases.claim_many, wanted, self._token))
         except StoreError as error:
             if len(wanted) == 1 or isinstance(error, UnusableError):
                 return [error] * len(wanted)
             return [answer for one in wanted for answer in await self._ask([one])]
+        return answers

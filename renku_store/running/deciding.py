@@ -8,15 +8,15 @@ Keeps its part of invariant 10: what is to be called is claimed; who is cancelle
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from renku_store.errors import ConflictError, InvalidValueError, StoreError, UnusableError
-from renku_store.finishing import to_the_end
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.graph import GraphIndex
 from renku_store.growth import Growth
 from renku_store.hashing import signature
@@ -114,13 +114,14 @@ class Decider:
         """
         if self._known.is_read(self._known.index.node(job_id)):
             return await self._grouped.ask_to_the_end(job_id)
-        (answer,), cancelled = await to_the_end(asyncio.to_thread(self._decide_all, [job_id]))
+        (answer,), cancelled = await in_thread_to_the_end(partial(self._decide_all, [job_id]))
         if isinstance(answer, Exception):
             raise answer
         return answer, cancelled
 
     async def _decide_group(self, jobs: Sequence[str]) -> Sequence[Decision | Exception]:
-        return await asyncio.to_thread(self._decide_all, jobs)
+        decided, _ = await in_thread_to_the_end(partial(self._decide_all, jobs))
+        return decided
 
     def _decide_all(self, jobs: Sequence[str]) -> list[Decision | Exception]:
         """The decision on each job, or what is the matter with it, in one look and one commit. Touches the disk."""

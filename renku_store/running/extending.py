@@ -15,7 +15,8 @@ from functools import partial
 
 from renku_store.clock import timestamp
 from renku_store.errors import InvalidValueError
-from renku_store.growth import Finals
+from renku_store.finishing import in_thread_to_the_end
+from renku_store.growth import Finals, Growth
 from renku_store.many import bytes_of_graph
 from renku_store.movie import Movie
 from renku_store.records._base import Json
@@ -101,9 +102,16 @@ async def extend_as_seen(movie: Movie, session: RunSession) -> None:
 async def _grow(movie: Movie, session: RunSession, final: Finals) -> bool:
     """Whether there was something to expand: then it is durable, and part of the plan."""
     before = session.plan
-    after = await asyncio.to_thread(_extended, movie, session, final)
-    if after is before:
-        return False
+    # To its end: what is durable is part of the plan, and what is known of its lists must be what the plan has.
+    after, cancelled = await in_thread_to_the_end(partial(_extended, movie, session, final))
+    if after is not before:
+        _adopt(session, before, after)
+    if cancelled:
+        raise asyncio.CancelledError
+    return after is not before
+
+
+def _adopt(session: RunSession, before: ExecutionPlan, after: ExecutionPlan) -> None:
     session.adopt(after)
     more: dict[str, Json] = {job: after.jobs[job].layer for job in after.dirty if job not in before.jobs}
     gone: list[Json] = [job for job in before.dirty if job not in after.jobs]
@@ -111,7 +119,6 @@ async def _grow(movie: Movie, session: RunSession, final: Finals) -> bool:
     if new := [warning for warning in after.warnings if warning not in before.warnings]:
         told["warnings"] = [*new]
     session.tell("run-extended", data=told)
-    return True
 
 
 def _final(session: RunSession, artefacts: Collection[str]) -> dict[str, ArtefactValue]:
@@ -139,6 +146,14 @@ def _made_anywhere(session: RunSession, artefacts: Collection[str]) -> dict[str,
 
 
 def _extended(movie: Movie, session: RunSession, final: Finals) -> ExecutionPlan:
+    try:
+        return _saved(movie, session, final)
+    except BaseException:
+        session.growth = Growth(movie, session.plan, session.base)  # it knows lists by now that the plan has not
+        raise
+
+
+def _saved(movie: Movie, session: RunSession, final: Finals) -> ExecutionPlan:
     plan = session.growth.extended(session.plan, final)
     if plan is session.plan:
         return plan

@@ -196,7 +196,7 @@ def _folders(node: GraphNode, selection: Selection) -> dict[str, str]:
         for name, reference in _places(entry):
             artefact = selection.artefact(reference.id) if reference and _is_file(reference) else None
             if artefact is not None:
-                files[unicodedata.normalize("NFC", _file_name(name, artefact.mime_type)).casefold()] += 1
+                files[unicodedata.normalize("NFC", _file_name(name, artefact.mime_type).casefold())] += 1
     if max(files.values(), default=0) <= 1:
         return {}
     # By their order, which is signed as the names are, and not by the names, which may differ in capitals alone.

@@ -17,7 +17,7 @@ from renku_store import bounds
 from renku_store.calls import CallMemory, RememberedCall
 from renku_store.clock import Clock
 from renku_store.errors import InvalidValueError, JobError, ProducerError, StoreUnavailableError
-from renku_store.finishing import to_the_end
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.hashing import canonical_json
 from renku_store.metadata.base import MetadataStore, Reader, Writer
 from renku_store.metadata.calls import CallInFlight
@@ -80,7 +80,7 @@ class DurableMemory(CallMemory):
 
     async def _write(self, change: Callable[[Writer], object]) -> None:
         """What was paid for is noted even by one who is cancelled meanwhile, and waits for a busy store."""
-        _, cancelled = await to_the_end(asyncio.to_thread(partial(self._patiently, change)))
+        _, cancelled = await in_thread_to_the_end(partial(self._patiently, change))
         if cancelled:
             raise asyncio.CancelledError
 

@@ -19,6 +19,7 @@ from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, timestamp
 from renku_store.errors import StoreUnavailableError, UnusableError
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.hashing import hash_bytes
 from renku_store.leases import taken_over
 from renku_store.media_types import is_text
@@ -121,18 +122,26 @@ class ResultWriter:
     async def _patiently(self, work: Callable[[], T], *, patient: bool) -> T:
         """Do what may fail because others keep the store busy, or have filled it, until it works or the time is up.
 
-        Once the lease is another's, the store is in use again: then it is tried for the last time.
+        Once the lease is another's, the store is in use again: then it is tried for the last time; and so it is where
+        the event loop is shut down, which alone cancels this.
         """
         loop = asyncio.get_running_loop()
         began, last = loop.time(), not patient
         while True:
             try:
-                return await asyncio.to_thread(work)
+                done, _ = await in_thread_to_the_end(work)
             except StoreUnavailableError as error:
                 if last or loop.time() - began >= patience(error):
                     raise
-            await asyncio.sleep(bounds.RESULT_PAUSE_SECONDS)
-            last = not await asyncio.to_thread(self._may_be_held)
+            else:
+                return done
+            try:
+                await asyncio.sleep(bounds.RESULT_PAUSE_SECONDS)
+            except asyncio.CancelledError:
+                last = True
+            else:
+                held, cancelled = await in_thread_to_the_end(self._may_be_held)
+                last = cancelled or not held
 
     def _may_be_held(self) -> bool:
         try:

@@ -21,7 +21,7 @@ from renku_store.calls import Produce
 from renku_store.clock import timestamp
 from renku_store.durations import run_seconds, seconds_by_producer
 from renku_store.errors import InvalidValueError, StalePlanError
-from renku_store.finishing import to_the_end
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.leases import Heartbeat
 from renku_store.many import bytes_of_graph
 from renku_store.movie import Movie
@@ -113,6 +113,7 @@ class _Begun:
     begins and while it is let go of; then it is `over`.
     """
 
+    key: str
     plan: ExecutionPlan
     session: RunSession | None = None
     held: ExitStack = field(default_factory=ExitStack)
@@ -168,13 +169,13 @@ class Runner:
 
         Raises `StalePlanError` if the plan's base is no longer the current revision, `LeaseLostError` if the run was
         taken over, `StoreUnavailableError` if nothing can be stored, `InvalidValueError` while this runner executes the
-        plan already.
+        plan, or a job of it, already, and for a token of another run.
         """
-        with self._at_work.on(self._key(plan), executes=True) as at_work:
-            begun = self._begun.setdefault(self._key(plan), _Begun(plan))
+        key = self._key(plan)
+        with self._at_work.on(key, executes=True) as at_work:
             try:
-                session = await self._open(begun, token, at_work)
-                beat = heartbeat or begun.beat or Heartbeat(session.token)
+                session, ours = await self._open(key, plan, token, at_work)
+                beat = heartbeat or ours or Heartbeat(session.token)
                 halt = asyncio.Event()
                 ending = Ending((halt, stop or asyncio.Event()), drain or asyncio.Event(), keep_going)
                 dispatch = Dispatch(session, produce, self._limiter.limit, ending, Extending(self._movie, session))
@@ -187,23 +188,25 @@ class Runner:
                 beat.check()
                 return await asyncio.to_thread(self._result, session, interrupted=dispatch.interrupted)
             finally:
-                _, cancelled = await to_the_end(asyncio.to_thread(self._forget, begun))
-                if cancelled:
-                    raise asyncio.CancelledError
+                if (begun := self._begun.get(key)) is not None:
+                    _, cancelled = await in_thread_to_the_end(partial(self._forget, begun))
+                    if cancelled:
+                        raise asyncio.CancelledError
 
     async def execute_job(
         self, job: str, *, plan: ExecutionPlan, produce: Produce, token: LeaseToken | None = None
     ) -> JobResult:
         """Run one job of a plan, for callers with a scheduler of their own; its upstream jobs must have run.
 
-        Safe to call from many tasks at once, and from many processes that share the `token` of the run. `result` then
-        says what it all came to; leave the runner's context, or `close` it, to let go of the run.
+        Safe to call from many tasks of one event loop at once, and from many processes that share the `token` of the
+        run. `result` then says what it all came to; leave the runner's context, or `close` it, to let go of the run.
+        Raises what `execute` does, and `InvalidValueError` while that is at the plan.
         """
-        with self._at_work.on(self._key(plan)) as at_work:
-            begun = self._begun.setdefault(self._key(plan), _Begun(plan))
-            session = await self._open(begun, token, at_work)
-            if begun.beat:
-                begun.beat.check()
+        key = self._key(plan)
+        with self._at_work.on(key) as at_work:
+            session, beat = await self._open(key, plan, token, at_work)
+            if beat:
+                beat.check()
             return await session.run_job(job, produce)
 
     async def expand(self, plan: ExecutionPlan, *, token: LeaseToken | None = None) -> ExecutionPlan:
@@ -212,9 +215,9 @@ class Runner:
         Its placeholders (`state` "deferred", nodes with `awaits`) are those whose lists are still to be made; one with
         a `problem` is left for good. Execute the jobs of the plan that is returned, which is of the same run.
         """
-        with self._at_work.on(self._key(plan)) as at_work:
-            begun = self._begun.setdefault(self._key(plan), _Begun(plan))
-            session = await self._open(begun, token, at_work)
+        key = self._key(plan)
+        with self._at_work.on(key) as at_work:
+            session, _ = await self._open(key, plan, token, at_work)
             async with at_work.expanding:
                 await extend_as_seen(self._movie, session)
             return session.plan
@@ -227,7 +230,7 @@ class Runner:
         return self._result(begun.session, interrupted=False)
 
     def close(self) -> None:
-        """Let go of every run that `execute_job` has begun."""
+        """Let go of every run that was begun here: calls that go on meanwhile lose theirs."""
         with ExitStack() as each:
             for begun in list(self._begun.values()):
                 each.callback(self._forget, begun)
@@ -236,7 +239,9 @@ class Runner:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.close)
+        closed = await in_thread_to_the_end(self.close)
+        if closed[1]:
+            raise asyncio.CancelledError
 
     def _prospect(self, plan: ExecutionPlan) -> dict[str, Json]:
         """What a run tells at its beginning: which jobs, how many at once, and how long that is expected to take."""
@@ -263,33 +268,38 @@ class Runner:
             created_at=now,
         )
 
-    async def _open(self, begun: _Begun, token: LeaseToken | None, at_work: PlanAtWork) -> RunSession:
-        """The session of a plan, begun by the first of its tasks; the others wait, and none of them in a thread."""
+    async def _open(
+        self, key: str, plan: ExecutionPlan, token: LeaseToken | None, at_work: PlanAtWork
+    ) -> tuple[RunSession, Heartbeat | None]:
+        """The session of a plan, and the heartbeat if its lease is ours; begun by the first of its tasks.
+
+        The others wait, and none of them in a thread. If it cannot begin nothing is kept, and it can be tried again.
+        """
         async with at_work.opening:
+            begun = self._begun.setdefault(key, _Begun(key, plan))
             if begun.session is not None:
-                return begun.session
-            # To its end: what it has begun is known, and can be let go of.
-            session, cancelled = await to_the_end(asyncio.to_thread(self._opened, begun, token))
+                return begun.session, begun.beat
+            try:
+                # To its end: what it has begun is known, and can be let go of.
+                session, cancelled = await in_thread_to_the_end(partial(self._opened, begun, token))
+            except BaseException:
+                self._begun.pop(key, None)
+                raise
             if cancelled:
                 raise asyncio.CancelledError
-            return session
+            return session, begun.beat
 
     def _opened(self, begun: _Begun, token: LeaseToken | None) -> RunSession:
-        """Begin a plan, unless another loop has; if that fails nothing is kept, and it can be tried again."""
         with begun.lock:
             if begun.over:
-                raise InvalidValueError("This runner has let go of the plan meanwhile.", hint="Plan again.")
-            if begun.session is None:
-                with ExitStack() as held:
-                    session, begun.beat = self._begin(begun.plan, token, held)
-                    begun.held = held.pop_all()
-                self._keys[session.token.run] = self._key(begun.plan)
-                begun.session = session
-            return begun.session
+                raise InvalidValueError("This runner was closed meanwhile.", hint="Plan again.")
+            with ExitStack() as held:
+                session, begun.beat = self._begin(begun, token, held)
+                begun.session, begun.held = session, held.pop_all()
+            return session
 
-    def _begin(
-        self, plan: ExecutionPlan, token: LeaseToken | None, held: ExitStack
-    ) -> tuple[RunSession, Heartbeat | None]:
+    def _begin(self, begun: _Begun, token: LeaseToken | None, held: ExitStack) -> tuple[RunSession, Heartbeat | None]:
+        plan = begun.plan
         base, base_hash = self._base(plan)
         self._check_kept(plan, base)
         if token is not None and plan.run not in (None, token.run):
@@ -297,6 +307,11 @@ class Runner:
                 f"The plan is of {plan.run}, the token of {token.run}.", hint="Give the token of the plan's run."
             )
         run = token.run if token else plan.run or self._movie.events.new_id()
+        if self._keys.setdefault(run, begun.key) != begun.key:
+            raise InvalidValueError(
+                f"This runner works on {run} already, by a plan that names it.", hint="Go on with that plan."
+            )
+        held.callback(self._keys.pop, run, None)
         self._movie.blobs.put(bytes_of_graph(plan.graph, recorded=True))
         named = plan.replace(run=run, movie=self._movie.id, manifest_base_hash=base_hash)
         beat = None
@@ -337,14 +352,14 @@ class Runner:
         with begun.lock:
             if begun.over:
                 return
-            begun.over, key = True, self._key(begun.plan)
+            begun.over = True
             try:
                 with begun.held:
                     if begun.session is not None:
-                        self._keys.pop(begun.session.token.run, None)
                         begun.session.close()
             finally:
-                del self._begun[key]
+                if self._begun.get(begun.key) is begun:
+                    del self._begun[begun.key]
 
     def _key(self, plan: ExecutionPlan) -> str:
         """What this runner knows a plan by; one that names no run by being itself, for which it keeps hold of it."""

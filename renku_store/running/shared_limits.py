@@ -94,7 +94,7 @@ class MachineLimits:
         """The clock of `Grant.at`, in seconds."""
         return self._clock.monotonic()
 
-    async def apart(self, work: Callable[[], T]) -> T:
+    def apart(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Do what may wait for the disk in this run's own thread: what calls have made is stored by others.
 
         Where the store was found to be unusable since, those that have waited behind that fail by the same error.
@@ -110,7 +110,7 @@ class MachineLimits:
                 self._failure = time.monotonic(), error
                 raise
 
-        return await asyncio.wrap_future(self._submit(unless_unusable))
+        return asyncio.wrap_future(self._submit(unless_unusable))
 
     def take(self, demands: Sequence[Demand], priority: float, ticket: int | None, *, queue: bool) -> Grant | Refused:
         """Take slots and starts of all keys or, if that cannot be now, of none: with `queue`, wait with a ticket.

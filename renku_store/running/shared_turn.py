@@ -10,7 +10,7 @@ from functools import partial
 
 from renku_store import bounds
 from renku_store.errors import StoreUnavailableError
-from renku_store.finishing import to_the_end
+from renku_store.finishing import outlast
 from renku_store.metadata.limits import Demand, Grant, Refused, SharedLimits
 from renku_store.running.remembering import patience
 
@@ -41,7 +41,7 @@ class SharedTurn:
 
     async def ask(self, *, queue: bool) -> Refused | None:
         """Ask for slots and starts; with the slots, for a start that is now. With `queue`, keep a place meanwhile."""
-        refused, cancelled = await to_the_end(self._shared.apart(partial(self._ask, queue=queue)))
+        refused, cancelled = await outlast(self._shared.apart(partial(self._ask, queue=queue)))
         if cancelled:
             raise asyncio.CancelledError
         return refused

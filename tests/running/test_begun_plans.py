@@ -87,37 +87,6 @@ def test_jobs_that_wait_for_their_plan_to_begin_take_no_thread(
     assert studio.calls["say[0]"] == 1
 
 
-def test_an_event_loop_that_ends_while_a_run_begins_gives_it_up(
-    movie: Movie, studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The thread that begins it goes on; what it has begun is let go of by whoever was cancelled."""
-    starting, ending = threading.Event(), threading.Event()
-    start = movie.leases.start
-
-    def held_up(*arguments: Any, **options: Any) -> LeaseToken:
-        starting.set()
-        ending.wait(PATIENCE_SECONDS)
-        return start(*arguments, **options)
-
-    class Watched(Runner):
-        def _forget(self, *arguments: Any) -> None:
-            ending.set()
-            super()._forget(*arguments)
-
-    monkeypatch.setattr(movie.leases, "start", held_up)
-    runner = Watched(movie)
-    left: list[object] = []
-
-    async def main() -> None:
-        left.append(asyncio.create_task(runner.execute(plan_movie(movie), produce=studio)))
-        await asyncio.to_thread(starting.wait, PATIENCE_SECONDS)
-
-    asyncio.run(main())
-    assert alive(movie) == [False]
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lease of")]
-    assert not studio.calls
-
-
 @pytest.mark.parametrize("named", [False, True])
 def test_a_plan_that_could_not_begin_can_begin_later(
     movie: Movie, studio: Studio, monkeypatch: pytest.MonkeyPatch, named: bool

@@ -48,8 +48,8 @@ class Store:
     def now(self) -> float:
         return self.loop()
 
-    async def apart(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.to_thread(work)
+    def apart(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(asyncio.to_thread(work))
 
     def found(self, demand: Demand) -> Occupancy:
         after = int(self.now() * 1000) - demand.period_ms

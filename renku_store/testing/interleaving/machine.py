@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -58,6 +59,16 @@ async def _at_once(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -
     return work(*args, **kwargs)
 
 
+def _done_at_once(work: Callable[[], T]) -> asyncio.Future[T]:
+    """What `finishing.in_thread` does, without the thread."""
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001 (whoever waits gets it)
+        future.set_exception(error)
+    return future
+
+
 class Machine:
     """Owns database, disk and timeline over many schedules; a context manager, for one thread."""
 
@@ -81,6 +92,7 @@ class Machine:
     def __enter__(self) -> Self:
         self._patches.enter_context(mock.patch("os.urandom", self._ids.randbytes))
         self._patches.enter_context(mock.patch("asyncio.to_thread", _at_once))
+        self._patches.enter_context(mock.patch("renku_store.finishing.in_thread", _done_at_once))
         # Where the store waits for a collector it asks the module `time`; who still runs it reads from /proc.
         self._patches.enter_context(mock.patch("renku_store.blobs.intake.time", self))
         self._patches.enter_context(mock.patch("renku_store.processes._start_of", self._start_of))
