@@ -163,6 +163,10 @@ def test_a_link_that_leads_back_to_itself_is_told_as_damage_is(movie: Movie) -> 
     assert [tag.name for tag in tags] == ["good"]
     assert isinstance(problem, StoreUnavailableError)
     assert "loop.json" in problem.message
+    loop.unlink()
+    loop.symlink_to("x" * 300)
+    with pytest.raises(StoreUnavailableError, match=r"loop\.json"):  # what cannot be looked at may be anything
+        movie.tags.names()
 
 
 def test_a_tag_of_a_revision_that_is_not_there_is_an_error(movie: Movie) -> None:

@@ -8,6 +8,7 @@ never half seen. Every `OSError` leaves here as a named error with the path in i
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -148,8 +149,10 @@ class LocalDriver:
         for entry in self._scan(_folder(prefix)):
             try:
                 folder = entry.is_dir()
-            except OSError:  # such as a link that leads back to itself: whoever reads it is told
-                folder = False
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise posix.unavailable(error, "look at", entry.path) from error
+                folder = False  # a link that leads back to itself: whoever reads it is told
             yield f"{entry.name}/" if folder else entry.name
 
     def _scan(self, folder: str) -> Sequence[os.DirEntry[str]]:

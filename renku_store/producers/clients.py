@@ -24,7 +24,7 @@ class ClientCache(Generic[C]):
     def __init__(self, close_client: Callable[[C], Awaitable[None]] = _leave) -> None:
         self._close_client = close_client
         self._by_loop: dict[asyncio.AbstractEventLoop, dict[Hashable, C]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # may be entered anew: a client that is collected as garbage may ask
 
     def get(self, key: Hashable, make: Callable[[], C]) -> C:
         """Return the client for a key, made by `make` when it is first asked for in this event loop."""
@@ -34,11 +34,13 @@ class ClientCache(Generic[C]):
         return clients[key]
 
     async def close(self) -> None:
-        """Close every client of this event loop; the next one is made anew."""
+        """Close every client of this event loop, and raise what the first of them raises; the next one is made anew."""
         with self._lock:
             clients = self._by_loop.pop(asyncio.get_running_loop(), {})
-        for client in clients.values():
-            await self._close_client(client)
+        ended = await asyncio.gather(*map(self._close_client, clients.values()), return_exceptions=True)
+        for error in ended:
+            if isinstance(error, BaseException):
+                raise error
 
     def _of_loop(self) -> dict[Hashable, C]:
         loop = asyncio.get_running_loop()

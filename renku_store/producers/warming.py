@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from renku_store.calls import Produce
 from renku_store.errors import ProducerError, StoreError
 from renku_store.records.graph import GraphNode
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Warming:
         self._logger = logger
         self._clean = clean
         self._started: dict[tuple[int, asyncio.AbstractEventLoop], tuple[object, asyncio.Task[None]]] = {}
-        self._used: dict[int, object] = {}
+        self._used: dict[tuple[int, asyncio.AbstractEventLoop], object] = {}
 
     def begin_all(self, wanted: Iterable[tuple[Produce, Sequence[GraphNode]]]) -> None:
         """Begin the warm start of each handler, which is told of all nodes that it, or another method of it, makes."""
@@ -57,18 +58,16 @@ class Warming:
     def begin(self, handler: Produce, nodes: Sequence[GraphNode] = ()) -> asyncio.Task[None] | None:
         """Begin the warm start of a handler, unless this event loop has; None for one that has none."""
         subject = _subject(handler)
-        self._used[id(subject)] = subject
+        loop = asyncio.get_running_loop()
+        self._used[id(subject), loop] = subject
         warm_start = getattr(subject, "warm_start", None)
         if warm_start is None:
             return None
-        loop = asyncio.get_running_loop()
         _, task = self._started.get((id(subject), loop), (None, None))
         if task is None or _may_try_again(task):
             warm = WarmStart(tuple(nodes), self._secret, self._logger)
             task = loop.create_task(self._run(cast("Warmable", subject), warm))
             task.add_done_callback(_look)
-            for of_old in [key for key in list(self._started) if key[1].is_closed()]:
-                self._started.pop(of_old, None)
             self._started[id(subject), loop] = subject, task
         return task
 
@@ -90,19 +89,17 @@ class Warming:
             raise error
 
     async def close(self) -> None:
-        """Give up warm starts that go on, and close every handler that was used and can be closed; again is no harm."""
-        started, used = list(self._started.items()), list(self._used.values())
-        self._started.clear()
-        self._used.clear()
-        here = [task for (_, loop), (_, task) in started if loop is asyncio.get_running_loop()]
-        for task in here:
+        """Give up warm starts that go on, and close every handler that was used and can be closed; again is no harm.
+
+        All of that in this event loop, and in those that are closed: another one does so itself.
+        """
+        here = asyncio.get_running_loop()
+        started, used = _taken(self._started, here), {id(subject): subject for subject in _taken(self._used, here)}
+        tasks = [task for _, task in started if task.get_loop() is here]
+        for task in tasks:
             task.cancel()
-        for (_, loop), (_, task) in started:
-            if task not in here:
-                with suppress(RuntimeError):  # a loop that is closed
-                    loop.call_soon_threadsafe(task.cancel)
-        await asyncio.gather(*here, return_exceptions=True)
-        closing = [close() for subject in used if (close := getattr(subject, "close", None)) is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        closing = [close() for subject in used.values() if (close := getattr(subject, "close", None)) is not None]
         ended = await asyncio.gather(*closing, return_exceptions=True)
         for error in ended:
             if isinstance(error, Exception):
@@ -124,6 +121,11 @@ class Warming:
 def _subject(handler: Produce) -> object:
     """The object that is warmed: the handler, or, of a bound method, its object."""
     return handler if hasattr(handler, "warm_start") else getattr(handler, "__self__", handler)
+
+
+def _taken(held: dict[tuple[int, asyncio.AbstractEventLoop], T], loop: asyncio.AbstractEventLoop) -> list[T]:
+    """What is of this event loop, or of one that is closed; it is no longer held then."""
+    return [held.pop(key) for key in list(held) if key[1] is loop or key[1].is_closed()]
 
 
 def _may_try_again(task: asyncio.Task[None]) -> bool:

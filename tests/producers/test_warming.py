@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -252,46 +253,64 @@ def test_event_loops_of_several_threads_each_keep_their_clients() -> None:
     assert len({thread for thread, _ in closed}) == 2
 
 
-def test_a_warm_start_of_another_event_loop_is_given_up_there() -> None:
-    """Each loop warms for itself; closing from one ends what goes on in the other."""
-    begun = threading.Barrier(2, timeout=60)
+def test_each_event_loop_warms_and_closes_for_itself() -> None:
+    """Closing in one gives up nothing of the other; a handler that both have used is closed in both."""
+    turns = threading.Barrier(2, timeout=60)
     ended: list[str] = []
 
     class Slow:
+        def __init__(self) -> None:
+            self.warm: dict[str, asyncio.Event] = {}
+
         async def warm_start(self, warm: WarmStart) -> None:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                ended.append(threading.current_thread().name)
-                raise
+            await self.warm.setdefault(threading.current_thread().name, asyncio.Event()).wait()
 
         async def make(self, job: Job, context: JobContext) -> Produced:
-            raise AssertionError("nobody waits for it")
+            raise AssertionError("nobody calls it")
+
+        async def close(self) -> None:
+            ended.append(threading.current_thread().name)
 
     slow = Slow()
     warming = Warming(lambda name: "", logging.getLogger("test"), lambda error: error)
 
-    async def other() -> bool:
+    async def use(first: bool) -> bool:
         task = warming.begin(slow.make)
         assert task is not None
         await asyncio.sleep(0)
-        await asyncio.to_thread(begun.wait)
-        await asyncio.wait([task], timeout=60)
+        await asyncio.to_thread(turns.wait)
+        if first:
+            await warming.close()
+        await asyncio.to_thread(turns.wait)
+        if not first:
+            slow.warm[threading.current_thread().name].set()
+            await asyncio.wait([task], timeout=60)
+            await warming.close()
         return task.cancelled()
 
-    async def closing() -> None:
-        mine = warming.begin(slow.make)
-        assert mine is not None
-        await asyncio.sleep(0)
-        await asyncio.to_thread(begun.wait)
-        await warming.close()
-        assert mine.cancelled()
-
     with ThreadPoolExecutor(2) as pool:
-        left, closer = pool.submit(asyncio.run, other()), pool.submit(asyncio.run, closing())
-        closer.result()
-        assert left.result()
-    assert len(set(ended)) == 2
+        assert [*pool.map(lambda first: asyncio.run(use(first)), (True, False))] == [True, False]
+    assert len(ended) == len(set(ended)) == 2
+
+
+def test_one_client_that_cannot_be_closed_keeps_no_other_open() -> None:
+    """All are closed, and the first error is raised."""
+    closed: list[int] = []
+
+    async def close(client: int) -> None:
+        closed.append(client)
+        if client == 1:
+            raise ConnectionError("gone")
+
+    async def main() -> None:
+        cache: ClientCache[int] = ClientCache(close)
+        for number in range(3):
+            cache.get(number, partial(int, number))
+        with pytest.raises(ConnectionError):
+            await cache.close()
+
+    asyncio.run(main())
+    assert closed == [0, 1, 2]
 
 
 def test_an_installed_package_brings_its_producers(tmp_path: Path, checkout: Path) -> None:
