@@ -89,8 +89,17 @@ class Grouped(Generic[Question, Answer]):
         asked: _Asked[Question, Answer] = _Asked(question)
         self._waiting.append(asked)
         if self._task is None:
-            self._task = asyncio.create_task(self._drain())
+            self._begin()
         return asked
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._drain())
+        self._task.add_done_callback(self._begin_again)
+
+    def _begin_again(self, task: asyncio.Task[None]) -> None:
+        """After one that never began, as a loop that ends may cancel it before: who waits to the end would for ever."""
+        if task is self._task:
+            self._begin()
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()

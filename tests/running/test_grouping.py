@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from renku_store import DamageError, LeaseLostError, Movie, StoreUnavailableError
 from renku_store.durability import listening
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed, HeldBy, Wanted
 from renku_store.records.run import LeaseToken
 from renku_store.running.claiming import Claims
@@ -228,6 +229,31 @@ def test_nothing_is_asked_for_in_another_loop() -> None:
     asyncio.run(leave())
     assert asyncio.run(grouped.ask(7)) == 7
     assert asked == [0, 7]
+
+
+def test_who_asks_to_the_end_is_answered_by_a_loop_that_ends() -> None:
+    """Also where that cancels who was to answer before he began."""
+    got: list[object] = []
+
+    async def work(questions: Sequence[int]) -> Sequence[int]:
+        answers, _ = await in_thread_to_the_end(lambda: [2 * number for number in questions])
+        return answers
+
+    grouped: Grouped[int, int] = Grouped(work, 10)
+
+    async def ask(begin: asyncio.Event) -> None:
+        await begin.wait()
+        got.append(await grouped.ask_to_the_end(21))
+
+    async def main() -> asyncio.Task[None]:
+        begin = asyncio.Event()
+        asking = asyncio.create_task(ask(begin))
+        await asyncio.sleep(0)
+        begin.set()  # it asks in the loop's last round, and who is to answer would begin in the next one
+        return asking
+
+    asyncio.run(main())
+    assert got == [(42, True)]
 
 
 def test_a_lost_lease_ends_the_whole_group(movie: Movie, token: LeaseToken) -> None:
