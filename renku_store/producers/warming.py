@@ -59,7 +59,11 @@ class Warming:
         """Begin the warm start of a handler, unless this event loop has; None for one that has none."""
         subject = _subject(handler)
         loop = asyncio.get_running_loop()
-        self._used[id(subject), loop] = subject
+        if (id(subject), loop) not in self._used:
+            for key in [key for key in list(self._used) if key[0] == id(subject) and key[1].is_closed()]:
+                self._used.pop(key, None)
+                self._started.pop(key, None)
+            self._used[id(subject), loop] = subject
         warm_start = getattr(subject, "warm_start", None)
         if warm_start is None:
             return None
@@ -125,7 +129,8 @@ def _subject(handler: Produce) -> object:
 
 def _taken(held: dict[tuple[int, asyncio.AbstractEventLoop], T], loop: asyncio.AbstractEventLoop) -> list[T]:
     """What is of this event loop, or of one that is closed; it is no longer held then."""
-    return [held.pop(key) for key in list(held) if key[1] is loop or key[1].is_closed()]
+    found = (held.pop(key, None) for key in list(held) if key[1] is loop or key[1].is_closed())
+    return [one for one in found if one is not None]
 
 
 def _may_try_again(task: asyncio.Task[None]) -> bool:

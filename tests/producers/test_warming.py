@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -291,6 +293,36 @@ def test_each_event_loop_warms_and_closes_for_itself() -> None:
     with ThreadPoolExecutor(2) as pool:
         assert [*pool.map(lambda first: asyncio.run(use(first)), (True, False))] == [True, False]
     assert len(ended) == len(set(ended)) == 2
+
+
+def test_a_program_with_a_loop_for_each_run_keeps_none_of_them() -> None:
+    """Only what the last one used; and closing closes that."""
+    closed: list[str] = []
+
+    class Handler:
+        async def warm_start(self, warm: WarmStart) -> None:
+            pass
+
+        async def make(self, job: Job, context: JobContext) -> Produced:
+            raise AssertionError("nobody calls it")
+
+        async def close(self) -> None:
+            closed.append("it")
+
+    handler = Handler()
+    warming = Warming(lambda name: "", logging.getLogger("test"), lambda error: error)
+    loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+    async def use() -> None:
+        loops.add(asyncio.get_running_loop())
+        await warming.ready(handler.make)
+
+    for _ in range(20):
+        asyncio.run(use())
+    gc.collect()
+    assert len(loops) <= 2
+    asyncio.run(warming.close())
+    assert closed == ["it"]
 
 
 def test_one_client_that_cannot_be_closed_keeps_no_other_open() -> None:
