@@ -123,7 +123,7 @@ class ResultWriter:
         """Do what may fail because others keep the store busy, or have filled it, until it works or the time is up.
 
         Once the lease is another's, the store is in use again: then it is tried for the last time; and so it is where
-        the event loop is shut down, which alone cancels this.
+        the event loop is shut down, which alone cancels this, while it pauses.
         """
         loop = asyncio.get_running_loop()
         began, last = loop.time(), not patient

@@ -243,7 +243,7 @@ def test_event_loops_of_several_threads_each_keep_their_clients() -> None:
         got = set()
         for number in range(4):
             await asyncio.to_thread(turns.wait)
-            got.add(cache.get("a", lambda number=number: f"{name} {number}"))  # type: ignore[misc]
+            got.add(cache.get("a", partial(str, f"{name} {number}")))
         await asyncio.to_thread(turns.wait)
         await cache.close()
         return got

@@ -190,7 +190,9 @@ def test_a_slot_that_processes_share_is_given_back(
 
 
 @pytest.mark.parametrize("leaving", [True, False])
-def test_a_run_is_let_go_of_though_no_thread_is_free(movie: Movie, studio: Studio, leaving: bool) -> None:
+def test_a_run_is_let_go_of_though_no_thread_is_free(
+    movie: Movie, studio: Studio, monkeypatch: pytest.MonkeyPatch, leaving: bool
+) -> None:
     """By whoever leaves a runner and is cancelled, and by whoever has executed a plan in a loop that ends."""
     runner = Runner(movie)
 
@@ -221,7 +223,7 @@ def test_a_run_is_let_go_of_though_no_thread_is_free(movie: Movie, studio: Studi
                 in_the_way()
                 return result(*arguments, **options)
 
-            runner._result = watched  # type: ignore[method-assign]
+            monkeypatch.setattr(runner, "_result", watched)
             task = asyncio.create_task(execute())
         await there.wait()
         await asyncio.sleep(0.05)
