@@ -199,7 +199,7 @@ def follow(steps: list[Step]) -> None:
             trial.step(step)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories())
 def test_what_is_called_is_what_changed_in_value(steps: list[Step]) -> None:
     """Whatever was edited, reverted, forced, pinned, lost or broken before."""
@@ -219,7 +219,7 @@ def test_a_damaged_artefact_of_a_job_is_not_in_the_next_revision(step: Step) -> 
     follow([Step(PAIR), step, Step(replace(PAIR, inputs={**PAIR.inputs, "a": 1}), step.choices), Step(PAIR)])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories(most_steps=4, edits_only=True))
 def test_going_back_calls_nothing(steps: list[Step]) -> None:
     """Every state that a movie was in once can be had again for nothing; on the way there, every cause is an edit."""

@@ -36,11 +36,11 @@ from renku_store.testing.interleaving.scenario import prepared
 from tests.stateful import expiring, protocols, rebasing
 
 SCENARIOS = {
-    protocols.PUBLISH: (2_000, 180_000),
-    protocols.TAKE_OVER: (2_000, 250_000),
-    protocols.SINGLE_FLIGHT: (2_000, 280_000),
-    protocols.COLLECT: (2_000, 180_000),
-    expiring.EXPIRE: (1_500, 90_000),
+    protocols.PUBLISH: (1_000, 180_000),
+    protocols.TAKE_OVER: (1_000, 250_000),
+    protocols.SINGLE_FLIGHT: (1_000, 280_000),
+    protocols.COLLECT: (1_000, 180_000),
+    expiring.EXPIRE: (750, 90_000),
     rebasing.REBASE: (300, 20_000),
 }
 """How many schedules of each `make check` runs, and `make check-long` beyond those: a million together."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -323,7 +324,9 @@ def _s3_machine(seaweed: Server, s3_environment: Mapping[str, str], monkeypatch:
 
 
 SETTINGS = settings(max_examples=25, stateful_step_count=20, deadline=None)
-S3_SETTINGS = settings(max_examples=50, stateful_step_count=30, deadline=None)
+S3_SETTINGS = settings(
+    max_examples=100 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 20, stateful_step_count=30, deadline=None
+)
 
 TestLocalMovieMachine = LocalMovieMachine.TestCase
 TestLocalMovieMachine.settings = SETTINGS
