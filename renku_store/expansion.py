@@ -6,7 +6,7 @@ run has made it (`growth`). A list of which nothing can be made is a placeholder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
 import msgspec
@@ -67,8 +67,12 @@ class Source(Struct, frozen=True):
         return replace(self, values=dict(given), given=given)
 
 
-def source_of(movie: str, given: Mapping[str, Json]) -> Source:
-    """What the inputs of a movie make its graph from."""
+def source_of(movie: str, given: Mapping[str, Json], inherited: Collection[str] = ()) -> Source:
+    """What the inputs of a movie make its graph from.
+
+    Of those that are `inherited`, from a revision or an edit before, those that a blueprint declares no more are left
+    out.
+    """
     source = given.get(BLUEPRINT)
     match source:
         case None:
@@ -78,6 +82,8 @@ def source_of(movie: str, given: Mapping[str, Json]) -> Source:
             )
         case str():
             blueprint = parse_blueprint(source, BLUEPRINT)
+            gone = {key for key in inherited if key not in blueprint.inputs and not key.startswith("@")}
+            given = {key: value for key, value in given.items() if key not in gone} if gone else given
             return Source(blueprint, effective_inputs(blueprint, given), given)
         case dict():
             return Source(blueprints.parse_graph(source, given.keys()), dict(given), given)

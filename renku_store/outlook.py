@@ -91,7 +91,8 @@ def present_graph(movie: Movie) -> ProducerGraph:
     pending = [event for event in movie.events.pending() if isinstance(event, InputEvent)]
     base, _ = movie.manifests.current() or (None, None)
     edits = _values_given(movie, pending)
-    source = source_of(movie.id, {**_input_values(movie, base, replaced=edits.keys()), **edits})
+    present = {**_input_values(movie, base, replaced=edits.keys()), **edits}
+    source = source_of(movie.id, present, inherited=present.keys())
     return graph_as_held(movie, source, base)
 
 
@@ -202,7 +203,9 @@ def look(
     before = _input_values(movie, base, replaced=edits.keys())
     entries |= {key: entry for key, entry in base.inputs.items() if key not in edits} if base else {}
     present = {**before, **edits}
-    source = source_of(movie.id, present)
+    own = {event.input for event in private}.union(given or ())
+    source = source_of(movie.id, present, inherited=present.keys() - own)
+    undeclared = sorted(present.keys() - source.given.keys())
     former, documents = FormerState(movie, base, before, source), JsonReader(movie)
     origins = origins_of(movie, base, decisions) if base is not None else {}
     damaged = movie.blobs.damaged({value.blob: value.size for value in _values_held(base, decisions) if value.blob})
@@ -216,7 +219,7 @@ def look(
             pending_edits=decisions,
             former=former,
             origins=origins,
-            defaults=source.values.keys() - present.keys(),
+            defaults=source.values.keys() - source.given.keys(),
             document=documents.read,
             damaged=damaged,
             failed=failed,
@@ -230,7 +233,9 @@ def look(
     failed = movie.events.failed(dirty)
     if failed:
         plan = settle(movie, source, base, partial(planned, failed=failed))
-    return Outlook(_timed(movie, plan).replace(movie=movie.id), base, source.values)
+    unused = [f"The input {key} is left out: the blueprint does not declare it any more." for key in undeclared]
+    plan = _timed(movie, plan).replace(movie=movie.id, warnings=[*unused, *plan.warnings])
+    return Outlook(plan, base, source.values)
 
 
 def _timed(movie: Movie, plan: ExecutionPlan) -> ExecutionPlan:
