@@ -32,8 +32,6 @@ def conclude(
     plan = result.plan
     partial = allow_partial and not result.succeeded and not result.interrupted
     manifest = result.build_manifest() if result.succeeded or partial else None
-    if manifest is not None:
-        _put_off(movie, result, token)
     if manifest is not None and not differs(result.base, manifest.inputs, manifest.artefacts, manifest.graph):
         if result.succeeded:
             end_run(movie, token, "unchanged", plan.edits_through, {})
@@ -43,6 +41,7 @@ def conclude(
         outcome: Literal["interrupted", "failed"] = "interrupted" if result.interrupted else "failed"
         end_run(movie, token, outcome, plan.edits_through, _unfinished(result))
         return _report(executions, outcome, plan.base_revision)
+    _put_off(movie, result, token)
     archive = movie.archiver.archive(result.run, plan.edits_through, token=token)
     manifest = manifest.replace(archive=archive)
     published = movie.manifests.save_manifest(manifest, previous_hash=plan.manifest_base_hash, token=token)
@@ -57,14 +56,13 @@ def _put_off(movie: Movie, result: RunResult, token: LeaseToken) -> None:
     """
     through = result.plan.edits_through
     pending = [event for event in movie.events.pending() if isinstance(event, ArtefactEvent)]
-    later = {event.artefact for event in pending if (event.seq or 0) > through}
     seen = [event for event in pending if (event.seq or 0) <= through]
     held = result.base.artefacts if result.base else {}
     waiting = homeless(held, seen, within=GraphIndex(result.plan.graph).outputs)
-    again = [_again(movie, key, version) for key, version in waiting.items() if key not in later]
+    again = [_again(movie, key, version) for key, version in waiting.items()]
     if again and _is_current(movie, result.plan):
         movie.leases.check(token)
-        movie.events.append_many(again)
+        movie.events.append_unless_later(again, through)
 
 
 def _is_current(movie: Movie, plan: ExecutionPlan) -> bool:

@@ -111,6 +111,20 @@ class EventLog:
         """
         return self._append([self._checked(event) for event in events])
 
+    def append_unless_later(self, events: Sequence[ArtefactEvent], number: int) -> None:
+        """Append movie-wide events, durable on return, but for those on artefacts that have one after a number (`seq`).
+
+        What came meanwhile is the later word. Raises what `append_many` raises.
+        """
+        checked = [self._checked(event) for event in events]
+        self._announce(checked)
+        with self._metadata.write() as writer:
+            later = {event.artefact for event in writer.events.pending_artefacts() if (event.seq or 0) > number}
+            wanted = [event for event in checked if isinstance(event, ArtefactEvent) and event.artefact not in later]
+            if wanted:
+                self._revive(writer, _named_blobs(wanted))
+                writer.events.append(wanted)
+
     def _append(self, events: Sequence[Event]) -> list[Event]:
         if not events:
             return []

@@ -47,18 +47,30 @@ def edits_reflected(pending: Sequence[Event], manifest: Manifest, own: Iterable[
     differing: set[tuple[str, str]] = set()
     through = 0
     for event in pending:
-        subject, digest = _subject(event), _digest(event)
-        if subject not in overruled and digest is not None:
-            (differing.discard if _held(manifest, *subject) == digest else differing.add)(subject)
+        subject = _subject(event)
+        if subject not in overruled and (shows := _shows(manifest, event)) is not None:
+            (differing.discard if shows else differing.add)(subject)
         if not differing:
             through = event.seq or 0
     return through
 
 
-def _held(manifest: Manifest, kind: str, key: str) -> str | None:
-    """The hash of an input or artefact, as a manifest holds it."""
-    value = manifest.inputs.get(key) if kind == "input" else manifest.artefacts.get(key)
-    return None if value is None else value.hash
+def _shows(manifest: Manifest, event: Event) -> bool | None:
+    """Whether a manifest holds an input or artefact as an event left it; None for an event that changes nothing."""
+    match event:
+        case InputEvent():
+            given = manifest.inputs.get(event.input)
+            return given is not None and given.hash == event.hash
+        case ArtefactEvent(status="edit-undone"):
+            held = manifest.artefacts.get(event.artefact)
+            return held is None or held.edited_by is None
+        case ArtefactEvent(value=ArtefactValue() as value, status=status) if status != "kept":
+            held = manifest.artefacts.get(event.artefact)
+            if held is not None and (held.edited_by is None) == (status == "edited"):
+                held = None if status == "edited" else held.as_made()
+            return held is not None and held.hash == value.hash
+        case _:
+            return None
 
 
 def _subject(event: Event) -> tuple[str, str]:
@@ -69,16 +81,6 @@ def _subject(event: Event) -> tuple[str, str]:
             return "artefact", event.artefact
         case _:
             return "run", event.run
-
-
-def _digest(event: Event) -> str | None:
-    match event:
-        case InputEvent():
-            return event.hash
-        case ArtefactEvent(value=ArtefactValue() as value):
-            return value.hash
-        case _:
-            return None
 
 
 def stood_for(placeholders: Iterable[GraphNode], base: Mapping[str, ManifestArtefact]) -> list[str]:

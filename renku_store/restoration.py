@@ -16,7 +16,7 @@ from renku_store.commit import PublishedRevision
 from renku_store.encoding import named_blobs
 from renku_store.errors import BlobMissingError, ManifestConflictError
 from renku_store.movie import Movie
-from renku_store.projection import next_manifest
+from renku_store.projection import edits_reflected, next_manifest
 from renku_store.records._base import Json
 from renku_store.records.events import ArtefactEvent, Event, InputEvent, RunEvent
 from renku_store.records.ids import revision_name, revision_number
@@ -31,8 +31,8 @@ def rollback(movie: Movie, revision: str) -> PublishedRevision | None:
     """Publish the state of an old revision (`rev-0003`, `3`) as the newest one; None where that is the state already.
 
     Inputs, artefacts, graph and timeline become those of the old revision, its content hash included; no producer is
-    called. Movie-wide edits that no run has taken stay pending: the next run takes them. If someone else publishes
-    meanwhile, it goes on top of that.
+    called. Movie-wide edits that no run has taken stay pending: the next run takes them. Not those that were taken back
+    before, as the newest revision showed them already. If someone else publishes meanwhile, it goes on top of that.
 
     Raises `NotFoundError` for an unknown or expired revision, `BlobMissingError` or `BlobCorruptError` for what is not
     there any more (then nothing is published), `ManifestConflictError` if others publish again and again.
@@ -68,8 +68,9 @@ def _check_present(movie: Movie, old: Manifest) -> None:
 def _publish(movie: Movie, old: Manifest, current: Manifest, base_hash: str) -> PublishedRevision:
     run = movie.events.new_id()
     now = timestamp(movie.clock.now())
+    through = edits_reflected(movie.events.pending(), current, ())
     with movie.metadata.write() as writer:
-        writer.runs.create(run, base_revision=current.revision, edits_through=0, created_at=now)
+        writer.runs.create(run, base_revision=current.revision, edits_through=through, created_at=now)
         writer.runs.update(run, status="abandoned", ended_at=now)
         # With its first step: a collection forgets an ended run that has left nothing.
         data: dict[str, Json] = {"base": current.revision, "to": old.revision}

@@ -174,6 +174,20 @@ def test_pending_edits_stay_pending_and_go_into_the_next_run(film: Movie) -> Non
     assert film.manifests.load("latest").inputs["voice"].value == "fr"
 
 
+@pytest.mark.parametrize("before", [{}, {"segments": SEGMENTS[:2]}], ids=["alone", "before another edit"])
+def test_an_edit_that_was_taken_back_does_not_undo_a_rollback(film: Movie, before: dict[str, Json]) -> None:
+    """It came to what the newest revision had, so that nothing waited; of other edits nothing is thrown away."""
+    set_inputs(film, {"voice": "fr"})
+    set_inputs(film, {"voice": "de"})
+    assert movie_status(film).pending == []
+    set_inputs(film, before)
+    assert rollback(film, "rev-0001") is not None
+    assert [edit.input for edit in movie_status(film).pending if isinstance(edit, InputEvent)] == [*before]
+    run(film, Studio())
+    assert "voice" not in film.manifests.load("latest").inputs
+    assert set(before) <= set(film.manifests.load("latest").inputs)
+
+
 def test_what_cannot_be_restored_is_named_and_nothing_is_written(movie: Movie) -> None:
     """A missing blob, an unknown revision, an expired one: an error each, no run, no event, no revision."""
     with pytest.raises(NotFoundError):

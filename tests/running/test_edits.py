@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -35,6 +35,8 @@ from renku_store import (
     set_inputs,
     undo_edit,
 )
+from renku_store.events import EventLog
+from renku_store.records.events import ArtefactEvent
 from tests.authoring import lose_database
 from tests.roots import Root
 from tests.running.conftest import SEGMENTS, Studio
@@ -477,6 +479,50 @@ def test_what_was_undone_meanwhile_does_not_wait_for_its_place(made: Movie, stud
     report = asyncio.run(run_movie(made, produce=produce, inputs={"segments": SEGMENTS[:2]}))  # type: ignore[dict-item]
     assert (undone, report.status, report.revision) == (True, "published", "rev-0004")
     assert movie_status(made).pending == []
+
+
+def test_a_version_that_waits_is_there_once_however_often_a_run_changes_nothing(made: Movie, studio: Studio) -> None:
+    """A run that makes the same anew publishes nothing, and takes nothing."""
+    edit_artefact(made, "say[2].audio", OWN)
+    set_inputs(made, {"segments": SEGMENTS[:2]})  # type: ignore[dict-item]
+    run(made, studio)
+    for _ in range(2):
+        assert run(made, studio, choices=Choices(regen=["draw[1]"])).status == "unchanged"
+        assert len(made.events.pending()) == 1
+
+
+def test_what_is_undone_while_a_run_ends_does_not_wait_for_its_place(
+    made: Movie, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at what waits and the event that lets it wait."""
+    edit_artefact(made, "say[2].audio", OWN)
+    run(made, studio)
+    set_inputs(made, {"segments": SEGMENTS[:2]})  # type: ignore[dict-item]
+    real = EventLog.append_unless_later
+
+    def late(self: EventLog, events: Sequence[ArtefactEvent], number: int) -> None:
+        undo_edit(made, "say[2].audio")
+        real(self, events, number)
+
+    monkeypatch.setattr(EventLog, "append_unless_later", late)
+    run(made, studio)
+    monkeypatch.undo()
+    set_inputs(made, {"segments": SEGMENTS})  # type: ignore[dict-item]
+    run(made, studio)
+    assert made.artefact("say[2].audio").edited_by is None
+
+
+def test_an_undo_after_a_manifest_was_built_waits_for_the_next(made: Movie, studio: Studio) -> None:
+    """Who saves it takes what it shows; the version still stands in it."""
+    edit_artefact(made, "say[2].audio", OWN)
+    run(made, studio)
+    set_inputs(made, {"voice": "de"})
+    built = made.manifests.build_from_events("rev-0003")
+    undo_edit(made, "say[2].audio")
+    made.manifests.save_manifest(built, previous_hash=built.base_hash)
+    assert [type(event).__name__ for event in made.events.pending()] == ["ArtefactEvent"]
+    run(made, studio)
+    assert made.artefact("say[2].audio").edited_by is None
 
 
 def test_a_version_that_waits_can_be_undone(made: Movie, studio: Studio) -> None:
