@@ -10,6 +10,7 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 
+import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -29,7 +30,7 @@ from renku_store.records.events import ArtefactEvent, InputEvent
 from renku_store.records.graph import ProducerGraph
 from renku_store.records.ids import check_id
 from renku_store.records.inputs import check_reserved
-from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact
+from renku_store.records.manifest import ArtefactValue, Manifest, ManifestArtefact, ManifestInput
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import RunRecord
 from renku_store.records.sheet import jobs_by_artefact, nodes_by_id
@@ -109,10 +110,15 @@ def look_again(
     """What a run would set out from, and the unfinished run that it would take up.
 
     One whose own inputs or choices do not fit the movie any more is left where it is: it must not keep others from
-    running. `abandon` gives it up.
+    running. `abandon` gives it up. So is one with an input that somebody else has changed and published since, unless
+    its inputs are given once more; a warning says so.
     """
+    warnings: list[str] = []
     for record in resumable(movie, given, choices):
         private = private_edits(movie, record.run)
+        if private and not given and (told := _overruled(movie, record, private)):
+            warnings.append(told)
+            continue
         try:
             followed = choices_of(movie, record.run)
             outlook = look(movie, private, given=given, choices=followed)
@@ -125,7 +131,49 @@ def look_again(
                 raise
             if not given:  # else all of its inputs are at hand once more, and another run is begun with them
                 raise _input_lost(record.run, lost, error) from error
-    return look(movie, given=given, choices=choices), None
+    outlook = look(movie, given=given, choices=choices)
+    return replace(outlook, plan=outlook.plan.replace(warnings=[*warnings, *outlook.plan.warnings])), None
+
+
+def _overruled(movie: Movie, record: RunRecord, private: Sequence[InputEvent]) -> str | None:
+    """What to say of a run of whose own inputs others have published another value since it planned; else None."""
+    current, _ = movie.manifests.current() or (None, None)
+    if current is None or current.revision == record.base_revision:
+        return None
+    try:
+        before = movie.manifests.load(record.base_revision).inputs if record.base_revision else {}
+    except (NotFoundError, DamageError):  # expired meanwhile, or damaged: nobody can say what changed
+        return None
+    there, own = current.inputs, {event.input: event for event in private}
+    others = [key for key in own if _hash_of(there, key) not in {own[key].hash, _hash_of(before, key)}]
+    if others:  # what it had seen when it planned, it was meant to overrule
+        seen = (edit for edit in movie.events.stream_inputs() if (edit.seq or 0) <= record.edits_through)
+        known = {edit.input: edit.hash for edit in seen if edit.run is None}
+        others = [key for key in others if _hash_of(there, key) != known.get(key)]
+    if not others:
+        return None
+    contested = [f"{key} is {_told(there.get(key))} there and {_told(own[key])} in the run" for key in sorted(others)]
+    return (
+        f"The unfinished run {record.run} is not taken up: {current.revision}, published since, changed the same:"
+        f" {'; '.join(contested)}. Give its inputs again to go on with it, or `renku-store abandon {record.run}`."
+    )
+
+
+def _told(given: ManifestInput | InputEvent | None) -> str:
+    """A value without reading a blob, which may be damaged."""
+    if given is None:
+        return "not set"
+    return in_short(given.value) if given.blob is None else f"the value {given.hash[:12]}"
+
+
+def _hash_of(inputs: Mapping[str, ManifestInput], key: str) -> str | None:
+    return inputs[key].hash if key in inputs else None
+
+
+def in_short(value: object) -> str:
+    """A value as JSON, cut where it is long."""
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _lost_input(movie: Movie, private: Sequence[InputEvent]) -> str | None:

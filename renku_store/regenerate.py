@@ -12,8 +12,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Literal, get_args
 
-import orjson
-
 from renku_store import bounds
 from renku_store.calls import Produce
 from renku_store.clock import timestamp
@@ -33,7 +31,7 @@ from renku_store.hashing import canonical_json
 from renku_store.many import bytes_of_graph
 from renku_store.merging import Overlap, contested_versions, overlaps
 from renku_store.movie import Movie
-from renku_store.outlook import Outlook, look, priced, private_edits
+from renku_store.outlook import Outlook, in_short, look, priced, private_edits
 from renku_store.outset import Outset, set_out
 from renku_store.records._base import Json
 from renku_store.records.events import RunEventKind
@@ -236,17 +234,13 @@ def _input_conflict(
         key: (movie.value(theirs[key]) if key in theirs else None, before.values.get(key)) for key in contested
     }
     values |= {key: (overlap.theirs, overlap.ours) for key, overlap in versions.items()}
-    told = "; ".join(f"{key} is {_short(other)} there and {_short(own)} here" for key, (other, own) in values.items())
+    pairs = [(key, in_short(other), in_short(own)) for key, (other, own) in values.items()]
+    told = "; ".join(f"{key} is {other} there and {own} here" for key, other, own in pairs)
     return InputConflictError(
         f"{after.plan.base_revision}, published meanwhile, and this run changed the same: {told}.",
         values=values,
         hint="Set (or edit) what is meant and run again: what was made is reused until a collection takes it.",
     )
-
-
-def _short(value: object) -> str:
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _finished(movie: Movie, report: RunReport) -> RunProgress:

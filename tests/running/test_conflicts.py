@@ -27,6 +27,8 @@ from renku_store import (
     Store,
     movie_status,
     open_store,
+    plan_movie,
+    rollback,
     run_movie,
     set_inputs,
 )
@@ -248,3 +250,45 @@ def test_two_edits_one_after_the_other_are_no_conflict(movie: Movie, studio: Stu
     report = run(movie, studio, on_event=listen)
     assert (report.status, report.revision) == ("unchanged", "rev-0002")
     assert movie.manifests.load("latest").inputs["voice"].value == "second"
+
+
+@pytest.mark.parametrize("how", ["an edit", "a run's own", "a rollback"])
+def test_an_unfinished_run_does_not_overrule_what_was_published_since(movie: Movie, studio: Studio, how: str) -> None:
+    """A plain run leaves it where it is and says why; with its inputs given once more it goes on, and pays once."""
+    set_inputs(movie, {"voice": "it"})
+    run(movie, studio)
+    if how == "a rollback":
+        run(movie, studio, inputs={"voice": "de"})
+    studio.broken = {"film"}
+    assert run(movie, studio, inputs={"voice": "fr"}).status == "failed"
+    studio.broken = set()
+    match how:
+        case "an edit":
+            set_inputs(movie, {"voice": "de"})
+            run(movie, studio, inputs={"segments": SEGMENTS[:2]})
+        case "a run's own":
+            run(movie, studio, inputs={"voice": "de"})
+        case _:
+            rollback(movie, "1")
+    there = "it" if how == "a rollback" else "de"
+    (unfinished,) = movie_status(movie).runs
+    warnings = plan_movie(movie).warnings
+    assert any(f'voice is "{there}" there and "fr" in the run' in warning for warning in warnings), warnings
+    assert run(movie, studio).status == "unchanged"
+    assert movie.manifests.load("latest").inputs["voice"].value == there
+    assert [record.run for record in movie_status(movie).runs] == [unfinished.run]
+    studio.calls.clear()
+    report = run(movie, studio, inputs={"voice": "fr"})
+    assert (report.run, report.status, "film" in studio.calls) == (unfinished.run, "published", True)
+    assert movie.manifests.load("latest").inputs["voice"].value == "fr"
+
+
+def test_an_unfinished_run_goes_on_where_others_changed_something_else(movie: Movie, studio: Studio) -> None:
+    """Or have the same value by now."""
+    run(movie, studio)
+    studio.broken = {"film"}
+    first = run(movie, studio, inputs={"voice": "fr"})
+    studio.broken = set()
+    run(movie, studio, inputs={"segments": SEGMENTS[:2], "voice": "fr"})
+    assert plan_movie(movie).run == first.run
+    assert run(movie, studio).run == first.run
