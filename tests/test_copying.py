@@ -17,6 +17,7 @@ from renku_store import (
     BlobCorruptError,
     BlobMissingError,
     CopyProgress,
+    InputEvent,
     InvalidValueError,
     Json,
     Manifest,
@@ -147,6 +148,82 @@ def test_results_of_failed_runs_are_reused_where_they_were_copied_to(target: Sto
     assert {job for job, count in studio.calls.items() if count > before[job]} == {"film"}
     assert len(list_takes(there, "say[0].audio")) == 2
     check(there)
+
+
+def failed_run(movie: Movie, studio: Studio, voice: str) -> str:
+    """A run that takes an edit and fails at the last job; its id."""
+    set_inputs(movie, {"voice": voice})
+    studio.broken = {"film"}
+    run = asyncio.run(run_movie(movie, produce=studio)).run
+    studio.broken = set()
+    assert run is not None
+    return run
+
+
+def cut_off_copy(source: Store, target: Store) -> None:
+    """A copy that dies when all objects are there, before the index hears of the runs among them."""
+
+    def dead(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Committer, "take_in", dead)
+        with pytest.raises(KeyboardInterrupt):
+            copy_movies(source, target)
+
+
+def test_a_copy_that_died_before_the_index_had_a_run_takes_it_in_when_it_is_repeated(tmp_path: Path) -> None:
+    """Its edits are pending, its results are paid for once, the report tells of it; a third copy has nothing to do."""
+    studio = Studio()
+    with open_store(tmp_path / "source") as source, open_store(tmp_path / "target") as target:
+        movie = source.create_movie("film")
+        set_inputs(movie, INPUTS)
+        asyncio.run(run_movie(movie, produce=studio))
+        copy_movies(source, target)
+        run = failed_run(movie, studio, "fr")
+        cut_off_copy(source, target)
+        there = target.movie("film")
+        assert [*there.events.pending()] == []
+        [again] = copy_movies(source, target).movies
+        assert (again.archives, [note for note in again.notes if run in note]) == (1, again.notes[-1:])
+        [third] = copy_movies(source, target).movies
+        assert (third.archives, [note for note in third.notes if run in note]) == (0, [])
+        assert [event.value for event in there.events.pending() if isinstance(event, InputEvent)] == ["fr"]
+        before = studio.calls.copy()
+        assert asyncio.run(run_movie(there, produce=studio)).status == "published"
+        assert {job for job, count in studio.calls.items() if count > before[job]} == {"film"}
+        assert check_movie(there).notes == []
+        check(there)
+
+
+@pytest.mark.parametrize("database", [True, False])
+def test_an_edit_of_a_run_that_is_indexed_late_is_not_published_over_a_newer_one(
+    tmp_path: Path, database: bool
+) -> None:
+    """Rebuilt, with the old database or without, the edit of another input is pending, and the older one is not."""
+    studio = Studio()
+    with open_store(tmp_path / "source") as source, open_store(tmp_path / "target") as target:
+        movie = source.create_movie("film")
+        set_inputs(movie, INPUTS)
+        asyncio.run(run_movie(movie, produce=studio))
+        copy_movies(source, target)
+        set_inputs(movie, {"segments": [{**segment} for segment in SEGMENTS[:2]]})
+        failed_run(movie, studio, "fr")
+        cut_off_copy(source, target)
+        there = target.movie("film")
+        set_inputs(there, {"voice": "it"})
+        assert asyncio.run(run_movie(there, produce=studio)).status == "published"
+        set_inputs(there, {"voice": "de"})
+        there.close()
+        if not database:
+            lose_database(tmp_path / "target")
+        target.rebuild("film")
+        there = target.movie("film")
+        pending = [event.input for event in there.events.pending() if isinstance(event, InputEvent)]
+        assert pending == ["segments", *(["voice"] if database else [])]
+        asyncio.run(run_movie(there, produce=studio))
+        assert there.manifests.load_current()[0].inputs["voice"].value == ("de" if database else "it")
+        check(there)
 
 
 def test_what_a_failed_run_made_since_goes_over_with_the_next_copy(target: Store, tmp_path: Path) -> None:

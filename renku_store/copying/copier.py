@@ -191,7 +191,11 @@ class Copier:
         if there is not None and there.size == len(archive.data):
             with suppress(BlobMissingError):
                 if self._target.read(archive_path(run)) == archive.data:
-                    return
+                    if self._is_indexed(archive):
+                        return
+                    self._copied.notes.append(
+                        f"The target has the archive of the run {run}, and knows the run from now on."
+                    )
         self._fetch_results(archive.blobs, needed=not archive.over)
         plan = None if archive.over else read_plan(self._source, run)
         if plan is not None:
@@ -202,6 +206,19 @@ class Copier:
             self._taken.append(run)
         else:
             self._copied.notes.append(f"The run {run} went on in the target: its archive there stays as it is.")
+
+    def _is_indexed(self, archive: RunArchive) -> bool:
+        """Whether the target's index has taken a run in whose archive is there; a copy may have died in between."""
+        if self._into is None or self._into.announcer.needed:
+            return True
+        with self._into.metadata.read() as reader:
+            record = reader.runs.get(archive.run)
+            if record is None:
+                return False
+            if record.alive or record.status == "published" or reader.upkeep.compacted(archive.run):
+                return True
+            ended = record.status == "abandoned" or not archive.over
+            return ended and not reader.checks.absent(archive.own)
 
     def _works_on(self, run: str) -> bool:
         """Whether the target knows the run: then its plan there is the one that counts."""

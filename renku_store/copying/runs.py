@@ -17,11 +17,15 @@ from renku_store.records.plan import ExecutionPlan
 
 @dataclass(frozen=True, slots=True)
 class RunArchive:
-    """An archive as it is stored, the ids of its events, the blobs they name; `over`: nobody goes on with the run."""
+    """An archive as it is stored, the ids of its events, the blobs they name; `over`: nobody goes on with the run.
+
+    Of the events `own` are the run's, the others are movie-wide edits, or came late to another run.
+    """
 
     run: str
     data: bytes
     events: frozenset[str]
+    own: frozenset[str]
     blobs: frozenset[str]
     over: bool
 
@@ -38,14 +42,18 @@ def read_archive(driver: Driver, archives: ArchiveStore, run: str, expected: str
     """The archive of a run, verified against the hash that a manifest says, where one does; raises `DamageError`."""
     data = driver.read(archive_path(run))
     ids: set[str] = set()
+    own: set[str] = set()
     blobs: set[str] = set()
     steps: list[Event] = []
     for event in archives.read(run, expected or hash_bytes(data)):
         ids.add(event.id)
+        if event.run == run:
+            own.add(event.id)
         blobs |= blobs_of([event])
         if isinstance(event, RunEvent):
             steps.append(event)
-    return RunArchive(run, data, frozenset(ids), frozenset(blobs), over=told_by(run, steps).ended_at is not None)
+    over = told_by(run, steps).ended_at is not None
+    return RunArchive(run, data, frozenset(ids), frozenset(own), frozenset(blobs), over)
 
 
 def read_plan(driver: Driver, run: str) -> RunPlan | None:

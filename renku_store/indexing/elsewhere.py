@@ -124,8 +124,11 @@ def take_in_events(
         blobs.notice(blobs_of(events))
         with metadata.write() as writer:
             later = _decided_later(writer, events)
+            new = writer.checks.absent(event.id for event in events)
             writer.events.add(events)
             writer.events.add([event.replace(id=new_id(), seq=None) for event in later])
+            # What a revision has taken since was decided later: an older edit would be published over it.
+            writer.revisions.take(new & writer.events.overruled())
         steps += [event for event in events if isinstance(event, RunEvent)]
     return told_by(run, steps)
 

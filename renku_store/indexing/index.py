@@ -8,7 +8,7 @@ What is read of a storage far away is fetched ahead, many at a time, before the 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -143,16 +143,19 @@ class Indexer(Booker):
         if booked is None and (newest or self._unknown_runs()):
             self.restore()
 
-    def restore(self, tell: Tell | None = None) -> None:
+    def restore(self, tell: Tell | None = None, pending: Collection[str] = ()) -> None:
         """Fill an index that has no revision, all or nothing: every blob, every archived event, every revision.
 
         They come back in the order of what happened: revisions in that of their chain, each with what it took, and
         between them the runs that ended without one, by the time of their end. A damaged revision is left out, and so
         is what cannot be read of a damaged archive: what is left is better than a movie that cannot be opened.
+
+        An edit that is older than one of the same which a revision took is not pending, but for those that `pending`
+        names: the index that was there before had them so.
         """
         told = Telling(tell)
         if not self._apart:
-            self.restore_all(told, {})
+            self.restore_all(told, {}, pending)
             return
         # Rows of blobs promise nothing here, so that they need not come in one transaction with what names them.
         for rows in groups(self._blobs.present()):
@@ -166,10 +169,10 @@ class Indexer(Booker):
             self._fetch_pages(fetched, listed)
             fetched.fetch({found.name: found.size for found in archives.values()})
             ahead = self._from(fetched)
-            ahead.restore_all(told, archives)
+            ahead.restore_all(told, archives, pending)
             self.artefacts = ahead.artefacts
 
-    def restore_all(self, told: Telling, archives: Mapping[str, ObjectStat]) -> None:
+    def restore_all(self, told: Telling, archives: Mapping[str, ObjectStat], pending: Collection[str]) -> None:
         """All of it in one transaction; `archives` are those of other machines, as they were listed."""
         manifests = self._manifests.remembering()
         newest = manifests.newest()
@@ -203,6 +206,7 @@ class Indexer(Booker):
                     unreadable.append(number)
                 told.add("revisions", 0 if entry is None else 1)
             self._end_unreadable(writer, unreadable, left)
+            writer.revisions.take(writer.events.overruled().difference(pending))
             self._keep_bytes(writer)
 
     def _unknown_runs(self) -> set[str]:

@@ -68,6 +68,13 @@ class EventReads(Protocol):
         """Movie-wide artefact events that no published run has taken, oldest first."""
         ...
 
+    def overruled(self) -> set[str]:
+        """The ids of pending edits that people made before another one of the same, which is pending no longer.
+
+        Of inputs, of versions of an artefact, and of choices of its takes; when one was made tells its id.
+        """
+        ...
+
     def traces(self, signature: str) -> list[Trace]:
         """Every result for a signature, oldest first."""
         ...

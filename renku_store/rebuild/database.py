@@ -12,7 +12,7 @@ What an earlier rebuild left under the temporary name goes with the next one, or
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -160,9 +160,10 @@ class _Rebuilding:
         known = Known(self.driver, old)
         restored = known.put_back()
         movie = self._assemble(new)
+        pending = self.salvage.pending(old) if old is not None else None
         with ThreadPoolExecutor(1) as beside:  # SQLite reads the old file while Python reads the objects
             examined = beside.submit(self.salvage.examine, old) if old is not None else None
-            filled = fill_index(movie, self._tell)
+            filled = fill_index(movie, self._tell, pending or ())
             movie.committer.repair()
         if old is not None and examined is not None:
             examined.result()
@@ -185,9 +186,14 @@ def _open_old(path: Path, rebuilding: _Rebuilding) -> MetadataStore | None:
         return None
 
 
-def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | None = None) -> Indexer:
+def fill_index(
+    movie: Movie,
+    on_progress: Callable[[RebuildProgress], None] | None = None,
+    pending: Collection[str] = (),
+) -> Indexer:
     """Fill the index of a movie, which has nothing in it yet, from the objects; writes nothing else.
 
+    `pending` are the ids of edits that the index before had as pending: they stay so, though a later one was taken.
     What filled it can tell of the archives that could not be read to their end, and of the newest revision.
     """
     tell = on_progress or _tell_nobody
@@ -197,7 +203,7 @@ def fill_index(movie: Movie, on_progress: Callable[[RebuildProgress], None] | No
     indexer = Indexer(
         movie.driver, movie.metadata, movie.blobs, manifests, movie.archives, movie.events.new_id, apart=apart
     )
-    indexer.restore(lambda kind, count: tell(RebuildProgress(steps[kind], count)))
+    indexer.restore(lambda kind, count: tell(RebuildProgress(steps[kind], count)), pending)
     return indexer
 
 

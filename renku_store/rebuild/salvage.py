@@ -43,12 +43,16 @@ class Salvage:
         with self._as_far_as_possible(), old.read() as reader:
             self.damaged |= bool(reader.checks.faults(1, thorough=False))
 
+    def pending(self, old: MetadataStore) -> set[str] | None:
+        """The ids of the edits that are pending in the old database; None where it cannot tell."""
+        edits: list[Event] | None = None
+        with self._as_far_as_possible(), old.read() as reader:
+            edits = [*reader.events.pending_inputs(), *reader.events.pending_artefacts()]
+        return None if edits is None else {edit.id for edit in edits}
+
     def carry_over(self, old: MetadataStore, new: MetadataStore) -> None:
         """Add to the new database, whose revisions are booked, all that it lacks of the old one, which was examined."""
-        pending: set[str] | None = None
-        with self._as_far_as_possible(), old.read() as reader:
-            edits: list[Event] = [*reader.events.pending_inputs(), *reader.events.pending_artefacts()]
-            pending = {edit.id for edit in edits}
+        pending = self.pending(old)
         with new.write() as writer:
             self._carry_events(old, writer, pending)
             with self._as_far_as_possible(), old.read() as reader:

@@ -51,6 +51,16 @@ PENDING_INPUTS: Final = (
 PENDING_ARTEFACTS: Final = (
     f"SELECT {_ARTEFACT} FROM pending_artefacts AS p CROSS JOIN artefact_events AS e ON e.seq = p.seq ORDER BY p.seq"
 )
+# A person's version stands whatever take is chosen, so that an edit is overruled by another of its own sort only.
+OVERRULED: Final = (
+    "SELECT e.id FROM pending_inputs AS p CROSS JOIN input_events AS e ON e.seq = p.seq WHERE EXISTS"
+    " (SELECT 1 FROM input_events AS n WHERE n.input = e.input AND n.run IS NULL AND n.id > e.id"
+    " AND NOT EXISTS (SELECT 1 FROM pending_inputs AS q WHERE q.seq = n.seq)) UNION ALL"
+    " SELECT e.id FROM pending_artefacts AS p CROSS JOIN artefact_events AS e ON e.seq = p.seq WHERE EXISTS"
+    " (SELECT 1 FROM artefact_events AS n WHERE n.artefact = e.artefact AND n.run IS NULL AND n.id > e.id"
+    " AND (n.status IN ('edited', 'edit-undone')) = (e.status IN ('edited', 'edit-undone'))"
+    " AND NOT EXISTS (SELECT 1 FROM pending_artefacts AS q WHERE q.seq = n.seq))"
+)
 TRACES: Final = f"SELECT {TRACE_COLUMNS} FROM traces WHERE signature = ? ORDER BY created_at, number"
 WITH_RESULTS: Final = (
     "SELECT j.value FROM json_each(?) AS j WHERE EXISTS (SELECT 1 FROM traces WHERE signature = unhex(j.value))"
@@ -153,6 +163,10 @@ class EventReading:
     def pending_artefacts(self) -> list[ArtefactEvent]:
         """Movie-wide artefact events that no published run has taken, oldest first."""
         return [artefact_event(row) for row in all_rows(self._db.execute(PENDING_ARTEFACTS))]
+
+    def overruled(self) -> set[str]:
+        """The ids of pending edits that people made before another one of the same, which is pending no longer."""
+        return {row[0] for row in all_rows(self._db.execute(OVERRULED))}
 
     def traces(self, signature: str) -> list[Trace]:
         """Every result for a signature, oldest first."""
