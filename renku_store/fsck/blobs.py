@@ -7,7 +7,7 @@ time is bounded, the others from the least recently verified on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,8 +42,14 @@ class Suspects:
 def check_blobs(exam: Examination, hashing: Hashing) -> Suspects:
     """Hold objects, rows and names against each other, and read the bytes."""
     suspects = Suspects()
-    for name in foreign(exam):
+    found = foreign(exam)
+    for name in found.names:
         exam.findings.problem(2, name, f"{printable(name)} is not the name of a blob.")
+    if found.behind_links:
+        more = f" (and {found.behind_links - 1:,} more)" if found.behind_links > 1 else ""
+        exam.findings.note(
+            f"{found.example}{more} is not the name of a blob. It lies behind a link, where nothing is moved."
+        )
     for folder in FOLDERS:
         _check_folder(exam, folder, hashing, suspects)
     hashing.verify_again(suspects.add)
@@ -51,15 +57,35 @@ def check_blobs(exam: Examination, hashing: Hashing) -> Suspects:
     return suspects
 
 
-def foreign(exam: Examination) -> Iterator[str]:
-    """Files below `blobs/` that are no objects, or lie in the wrong folder."""
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What is no object below `blobs/`, or lies in the wrong folder: `names` in order, a link to a folder as itself.
+
+    What lies behind the link that a folder of blobs may be is somebody else's: it is only counted, with an `example`.
+    """
+
+    names: list[str]
+    behind_links: int = 0
+    example: str = ""
+
+
+def foreign(exam: Examination) -> Foreign:
+    """Look for foreign entries."""
+    names: set[str] = set()
+    below: set[str] = set()
     for child in exam.driver.children("blobs/"):
         if not child.endswith("/"):
-            yield f"blobs/{child}"
+            names.add(f"blobs/{child}")
             continue
-        for found in exam.driver.list(f"blobs/{child}"):
-            if _object(found.name, child[:-1]) is None:
-                yield found.name
+        stored = exam.driver.list(f"blobs/{child}")
+        below |= {found.name for found in stored if _object(found.name, child[:-1]) is None}
+    # A listing begins behind a link, if it is given one, and follows none below.
+    own = {found.name for found in exam.driver.list("blobs/") if found.name in below} if below else below
+    beyond = sorted(below - own)
+    links = {name for name in beyond if name.split("/")[1] not in FOLDERS}
+    names |= own | {"/".join(name.split("/")[:2]) for name in links}
+    left = [name for name in beyond if name not in links]
+    return Foreign(sorted(names), len(left), printable(left[0]) if left else "")
 
 
 def _object(name: str, folder: str) -> tuple[str, Encoding] | None:

@@ -145,7 +145,7 @@ class _Repair:
             self.done.append(f"{blob_path(digest)}: {done}")
 
     def _move_foreign(self) -> None:
-        for name in list(foreign(self._exam)):
+        for name in foreign(self._exam).names:
             if move_away(self._movie.driver, name, self._now_ms):
                 self.done.append(f"{name}: moved to quarantine")
 

@@ -178,6 +178,37 @@ def test_foreign_files_are_kept_in_quarantine(film: Film) -> None:
     assert film.check().ok
 
 
+def test_a_link_among_blobs_is_moved_and_never_what_lies_behind_it(film: Film, tmp_path: Path) -> None:
+    """Be it to a folder, to a file or to nothing."""
+    mine = tmp_path / "mine"
+    (mine / "deep").mkdir(parents=True)
+    for name in ("thesis.txt", "deep/notes.txt"):
+        (mine / name).write_text("precious")
+    links = {"folder": mine, "file": mine / "thesis.txt", "nothing": mine / "nothing"}
+    for name, target in links.items():
+        (film.folder / "blobs" / name).symlink_to(target)
+    assert sorted(problem.object for problem in film.check().problems) == [f"blobs/{name}" for name in sorted(links)]
+    assert film.call("fsck", "--repair").code == 0
+    assert sorted(path.name for path in mine.rglob("*.txt")) == ["notes.txt", "thesis.txt"]
+    moved = {path.name: path.readlink() for path in (film.folder / "quarantine").rglob("*") if path.is_symlink()}
+    assert moved == links
+    assert film.check().ok
+
+
+def test_what_lies_behind_the_link_to_a_folder_of_blobs_stays_there(film: Film, tmp_path: Path) -> None:
+    """Blobs are found behind it; what else is there is told of, and not moved."""
+    shard = film.blob("cut.video").parent
+    shard.rename(tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/thesis.txt").write_text("precious")
+    (film.folder / "blobs/notes.txt").write_text("mine")
+    said = film.call("fsck", "--repair", "--json")
+    assert (said.code, said.json["ok"]) == (0, True)
+    assert [note for note in said.json["notes"] if f"blobs/{shard.name}/thesis.txt" in note]
+    assert (tmp_path / "elsewhere/thesis.txt").read_text() == "precious"
+    assert quarantined(film) == [b"mine"]
+
+
 def test_a_repair_of_a_sound_film_does_nothing(film: Film) -> None:
     """And says so."""
     before = film.files()
