@@ -78,6 +78,11 @@ def remove_mark(driver: Driver, number: int) -> None:
     driver.settle([path])
 
 
+def no_page(_digest: str) -> bytes:
+    """What stands for the pages of manifests: for the trash, and for a stub, they do not matter, and may be damaged."""
+    return b"{}"
+
+
 def moment_of(now_ms: int) -> str:
     """A time of the database's clock (Unix milliseconds) as records have it."""
     return timestamp(datetime.fromtimestamp(now_ms / 1000, UTC))

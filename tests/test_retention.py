@@ -417,7 +417,7 @@ def test_a_damaged_manifest_never_expires_by_a_rule(movie: Movie) -> None:
     _damage(movie, "rev-0002")
     report = prune(movie, LAST)
     assert names(report) == (["rev-0005", "rev-0002"], ["rev-0004", "rev-0003", "rev-0001"])
-    assert "--expire rev-0002" in report.notes[0]
+    assert 0 < report.notes[0].index("fsck --repair") < report.notes[0].index("--expire rev-0002")
     path = _damage(movie, "rev-0003")
     let_time_pass(movie)
     before = movie.driver.read(path)
@@ -427,9 +427,46 @@ def test_a_damaged_manifest_never_expires_by_a_rule(movie: Movie) -> None:
 
 
 @pytest.mark.parametrize("missing", [False, True])
+def test_a_manifest_that_the_index_can_write_anew_goes_to_the_trash(movie: Movie, *, missing: bool) -> None:
+    """Byte for byte; so it can be brought back, and what was left of the damaged one is in quarantine."""
+    before = movie.driver.read("manifests/rev-0002.json")
+    path = _damage(movie, "rev-0002")
+    if missing:
+        movie.driver.delete(path)
+    [removed] = prune(movie, RetentionPolicy(), expire=["rev-0002"], dry_run=True).removed
+    assert not removed.lost
+    report = prune(movie, RetentionPolicy(), expire=["rev-0002"])
+    assert ("written anew" in report.notes[0], report.removed[0].lost) == (True, False)
+    assert movie.driver.read(path) == before
+    assert trashed(movie) == ["rev-0002"]
+    assert len([*movie.driver.children("quarantine/")]) == (0 if missing else 1)
+    assert restore_expired(movie, ["rev-0002"]).restored == ["rev-0002"]
+    assert texts(movie, "rev-0002")["own"] == "2 " + LONG
+
+
+def test_a_revision_of_which_one_page_is_damaged_goes_to_the_trash(movie: Movie) -> None:
+    """Its manifest is whole, and a copy may have the page."""
+    publish(movie, {f"many[{number}].out": f"{number}" for number in range(1_100)})
+    publish(movie, {"own": "last"})
+    page = (movie.manifests.load("rev-0006").pages or ())[0].hash
+    path = movie.blobs.stat(page).path
+    before = movie.driver.read(path)
+    movie.driver.replace(path, b"something else")
+    report = prune(movie, RetentionPolicy(), expire=["rev-0006"])
+    assert (report.notes, report.removed[0].lost, trashed(movie)) == ([], False, ["rev-0006"])
+    with pytest.raises(DamageError):
+        restore_expired(movie, ["rev-0006"])
+    movie.driver.replace(path, before)
+    assert restore_expired(movie, ["rev-0006"]).restored == ["rev-0006"]
+
+
+@pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("in_trash", [False, True])
 def test_a_damaged_manifest_can_be_let_go_by_name(movie: Movie, *, missing: bool, in_trash: bool) -> None:
-    """A stub takes its place at once, as there is nothing to bring back; then collection goes on."""
+    """A stub takes its place at once, as nothing tells what it said; then collection goes on."""
+    archive = movie.manifests.load("rev-0002").archive
+    assert archive is not None
+    movie.driver.delete(archive.name)
     if in_trash:
         prune(movie, RetentionPolicy(), expire=["2"])
     path = _damage(movie, "rev-0002")
@@ -438,14 +475,14 @@ def test_a_damaged_manifest_can_be_let_go_by_name(movie: Movie, *, missing: bool
     with pytest.raises(DamageError):
         swept(movie)
     report = prune(movie, RetentionPolicy(), expire=["rev-0002"])
-    assert names(report)[1] == ["rev-0002"]
-    assert "rev-0002 cannot be brought back" in report.notes[0]
+    assert [(gone.revision, gone.lost) for gone in report.removed] == [("rev-0002", True)]
+    assert "rev-0002 went for good" in report.notes[0]
     assert expired(movie) == ["rev-0002"]
     assert len([*movie.driver.children("quarantine/")]) == (0 if missing else 1)
     age(movie, 86_400 * 3)
     assert swept(movie).removed == 1
     assert texts(movie, "rev-0001")["own"] == "1 " + LONG
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="could not be read when it was let go"):
         restore_expired(movie, ["rev-0002"])
 
 

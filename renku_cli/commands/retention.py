@@ -134,11 +134,15 @@ def _slow_progress() -> Callable[[str], None]:
 
 def _show(report: PruneReport) -> None:
     rows = [(kept.revision, kept.created_at, "stays", ", ".join(kept.reasons)) for kept in report.kept]
-    rows += [(gone.revision, gone.created_at or "-", "expires", gone.why) for gone in report.removed]
+    what = {False: "expires", True: "goes for good"}
+    rows += [(gone.revision, gone.created_at or "-", what[gone.lost], gone.why) for gone in report.removed]
     rows.sort(key=lambda row: (len(row[0]), row[0]), reverse=True)
-    styles = {"stays": "green", "expires": "yellow"}
+    styles = {"stays": "green", "expires": "yellow", "goes for good": "red"}
     shown = [(name, created, styled(what, styles[what]), why) for name, created, what, why in rows]
     print_table(("revision", "created", "what", "why"), shown)
     done = "Would move" if report.dry_run else "Moved"
-    trashed = f"{done} {count(len(report.removed), 'revision')} to the trash"
+    lost = sum(gone.lost for gone in report.removed)
+    trashed = f"{done} {count(len(report.removed) - lost, 'revision')} to the trash"
+    if lost:
+        trashed += f", let {count(lost, 'revision')} go for good that cannot be read"
     print_line(f"{trashed}, {size(report.freed_bytes)} that nothing else needs; {len(report.kept):,} stay.")

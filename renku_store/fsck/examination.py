@@ -15,7 +15,7 @@ from renku_store.errors import DamageError
 from renku_store.fsck.naming import Named
 from renku_store.fsck.reports import REBUILD, CheckProgress, CheckStep, Findings
 from renku_store.manifests import ManifestStore
-from renku_store.metadata.base import Reader
+from renku_store.metadata.base import Reader, RevisionRow
 from renku_store.movie import Movie
 from renku_store.records.manifest import ArchiveRef
 
@@ -86,6 +86,10 @@ class Examination:
             except (DamageError, ValueError, TypeError, AttributeError) as error:  # values of other types than columns
                 self.unreadable(error)
         return otherwise
+
+    def row(self, number: int) -> RevisionRow | None:
+        """What the index says of a revision; None where it does not know it, or cannot be read."""
+        return self.ask(lambda reader: reader.revisions.get(number), None)
 
     def unreadable(self, error: Exception, repair: str = REBUILD) -> None:
         """Note that the index cannot be read, and go on without it."""

@@ -24,7 +24,6 @@ from renku_store.fsck.copies import Copy
 from renku_store.fsck.examination import Examination
 from renku_store.fsck.hashing import Extent
 from renku_store.fsck.quarantine import keep_copy, mend_row, move_away, move_blob, replace
-from renku_store.fsck.remaking import remade
 from renku_store.fsck.reports import CheckProgress, CheckReport, Problem
 from renku_store.fsck.revisions import check_revisions, read_mark
 from renku_store.hashing import canonical_document, graph_bytes, hash_bytes
@@ -34,6 +33,7 @@ from renku_store.records.blob import blob_path
 from renku_store.records.ids import revision_number
 from renku_store.records.manifest import Expiry
 from renku_store.records.run import RunRecord
+from renku_store.remaking import remade
 
 _BLOB: Final = re.compile(r"blobs/../([0-9a-f]{64})(?:\.zst)?")
 _MANIFEST: Final = re.compile(r"manifests/(rev-\d+)(\.expired)?\.json")
@@ -153,7 +153,7 @@ class _Repair:
         path = manifest_path(revision)
         with self._movie.metadata.read() as reader:
             kept = reader.checks.newest_manifest()
-        anew = [kept.data if kept is not None else None, remade(self._exam, revision_number(revision))]
+        anew = [kept.data if kept is not None else None, self._remade(revision_number(revision))]
         for expected in self._expected(revision_number(revision)):
             data, whence = self._copy.read(path, expected), "fetched from the copy"
             for made in anew if data is None else ():
@@ -166,6 +166,9 @@ class _Repair:
                 self._exam = Examination(self._movie, _tell_nobody)
                 check_revisions(self._exam)
                 return
+
+    def _remade(self, number: int) -> bytes | None:
+        return remade(self._movie, number, self._exam.row) if self._exam.indexed else None
 
     def _expected(self, number: int) -> Iterator[str]:
         """What its hash may be, as whoever knows it says: the revision after it, the index, the pointer."""

@@ -16,7 +16,6 @@ from renku_store.errors import BlobMissingError, DamageError, InvalidIdError, No
 from renku_store.fsck.derived import Spans
 from renku_store.fsck.examination import Examination, Published
 from renku_store.fsck.naming import Named, named_in, packed
-from renku_store.fsck.remaking import remade
 from renku_store.fsck.reports import REBUILD, REPAIR, REPAIR_FROM
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import POINTER, ManifestStore
@@ -24,6 +23,7 @@ from renku_store.metadata.base import RevisionRow
 from renku_store.records._base import RecordError
 from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Expiry, Manifest, ManifestStub, Pointer
+from renku_store.remaking import remade
 
 
 def check_revisions(exam: Examination) -> None:
@@ -168,7 +168,7 @@ class _Chain:
         row = self._row(number)
         if kept is not None and row is not None and (number, row.hash) == (kept.number, hash_bytes(kept.data)):
             return True
-        return remade(self._exam, number) is not None
+        return self._exam.indexed and remade(self._exam.movie, number, self._exam.row) is not None
 
     def _state(self, number: int, entry: Manifest | ManifestStub, digest: str) -> str:
         """Whether a revision is kept, in the trash, or a stub; and whether its mark is right."""

@@ -21,7 +21,7 @@ from renku_store.movie import Movie
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import Manifest
 from renku_store.tags import RETENTION_LOCK
-from renku_store.trash import Mark, marks
+from renku_store.trash import Mark, marks, no_page
 
 _GROUP: Final = 200
 """Manifests that are replaced while nobody else can tag or bring back: some seconds on a slow disk."""
@@ -53,7 +53,7 @@ def due(movie: Movie, time: TrashTime) -> list[int]:
 
     Raises `BlobCorruptError` for a tag that cannot be read: it might name any of them.
     """
-    return [mark.number for mark, _ in _due(movie, ManifestStore(movie.driver, _no_page), time)]
+    return [mark.number for mark, _ in _due(movie, ManifestStore(movie.driver, no_page), time)]
 
 
 def empty_trash(movie: Movie, time: TrashTime) -> int:
@@ -61,7 +61,7 @@ def empty_trash(movie: Movie, time: TrashTime) -> int:
 
     Raises `DamageError` for one that is not what its mark, the index and the chain say: nothing is collected then.
     """
-    manifests = ManifestStore(movie.driver, _no_page)
+    manifests = ManifestStore(movie.driver, no_page)
     count = 0
     while True:
         with movie.driver.lock(RETENTION_LOCK, wait_seconds=bounds.BUSY_MAX_SECONDS):
@@ -134,8 +134,3 @@ def _make_stub(
     check()
     movie.driver.replace(manifest_path(revision), encode_stub(entry, digest))
     return True
-
-
-def _no_page(_digest: str) -> bytes:
-    """A stub says nothing of artefacts: the pages of a manifest, which may be damaged, do not matter for it."""
-    return b"{}"

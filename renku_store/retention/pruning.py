@@ -23,14 +23,15 @@ from renku_store.metadata.base import RevisionRow
 from renku_store.movie import Movie
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import Expiry
+from renku_store.remaking import remade
 from renku_store.retention.budget import Holding, mask, over_budget, stored
 from renku_store.retention.holdings import holdings_of
 from renku_store.retention.policy import Candidate, RetentionPolicy, kept
 from renku_store.retention.published import published
 from renku_store.retention.reports import KeptRevision, PrunedRevision, PruneReport
-from renku_store.retention.unreadable import let_go
+from renku_store.retention.unreadable import let_go, write_anew
 from renku_store.tags import RETENTION_LOCK
-from renku_store.trash import marks, moment_of, put_marks
+from renku_store.trash import marks, moment_of, no_page, put_marks
 
 NO_RULE: Final = "no rule keeps it"
 OVER_BUDGET: Final = "over the size budget"
@@ -40,10 +41,10 @@ ASKED: Final = "asked for by name"
 def prune(movie: Movie, policy: RetentionPolicy, *, expire: Sequence[str] = (), dry_run: bool = False) -> PruneReport:
     """Move the revisions that no rule keeps, and those named in `expire`, to the trash; say why each other one stays.
 
-    `dry_run` writes nothing. A revision named in `expire` that cannot be read any more goes for good at once: there is
-    nothing to bring back. Raises `InvalidValueError` where nothing is asked for, `BadInputError` for a named revision
-    that is the newest or tagged, `NotFoundError` for one, or a tag, that is not there, `DamageError` for a tag that
-    cannot be read.
+    `dry_run` writes nothing. A revision named in `expire` whose manifest cannot be read any more, nor be written anew
+    from the index, goes for good at once: there is nothing to bring back. Raises `InvalidValueError` where nothing is
+    asked for, `BadInputError` for a named revision that is the newest or tagged, `NotFoundError` for one, or a tag,
+    that is not there, `DamageError` for a tag that cannot be read.
     """
     if policy.empty and not expire:
         raise InvalidValueError(
@@ -81,6 +82,7 @@ class _Pruning:
         self._rows = published(movie, self._manifests, self._newest)
         self._holdings: list[Holding] = []
         self._unreadable: list[int] = []
+        self._anew: dict[int, bytes] = {}
         self._gone_already: list[str] = []
         self._decision = self._decide(self._named(expire))
 
@@ -96,7 +98,12 @@ class _Pruning:
                 for number, reasons in sorted(decision.kept.items(), reverse=True)
             ],
             removed=[
-                PrunedRevision(revision=revision_name(number), created_at=self._created(number), why=why)
+                PrunedRevision(
+                    revision=revision_name(number),
+                    created_at=self._created(number),
+                    why=why,
+                    lost=number in self._unreadable,
+                )
                 for number, why in sorted(decision.removed.items(), reverse=True)
             ],
             freed_bytes=stored(holdings, staying | going) - kept_bytes,
@@ -107,6 +114,8 @@ class _Pruning:
 
     def carry_out(self) -> None:
         """Mark what was decided to go, under the lock `retention`."""
+        for number, data in self._anew.items():
+            self._decision.notes.append(write_anew(self._movie, number, data))
         for number in self._unreadable:
             self._decision.notes.append(let_go(self._movie, number, self._rows.get(number)))
         when = moment_of(self._now_ms)
@@ -135,7 +144,7 @@ class _Pruning:
         for number in named:
             decision.removed[number] = ASKED
             if not self._readable(number):
-                self._unreadable.append(number)
+                self._look_anew(number)
         self._leave_damaged(decision, named)
         return decision
 
@@ -178,8 +187,8 @@ class _Pruning:
         revision = revision_name(number)
         decision.kept[number] = ["its manifest is damaged"]
         decision.notes.append(
-            f"The manifest of {revision} is damaged or missing: restore it from a copy, or let it go with "
-            f"`renku-store prune --expire {revision}`."
+            f"The manifest of {revision} is damaged or missing: `renku-store fsck --repair` brings it back if it can, "
+            f"and from a copy with `--from PATH`; `renku-store prune --expire {revision}` lets it go."
         )
 
     def _candidate(self, row: RevisionRow) -> Candidate:
@@ -194,11 +203,21 @@ class _Pruning:
 
     def _readable(self, number: int) -> bool:
         row = self._rows.get(number)
+        if row is None:
+            return False
         try:
-            self._manifests.entry(number, row.hash if row else None)
+            ManifestStore(self._movie.driver, no_page).entry(number, row.hash)
         except (DamageError, NotFoundError):
             return False
-        return row is not None
+        return True
+
+    def _look_anew(self, number: int) -> None:
+        """See whether what cannot be read can be written anew: then it goes to the trash as others do."""
+        data = remade(self._movie, number, self._rows.get)
+        if data is None:
+            self._unreadable.append(number)
+        else:
+            self._anew[number] = data
 
     def _named(self, revisions: Iterable[str]) -> set[int]:
         """The revisions that are to go by name, without those that are gone already."""

@@ -14,11 +14,15 @@ class KeptRevision(Record):
 
 
 class PrunedRevision(Record):
-    """A revision that goes to the trash, and why; `created_at` is absent where nobody knows it any more."""
+    """A revision that goes to the trash, and why; `created_at` is absent where nobody knows it any more.
+
+    `lost`: its manifest cannot be read, nor written anew; it goes for good at once.
+    """
 
     revision: str
     created_at: str | None = None
     why: str
+    lost: bool = written(default=False)
 
 
 class PruneReport(Record):

@@ -13,9 +13,10 @@ from renku_store.encoding import named_blobs
 from renku_store.errors import NotFoundError, StoreError
 from renku_store.manifests import ManifestStore
 from renku_store.movie import Movie
-from renku_store.records.ids import revision_name
+from renku_store.records.ids import revision_name, revision_number
 from renku_store.records.manifest import Manifest, ManifestStub
 from renku_store.retention.reports import RestoreReport
+from renku_store.retention.unreadable import UNREADABLE
 from renku_store.tags import RETENTION_LOCK
 from renku_store.trash import mark_of, marks, put_marks, remove_mark
 
@@ -50,7 +51,7 @@ def bring_back(movie: Movie, number: int) -> None:
     """Bring one revision back, under the lock `retention`. Raises `DamageError` where it is not whole any more."""
     manifest = _entry(movie, number)
     if not isinstance(manifest, Manifest):
-        raise _gone(manifest)
+        raise _gone(movie, manifest)
     with movie.metadata.write() as writer:
         movie.blobs.revive(writer, named_blobs(manifest, (page.hash for page in manifest.pages or ())))
     mark = mark_of(movie.driver, number)
@@ -73,7 +74,7 @@ def check_not_swept(movie: Movie, number: int) -> None:
         movie.announcer.wait_for_sweeps([revision_name(number)])
         entry = _entry(movie, number)
         if not isinstance(entry, Manifest):
-            raise _gone(entry)
+            raise _gone(movie, entry)
 
 
 def _trashed(movie: Movie) -> list[int]:
@@ -87,7 +88,7 @@ def _trashed(movie: Movie) -> list[int]:
 def _in_trash(movie: Movie, number: int) -> int:
     found = _entry(movie, number)
     if isinstance(found, ManifestStub):
-        raise _gone(found)
+        raise _gone(movie, found)
     if mark_of(movie.driver, number) is None:
         raise NotFoundError(
             f"{revision_name(number)} is not in the trash.", hint="`renku-store log` shows which revisions are."
@@ -102,8 +103,12 @@ def _entry(movie: Movie, number: int) -> Manifest | ManifestStub:
     return manifests.entry(number, row.hash if row else manifests.expected(number))[0]
 
 
-def _gone(stub: ManifestStub) -> NotFoundError:
+def _gone(movie: Movie, stub: ManifestStub) -> NotFoundError:
+    mark = mark_of(movie.driver, revision_number(stub.revision))
+    why = "its time in the trash was over, and what only it had is gone"
+    if mark is not None and mark.expiry.why == UNREADABLE:
+        why = f"{UNREADABLE} when it was let go, so that it went for good at once"
     return NotFoundError(
-        f"{stub.revision} cannot be brought back: its time in the trash was over, and what only it had is gone.",
+        f"{stub.revision} cannot be brought back: {why}.",
         hint="`renku-store log` shows which revisions are still in the trash.",
     )

@@ -68,6 +68,20 @@ def test_prune_shows_a_table(call: Call, three: str) -> None:
     assert call("prune", "--keep-last=2").out.splitlines()[4].startswith("Moved 1 revision to the trash, ")
 
 
+def test_what_can_only_be_let_go_for_good_is_not_said_to_be_in_the_trash(call: Call, three: str, place: Path) -> None:
+    """Neither by the table nor by the sentence at its end."""
+    with open_store(place / "builds") as store:
+        movie = store.movie(three)
+        archive = movie.manifests.load("rev-0001").archive
+        assert archive is not None
+        movie.driver.delete(archive.name)
+        movie.driver.delete("manifests/rev-0001.json")
+    lines = call("prune", "--expire", "1").out.splitlines()
+    assert lines[3].split("\t")[::2] == ["rev-0001", "goes for good"]
+    assert lines[4].startswith("Moved 0 revisions to the trash, let 1 revision go for good that cannot be read, ")
+    assert "could not be read when it was let go" in call("prune", "--undo", "1").err
+
+
 def test_undo_brings_back_what_is_in_the_trash(call: Call, three: str, later: Callable[[], None]) -> None:
     """By name or all; what is gone for good is an error with code 2."""
     assert call("prune", "--expire", "1", "--expire", "2").code == 0

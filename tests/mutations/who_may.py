@@ -233,7 +233,7 @@ MUTANTS = (
     Mutant(
         "a manifest that was made anew is written whatever its hash",
         (5,),
-        f"{_STORE}/fsck/remaking.py",
+        f"{_STORE}/remaking.py",
         "                if encoded.hash == self._row.hash:\n",
         "                if encoded.hash:\n",
         ("tests/fsck/test_checking.py::test_an_older_manifest_that_cannot_be_made_anew_can_be_let_go",),

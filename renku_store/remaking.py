@@ -15,18 +15,21 @@ from typing import Final, Literal, TypeVar
 
 from renku_store import bounds
 from renku_store.archives import archive_path
+from renku_store.blobs import BlobStore
 from renku_store.encoding import encode_manifest
 from renku_store.errors import DamageError, StoreError
-from renku_store.fsck.examination import Examination
 from renku_store.hashing import content_hash
+from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import RevisionRow
 from renku_store.metadata.derived import Held
+from renku_store.movie import Movie
 from renku_store.projection import fold_artefacts, fold_inputs
 from renku_store.records.events import ArtefactEvent, Event, InputEvent
 from renku_store.records.ids import revision_name
 from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, Metrics
 
 T = TypeVar("T", ManifestInput, ManifestArtefact)
+RowOf = Callable[[int], RevisionRow | None]
 Source = Literal["own", "event", "below", "above"]
 _ORDERS: Final[tuple[tuple[tuple[Source, ...], tuple[Source, ...]], ...]] = (
     (("own", "event", "above"), ("own", "below", "above", "event")),
@@ -36,13 +39,13 @@ _ORDERS: Final[tuple[tuple[tuple[Source, ...], tuple[Source, ...]], ...]] = (
 """Who is asked, in turn, for what changed in the revision, and for what it has from the ones before."""
 
 
-def remade(exam: Examination, number: int) -> bytes | None:
-    """The exact bytes of a lost manifest; None where they cannot be told."""
-    row = exam.ask(lambda reader: reader.revisions.get(number), None)
-    if row is None or not exam.indexed:
+def remade(movie: Movie, number: int, row_of: RowOf) -> bytes | None:
+    """The exact bytes of a lost manifest; None where they cannot be told. `row_of` gives rows by number."""
+    row = row_of(number)
+    if row is None:
         return None
     try:
-        return _Remaking(exam, row).bytes()
+        return _Remaking(movie, row, row_of).bytes()
     except (StoreError, ValueError):
         return None
 
@@ -56,10 +59,13 @@ class _Said:
 
 
 class _Remaking:
-    def __init__(self, exam: Examination, row: RevisionRow) -> None:
-        self._exam = exam
+    def __init__(self, movie: Movie, row: RevisionRow, row_of: RowOf) -> None:
+        self._movie = movie
+        # Complete, by the objects alone, whatever the index says of blobs.
+        self._manifests = ManifestStore(movie.driver, BlobStore(movie.driver, None).read)
         self._row = row
-        with exam.movie.metadata.read() as reader:
+        self._row_of = row_of
+        with movie.metadata.read() as reader:
             self._inputs, self._artefacts = reader.checks.revision_state(row.number)
             held = [*self._inputs.values(), *self._artefacts.values()]
             events = reader.checks.events_at([entry.seq for entry in held if entry.seq is not None])
@@ -91,7 +97,7 @@ class _Remaking:
         """What the archive of its run says: its own events, and the edits that it took."""
         events: list[Event] = []
         with suppress(StoreError):
-            events = list(self._exam.movie.archives.read(self._row.run))
+            events = list(self._movie.archives.read(self._row.run))
         return _Said(
             fold_inputs({}, (event for event in events if isinstance(event, InputEvent))),
             fold_artefacts({}, (event for event in events if isinstance(event, ArtefactEvent))),
@@ -99,8 +105,8 @@ class _Remaking:
 
     def _neighbour(self, number: int) -> Manifest | None:
         with suppress(StoreError):
-            row = self._exam.ask(lambda reader: reader.revisions.get(number), None)
-            return self._exam.manifests().load(number, row.hash)[0] if row is not None else None
+            row = self._row_of(number)
+            return self._manifests.load(number, row.hash)[0] if row is not None else None
         return None
 
     def _pick(
@@ -126,7 +132,7 @@ class _Remaking:
         """The hashes that its graph may have."""
         planned: list[str | None] = []
         with suppress(StoreError):
-            planned.append(self._exam.movie.plans.load(self._row.run).graph_hash)
+            planned.append(self._movie.plans.load(self._row.run).graph_hash)
         return list(dict.fromkeys([*planned, *(manifest.graph for manifest in self._beside), None]))
 
     def _timelines(self, artefacts: Mapping[str, ManifestArtefact]) -> list[str | None]:
@@ -137,7 +143,7 @@ class _Remaking:
     def _archives(self) -> list[ArchiveRef | None]:
         name = archive_path(self._row.run)
         try:
-            return [ArchiveRef(name=name, hash=self._exam.movie.archives.digest(self._row.run)), None]
+            return [ArchiveRef(name=name, hash=self._movie.archives.digest(self._row.run)), None]
         except DamageError:
             return [None]
 
@@ -152,7 +158,7 @@ class _Remaking:
         row = self._row
         return Manifest(
             format=bounds.FORMAT_VERSION,
-            movie=self._exam.movie.id,
+            movie=self._movie.id,
             revision=revision_name(row.number),
             base_revision=revision_name(row.number - 1) if row.number > 1 else None,
             base_hash=row.base_hash,
