@@ -11,6 +11,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -340,6 +341,54 @@ def test_an_export_that_is_killed_at_any_rename_is_healed_by_the_next(movie: Mov
         assert _contents(out) == expected
         assert not list(out.glob("*.tmp"))
     assert killed >= 5
+
+
+def test_what_a_killed_export_had_written_goes_with_the_next_revision(
+    movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at any rename, on the way to a revision with one more file: none of it stays, none is ever in the way."""
+    without = publish_files(movie, {"note": FILM["note"]})
+    more = publish_files(movie, {"note": ("text/markdown", b"# new"), "more": ("text/plain", b"more")})
+    replace = Path.replace
+    for place in range(5):
+        out, calls = tmp_path / f"out-{place}", count()
+
+        def killed(path: Path, target: Path, place: int = place, calls: Iterator[int] = calls) -> Path:
+            if next(calls) == place:
+                raise KeyboardInterrupt
+            return replace(path, target)
+
+        export_revision(movie, without, out)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", killed)
+            with pytest.raises(KeyboardInterrupt):
+                export_revision(movie, more, out)
+        export_revision(movie, without, out)
+        assert _contents(out) == {"note.md": FILM["note"][1]}
+        export_revision(movie, more, out)
+        assert _contents(out) == {"note.md": b"# new", "more.txt": b"more"}
+
+
+def test_a_file_of_somebody_else_stays_where_a_killed_export_had_not_come_to(
+    movie: Movie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That its name was about to be written makes it nobody's but theirs."""
+    revision = publish_files(movie, {"more": ("text/plain", b"more")})
+    out, replace = tmp_path / "out", Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == "more.txt":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_revision(movie, revision, out)
+    (out / "more.txt").write_text("mine")
+    with pytest.raises(InvalidValueError, match="in the way"):
+        export_revision(movie, revision, out)
+    assert (out / "more.txt").read_text() == "mine"
 
 
 def test_two_exports_into_one_folder_wait_for_each_other(movie: Movie, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ and leaves everything else in it alone. Nothing outside the folder is touched: l
 1. What differs is written beside its place and verified; only when all of it is there, and nothing but files in its
    place, it is renamed into place. So an export that fails leaves the folder as it was, and files of two revisions
    stand side by side for the time of renames.
-2. `.renku-export.json` says what exports have put here. It is replaced before the renames, by what will be there, and
-   after them: an export that was killed in between is simply done again. The manifest is renamed last.
+2. `.renku-export.json` says what exports have put here. It is replaced before the renames, by what was and what will be
+   there, and after them: an export that was killed in between is simply done again. The manifest is renamed last.
 3. One export at a time works in a folder: it holds the lock of the folder itself.
 """
 
@@ -30,7 +30,7 @@ from renku_store.drivers.locks import hold
 from renku_store.drivers.urls import checked_path, without_secrets
 from renku_store.encoding import manifest_path
 from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
-from renku_store.export.index import Index, Known, is_linked, is_untouched, look, read_index
+from renku_store.export.index import Index, Known, is_linked, is_untouched, look, read_index, settled
 from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
 from renku_store.hashing import hash_bytes
 from renku_store.media_types import is_json
@@ -141,12 +141,13 @@ class _Export:
         self._check_places((*files, INDEX))
         index = read_index(self.target)
         self._check_owner(index)
-        self._check_foreign(files, index.files)
-        stale = {name: file for name, file in files.items() if not self._is_right(name, file, index.files)}
-        gone = index.files.keys() - files.keys()
+        before = settled(self.target, index.files)
+        self._check_foreign(files, before)
+        stale = {name: file for name, file in files.items() if not self._is_right(name, file, before)}
+        gone = before.keys() - files.keys()
         removed = 0
         if stale or gone or not index.shows(self.manifest.revision, self.view_of):
-            removed = self._switch(files, stale, index.files)
+            removed = self._switch(files, stale, before)
         return ExportReport(
             self.manifest.revision, len(files), sum(file.size for file in files.values()), len(stale), removed, names
         )
@@ -163,7 +164,8 @@ class _Export:
                 name: {"hash": file.hash, **look(staged[name])} if name in stale else before[name]
                 for name, file in files.items()
             }
-            self._write_index(begun, {**before, **{name: before.get(name, {}) for name in files}})
+            beginning = {name: {**before.get(name, {}), "begun": after[name]} for name in stale}
+            self._write_index(begun, {**before, **beginning})
             self._write_index(ended, after)
             begun.replace(self.target / INDEX)
             for name, path in staged.items():

@@ -13,7 +13,10 @@ import orjson
 from renku_store.export.names import INDEX, is_plain_name
 
 Known: TypeAlias = Mapping[str, Any]
-"""A file as it was left: `hash`, `size` in bytes, `modifiedNs`; empty for one that was about to be written."""
+"""A file as it was left: `hash`, `size` in bytes, `modifiedNs`; empty for one that was not there.
+
+While an export goes on, `begun` holds the same of what is about to have that name: either may be found there then.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Index:
 
     def shows(self, revision: str, view_of: str | None) -> bool:
         """Whether it was written for this revision and this purpose, to the end."""
-        return self.revision == revision and self.view_of == view_of and all(self.files.values())
+        ended = all(known and "begun" not in known for known in self.files.values())
+        return self.revision == revision and self.view_of == view_of and ended
 
     def encode(self) -> bytes:
         """Its bytes."""
@@ -66,6 +70,22 @@ def is_untouched(path: Path, known: Known) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISREG(found.st_mode) and look(path) == {key: known.get(key) for key in ("size", "modifiedNs")}
+
+
+def settled(folder: Path, files: Mapping[str, Known]) -> dict[str, Known]:
+    """What is known of the files that are there, should an export have been killed while it had begun to write them.
+
+    One that it did not come to, and that was not there before, is nobody's or somebody else's.
+    """
+    found: dict[str, Known] = {}
+    for name, known in files.items():
+        begun = known.get("begun")
+        before = {key: value for key, value in known.items() if key != "begun"}
+        if isinstance(begun, dict) and is_untouched(folder / name, begun):
+            found[name] = begun
+        elif before or begun is None:
+            found[name] = before
+    return found
 
 
 def is_linked(path: Path) -> bool:
