@@ -24,15 +24,20 @@ from renku_store import (
     BlobCorruptError,
     BlobMissingError,
     InvalidValueError,
+    Manifest,
     Movie,
     NotFoundError,
+    RetentionPolicy,
     StoreUnavailableError,
+    collect,
     export_revision,
     hash_bytes,
     open_store,
+    prune,
     update_view,
 )
 from renku_store.drivers.base import Driver
+from renku_store.export.folder import export_into
 from renku_store.export.names import INDEX, MANIFEST, NAME_MAX_BYTES, TIMELINE, file_names
 from tests.children import trace
 from tests.publishing import publish_files
@@ -389,6 +394,26 @@ def test_a_file_of_somebody_else_stays_where_a_killed_export_had_not_come_to(
     with pytest.raises(InvalidValueError, match="in the way"):
         export_revision(movie, revision, out)
     assert (out / "more.txt").read_text() == "mine"
+
+
+def test_a_revision_that_expires_while_it_is_exported_leaves_the_folder_as_it_was(movie: Movie, tmp_path: Path) -> None:
+    """The stub in the place of its manifest is none."""
+    out = tmp_path / "out"
+    first = publish_files(movie, {"note": FILM["note"]})
+    second = publish_files(movie, {"note": ("text/markdown", b"# new")})
+    publish_files(movie, FILM)
+    export_revision(movie, first, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def chosen() -> tuple[Manifest, str]:
+        found = movie.manifests.load_with_hash(second)
+        prune(movie, RetentionPolicy(), expire=[second])
+        collect(movie, trash_seconds=0, grace_seconds=0, force=True)
+        return found
+
+    with pytest.raises(NotFoundError, match="has expired"):
+        export_into(movie, out, chosen, link=False)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_two_exports_into_one_folder_wait_for_each_other(movie: Movie, tmp_path: Path) -> None:

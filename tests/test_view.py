@@ -166,7 +166,7 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._manifests, name)
 
-    def load(self, revision: str) -> Manifest:
+    def load_with_hash(self, revision: str) -> tuple[Manifest, str]:
         """Load it, having seen that nobody else can lock the folder."""
         descriptor = os.open(self._folder, os.O_RDONLY)
         try:
@@ -175,7 +175,7 @@ class _Watched:
         finally:
             os.close(descriptor)
         self.loaded += 1
-        return self._manifests.load(revision)
+        return self._manifests.load_with_hash(revision)
 
 
 def test_which_revision_is_shown_is_decided_alone(movie: Movie, tmp_path: Path) -> None:

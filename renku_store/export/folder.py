@@ -29,7 +29,7 @@ from renku_store import bounds
 from renku_store.drivers.locks import hold
 from renku_store.drivers.urls import checked_path, without_secrets
 from renku_store.encoding import manifest_path
-from renku_store.errors import InvalidValueError, StoreUnavailableError, UnsafeDriverError
+from renku_store.errors import BlobCorruptError, InvalidValueError, StoreUnavailableError, UnsafeDriverError
 from renku_store.export.index import Index, Known, is_linked, is_untouched, look, read_index, settled
 from renku_store.export.names import INDEX, MANIFEST, TIMELINE, file_names
 from renku_store.hashing import hash_bytes
@@ -79,8 +79,8 @@ def export_revision(
     too long.
     """
     target = local_folder(directory)
-    manifest = movie.manifests.load(revision)
-    return export_into(movie, target, lambda: manifest, link=link)
+    chosen = movie.manifests.load_with_hash(revision)
+    return export_into(movie, target, lambda: chosen, link=link)
 
 
 def local_folder(directory: str | os.PathLike[str]) -> Path:
@@ -98,9 +98,9 @@ def local_folder(directory: str | os.PathLike[str]) -> Path:
 
 
 def export_into(
-    movie: Movie, target: Path, choose: Callable[[], Manifest], *, link: bool, view_of: str | None = None
+    movie: Movie, target: Path, choose: Callable[[], tuple[Manifest, str]], *, link: bool, view_of: str | None = None
 ) -> ExportReport:
-    """Write into a folder, alone, the revision that `choose` gives once nobody else writes there.
+    """Write into a folder, alone, the revision that `choose` gives, with its hash, once nobody else writes there.
 
     `view_of`: the folder is the view of the movie with this identity; `InvalidValueError` where it is another one's.
     """
@@ -109,7 +109,7 @@ def export_into(
         target.mkdir(parents=True, exist_ok=True)
         target = target.resolve()
         with _alone(target) as locked:
-            return _Export(movie, choose(), target, link=link, view_of=view_of, locked=locked).write()
+            return _Export(movie, *choose(), target, link=link, view_of=view_of, locked=locked).write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ class _Export:
 
     movie: Movie
     manifest: Manifest
+    hash: str
     target: Path
     link: bool
     view_of: str | None
@@ -186,8 +187,19 @@ class _Export:
         timeline = self._timeline(names)
         if timeline is not None:
             files[TIMELINE] = _of_bytes(timeline)
-        files[MANIFEST] = _of_bytes(self.movie.driver.read(manifest_path(self.manifest.revision)))
+        files[MANIFEST] = _of_bytes(self._manifest())
         return files
+
+    def _manifest(self) -> bytes:
+        """The exact bytes of the manifest; an error of `load` where the revision has expired since it was chosen."""
+        data = self.movie.driver.read(manifest_path(self.manifest.revision))
+        if hash_bytes(data) != self.hash:
+            self.movie.manifests.load(self.manifest.revision)
+            raise BlobCorruptError(
+                f"The manifest of {self.manifest.revision} is another one than it was a moment ago.",
+                hint="`renku-store fsck` says what is wrong with it.",
+            )
+        return data
 
     def _timeline(self, names: Mapping[str, str]) -> bytes | None:
         """The timeline document; each object in it that names an artefact gains the path of its file."""

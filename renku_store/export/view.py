@@ -26,5 +26,5 @@ def update_view(movie: Movie, folder: str | os.PathLike[str], *, link: bool = Fa
     except NotFoundError:
         return None
     return export_into(
-        movie, target, lambda: movie.manifests.load("latest"), link=link, view_of=identity_of(movie.driver)
+        movie, target, lambda: movie.manifests.load_with_hash("latest"), link=link, view_of=identity_of(movie.driver)
     )
