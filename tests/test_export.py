@@ -552,6 +552,15 @@ def test_collisions_and_reserved_names(ids: dict[str, str], names: dict[str, str
         assert ("~" in start) == ("~" in found[key])
 
 
+@pytest.mark.parametrize("key", ["n[a_b].x", "n" * 300])
+def test_an_id_that_is_like_the_own_part_of_another_takes_no_name_from_it(key: str) -> None:
+    """Be it as it comes, or made for the name that was tried next: each has a file of its own."""
+    ids = dict.fromkeys([key, key.replace("_", ":")], "video/mp4")
+    for _ in range(4):
+        assert len(set(file_names(ids).values())) == len(ids)
+        ids |= dict.fromkeys([Path(name).stem.replace("_", ":", 1) for name in file_names(ids).values()], "video/mp4")
+
+
 def test_what_no_path_can_be_is_no_target(movie: Movie, tmp_path: Path) -> None:
     """A NUL character ends every path of the system."""
     before = sorted(tmp_path.iterdir())

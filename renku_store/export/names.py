@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from itertools import count
 from typing import Final
 
 from renku_store.hashing import hash_bytes
@@ -25,15 +26,17 @@ def file_names(mime_types: Mapping[str, str]) -> dict[str, str]:
 
     Characters that some file system refuses become `_`. Where two ids would differ by such a character, by case, by
     Unicode form or by being too long only, all but the first (by id) get a part of their own: eight hex digits of the
-    id's hash.
+    id's hash; or of another one that is made of the id, where somebody has given an artefact that very name.
     """
     taken = {_folded(name) for name in (INDEX, MANIFEST, TIMELINE)}
     names: dict[str, str] = {}
     for key in sorted(mime_types):
         suffix = extension(mime_types[key])
         name = _fitted(key, suffix, "")
-        if _folded(name) in taken:
-            name = _fitted(key, suffix, "~" + hash_bytes(key.encode())[:8])
+        for number in count():
+            if _folded(name) not in taken:
+                break
+            name = _fitted(key, suffix, _mark(key, number))
         taken.add(_folded(name))
         names[key] = name
     return names
@@ -42,6 +45,12 @@ def file_names(mime_types: Mapping[str, str]) -> dict[str, str]:
 def is_plain_name(name: str) -> bool:
     """Whether this can only be a file in the folder itself."""
     return bool(name) and name not in {".", ".."} and not _UNSAFE.search(name)
+
+
+def _mark(key: str, number: int) -> str:
+    """The parts that a name of an id may get, one after another."""
+    text = f"{key}\n{number}" if number else key
+    return "~" + hash_bytes(text.encode())[:8]
 
 
 def _fitted(key: str, suffix: str, mark: str) -> str:
@@ -53,7 +62,7 @@ def _fitted(key: str, suffix: str, mark: str) -> str:
     data = (stem + mark + suffix).encode()
     if len(data) <= NAME_MAX_BYTES:
         return stem + mark + suffix
-    mark = mark or "~" + hash_bytes(key.encode())[:8]
+    mark = mark or _mark(key, 0)
     kept = stem.encode()[: NAME_MAX_BYTES - len((mark + suffix).encode())].decode(errors="ignore")
     return kept + mark + suffix
 
