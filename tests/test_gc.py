@@ -571,6 +571,25 @@ def test_a_dry_run_counts_results_plans_and_runs_as_well(movie: Movie) -> None:
     assert 0 < looked.runs <= done.runs
 
 
+def test_a_plan_of_no_run_goes_once_it_is_old(movie: Movie) -> None:
+    """The database that told of its run is lost. A younger one stays, and so does that of a run begun meanwhile."""
+    set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": SEGMENTS})
+    known = run(movie, Studio()).run
+    plan = movie.plans.load(known)
+    lost, begun = (movie.plans.save(plan.replace(run=None)).run or "" for _ in range(2))
+    movie.leases.release(movie.leases.start(begun, base_revision=None, edits_through=0))
+    (movie.driver.replace("runs/notes-plan.json", b"{}"), movie.driver.replace("runs/other.txt", b""))
+    age(movie)
+    young = movie.plans.save(plan.replace(run=None)).run or ""
+    for grace, keep in ((3_600, 10_000), (10_000, 3_600)):
+        assert swept(movie, grace, keep_runs_seconds=keep).plans == 0
+    looked = collect(movie, grace_seconds=3_600, keep_runs_seconds=3_600, dry_run=True)
+    assert (looked.plans, swept(movie, keep_runs_seconds=3_600).plans) == (1, 1)
+    left = {f"{each}-plan.json" for each in (known, begun, young)}
+    assert {*movie.driver.children("runs/")} == {*left, "notes-plan.json", "other.txt"}
+    assert f"{lost}-plan.json" not in left
+
+
 def test_times_in_the_future_count_as_young_and_it_is_said(movie: Movie) -> None:
     """A clock that was wrong takes nothing away."""
     waste = movie.blobs.put(b"waste")

@@ -119,6 +119,21 @@ def film(movie: Movie) -> None:
     set_inputs(movie, {"@blueprint": BLUEPRINT, "a": 1})
 
 
+def test_a_plan_of_a_run_that_another_machine_knows_stays(machines: Machines, here: Movie) -> None:
+    """However old it is: there it can be taken up again."""
+    film(here)
+    run = machines.run(here).run or ""
+    plan = here.plans.load(run)
+    begun = here.events.new_id()
+    here.plans.save(
+        plan.replace(run=begun), here.leases.kept(here.leases.start(begun, base_revision=None, edits_through=0))
+    )
+    machines.timeline.pass_by(200 * 86_400.0)
+    there = machines.open("there")
+    assert collect(there, grace_seconds=0, keep_runs_seconds=0, force=True).plans == 0
+    assert here.plans.load(begun).run == begun
+
+
 def hashes(movie: Movie) -> set[str]:
     """The blobs that are there."""
     return set(movie.blobs.digests())

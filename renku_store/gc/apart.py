@@ -43,7 +43,7 @@ class CollectionApart(SharedCollection):
         if 2 * found.removable_bytes > found.total_bytes:
             when.notes.append("More than half of the stored bytes would go: that needs --force.")
         traces, reusable = self._broken_by(found.strays)
-        retired = would_retire(self._movie, self._times.runs, when.now_ms, reusable)
+        retired = would_retire(self._movie, self._times.runs, when.now_ms, self._plans_before(when), reusable)
         when.notes.extend(retired.notes)
         report = self._report(when, found, found.strays, condemned=len(found.strays))
         counts = {"expired": len(expiring), "traces": traces, "plans": retired.plans, "runs": retired.runs}
@@ -68,7 +68,7 @@ class CollectionApart(SharedCollection):
         temporary = self._sweep_temporary(replace(when, files_before=here)) + self._sweep_aside(when)
         traces = self._drop_traces()
         self._say("late results", archive_late(self._movie, when.now_ms))
-        retired = retire(self._movie, self._times.runs, when.now_ms)
+        retired = retire(self._movie, self._times.runs, when.now_ms, self._plans_before(when))
         self._say("retired", retired.runs)
         when.notes.extend(retired.notes)
         report = self._report(when, found, self._removed, condemned=len(found.strays))

@@ -65,7 +65,7 @@ class SharedCollection:
         if 2 * found.removable_bytes > found.total_bytes:
             when.notes.append("More than half of the stored bytes would go: that needs --force.")
         traces, reusable = self._broken_by(going)
-        retired = would_retire(self._movie, self._times.runs, when.now_ms, reusable)
+        retired = would_retire(self._movie, self._times.runs, when.now_ms, self._plans_before(when), reusable)
         when.notes.extend(retired.notes)
         report = self._report(when, found, going, condemned=len(found.candidates))
         counts = {"expired": len(expiring), "traces": traces, "plans": retired.plans, "runs": retired.runs}
@@ -91,7 +91,7 @@ class SharedCollection:
         temporary = self._sweep_temporary(when)
         traces = self._drop_traces()
         self._say("late results", archive_late(self._movie, when.now_ms))
-        retired = retire(self._movie, self._times.runs, when.now_ms)
+        retired = retire(self._movie, self._times.runs, when.now_ms, self._plans_before(when))
         self._say("retired", retired.runs)
         when.notes.extend(retired.notes)
         report = self._report(when, found, self._removed, condemned=condemned)
@@ -123,6 +123,10 @@ class SharedCollection:
             notes=when.notes,
             apart=self._movie.announcer.needed,
         )
+
+    def _plans_before(self, when: Moment) -> float:
+        """Plans of no run go that are older than the grace time, and than what ended runs are kept for."""
+        return when.files_before - max(0.0, self._times.runs - when.grace_seconds)
 
     def _survey(self, when: Moment) -> Survey:
         found = self._survey_of(self._roots, when)

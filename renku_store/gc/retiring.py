@@ -6,14 +6,19 @@ Each step is harmless by itself, and the record goes last: a crash anywhere leav
 An archive is needed while it holds a result that can be reused, an event that a kept revision, a look-up or a pending
 edit points at, or an edit that it alone says was taken: the archives of runs that published nothing list edits, too.
 Where each machine has an index of its own, archives stay: this one cannot know what the others have compacted.
+
+A plan of which no run tells, by a record or an archive, was left by a database that is lost: it goes by its age.
+Whoever begins a run records it before it writes the plan. Where each machine has an index, another may have the record.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from renku_store import bounds
 from renku_store.archives import archive_path
@@ -23,6 +28,8 @@ from renku_store.movie import Movie
 from renku_store.plans import plan_path
 from renku_store.records.events import ArtefactEvent, Event, RunEvent
 from renku_store.records.run import RunRecord
+
+_PLAN: Final = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})-plan\.json")
 
 
 @dataclass(slots=True)
@@ -34,9 +41,12 @@ class Retired:
     notes: list[str] = field(default_factory=list[str])
 
 
-def retire(movie: Movie, keep_seconds: float, now_ms: int) -> Retired:
-    """Remove what is left, and not needed, of the runs that ended `keep_seconds` before `now_ms` (database's clock)."""
-    done = Retired()
+def retire(movie: Movie, keep_seconds: float, now_ms: int, files_before: float) -> Retired:
+    """Remove what is left, and not needed, of the runs that ended `keep_seconds` before `now_ms` (database's clock).
+
+    And plans of no run that were written before `files_before` (Unix seconds, by the clock of the files).
+    """
+    done = Retired(plans=sum(_remove_plan(movie, run, files_before) for run in _plans_of_none(movie, files_before)))
     before = _moment(now_ms, keep_seconds)
     with movie.metadata.write() as writer:
         writer.calls.retire(int(now_ms - bounds.CALL_KEEP_SECONDS * 1000))
@@ -57,12 +67,36 @@ def retire(movie: Movie, keep_seconds: float, now_ms: int) -> Retired:
     return done
 
 
-def would_retire(movie: Movie, keep_seconds: float, now_ms: int, reusable: Collection[str]) -> Retired:
+def _plans_of_none(movie: Movie, files_before: float) -> list[str]:
+    """The runs that have an old plan, and neither a record nor an archive."""
+    if movie.announcer.needed:
+        return []
+    named = {match[1] for match in map(_PLAN.fullmatch, movie.driver.children("runs/")) if match}
+    with movie.metadata.read() as reader:
+        named -= {record.run for record in reader.runs.list()}
+    old = movie.driver.stat_many(plan_path(run) for run in named.difference(movie.archives.runs())) if named else {}
+    return sorted(run for run in named if (found := old.get(plan_path(run))) and found.modified < files_before)
+
+
+def _remove_plan(movie: Movie, run: str, files_before: float) -> bool:
+    """Remove the plan of no run, unless there is one by now: it is recorded under the same lock before its plan."""
+    path = plan_path(run)
+    with movie.metadata.write() as writer:
+        found = movie.driver.stat(path)
+        if writer.runs.get(run) is not None or found is None or found.modified >= files_before:
+            return False
+        movie.driver.delete(path)
+    return True
+
+
+def would_retire(
+    movie: Movie, keep_seconds: float, now_ms: int, files_before: float, reusable: Collection[str]
+) -> Retired:
     """What `retire` would remove at least, if the runs in `reusable` alone had results left; writes nothing.
 
     What only expired revisions, or results that are about to go, still need is not counted.
     """
-    found = Retired()
+    found = Retired(plans=len(_plans_of_none(movie, files_before)))
     with movie.metadata.read() as reader:
         ended = reader.retirement.ended_before(_moment(now_ms, keep_seconds))
     plans = set(movie.driver.children("runs/")) if ended else set()
