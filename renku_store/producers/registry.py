@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -32,7 +31,7 @@ from renku_store.producers.command import run_command
 from renku_store.producers.demo.handlers import HANDLERS
 from renku_store.producers.openai import OpenAIHandler
 from renku_store.producers.python import call_function
-from renku_store.producers.secrets import Discretion, SecretResolver, Secrets
+from renku_store.producers.secrets import Discretion, SecretResolver, Secrets, from_environment
 from renku_store.producers.warming import Warming
 from renku_store.records._base import RecordError
 from renku_store.records.graph import CostRule, GraphNode
@@ -58,7 +57,7 @@ class ProducerRegistry:
         self,
         offered: Mapping[str, EntryPoint] | None = None,
         *,
-        secrets: SecretResolver = os.environ.get,
+        secrets: SecretResolver = from_environment,
         logger: logging.Logger | None = None,
     ) -> None:
         self._handlers: dict[tuple[str, str, str], Produce] = {}
@@ -203,7 +202,7 @@ def _rule(descriptor: str, cost: Cost | None) -> CostRule | None:
         ) from None
 
 
-def default_registry(*, secrets: SecretResolver = os.environ.get) -> ProducerRegistry:
+def default_registry(*, secrets: SecretResolver = from_environment) -> ProducerRegistry:
     """Return a new registry with what comes with the project, and what installed packages offer.
 
     That is `command`, `python`, `openai` and the demo's producers. `secrets` as for `ProducerRegistry`.

@@ -44,10 +44,16 @@ _TELLING_ENDS: Final = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 _READ_BYTES: Final = 65_536
 
 
+def from_environment(name: str) -> str | None:
+    """The value of an environment variable; None where it is not set."""
+    # The default of public parameters: where that is `os.environ.get`, `help` shows every variable with its value.
+    return os.environ.get(name)
+
+
 class Secrets:
     """The secrets of a process; from the environment unless `resolve` says otherwise."""
 
-    def __init__(self, resolve: SecretResolver = os.environ.get) -> None:
+    def __init__(self, resolve: SecretResolver = from_environment) -> None:
         self._resolve = resolve
         self._given: dict[str, str] = {}
 

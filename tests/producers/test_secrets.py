@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import renku_store
 from renku_store import (
     Job,
     JobContext,
@@ -290,3 +292,14 @@ def test_the_environment_is_the_default_place(desk: Desk, monkeypatch: pytest.Mo
     assert Secrets().get("ACME_KEY") == "from-the-environment"
     assert Secrets({**os.environ, "ACME_KEY": "from a vault"}.get).get("ACME_KEY") == "from a vault"
     assert default_registry(secrets=KEYS).known() == default_registry().known()
+
+
+def test_no_signature_shows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `help` and an editor show of the public names has no value of an environment variable in it."""
+    monkeypatch.setenv("ACME_KEY", "a-key-for-nobody's-eyes")
+    for name in renku_store.__all__:
+        public = getattr(renku_store, name)
+        parts = [public, *(vars(public).values() if isinstance(public, type) else ())]
+        for part in parts:
+            if inspect.isfunction(part):
+                assert "nobody's-eyes" not in str(inspect.signature(part)), f"{name}: {part}"
