@@ -76,12 +76,7 @@ class ProducerRegistry:
         A blueprint's own `cost` goes before it. Raises `InvalidIdError` where the descriptor has another form,
         `InvalidValueError` where the cost has.
         """
-        match = _DESCRIPTOR.fullmatch(descriptor)
-        if match is None:
-            raise InvalidIdError(
-                f"{descriptor!r} does not name a producer.", hint="Write provider/model@version, as in demo/narrate@1."
-            )
-        known = (match["provider"], match["model"], match["version"])
+        known = _parts(descriptor)
         self._costs[known] = _rule(descriptor, cost)
         self._handlers[known] = handler
 
@@ -95,8 +90,14 @@ class ProducerRegistry:
             self._load_offered(node.provider)
         return self._costs.get((node.provider, node.provider_model, node.version))
 
-    def resolve(self, provider: str, model: str, version: str) -> Produce:
-        """Return the handler; raises `NotFoundError` with the nearest name that is registered."""
+    def resolve(self, provider: str, model: str | None = None, version: str | None = None) -> Produce:
+        """Return the handler for a provider, a model and a version, or for the one text `provider/model@version`.
+
+        Raises `NotFoundError` with the nearest name that is registered, `InvalidIdError` where a text alone has another
+        form.
+        """
+        if model is None or version is None:
+            provider, model, version = _parts(provider)
         self._load_offered(provider)
         handler = self._handlers.get((provider, model, version)) or self._providers.get(provider)
         if handler is None:
@@ -188,6 +189,16 @@ class ProducerRegistry:
         if near:
             return f"Did you mean {near[0]}?"
         return f"Known are {', '.join(known)}." if known else "Nothing is registered."
+
+
+def _parts(descriptor: str) -> tuple[str, str, str]:
+    """Provider, model and version."""
+    match = _DESCRIPTOR.fullmatch(descriptor)
+    if match is None:
+        raise InvalidIdError(
+            f"{descriptor!r} does not name a producer.", hint="Write provider/model@version, as in demo/narrate@1."
+        )
+    return match["provider"], match["model"], match["version"]
 
 
 def _rule(descriptor: str, cost: Cost | None) -> CostRule | None:

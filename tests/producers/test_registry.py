@@ -37,6 +37,18 @@ def test_a_handler_is_found_by_all_three_names() -> None:
     assert registry.known() == ["studio/flux/pro@1", "studio/flux/pro@2"]
 
 
+def test_a_handler_is_found_by_the_text_it_was_registered_with() -> None:
+    """`resolve` takes `provider/model@version` as `register` does, and tells the nearest one likewise."""
+    registry = ProducerRegistry({})
+    registry.register("studio/flux/pro@1", one)
+    registry.register_provider("lab", other)
+    assert registry.resolve("studio/flux/pro@1") is one
+    assert registry.resolve("lab/anything@3") is other
+    with pytest.raises(NotFoundError, match="There is no producer studio/flux/pro@2") as caught:
+        registry.resolve("studio/flux/pro@2")
+    assert caught.value.hint == "Did you mean studio/flux/pro@1?"
+
+
 def test_a_single_handler_goes_before_its_providers() -> None:
     """A handler for a whole provider takes what no other is registered for."""
     registry = ProducerRegistry({})
@@ -50,9 +62,12 @@ def test_a_single_handler_goes_before_its_providers() -> None:
     "descriptor", ["", "draw", "studio/draw", "studio@1", "/draw@1", "studio/@1", "a b/c@1", "a/b@"]
 )
 def test_a_descriptor_has_one_form(descriptor: str) -> None:
-    """Anything but `provider/model@version` is refused."""
+    """Anything but `provider/model@version` is refused, by who registers and by who asks."""
+    registry = ProducerRegistry({})
     with pytest.raises(InvalidIdError, match="does not name a producer"):
-        ProducerRegistry({}).register(descriptor, one)
+        registry.register(descriptor, one)
+    with pytest.raises(InvalidIdError, match="does not name a producer"):
+        registry.resolve(descriptor)
 
 
 @pytest.mark.parametrize(
