@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, redirect_stdout
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import renku_store
 
 if TYPE_CHECKING:
     from renku_store import CostRule, GraphNode, ProducerRegistry
+
+
+def heard_apart() -> AbstractContextManager[TextIO]:
+    """Let what the code of producers prints go to standard error: standard output is for what a command gives.
+
+    Inside a view it is shown above that.
+    """
+    return redirect_stdout(sys.stderr)
 
 
 class Handlers:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from renku_cli.handlers import Handlers
+from renku_cli.handlers import Handlers, heard_apart
 from renku_cli.interruption import Interruption, waiting_for
 from renku_cli.limiting import limited
 from renku_cli.output import note
@@ -56,7 +56,7 @@ def run_with_progress(
 
     async def whole() -> RunReport:
         interruption = Interruption()
-        with view() as show, interruption.listening():
+        with view() as show, heard_apart(), interruption.listening():
 
             def on_event(event: RunProgress) -> None:
                 show(event)
@@ -83,7 +83,8 @@ def run_with_progress(
                 outset=outset,
             )
 
-    return asyncio.run(_closing(registry, whole()))
+    with heard_apart():
+        return asyncio.run(_closing(registry, whole()))
 
 
 def _tell(event: RunProgress) -> None:

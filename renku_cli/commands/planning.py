@@ -9,7 +9,7 @@ import click
 from renku_cli import causes
 from renku_cli.causes import Line, reason_text
 from renku_cli.grammar import GlobalOptions, command, complete
-from renku_cli.handlers import Handlers
+from renku_cli.handlers import Handlers, heard_apart
 from renku_cli.misuse import nearest
 from renku_cli.opening import concurrency_of, open_movie
 from renku_cli.output import (
@@ -71,15 +71,16 @@ def planned(
 ) -> ExecutionPlan:
     """What a run would do and cost, with a warning of what is not to be had here, or may be too much."""
     handlers = Handlers()
-    plan = plan_movie(movie, inputs=inputs, choices=choices, prices=handlers.price)
-    plan = plan.replace(warnings=[*plan.warnings, *budget_warnings(plan, max_cost)])
-    if not plan.dirty:
+    with heard_apart():
+        plan = plan_movie(movie, inputs=inputs, choices=choices, prices=handlers.price)
+        plan = plan.replace(warnings=[*plan.warnings, *budget_warnings(plan, max_cost)])
+        if not plan.dirty:
+            return plan
+        try:
+            handlers.registry.check(plan)
+        except NotFoundError as error:
+            return plan.replace(warnings=[*plan.warnings, f"{error.message} {error.hint}".strip()])
         return plan
-    try:
-        handlers.registry.check(plan)
-    except NotFoundError as error:
-        return plan.replace(warnings=[*plan.warnings, f"{error.message} {error.hint}".strip()])
-    return plan
 
 
 def show_plan(options: GlobalOptions, planned: ExecutionPlan, concurrency: int) -> None:

@@ -15,7 +15,7 @@ import orjson
 from renku_cli.commands.movies import blueprint_source
 from renku_cli.failures import INTERRUPTED
 from renku_cli.grammar import GlobalOptions, command, complete
-from renku_cli.handlers import Handlers
+from renku_cli.handlers import Handlers, heard_apart
 from renku_cli.misuse import Misuse
 from renku_cli.opening import concurrency_of, open_movie
 from renku_cli.outcome import report_document, show_report
@@ -168,7 +168,7 @@ def _report(
 ) -> RunReport:
     """What came of it; where there is nothing to do, that is found without what runs jobs."""
     handlers = Handlers()
-    with interruptible():
+    with interruptible(), heard_apart():
         outset = set_out(movie, inputs=inputs, choices=choices, prices=handlers.price)
         report = outset.nothing_to_do()
     if report is not None:

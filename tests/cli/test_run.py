@@ -181,6 +181,82 @@ def test_events_on_standard_output_come_before_the_document(call: Call, movie: s
     assert "published rev-0002" in done.err
 
 
+CHATTY = """\
+name: chatty
+inputs: {text: {type: string, default: hello}}
+producers:
+  said:
+    run: python:chatterbox.say
+    inputs: {text: text}
+    outputs: {text: {mimeType: text/plain}}
+  shouted:
+    run: python:chatterbox.shout
+    inputs: {text: text}
+    outputs: {text: {mimeType: text/plain}}
+"""
+CHATTERBOX = """\
+import sys
+import threading
+
+print("NOISE of the import")
+
+async def say(request):
+    print("NOISE of a coroutine")
+    sys.stdout.write("NOISE without a line end")
+    return {"text": request.inputs["text"].value}
+
+def shout(request):
+    thread = threading.Thread(target=print, args=["NOISE of a thread"])
+    thread.start()
+    thread.join()
+    return {"text": "oh"}
+"""
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--json", "--events", "-"], ["--events", "-"], []])
+def test_what_a_producer_prints_goes_to_standard_error(
+    call: Call, place: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """A function that runs in this process and prints leaves standard output to what the command promises there."""
+    (place / "chatterbox.py").write_text(CHATTERBOX)
+    (place / "chatty.yaml").write_text(CHATTY)
+    monkeypatch.syspath_prepend(place)
+    assert call("init", "chatty", "--blueprint", "chatty.yaml").code == 0
+    done = call("run", *options)
+    sys.modules.pop("chatterbox")
+    assert (done.code, done.out.count("NOISE"), done.err.count("NOISE")) == (0, 0, 4), done.err
+    if options == ["--json"]:
+        assert done.json["status"] == "published"
+    elif options:
+        assert all(isinstance(json.loads(line), dict) for line in done.out.splitlines())
+
+
+@pytest.mark.parametrize("arguments", [["plan"], ["run", "--dry-run"], ["run"]])
+def test_what_a_package_prints_when_it_is_loaded_goes_to_standard_error(
+    call: Call, place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """A plan looks for prices and handlers in packages: one that prints leaves the document alone."""
+    installed = place / "acme-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[renku_store.producers]\nacme = acme_prints:register\n")
+    (place / "acme_prints.py").write_text(
+        "from renku_store import Produced\n"
+        "print('NOISE')\n"
+        "async def paint(job, context):\n    return Produced({'text': 'painted'})\n"
+        "def register(registry):\n    registry.register('acme/paint@1', paint, cost=0.5)\n"
+    )
+    (place / "acme.yaml").write_text(
+        "name: acme\nproducers:\n  one:\n    run: acme/paint@1\n    outputs: {text: {mimeType: text/plain}}\n"
+    )
+    monkeypatch.syspath_prepend(place)
+    assert call("init", "acme", "--blueprint", "acme.yaml").code == 0
+    done = call(*arguments, "--json")
+    sys.modules.pop("acme_prints")
+    assert (done.code, done.err.count("NOISE")) == (0, 1), done.err
+    assert done.json["revision"] == "rev-0001"
+
+
 def test_nobody_reading_progress_or_events_is_no_reason_to_stop(call: Call, movie: str, place: Path) -> None:
     """A paid run goes on when the terminal or the reader of the events is gone."""
     with _started("run", "--events", "-") as process:
