@@ -12,6 +12,7 @@ from functools import partial
 
 from renku_store import bounds
 from renku_store.costs import price_plan
+from renku_store.encoding import encode_manifest
 from renku_store.graph import GraphIndex
 from renku_store.hashing import canonical_json, exact_numbers, hash_bytes, parse_json
 from renku_store.many import hash_of_graph
@@ -59,6 +60,7 @@ class Planner:
 
         - `inputs`: id -> value as it is to be used, with the `defaults` (ids that nobody set and manifests leave out).
         - `pending_edits`: values that replace those, and what people decided on artefacts since; the last wins.
+        - `manifest_hash`: that of the file, for who has it; else of what this program writes for a whole `manifest`.
         - `base_graph`, `base_inputs`: what `manifest` was made from, defaults included, for reasons that name changes.
         - `origins`: by job, the older revision that its outputs were made for, where `manifest` left them as they were.
         - `documents`: parsed content by hash of the JSON artefacts that jobs read into (and of edits that are blobs).
@@ -76,15 +78,14 @@ class Planner:
         edited = {e.input: known[e.blob] if e.blob else e.value for e in edits if isinstance(e, InputEvent)}
         values, index = {**inputs, **edited}, GraphIndex(graph := _own(graph))
         decisions = _decisions(manifest, edits, decided_before, index, damaged)
-        artefacts = manifest.artefacts if manifest else {}
-        digest, document = hash_of_graph(graph), document or contents(known)
+        digest, held = hash_of_graph(graph), manifest.artefacts if manifest else {}
         premises = made_from(base_graph, base_inputs) if former is None else partial(former, graph, digest)
-        state = Verdicts.of(index, artefacts, decisions, values, document, premises, origins, choices)
+        state = Verdicts.of(index, held, decisions, values, document or contents(known), premises, origins, choices)
         state.damaged, state.failed, state.decided = set(damaged), set(failed), decided_jobs or {}
-        state.before = jobs_before(index.placeholders, artefacts)
+        state.before = jobs_before(index.placeholders, held)
         plan = _written(state, digest, manifest, _entries(values, entries or {}, edited))
         frozen = {
-            "manifest_base_hash": manifest_hash,
+            "manifest_base_hash": manifest_hash or (encode_manifest(manifest).hash if manifest else None),
             "edits_through": max([edits_through, *(edit.seq or 0 for edit in edits)]),
             "defaults": sorted(set(defaults) - edited.keys()),
             "choices": choices,

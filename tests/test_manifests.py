@@ -32,6 +32,8 @@ from renku_store.errors import (
 )
 from renku_store.hashing import canonical_document, content_hash, hash_bytes, hash_value
 from renku_store.manifests import ManifestStore
+from renku_store.planner import Planner
+from renku_store.records.graph import ProducerGraph
 from renku_store.records.manifest import ArchiveRef, Manifest, ManifestArtefact, ManifestInput, PageRef
 from tests import children
 from tests.roots import Root
@@ -243,6 +245,19 @@ def test_only_large_manifests_have_pages(shelf: Shelf, count: int, paged: bool) 
     assert encode_manifest(loaded) == encoded
     if paged:
         assert [page["first"] for page in document["pages"]] == [min(json.loads(p)) for p in encoded.pages.values()]
+
+
+@pytest.mark.parametrize("count", [0, 3, bounds.MANIFEST_PAGE_MIN_ARTEFACTS + 1])
+def test_a_plan_names_the_hash_of_the_file_that_its_base_was_read_from(shelf: Shelf, count: int) -> None:
+    """Who gives the planner a loaded manifest need not give its hash: it follows from what it says, pages or none."""
+    artefacts = {f"a[{n}]": artefact(str(n), blob=n % 2 == 0) for n in range(count)}
+    first = shelf.add(manifest(artefacts=artefacts))
+    second = shelf.add(manifest(2, artefacts=artefacts, inputs={"pi": given_input(3.5)}, base_hash=first))
+    for number, digest in ((1, first), (2, second)):
+        base, _ = shelf.store.load(number, digest)
+        plan = Planner.compute_plan(graph=ProducerGraph(nodes=[]), manifest=base, inputs={})
+        assert plan.manifest_base_hash == digest
+    assert Planner.compute_plan(graph=ProducerGraph(nodes=[]), manifest=None, inputs={}).manifest_base_hash is None
 
 
 def test_what_a_reader_does_with_his_manifest_is_his_alone(shelf: Shelf) -> None:

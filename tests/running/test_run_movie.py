@@ -394,6 +394,7 @@ def test_the_contracts_python_flow_works_as_it_reads(movie: Movie, studio: Studi
     edit = movie.events.append_input("voice", "fr")
     values = {key: movie.value(entry) for key, entry in manifest.inputs.items()}
     plan = Planner.compute_plan(graph=graph, manifest=manifest, inputs=values, pending_edits=[edit])
+    assert plan.manifest_base_hash == digest
     assert movie.plans.load(movie.plans.save(plan).run or "").jobs == plan.jobs
     result = asyncio.run(Runner(movie, concurrency="50%").execute(plan, produce=studio))
     published = movie.manifests.save_manifest(result.build_manifest(), previous_hash=digest)
