@@ -35,7 +35,6 @@ Page = Mapping[str, ManifestArtefact]
 
 _blob_of: Final = attrgetter("blob")
 _made_of: Final = attrgetter("made")
-_ALWAYS_WRITTEN = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 
 
 def manifest_path(revision: str) -> str:
@@ -83,8 +82,6 @@ def encode_manifest(
     """
     large = len(manifest.artefacts) > bounds.MANIFEST_PAGE_MIN_ARTEFACTS
     document = (manifest.replace(artefacts={}) if large else manifest).to_json()
-    for key in _ALWAYS_WRITTEN:
-        document.setdefault(key, None)
     document.pop("pages", None)
     references: list[PageRef] = []
     new: dict[str, bytes] = {}

@@ -30,7 +30,7 @@ from renku_store.errors import (
     StoreError,
     UnsupportedFormatError,
 )
-from renku_store.hashing import canonical_document, content_hash, hash_bytes, hash_value
+from renku_store.hashing import canonical_document, canonical_json, content_hash, hash_bytes, hash_value
 from renku_store.manifests import ManifestStore
 from renku_store.planner import Planner
 from renku_store.records.graph import ProducerGraph
@@ -137,6 +137,16 @@ def test_fields_that_are_always_written_are_null_where_there_is_nothing() -> Non
     for key in ("baseRevision", "baseHash", "archive", "graph", "timeline"):
         assert document[key] is None
     assert set(document["artefacts"]["a"]) == {"hash", "size", "mimeType", "inline", "job"}
+
+
+@pytest.mark.parametrize("base_hash", [None, hash_bytes(b"base")])
+def test_the_json_form_of_a_manifest_without_pages_is_its_file(shelf: Shelf, base_hash: str | None) -> None:
+    """The hash of the canonical JSON of `to_json()` is that of the file, of a first revision and of later ones."""
+    present = manifest(2 if base_hash else 1, artefacts={"a": artefact("x")}, base_hash=base_hash)
+    digest = shelf.add(present)
+    for known in (present, shelf.store.load(2 if base_hash else 1, digest)[0]):
+        assert hash_bytes(canonical_json(known.to_json())) == digest
+        assert json.loads(known.to_bytes()) == known.to_json()
 
 
 def test_the_same_manifest_has_the_same_bytes_whatever_the_order_of_its_parts() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import click
 from msgspec import Struct
@@ -22,8 +22,6 @@ from renku_store import (
     Movie,
     StoreError,
 )
-
-_NAMED: Final = ("baseRevision", "baseHash", "archive", "graph", "timeline")
 
 
 @command("log", "renku-store log", "renku-store log --limit 5 --json")
@@ -127,7 +125,7 @@ def _bytes_of(manifest: Manifest) -> int:
 def _inspected(manifest: Manifest, digest: str) -> dict[str, Any]:
     document = manifest.to_json()
     document.pop("pages", None)
-    return {**dict.fromkeys(_NAMED), **document, "hash": digest, "bytes": _bytes_of(manifest)}
+    return {**document, "hash": digest, "bytes": _bytes_of(manifest)}
 
 
 def _show(manifest: Manifest, digest: str) -> None:

@@ -166,22 +166,23 @@ class Manifest(Record):
 
     `graph` is the blob of the expanded graph; `timeline` the id of the artefact that is the timeline. `content_hash`
     covers inputs, artefacts (id, hash, MIME type) and timeline: the same build has the same one everywhere.
+    The canonical JSON of `to_json()` is the file, unless it has pages.
     """
 
     format: int
     movie: str
     revision: str
-    base_revision: str | None = None
-    base_hash: Hash | None = None
+    base_revision: str | None = written(None)
+    base_hash: Hash | None = written(None)
     run: str
-    archive: ArchiveRef | None = None
+    archive: ArchiveRef | None = written(None)
     created_at: str
     content_hash: Hash
-    graph: Hash | None = None
+    graph: Hash | None = written(None)
     inputs: dict[str, ManifestInput] = written({})
     artefacts: dict[str, ManifestArtefact] = written({})
     pages: list[PageRef] | None = None
-    timeline: str | None = None
+    timeline: str | None = written(None)
     metrics: Metrics = written(Metrics())
 
 
