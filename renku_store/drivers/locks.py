@@ -80,7 +80,8 @@ def _acquire(descriptor: int, path: str, operation: int, wait_seconds: float) ->
 
 def _holder(process: int) -> bytes:
     since = clock.timestamp(clock.SystemClock().now())
-    return b'%b,"since":"%b"}' % (_said_of(process, " ".join(sys.argv)), since.encode())
+    words = sys.argv or ()  # none are left when the interpreter ends, and a lease that was forgotten is released then
+    return b'%b,"since":"%b"}' % (_said_of(process, " ".join(words)), since.encode())
 
 
 @lru_cache(maxsize=1)

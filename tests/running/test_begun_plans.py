@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from renku_store import ExecutionPlan, InvalidValueError, Movie, Runner, StoreUnavailableError, plan_movie
+from renku_store import ExecutionPlan, InvalidValueError, Movie, Runner, StoreUnavailableError, open_store, plan_movie
 from renku_store.records.run import LeaseToken
+from tests import children
 from tests.running.conftest import Studio
 
 PATIENCE_SECONDS = 120
@@ -154,3 +156,26 @@ def test_a_plan_that_was_left_behind_in_a_closed_loop_says_so(movie: Movie, stud
         assert loop.run_until_complete(asyncio.wait_for(left, PATIENCE_SECONDS)).status == "made"
         loop.close()
         runner.close()
+
+
+def test_a_runner_that_nobody_closed_ends_quietly_with_its_program(tmp_path: Path) -> None:
+    """Its lease is released when the interpreter ends, and nothing is said."""
+    program = """
+        import asyncio, sys
+        import renku_store as rs
+
+        async def produce(job, context):
+            return rs.Produced({"out": b"made"})
+
+        movie = rs.open_store(sys.argv[1]).create_movie("film")
+        maker = {"producer": "a", "provider": "x", "providerModel": "m"}
+        job = {"jobId": "a", "inputs": [], "produces": ["a.out"], **maker}
+        graph = rs.parse_graph({"nodes": [job], "edges": []}, [])
+        plan = rs.Planner.compute_plan(graph=graph, manifest=None, inputs={})
+        runner = rs.Runner(movie)
+        print(asyncio.run(runner.execute_job("a", plan=plan, produce=produce)).status)
+    """
+    ended = children.run(program, tmp_path)
+    assert (ended.code, ended.out, ended.err) == (0, "made\n", "")
+    with open_store(tmp_path) as store:
+        assert [run.holder for run in store.movie("film").leases.unfinished()] == [None]
