@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TextIO
 
 import click
 
+from renku_cli.grammar import PROGRAM
 from renku_cli.text import neutral, neutral_lines
 from renku_store import (
     BadInputError,
@@ -26,6 +27,7 @@ INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 """What a shell reports for a program that a closed pipe ended (128 + SIGPIPE); nothing is printed."""
 _MEMORY_HINT: Final = "Something that is read whole is too large: a page, a graph, a JSON artefact."
+_SYSTEM_HINT: Final = "`renku-store doctor` shows what the system allows here, and how much room is left."
 INTERNAL: Final = 70
 """EX_SOFTWARE of sysexits.h: a fault of this program, which the contract's codes do not cover."""
 
@@ -50,12 +52,12 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, click.UsageError):
         return Failure("UsageError", _sentence(error.format_message()), _usage_hint(error), BAD_USE)
     if isinstance(error, click.ClickException):
-        return Failure("UsageError", _sentence(error.format_message()), "", BAD_USE)
+        return Failure("UsageError", _sentence(error.format_message()), f"`{PROGRAM} --help` shows more.", BAD_USE)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Failure("Interrupted", "Interrupted.", "", INTERRUPTED)
     if isinstance(error, OSError):
         place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        return Failure("StoreUnavailableError", f"{place}{error.strerror or error}.", "", 5)
+        return Failure("StoreUnavailableError", f"{place}{error.strerror or error}.", _SYSTEM_HINT, 5)
     if isinstance(error, MemoryError):
         return Failure("StoreUnavailableError", "There is not enough memory for this.", _MEMORY_HINT, 5)
     return Failure(
@@ -108,4 +110,4 @@ def _usage_hint(error: click.UsageError) -> str:
     near: list[str] = getattr(error, "possibilities", None) or []
     if hint or near:
         return str(hint or f"Did you mean {' or '.join(near)}?")
-    return f"`{error.ctx.command_path} --help` shows how it is used." if error.ctx else ""
+    return f"`{error.ctx.command_path if error.ctx else PROGRAM} --help` shows how it is used."

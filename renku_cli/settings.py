@@ -59,7 +59,9 @@ def read_config(path: Path) -> dict[str, object]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise Misuse(f"The config file {path} cannot be read: {error.strerror}.") from error
+        raise Misuse(
+            f"The config file {path} cannot be read: {error.strerror}.", hint="Move it away, or let it be read."
+        ) from error
     document: dict[str, object] = load("toml:parsed")(data, path)
     return document
 

@@ -26,9 +26,11 @@ def read_bytes(path: str) -> bytes:
     except IsADirectoryError as error:
         raise InvalidValueError(f"{path} is a folder, not a file.", hint="Name a file.") from error
     except ValueError as error:
-        raise InvalidValueError(f"{path!a} cannot be the name of a file.") from error
+        raise InvalidValueError(f"{path!a} cannot be the name of a file.", hint="Name one that is there.") from error
     except OSError as error:
-        raise StoreUnavailableError(f"The file {path} cannot be read: {error.strerror}.") from error
+        raise StoreUnavailableError(
+            f"The file {path} cannot be read: {error.strerror}.", hint="See whose it is, and who may read it."
+        ) from error
 
 
 def read_text(path: str) -> str:
@@ -48,7 +50,8 @@ def read_graph(path: str) -> Json:
         document: Json = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise InvalidValueError(
-            f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+            f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}.",
+            hint="A graph is JSON; for a blueprint in YAML say --blueprint.",
         ) from error
     renku_store.canonical_json(document)
     refuse_doubled_keys(text, path)

@@ -178,7 +178,9 @@ class EventLog:
             try:
                 check_made(event)
             except RecordError as error:
-                raise InvalidValueError(f"The event {event.id} of {event.artefact} cannot be kept: {error}.") from error
+                raise InvalidValueError(
+                    f"The event {event.id} of {event.artefact} cannot be kept: {error}.", hint="Correct that field."
+                ) from error
             return event
         if not isinstance(event, InputEvent):
             return event
@@ -330,7 +332,10 @@ class EventLog:
 
 
 def _other_hash(event: InputEvent) -> InvalidValueError:
-    return InvalidValueError(f"The event {event.id} of the input {event.input} names another hash than its value's.")
+    return InvalidValueError(
+        f"The event {event.id} of the input {event.input} names another hash than its value's.",
+        hint="`hash_value` gives that.",
+    )
 
 
 def _named_blobs(events: Iterable[Event]) -> list[str]:

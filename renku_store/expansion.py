@@ -108,7 +108,9 @@ def recorded_graph(movie: Movie, digest: str) -> ProducerGraph:
     try:
         return ProducerGraph.read(movie.blobs.read(digest))
     except RecordError as error:
-        raise BlobCorruptError(f"The blob {digest} is not the graph of a movie.") from error
+        raise BlobCorruptError(
+            f"The blob {digest} is not the graph of a movie.", hint="`renku-store fsck` shows what else is damaged."
+        ) from error
 
 
 class FormerState:
@@ -174,7 +176,10 @@ class RecordedNodes(Mapping[str, GraphNode]):
         try:
             named, texts = msgspec.json.decode(data, type=_Named).nodes, msgspec.json.decode(data, type=_Texts).nodes
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BlobCorruptError("The graph of the base revision is not the graph of a movie.") from error
+            raise BlobCorruptError(
+                "The graph of the base revision is not the graph of a movie.",
+                hint="`renku-store fsck` shows what else is damaged.",
+            ) from error
         self._written = {node.id: text for node, text in zip(named, texts, strict=True)}
 
     def __getitem__(self, job_id: str) -> GraphNode:

@@ -209,7 +209,7 @@ class GraphIndex:
             producers = dict.fromkeys(node.producer for node in self.graph.nodes)
             raise NotFoundError(
                 f"There is no job, artefact or producer {name}.",
-                hint=_nearest(name, [*producers, *self._positions, *self._makers]) or "`renku-store plan` lists jobs.",
+                hint=_nearest(name, [*producers, *self._positions, *self._makers]),
             )
         return found
 
@@ -352,4 +352,4 @@ def _makers(graph: ProducerGraph) -> dict[str, int]:
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(wrong, list(islice(known, _SEARCHED_FOR_NEAREST)), n=3, cutoff=0.5)
-    return f"Did you mean {', '.join(near)}?" if near else ""
+    return f"Did you mean {', '.join(near)}?" if near else "`renku-store plan` lists the jobs."

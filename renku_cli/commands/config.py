@@ -117,7 +117,10 @@ def _change(key: str, value: str | None) -> None:
             document[key] = _written(key, value)
         _replace(path, tomlkit.dumps(document))
     except (OSError, TOMLKitError) as error:
-        raise Misuse(f"The config file {path} cannot be written: {error}") from error
+        raise Misuse(
+            f"The config file {path} cannot be written: {error}",
+            hint="XDG_CONFIG_HOME says in which folder it is.",
+        ) from error
 
 
 def _check(key: str, value: str) -> None:

@@ -15,6 +15,7 @@ from renku_cli.output import Cell, print_json, print_line, state, styled
 from renku_cli.text import cost, duration, shown_value, size
 from renku_store import ArtefactEvent, InputEvent, Movie, NotFoundError, RunEvent
 
+_HINT: Final = "`renku-store events` shows all; an ID is that of an input, an artefact, a job or a run."
 _POLL_SECONDS: Final = 0.5
 """How often --follow looks for what is new."""
 
@@ -39,7 +40,7 @@ def events(options: GlobalOptions, id: str | None, follow: bool) -> None:
             else:
                 print_line(*_line(event))
         if not seen and id is not None:
-            raise NotFoundError(f"Nothing is known of {id}.", hint=nearest(id, _known(movie)))
+            raise NotFoundError(f"Nothing is known of {id}.", hint=nearest(id, _known(movie), otherwise=_HINT))
 
 
 def _events(movie: Movie, id: str | None, *, follow: bool) -> Iterator[InputEvent | ArtefactEvent | RunEvent]:

@@ -215,7 +215,9 @@ def _appending(target: str) -> BinaryIO:
     try:
         return cast("BinaryIO", Path(target).open("ab", buffering=0))
     except OSError as error:
-        raise Misuse(f"The events cannot be written to {target}: {error.strerror}.") from error
+        raise Misuse(
+            f"The events cannot be written to {target}: {error.strerror}.", hint="Name a file that can be written."
+        ) from error
 
 
 class _Lines:

@@ -75,7 +75,9 @@ def _write(path: Path, gantt: RunGantt) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise Misuse(f"The chart cannot be written to {path}: {error.strerror}.") from error
+        raise Misuse(
+            f"The chart cannot be written to {path}: {error.strerror}.", hint="Name a file that can be written."
+        ) from error
 
 
 def _print(gantt: RunGantt) -> None:

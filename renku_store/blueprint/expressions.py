@@ -25,6 +25,7 @@ from renku_store.blueprint.references import ReferenceText, read_reference
 from renku_store.blueprint.tokens import Tokens
 from renku_store.records._base import Json
 
+_FORM: Final = "For example not segments[segment].video, or voice == 'en-gb' and not draft."
 _CONSTANTS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
 
 
@@ -72,7 +73,7 @@ Expression = Literal | ListOf | Lookup | Not | Junction | Comparison
 
 def parse_expression(text: str, place: Place) -> Expression:
     """The tree of a condition; raises `BlueprintError` that names the text and the character."""
-    tokens = Tokens(text, place)
+    tokens = Tokens(text, place, _FORM)
     expression = _or(tokens, 0)
     if tokens.next.kind != "end":
         raise tokens.unexpected("'and', 'or' or the end")

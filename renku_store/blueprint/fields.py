@@ -21,7 +21,7 @@ class Fields:
         self.what = what
         self.at = at or source.place
         if not isinstance(source.value, dict):
-            raise self.at.error(f"{what} must be a mapping, not {describe(_outer(source))}.")
+            raise self.at.error(f"{what} must be a mapping, not {describe(_outer(source))}.", "Write KEY: VALUE there.")
         self._entries = source.value
         self._keys = source.keys
         for key in self._entries if known is not None else ():
@@ -44,7 +44,7 @@ class Fields:
             raise self.at.error(f"{self.what} has no {key}.", f"Add `{key}:`.")
         return self._entries[key]
 
-    def wrong(self, key: str, wanted: str, hint: str = "") -> BlueprintError:
+    def wrong(self, key: str, wanted: str, hint: str) -> BlueprintError:
         """The error for a key whose value is not what is wanted."""
         given = describe(_outer(self._entries[key]))
         return self.place(key).error(f"{key} of {self.what} must be {wanted}, not {given}.", hint)
@@ -55,14 +55,14 @@ class Fields:
             return default
         value = self.source(key).value
         if not isinstance(value, str):
-            raise self.wrong(key, "text", "Put it in quotes." if isinstance(value, int | float) else "")
+            raise self.wrong(key, "text", "Put it in quotes." if isinstance(value, int | float) else "Write one text.")
         return value
 
     def boolean(self, key: str) -> bool:
         """True or false; false where it is not there."""
         value = self._entries[key].value if key in self._entries else False
         if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
+            raise self.wrong(key, "true or false", f"Write {key}: true, or leave it out.")
         return value
 
     def mapping(self, key: str, what: str, known: Collection[str] | None = None) -> Fields:
@@ -80,12 +80,12 @@ class Fields:
         """A list of texts, which must be there."""
         value = self.source(key).value
         if not isinstance(value, list):
-            raise self.wrong(key, "a list of texts")
+            raise self.wrong(key, "a list of texts", f"For example {key}: [ONE, TWO].")
         for item in value:
             if not isinstance(item.value, str):
                 raise item.place.error(
                     f"{key} of {self.what} must be a list of texts; it has {describe(_outer(item))}.",
-                    "Put it in quotes." if isinstance(item.value, int | float) else "",
+                    "Put it in quotes." if isinstance(item.value, int | float) else f"For example {key}: [ONE, TWO].",
                 )
         return [item.value for item in value if isinstance(item.value, str)]
 

@@ -58,7 +58,7 @@ def _parse(document: Json, inputs: Collection[str] | None) -> ProducerGraph:
             "A graph must be a mapping that has a list of `nodes`.", hint='{"nodes": [...], "edges": [...]}'
         )
     if len(written) > bounds.JOBS_MAX:
-        raise GraphError(f"The graph has more than {bounds.JOBS_MAX} jobs.")
+        raise GraphError(f"The graph has more than {bounds.JOBS_MAX} jobs.", hint="Make several movies of it.")
     outlines = [_outline(node, position) for position, node in enumerate(written)]
     makers = _makers(outlines)
     names = _Names(makers, inputs)
@@ -121,13 +121,18 @@ class _Names:
         head = _HEAD.match(text)
         path = _path(text[head.end() :]) if head else None
         if head is None or path is None:
-            raise GraphError(f"The job {job_id} reads {shown(text)}, which is not a reference.")
+            raise GraphError(
+                f"The job {job_id} reads {shown(text)}, which is not a reference.",
+                hint="A reference is the id of an input or an artefact, then steps: segments[2].text.",
+            )
         return Reference(kind="input", id=head[0], path=path)
 
 
 def _outline(node: object, position: int) -> _Outline:
     if not isinstance(node, dict):
-        raise GraphError(f"nodes[{position}] must be a mapping, not {describe(node)}.")
+        raise GraphError(
+            f"nodes[{position}] must be a mapping, not {describe(node)}.", hint='Each job is {"jobId": ..., ...}.'
+        )
     job_id = node.get("jobId")
     if not isinstance(job_id, str):
         raise GraphError(f"nodes[{position}] has no jobId.", hint="Each node needs a jobId, which is text.")

@@ -84,7 +84,9 @@ def _read_input(name: str, fields: Fields) -> InputSpec:
     if problem:
         raise fields.place("default").error(
             f"default of {fields.what} must be {problem}, not {describe(default)}.",
-            "Put it in quotes." if kind == "string" and isinstance(default, int | float) else "",
+            "Put it in quotes."
+            if kind == "string" and isinstance(default, int | float)
+            else "Change the default, or the type.",
         )
     return InputSpec(name, kind, fields.boolean("required"), default, has_default, fields.text("description", ""))
 
@@ -107,13 +109,18 @@ def _outer_loops(top: Fields, written: Mapping[str, tuple[ReferenceText, str | N
     order, cycle = in_order(direct)
     if cycle:
         place = section.mapping(cycle[0], cycle[0]).place("over")
-        raise place.error(f"The loops run inside each other in a cycle: {' -> '.join(cycle)}.")
+        raise place.error(
+            f"The loops run inside each other in a cycle: {' -> '.join(cycle)}.",
+            "A loop may run over what an outer one is at; one of them must run over a list of its own.",
+        )
     outer: dict[str, tuple[str, ...]] = {}
     for name in order:
         around = (loop for direct_loop in direct[name] for loop in (*outer[direct_loop], direct_loop))
         outer[name] = tuple(dict.fromkeys(around))
         if len(outer[name]) >= bounds.LOOPS_NESTED_MAX:
-            raise section.place(name).error(f"loop {name} runs inside {bounds.LOOPS_NESTED_MAX} others or more.")
+            raise section.place(name).error(
+                f"loop {name} runs inside {bounds.LOOPS_NESTED_MAX} others or more.", "Flatten the data."
+            )
     return {name: outer[name] for name in written}
 
 
@@ -165,7 +172,7 @@ def _read_overrides(top: Fields, producers: Mapping[str, ProducerSpec]) -> dict[
             argv_fault(config["argv"]) if "argv" in config and producers[producer].run.provider == "command" else None
         )
         if problem:
-            raise fields.place("config").error(f"argv of {fields.what} {problem}.")
+            raise fields.place("config").error(f"argv of {fields.what} {problem}.", 'For example ["sh", "make.sh"].')
         overrides[target] = config
     return overrides
 

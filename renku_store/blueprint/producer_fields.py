@@ -131,7 +131,7 @@ def _read_version(fields: Fields) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise fields.wrong("version", "text or a whole number", "Put it in quotes: 1.10 would be the number 1.1.")
     if not str(value).strip():
-        raise fields.wrong("version", "text that is not empty")
+        raise fields.wrong("version", "text that is not empty", "For example version: 2; without one it is 1.")
     return str(value)
 
 
@@ -213,9 +213,9 @@ def _read_timeout(fields: Fields) -> float | None:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = float(match[1]) * _SECONDS[match[2]] if match else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        raise fields.wrong("timeout", "seconds, or a text such as 90s, 5m or 1h")
+        raise fields.wrong("timeout", "seconds, or a text such as 90s, 5m or 1h", "For example timeout: 10m.")
     if not is_timeout(seconds):
-        raise fields.wrong("timeout", TIMEOUT_WANTED)
+        raise fields.wrong("timeout", TIMEOUT_WANTED, "For example timeout: 10m.")
     return float(seconds)
 
 
@@ -246,5 +246,5 @@ def _read_max_bytes(fields: Fields) -> int | None:
         return None
     value = fields.source("maxBytes").value
     if not is_size(value):
-        raise fields.wrong("maxBytes", BYTES_WANTED)
+        raise fields.wrong("maxBytes", BYTES_WANTED, "For example maxBytes: 1000000000.")
     return value

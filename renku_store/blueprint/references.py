@@ -37,6 +37,7 @@ class Every(Struct, frozen=True):
 
 
 EVERY: Final = Every()
+_FORM: Final = "A reference is a name and steps, as in segments[segment].text or slide[*].image."
 Step = Key | Position | LoopVariable | Every
 
 
@@ -54,7 +55,7 @@ class ReferenceText(Struct, frozen=True):
 
 def parse_reference(text: str, place: Place) -> ReferenceText:
     """The reference that a whole text is; raises `BlueprintError`."""
-    tokens = Tokens(text, place)
+    tokens = Tokens(text, place, _FORM)
     reference = read_reference(tokens)
     if tokens.next.kind != "end":
         raise tokens.error(

@@ -20,6 +20,7 @@ from renku_store.blueprint.scalars import CORE, Scalar, resolve, unknown_tag
 from renku_store.errors import BlueprintError
 from renku_store.records._base import Json
 
+_LOOK: Final = "See whether a bracket or quote is left open there or before, and whether the lines are indented alike."
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -55,7 +56,7 @@ def read_yaml(text: str, file: str | None = None, *, max_bytes: int = bounds.BLU
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
     except yaml.YAMLError as error:
-        raise Place(file, 1).error(f"The text is not YAML: {error}.") from None
+        raise Place(file, 1).error(f"The text is not YAML: {error}.", _LOOK) from None
     if composer.root is None:
         raise Place(file, 1).error("The text is empty.", "A blueprint is a mapping that has `producers`.")
     return composer.root
@@ -87,8 +88,10 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str | None) -> B
     problem = error.problem or "the text breaks off"
     lines = text.split("\n", line)
     indent = re.match(r"\s*", lines[line - 1])[0] if line <= len(lines) else ""  # type: ignore[index]
-    hint = "Indent with spaces: YAML allows no tabs there." if "\t" in indent or "\\t" in problem else ""
-    if not hint and problem.startswith("mapping values"):
+    hint = _LOOK
+    if "\t" in indent or "\\t" in problem:
+        hint = "Indent with spaces: YAML allows no tabs there."
+    elif problem.startswith("mapping values"):
         hint = "Put quotes around a text that has ': ' in it."
     context = f"{error.context}, " if error.context else ""
     return Place(file, line).error(f"The text is not YAML: {context}{problem}.", hint)

@@ -30,11 +30,12 @@ class Token(NamedTuple):
 
 
 class Tokens:
-    """The words of a text with a place; every error names both."""
+    """The words of a text with a place; every error names both. `form` is the hint of those that have no other."""
 
-    def __init__(self, text: str, place: Place) -> None:
+    def __init__(self, text: str, place: Place, form: str) -> None:
         self.text = text
         self.place = place
+        self._form = form
         if len(text) > bounds.EXPRESSION_MAX_CHARS:
             raise place.error(f"The expression is longer than {bounds.EXPRESSION_MAX_CHARS} characters.", "Shorten it.")
         self._words = self._split()
@@ -88,4 +89,4 @@ class Tokens:
     def error(self, message: str, hint: str = "", *, at: int | None = None) -> BlueprintError:
         """What is wrong with the next word, or at a character."""
         column = (self.next.at if at is None else at) + 1
-        return self.place.error(f"In `{self.text}`, character {column}: {message}.", hint)
+        return self.place.error(f"In `{self.text}`, character {column}: {message}.", hint or self._form)

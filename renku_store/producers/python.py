@@ -77,7 +77,9 @@ async def call_function(job: Job, context: JobContext) -> Produced:
     except TimeoutError:
         if not deadline.expired():
             raise
-        raise ProducerError(f"python:{job.model} did not return within {seconds:g} seconds.") from None
+        raise ProducerError(
+            f"python:{job.model} did not return within {seconds:g} seconds.", hint="`timeout` gives it longer."
+        ) from None
     return check_answer(job, lambda: context.directory, _produced(job, result))
 
 

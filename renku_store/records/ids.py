@@ -34,7 +34,8 @@ def check_id(thing: str, value: str) -> str:
     """
     if not value:
         raise InvalidIdError(
-            f"An {thing} id may not be empty." if thing[0] in "aeiou" else f"A {thing} id may not be empty."
+            f"An {thing} id may not be empty." if thing[0] in "aeiou" else f"A {thing} id may not be empty.",
+            hint="Give it a name.",
         )
     if _PLAIN.fullmatch(value):
         return value

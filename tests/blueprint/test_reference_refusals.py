@@ -211,3 +211,4 @@ def test_a_reference_to_nothing_is_refused_with_its_line_and_the_nearest_name(
     assert (caught.value.file, caught.value.line) == ("film.yaml", line)
     assert message in caught.value.message
     assert hint in caught.value.hint
+    assert caught.value.hint

@@ -235,6 +235,7 @@ def test_a_mistake_is_refused_with_its_line_and_a_way_out(text: str, line: int, 
     assert caught.value.message.startswith(f"film.yaml:{line}: ")
     assert message in caught.value.message
     assert hint in caught.value.hint
+    assert caught.value.hint
 
 
 def test_without_a_file_the_line_is_still_said() -> None:

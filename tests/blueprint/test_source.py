@@ -94,6 +94,7 @@ def test_what_yaml_may_not_be_is_refused_with_its_line(text: str, line: int, mes
     assert (caught.value.file, caught.value.line) == ("inputs.yaml", line)
     assert caught.value.message.startswith(f"inputs.yaml:{line}: ")
     assert message in caught.value.message
+    assert caught.value.hint
 
 
 def test_a_tab_gets_the_hint_to_use_spaces() -> None:

@@ -51,6 +51,34 @@ def test_other_errors_have_a_kind_and_a_code(error: BaseException, kind: str, co
     """Nothing reaches a person as a traceback."""
     failure = failure_of(error)
     assert (failure.kind, failure.exit_code) == (kind, code)
+    assert failure.hint or kind == "Interrupted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["init", "film", "--graph", "broken.yaml"], "--blueprint"),
+        (["init", "film", "--blueprint", "broken.yaml"], "left open"),
+        (["init", "film", "--blueprint", "when.yaml"], "For example not segments[segment].video"),
+        (["events", "nosuch"], "`renku-store events` shows all"),
+        (["run", "--events", "nowhere/events.jsonl"], "can be written"),
+        (["cat", "a\0b"], "without it"),
+        (["--json=1", "movies"], "`renku-store --help`"),
+        (["movies", "--json=1"], "`renku-store movies --help`"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_met_with_a_way_out(
+    call: Call, place: Path, arguments: list[str], hint: str
+) -> None:
+    """The sentence is followed by what to do."""
+    (place / "broken.yaml").write_text("name: film\nproducers: {one: [\n")
+    (place / "when.yaml").write_text(
+        "producers: {p: {run: a/b, when: 'not (', outputs: {o: {mimeType: text/plain}}}}\n"
+    )
+    assert call("init", "other").code == 0
+    done = call(*arguments)
+    assert done.code == 2
+    assert hint in done.err.partition("hint: ")[2]
 
 
 def test_a_conflict_of_inputs_shows_both_values(capsys: pytest.CaptureFixture[str]) -> None:

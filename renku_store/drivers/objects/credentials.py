@@ -57,7 +57,9 @@ def from_files(place: S3Place, environment: Mapping[str, str]) -> tuple[dict[str
             hint="`aws configure list-profiles` names them.",
         ) from error
     except exceptions.BotoCoreError as error:
-        raise StoreUnavailableError(f"The configuration of AWS cannot be used: {error}.") from error
+        raise StoreUnavailableError(
+            f"The configuration of AWS cannot be used: {error}.", hint="`aws configure list` shows what it says."
+        ) from error
     named_there = {"AWS_DEFAULT_REGION": said.get("region"), "AWS_ENDPOINT_URL": said.get("endpoint_url")}
     return {name: value for name, value in named_there.items() if value}, None if found is None else _provider(found)
 

@@ -147,7 +147,9 @@ def _file_system(url: str, shown: str, options: Mapping[str, Any]) -> tuple[Any,
             hint="pip install it; `renku-store doctor` then says whether movies are safe there.",
         ) from error
     except (TypeError, ValueError, KeyError) as error:
-        raise InvalidValueError(f"{shown} cannot be opened with these options: {error}.") from error
+        raise InvalidValueError(
+            f"{shown} cannot be opened with these options: {error}.", hint="Leave out, or correct, what it names."
+        ) from error
     except Exception as error:  # the code of another package, which may connect at once
         said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise StoreUnavailableError(f"Cannot open {shown}: {said}.", hint="Check the URL and the network.") from error

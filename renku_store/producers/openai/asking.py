@@ -128,7 +128,7 @@ class _Prompts:
         if template is None:
             return None
         if not isinstance(template, str):
-            raise ProducerError(f"{self._job.producer}: {name} in the config is not text.")
+            raise ProducerError(f"{self._job.producer}: {name} in the config is not text.", hint="Put it in quotes.")
         return _PLACE.sub(self._filled, template)
 
     def schema(self) -> Json:
@@ -170,16 +170,22 @@ class _Prompts:
                 try:
                     return path.read_text(encoding="utf-8")
                 except UnicodeDecodeError:
-                    raise BadInputError(f"{self._job.producer}: The input {name!r} is not UTF-8.") from None
+                    raise BadInputError(
+                        f"{self._job.producer}: The input {name!r} is not UTF-8.", hint="Save it as UTF-8."
+                    ) from None
             case list():
                 return "\n\n".join(self._said(name, place) for place in item if place is not None)
             case _:
-                raise ProducerError(f"{self._job.producer}: The input {name!r} is no text.")
+                raise ProducerError(
+                    f"{self._job.producer}: The input {name!r} is no text.", hint="Texts and JSON can be said."
+                )
 
 
 def _only_output(job: Job) -> tuple[str, str]:
     if len(job.outputs) != 1:
-        raise ProducerError(f"{job.producer}: openai makes one output, not {len(job.outputs)}.")
+        raise ProducerError(
+            f"{job.producer}: openai makes one output, not {len(job.outputs)}.", hint="Make a producer of each."
+        )
     name, spec = next(iter(job.outputs.items()))
     return name, spec.mime_type.partition(";")[0].strip().lower()
 
@@ -220,7 +226,7 @@ def _check_keys(job: Job, kind: Kind) -> None:
 def _mapping(job: Job, key: str) -> dict[str, Json]:
     value = job.config.get(key, {})
     if not isinstance(value, dict):
-        raise ProducerError(f"{job.producer}: {key} in the config is not a mapping.")
+        raise ProducerError(f"{job.producer}: {key} in the config is not a mapping.", hint="Write KEY: VALUE there.")
     return dict(value)
 
 
