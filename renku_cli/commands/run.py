@@ -26,7 +26,7 @@ from renku_cli.resting import tell_of_others, tell_of_warnings
 from renku_cli.sources import read_mapping
 from renku_cli.table import load
 from renku_cli.view import refresh_view
-from renku_store import Choices, set_out
+from renku_store import BlueprintError, Choices, set_out
 
 if TYPE_CHECKING:
     from renku_store import Json, Movie, OnConflict, RunProgress, RunReport
@@ -135,7 +135,7 @@ def run(
     chosen = bool(targets or regen or pin or up_to_layer is not None)
     wanted = Choices(targets=[*targets], regen=[*regen], pin=[*pin], up_to_layer=up_to_layer)
     choices = wanted if chosen else None
-    with open_movie(options) as movie:
+    with open_movie(options) as movie, _named_by_file(blueprint):
         if dry_run:
             if events_file is not None:
                 note("A dry run has no events: nothing is written for --events.")
@@ -194,6 +194,18 @@ def _private_inputs(blueprint: str | None, graph: str | None, inputs_file: str |
     private = read_mapping(inputs_file) if inputs_file is not None else {}
     source = blueprint_source(blueprint, graph)
     return private if source is None else {**private, "@blueprint": source}
+
+
+@contextmanager
+def _named_by_file(blueprint: str | None) -> Iterator[None]:
+    """Let a mistake that is found when the input @blueprint is expanded name the file that it was given in."""
+    try:
+        yield
+    except BlueprintError as error:
+        if blueprint is None or error.file != "@blueprint":
+            raise
+        message = error.message.removeprefix(f"{error.file}:{error.line}: ")
+        raise BlueprintError(message, hint=error.hint, file=blueprint, line=error.line) from error
 
 
 @contextmanager

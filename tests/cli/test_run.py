@@ -309,6 +309,20 @@ def test_a_wrong_run_is_refused_before_anything_happens(
     assert call("status", "--json").json["runs"] == []
 
 
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_mistake_that_only_values_show_is_told_with_the_file_that_was_given(
+    call: Call, movie: str, place: Path, options: list[str]
+) -> None:
+    """Which jobs there are is known once the blueprint is expanded: --blueprint's file and line are named then, too."""
+    wrong = BLUEPRINT + "overrides:\n  'word[7]': {config: {speed: 2}}\n"
+    (place / "wrong.yaml").write_text(wrong)
+    done = call("run", "--blueprint", "wrong.yaml", *options, "--json")
+    assert (done.code, done.error["kind"]) == (2, "BlueprintError")
+    line = len(wrong.splitlines())
+    assert done.error["message"] == f"wrong.yaml:{line}: There is no job word[7] to override."
+    assert "word[" in done.error["hint"]
+
+
 @pytest.mark.parametrize("command", [("run",), ("run", "--dry-run")])
 def test_names_with_an_at_sign_that_nobody_knows_are_refused(
     call: Call, movie: str, place: Path, command: tuple[str, ...]
