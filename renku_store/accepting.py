@@ -86,8 +86,13 @@ class _Adoption:
         why = self._why_not(node, planned)
         if why is not None:
             self.refused[job] = why
+            return
+        known = planned.signature or signature(node, self._now.signed_inputs(node))
+        fault = self._now.fault(node)
+        if fault is not None:
+            self.refused[job] = fault
         else:
-            self.found[job] = planned.signature or signature(node, self._now.signed_inputs(node))
+            self.found[job] = known
 
     def events(self, edited_by: str) -> Iterator[ArtefactEvent]:
         """What is to be noted: every output of every job that was adopted."""

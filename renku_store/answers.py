@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import orjson
+
 from renku_store import bounds
 from renku_store.calls import Job, Produced
-from renku_store.errors import ProducerError
+from renku_store.errors import InvalidValueError, ProducerError
+from renku_store.hashing import canonical_json, parse_json
 
 _MIME_TYPE: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]+)?"
@@ -49,6 +52,19 @@ def check_answer(job: Job, directory: Folder, produced: object) -> Produced:
 def is_mime_type(text: str) -> bool:
     """Whether the text is a MIME type by RFC 6838, perhaps with parameters."""
     return _MIME_TYPE.fullmatch(text) is not None
+
+
+def wrong_json(data: bytes) -> str | None:
+    """Why these bytes are no JSON that jobs can read into, as the end of a sentence, or None."""
+    try:
+        value = parse_json(data)
+        if data.count(b"[") + data.count(b"{") > bounds.VALUE_MAX_DEPTH:
+            canonical_json(value)
+    except orjson.JSONDecodeError as error:
+        return f"{error.msg} in line {error.lineno}, column {error.colno}"
+    except InvalidValueError as error:
+        return error.message.rstrip(".")
+    return None
 
 
 def wrong_cost(cost: object) -> str | None:

@@ -10,15 +10,13 @@ import difflib
 import os
 from pathlib import Path
 
-import orjson
-
 from renku_store import bounds
-from renku_store.answers import is_mime_type
+from renku_store.answers import is_mime_type, wrong_json
 from renku_store.clock import timestamp
 from renku_store.contents import contradiction
 from renku_store.errors import InvalidValueError, NotFoundError
 from renku_store.expansion import recorded_graph
-from renku_store.hashing import hash_bytes, parse_json
+from renku_store.hashing import hash_bytes
 from renku_store.media_types import is_json, is_text
 from renku_store.movie import Movie
 from renku_store.outlook import present_graph
@@ -163,10 +161,8 @@ def _head(path: Path) -> bytes:
 
 
 def _check_json(artefact: str, name: str, data: bytes) -> None:
-    try:
-        parse_json(data)
-    except orjson.JSONDecodeError as error:
+    wrong = wrong_json(data)
+    if wrong is not None:
         raise InvalidValueError(
-            f"{artefact} is JSON, and {name} is not: {error.msg} in line {error.lineno}, column {error.colno}.",
-            hint="Mend the file.",
-        ) from error
+            f"{artefact} is JSON, and {name} cannot be read as such: {wrong}.", hint="Mend the file."
+        )

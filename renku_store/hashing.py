@@ -105,7 +105,10 @@ def parse_json(data: bytes | str) -> Json:
     """
     value = orjson.loads(data)
     large = _LARGE_IN_TEXT if isinstance(data, str) else _LARGE_IN_BYTES
-    return value if large.search(data) is None else exact_numbers(value)  # type: ignore[arg-type]
+    try:
+        return value if large.search(data) is None else exact_numbers(value)  # type: ignore[arg-type]
+    except RecursionError as error:
+        raise orjson.JSONDecodeError("nested too deeply", "", 0) from error
 
 
 def exact_numbers(value: Json) -> Json:

@@ -1,6 +1,7 @@
 """What a job reads, resolved: references to values, artefacts and their hashes. Pure; planner and runner share it.
 
 A missing value is not null: an input whose reference selects nothing is left out, of the request and of the signature.
+A part of an artefact that is nested too deeply to be a value is neither: no job that reads it can be made.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from renku_store.errors import InvalidValueError
 from renku_store.hashing import artefact_item, hash_text, hash_value, list_item, value_item
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
@@ -15,6 +17,8 @@ from renku_store.records.manifest import ArtefactValue
 
 _HASHED_ANEW_MAX: Final = 256
 """Characters of a text in an input that is hashed again for each job that reads it: to look it up takes no less."""
+_NO_VALUE: Final = "no-value-"
+"""What the digest of a part that cannot be a value begins with: no digest of a value does, so no result is its."""
 
 
 class Missing:
@@ -58,6 +62,7 @@ class Selection:
         self._artefacts = artefacts
         self._document = document
         self._hashes: dict[tuple[str, str, tuple[str | int, ...]], str | None] = {}
+        self._faults: dict[str, str] = {}  # by digest: why a part is no value
 
     def artefact(self, artefact_id: str) -> ArtefactValue | None:
         """The artefact's value in this state, if it has one."""
@@ -86,7 +91,10 @@ class Selection:
         return None if digest is None else value_item(digest)
 
     def digest(self, reference: Reference) -> str | None:
-        """The hash of the value that a reference to an input, or into an artefact, selects; None: there is none."""
+        """The hash of the value that a reference to an input, or into an artefact, selects; None: there is none.
+
+        What is no value has a digest like no other: `fault` says whether a job reads such a part.
+        """
         if reference.kind == "input":
             value = self.value(reference)
             if isinstance(value, str) and len(value) <= _HASHED_ANEW_MAX:
@@ -94,9 +102,30 @@ class Selection:
         holder = reference.id if reference.kind == "input" else getattr(self._artefacts.get(reference.id), "hash", "")
         key = (reference.kind, holder, tuple(reference.path))
         if key not in self._hashes:
-            value = self.value(reference)
-            self._hashes[key] = None if isinstance(value, Missing) else hash_value(value)
+            self._hashes[key] = self._hashed(reference, holder)
         return self._hashes[key]
+
+    def _hashed(self, reference: Reference, holder: str) -> str | None:
+        value = self.value(reference)
+        if isinstance(value, Missing):
+            return None
+        try:
+            return hash_value(value)
+        except InvalidValueError as error:
+            if reference.kind == "input":  # none is accepted
+                raise
+            digest = _NO_VALUE + hash_value([holder, *reference.path])
+            self._faults[digest] = error.message
+            return digest
+
+    def fault(self, node: GraphNode) -> str | None:
+        """Why a job that has been signed cannot be made, as a sentence: it reads a part that is no value; or None."""
+        into = (ref for entry in node.inputs for ref in references(entry) if ref.kind == "artefact" and ref.path)
+        for reference in into if self._faults else ():
+            why = self._faults.get(self.digest(reference) or "")
+            if why is not None:
+                return f"{node.job_id} reads {reference.text()}, but that part of {reference.id} cannot be used: {why}"
+        return None
 
     def digests(
         self, input_id: str, before: Sequence[str | int], positions: Iterable[int], after: Sequence[str]

@@ -229,10 +229,13 @@ class Verdicts:
         reasons += self._reasons(node, known)
         if job_id in self.chosen.forced:
             reasons.append(Reason(kind="forced", subject=job_id))
+        fault = self.now.fault(node) if known is not None else None
+        if fault is not None:
+            self.warnings.append(fault)
         planned = PlannedJob(
             state="dirty" if reasons else "clean",
             reasons=reasons,
-            signature=known,
+            signature=known if fault is None else None,
             layer=layer,
             made_in=self.differences.made_in(job_id) if reasons else None,
         )

@@ -52,6 +52,28 @@ def test_a_path_leads_to_what_indexing_finds_or_nowhere(value: Any, path: list[s
     assert select(value, path) is expected or select(value, path) == expected
 
 
+def test_a_part_that_is_no_value_has_a_digest_like_no_other_and_its_reader_a_fault() -> None:
+    """So that what reads it is made by nobody, and what reads beside it is signed as ever."""
+    deep: Json = []
+    for _ in range(100):
+        deep = [deep]
+    here = selection(document={"deep": deep, "flat": deep[0]})
+    digest = here.digest(reference("artefact", "script.out", "deep"))
+    assert digest is not None
+    assert digest not in {hash_value(None), here.digest(reference("artefact", "script.out", "flat"))}
+    node = GraphNode(
+        job_id="use",
+        producer="use",
+        provider="test",
+        provider_model="use",
+        inputs=[GraphInput(name="part", ref=reference("artefact", "script.out", "deep"))],
+        produces=[],
+    )
+    assert "use reads script.out.deep" in (here.fault(node) or "")
+    beside = [GraphInput(name="part", ref=reference("artefact", "script.out", "flat"))]
+    assert here.fault(node.replace(inputs=beside)) is None
+
+
 def test_null_is_a_value_and_missing_is_none() -> None:
     """An input whose reference selects null is signed; one that selects nothing is left out."""
     here = selection({"a": None, "b": {"c": None}})

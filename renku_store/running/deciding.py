@@ -177,11 +177,19 @@ class Decider:
         return Decision(signed, trace=own, forced=True, known=self._earlier.known(signed))
 
     def _signature(self, node: GraphNode) -> str:
-        """Of a job that reads nothing but inputs, which the plan has frozen, the planner has computed it already."""
+        """Of a job that reads nothing but inputs, which the plan has frozen, the planner has computed it already.
+
+        Raises `InvalidValueError` for a job that reads a part of an artefact that is no value.
+        """
         planned = self._known.plan.jobs[node.job_id]
         if planned.state == "dirty" and planned.signature is not None and not _reads_artefacts(node):
             return planned.signature
-        return signature(node, self._known.selection().signed_inputs(node))
+        selection = self._known.selection()
+        signed = signature(node, selection.signed_inputs(node))
+        fault = selection.fault(node)
+        if fault is not None:
+            raise InvalidValueError(fault)
+        return signed
 
     def _traces(self, signatures: Sequence[str]) -> Mapping[str, Trace | StoreError]:
         """The result for each signature that has one; what one of them meets is the matter of that one alone."""

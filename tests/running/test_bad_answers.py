@@ -15,6 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renku_store import (
+    ArtefactEvent,
+    ArtefactValue,
+    Choices,
     ConcurrencyLimiter,
     InvalidValueError,
     Job,
@@ -28,9 +31,13 @@ from renku_store import (
     RunProgress,
     RunReport,
     ValueItem,
+    accept_results,
     default_registry,
+    edit_artefact,
+    hash_bytes,
     movie_status,
     open_store,
+    plan_movie,
     run_movie,
     set_inputs,
     with_retry,
@@ -303,3 +310,66 @@ def test_a_limit_that_is_no_whole_number_is_refused(limit: int) -> None:
     """Half a call cannot be."""
     with pytest.raises(InvalidValueError):
         ConcurrencyLimiter(limit)
+
+
+_READERS = """
+inputs: {n: {type: any, default: 1}}
+producers:
+  script: {run: test/script@1, outputs: {out: {mimeType: application/json}}}
+  deep: {run: test/deep@%s, inputs: {part: script.out.deep}, outputs: {text: {mimeType: text/plain}}}
+  flat: {run: test/flat@1, inputs: {part: script.out.flat, n: n}, outputs: {text: {mimeType: text/plain}}}
+  after: {run: test/after@1, inputs: {text: deep.text}, outputs: {text: {mimeType: text/plain}}}
+"""
+
+
+def _script(depth: int) -> str:
+    return '{"deep": ' + "[" * depth + "]" * depth + ', "flat": 1}'
+
+
+async def _read(job: Job, context: JobContext) -> Produced:
+    del context
+    return Produced({name: _script(1) if job.producer == "script" else "x" for name in job.outputs}, cost=1.0)
+
+
+def _as_an_older_store_had_it(movie: Movie, artefact: str, content: str) -> None:
+    """Let content stand for an artefact that nobody would take any more."""
+    data = content.encode()
+    value = ArtefactValue(hash=hash_bytes(data), size=len(data), mime_type="application/json", inline=content)
+    movie.events.append_artefact(
+        ArtefactEvent(
+            id=movie.events.new_id(),
+            artefact=artefact,
+            status="edited",
+            output="out",
+            value=value,
+            edited_by="ann",
+            created_at="2026-01-01T00:00:00.000Z",
+        )
+    )
+
+
+def test_a_part_that_is_nested_too_deeply_concerns_those_alone_who_read_it(movie: Movie) -> None:
+    """Where a store holds such a document, plans and all other jobs go on; the reader fails, and is named with it."""
+    set_inputs(movie, {"@blueprint": _READERS % 1})
+    assert asyncio.run(run_movie(movie, produce=_read)).status == "published"
+    _as_an_older_store_had_it(movie, "script.out", _script(101))
+    set_inputs(movie, {"n": 2})
+    plan = plan_movie(movie)
+    assert (sorted(plan.dirty), plan.jobs["deep"].signature) == (["after", "deep", "flat"], None)
+    told = "deep reads script.out.deep, but that part of script.out cannot be used"
+    assert [warning for warning in plan.warnings if told in warning] != []
+    report = asyncio.run(run_movie(movie, produce=_read, keep_going=True))
+    assert {job: result.status for job, result in report.jobs.items() if result.status != "clean"} == {
+        "deep": "failed",
+        "flat": "made",
+        "after": "upstream failed",
+    }
+    assert told in _failure(report, "deep")
+    assert report.cost == 1.0
+    set_inputs(movie, {"@blueprint": _READERS % 2})
+    with pytest.raises(InvalidValueError, match="There is nothing to accept of deep"):
+        accept_results(movie, "deep")
+    chosen = Choices(targets=["flat"])
+    assert asyncio.run(run_movie(movie, produce=_read, choices=chosen)).status in {"published", "unchanged"}
+    edit_artefact(movie, "script.out", _script(99).encode())
+    assert asyncio.run(run_movie(movie, produce=_read)).status == "published"

@@ -545,6 +545,13 @@ def test_a_version_that_waits_can_be_undone(made: Movie, studio: Studio) -> None
         ("", b"x", InvalidIdError, "artefact"),
         ("film.timeline", b"{not json", InvalidValueError, "is JSON"),
         ("film.timeline", b"", InvalidValueError, "is JSON"),
+        ("film.timeline", b"[" * 101 + b"]" * 101, InvalidValueError, "more than 100 levels deep"),
+        (
+            "film.timeline",
+            b'{"a": 12345678901234567890, "b": ' + b"[" * 999 + b"]" * 999 + b"}",
+            InvalidValueError,
+            "deep",
+        ),
         ("draw[0].image", b"\xff\xd8\xff\xe0 jfif", InvalidValueError, "JPEG data"),
         ("draw[0].image", b"a picture, in words", InvalidValueError, "is text"),
         ("draw[0].image", b"", InvalidValueError, "empty"),
