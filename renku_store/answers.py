@@ -1,13 +1,14 @@
 """What a producer answered, held against what it was asked: the same rules for every kind of producer.
 
-Pure but for one look at each file. Nothing here changes an answer: it is right, or it is refused by name.
+Pure but for one look at each file, and one into each that is to be JSON. Nothing here changes an answer: it is right,
+or it is refused by name.
 """
 
 from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -17,6 +18,7 @@ from renku_store import bounds
 from renku_store.calls import Job, Produced
 from renku_store.errors import InvalidValueError, ProducerError
 from renku_store.hashing import canonical_json, parse_json
+from renku_store.media_types import is_json
 
 _MIME_TYPE: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}(;[ -~]+)?"
@@ -44,9 +46,52 @@ def check_answer(job: Job, directory: Folder, produced: object) -> Produced:
         for name, output in produced.outputs.items():
             wrong = wrong or _wrong_output(job, directory, name, output)
     if wrong is not None:
-        paid = 0.0 if wrong_cost(produced.cost) else float(produced.cost)
-        raise ProducerError(f"{job.producer}: {wrong}", diagnostics=produced.diagnostics, cost=paid)
+        raise _refusal(job, produced, wrong)
     return produced
+
+
+def wrong_documents(job: Job, produced: Produced) -> ProducerError | None:
+    """What is wrong with an answer, else right, of which an output has a type of JSON and is none; or None.
+
+    One beyond `bounds.JSON_CHECK_MAX_BYTES` is taken as it is.
+    """
+    for name, mime_type, content in _documents(job, produced):
+        try:
+            wrong = None if _size(content) > bounds.JSON_CHECK_MAX_BYTES else wrong_json(_bytes(content))
+        except OSError as error:
+            return _refusal(job, produced, f"The output {name!r} cannot be read: {error}")
+        if wrong is not None:
+            return _refusal(job, produced, f"The output {name!r} is {mime_type}, and cannot be read as such: {wrong}.")
+    return None
+
+
+def is_long_to_check(job: Job, produced: Produced) -> bool:
+    """Whether `wrong_documents` takes so long that nothing should wait for it meanwhile."""
+    documents = [content for _, _, content in _documents(job, produced)]
+    large = any(isinstance(content, Path) for content in documents)
+    return large or sum(map(_size, documents)) > bounds.JSON_CHECK_HERE_MAX_BYTES
+
+
+def _documents(job: Job, produced: Produced) -> Iterator[tuple[str, str, bytes | str | Path]]:
+    for name, content in produced.outputs.items():
+        mime_type = produced.mime_types.get(name) or job.outputs[name].mime_type
+        if is_json(mime_type):
+            yield name, mime_type, content
+
+
+def _size(content: bytes | str | Path) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
+
+
+def _bytes(content: bytes | str | Path) -> bytes:
+    if isinstance(content, Path):
+        return content.read_bytes()
+    return content.encode() if isinstance(content, str) else content
+
+
+def _refusal(job: Job, produced: Produced, wrong: str) -> ProducerError:
+    paid = 0.0 if wrong_cost(produced.cost) else float(produced.cost)
+    return ProducerError(f"{job.producer}: {wrong}", diagnostics=produced.diagnostics, cost=paid)
 
 
 def is_mime_type(text: str) -> bool:

@@ -136,6 +136,10 @@ CALL_DATA_MAX_BYTES: Final = 16_384
 """What a handler notes beside a provider's name for a call: an address to ask, not the request."""
 CALL_KEEP_SECONDS: Final = 30 * 86_400.0
 """A call in flight that nobody came back for is forgotten after a month: providers keep results for days."""
+JSON_CHECK_MAX_BYTES: Final = 64 * 1_048_576
+"""A larger JSON output is not parsed before it is stored: to parse it takes ten times its size of memory, per job."""
+JSON_CHECK_HERE_MAX_BYTES: Final = 65_536
+"""So much JSON is parsed while the event loop waits: a third of a millisecond; a thread for it costs as much."""
 SECRET_SCAN_MAX_BYTES: Final = 16 * 1_048_576
 """An output file beyond this is not looked through for secrets: it is a film, not a text."""
 SECRET_MIN_CHARS: Final = 8

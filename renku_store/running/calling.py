@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from renku_store import bounds
-from renku_store.answers import check_answer
+from renku_store.answers import check_answer, is_long_to_check, wrong_documents
 from renku_store.calls import CallContext, Job, JobContext, Produce, Produced, failure_of
 from renku_store.errors import (
     BlobCorruptError,
@@ -24,6 +25,7 @@ from renku_store.errors import (
     StoreError,
     UnusableError,
 )
+from renku_store.finishing import in_thread_to_the_end
 from renku_store.metadata.calls import CallInFlight
 from renku_store.movie import Movie
 from renku_store.records.events import JobFailure
@@ -60,7 +62,7 @@ class Call(Waits):
     looking at many.
     """
 
-    __slots__ = ("_prepare", "charge", "folder", "known", "node", "parts")
+    __slots__ = ("_prepare", "cancelled", "charge", "folder", "known", "node", "parts")
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class Call(Waits):
     ) -> None:
         seconds = (node.timeout_seconds or bounds.JOB_TIMEOUT_SECONDS) + 2 * bounds.CANCEL_GRACE_SECONDS
         super().__init__(node.job_id, tell, activity, Deadline(seconds), slot, claim, memory)
+        self.cancelled = False
         self.node = node
         self.known = known
         self.folder = folder
@@ -163,7 +166,8 @@ class Caller:
             call = Call(
                 node, known, folder, slot, charge, claim, memory, parts, self._tell, self._activity, self._prepare
             )
-            return await self._make(call, produce)
+            end = await self._make(call, produce)
+            return replace(end, cancelled=True) if call.cancelled else end
         finally:
             if folder is not None:
                 folder.end()
@@ -172,7 +176,8 @@ class Caller:
     async def _make(self, call: Call, produce: Produce) -> CallEnd:
         try:
             job, produced = await self._produce(call, produce)
-            outcome = _outcome(call, job, check_answer(job, call.folder.made, produced))
+            await _check(call, job, check_answer(job, call.folder.made, produced))
+            outcome = _outcome(call, job, produced)
         except FATAL as error:
             await self._book_lost(call, error)
             raise
@@ -352,6 +357,16 @@ class Caller:
             error=failure,
         )
         return CallEnd(result, stored)
+
+
+async def _check(call: Call, job: Job, produced: Produced) -> None:
+    """Raise `ProducerError` where what is to be JSON is none; to the end, as the answer has been paid for."""
+    if is_long_to_check(job, produced):
+        wrong, call.cancelled = await in_thread_to_the_end(partial(wrong_documents, job, produced))
+    else:
+        wrong = wrong_documents(job, produced)
+    if wrong is not None:
+        raise wrong
 
 
 def _outcome(call: Call, job: Job, produced: Produced) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from json import dumps
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,10 @@ class Studio:
             text = f"{job.producer}({', '.join(f'{name}={words(item)}' for name, item in sorted(job.inputs.items()))})"
             if job.producer == "length":
                 text = str(len(words(job.inputs["audio"])))
-            return Produced(
-                {name: f"{name}:{text}" if name != "seconds" else text for name in job.outputs}, cost=self.cost
-            )
+            made = {name: f"{name}:{text}" if name != "seconds" else text for name in job.outputs}
+            documents = {name for name, output in job.outputs.items() if output.mime_type == "application/json"}
+            told = {name: dumps(made[name]) for name in documents - {"seconds"}}
+            return Produced({**made, **told}, cost=self.cost)
         finally:
             self.running -= 1
 

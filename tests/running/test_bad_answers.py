@@ -43,6 +43,7 @@ from renku_store import (
     with_retry,
     with_timeout,
 )
+from renku_store.bounds import JSON_CHECK_HERE_MAX_BYTES
 
 _BLUEPRINT = """
 producers:
@@ -373,3 +374,105 @@ def test_a_part_that_is_nested_too_deeply_concerns_those_alone_who_read_it(movie
     assert asyncio.run(run_movie(movie, produce=_read, choices=chosen)).status in {"published", "unchanged"}
     edit_artefact(movie, "script.out", _script(99).encode())
     assert asyncio.run(run_movie(movie, produce=_read)).status == "published"
+
+
+_DEEP = "[" * 101 + "]" * 101
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"deep": "once upon a ti', "in line 1, column"),
+        ("", "in line 1, column"),
+        ("\ufeff{}", "in line 1, column 1"),
+        ('{"deep": 1e999}', "in line 1, column"),
+        ('{"deep":\n "\\ud800"}', "in line 2, column"),
+        (_DEEP, "nested more than 100 levels deep"),
+        (f'{{"deep": 12345678901234567890, "flat": {"[" * 999}{"]" * 999}}}', "nested too deeply"),
+        (b'{"deep": "' + b"x" * 70_000, "in line 1, column"),
+        (b"\xff", "in line 1, column"),
+    ],
+)
+@pytest.mark.parametrize("form", ["content", "file"])
+def test_an_output_that_is_to_be_json_and_is_none_is_its_jobs_failure(
+    movie: Movie, content: str | bytes, told: str, form: str
+) -> None:
+    """What it took is booked, nobody is called with its parts missing, and the next run calls it again."""
+    set_inputs(movie, {"@blueprint": _READERS % 1})
+    calls = Counter[str]()
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        calls[job.producer] += 1
+        if job.producer != "script" or calls["script"] > 1:
+            return await _read(job, context)
+        if form == "content":
+            return Produced({"out": content}, cost=2.0)
+        path = context.directory / "answer"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return Produced({"out": path}, cost=2.0)
+
+    report = asyncio.run(run_movie(movie, produce=produce))
+    assert {job: result.status for job, result in report.jobs.items()} == {
+        "script": "failed",
+        "deep": "upstream failed",
+        "flat": "upstream failed",
+        "after": "upstream failed",
+    }
+    assert "script: The output 'out' is application/json, and cannot be read as such: " in _failure(report, "script")
+    assert told in _failure(report, "script")
+    assert (report.cost, dict(calls)) == (2.0, {"script": 1})
+    assert asyncio.run(run_movie(movie, produce=produce)).status == "published"
+    assert dict(calls) == {"script": 2, "deep": 1, "flat": 1, "after": 1}
+
+
+def test_the_type_that_an_answer_names_says_whether_it_is_to_be_json(movie: Movie) -> None:
+    """Of an output that is declared otherwise, too; and what names another type may be what it likes."""
+    one = "producers: {one: {run: test/one@1, outputs: {out: {mimeType: %s}}}}"
+
+    def made(declared: str, mime_types: dict[str, str]) -> str:
+        set_inputs(movie, {"@blueprint": one % declared})
+
+        async def produce(job: Job, context: JobContext) -> Produced:
+            return Produced({"out": "no JSON"}, mime_types=mime_types)
+
+        return asyncio.run(run_movie(movie, produce=produce)).jobs["one"].status
+
+    assert made("text/plain", {"out": "application/ld+json; charset=utf-8"}) == "failed"
+    assert made("application/json", {"out": "text/markdown"}) == "made"
+
+
+def test_json_beyond_the_bound_is_taken_as_it_is(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To parse it would take more memory than it is worth: nobody writes that by hand."""
+    monkeypatch.setattr("renku_store.bounds.JSON_CHECK_MAX_BYTES", 7)
+    set_inputs(
+        movie, {"@blueprint": "producers: {one: {run: test/one@1, outputs: {out: {mimeType: application/json}}}}"}
+    )
+    answers = iter(["no JSON", "no JSON."])
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        return Produced({"out": next(answers)})
+
+    statuses = [asyncio.run(run_movie(movie, produce=produce)).jobs["one"].status for _ in range(2)]
+    assert statuses == ["failed", "made"]
+
+
+def test_who_is_cancelled_while_an_answer_is_looked_into_has_it_stored(movie: Movie) -> None:
+    """It was paid for: the next run takes it over."""
+    set_inputs(
+        movie, {"@blueprint": "producers: {one: {run: test/one@1, outputs: {out: {mimeType: application/json}}}}"}
+    )
+    calls, running = Counter[str](), list[asyncio.Future[RunReport]]()
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        calls[job.producer] += 1
+        asyncio.get_running_loop().call_soon(running[0].cancel)
+        return Produced({"out": "[" + "0," * JSON_CHECK_HERE_MAX_BYTES + "0]"}, cost=1.0)
+
+    async def run() -> None:
+        running.append(asyncio.ensure_future(run_movie(movie, produce=produce)))
+        with pytest.raises(asyncio.CancelledError):
+            await running[0]
+
+    asyncio.run(run())
+    assert asyncio.run(run_movie(movie, produce=produce)).status == "published"
+    assert dict(calls) == {"one": 1}

@@ -40,7 +40,8 @@ class Inventive(Studio):
         produced = await super().__call__(job, context)
         number = next(self._number)
         new = {
-            name: f"{number}" if name == "seconds" else f"{text!r} {number}" for name, text in produced.outputs.items()
+            name: f"{number}" if name in {"seconds", "timeline"} else f"{text!r} {number}"
+            for name, text in produced.outputs.items()
         }
         return Produced(new, cost=0.25)
 
