@@ -302,6 +302,8 @@ def _final(plan: ExecutionPlan, base: Manifest | None, artefacts: Iterable[str])
 
 def content(movie: Movie, artefact: str, value: ArtefactValue) -> Json | Unusable:
     """What is in an artefact that decides which jobs there are."""
+    if not is_json(value.mime_type):
+        return Unusable(f"{artefact} is {value.mime_type}, and only JSON can be read into.")
     try:
         return parse_json(movie.read(value))
     except DamageError as error:

@@ -11,6 +11,7 @@ from typing import Final
 
 from renku_store.errors import InvalidValueError
 from renku_store.hashing import artefact_item, hash_text, hash_value, list_item, value_item
+from renku_store.media_types import is_json
 from renku_store.records._base import Json
 from renku_store.records.graph import GraphInput, GraphNode, ProducerGraph, Reference
 from renku_store.records.manifest import ArtefactValue
@@ -49,7 +50,8 @@ def select(document: Json, path: Iterable[str | int]) -> Json | Missing:
 class Selection:
     """References against one state: input values, artefacts, and the JSON documents inside artefacts.
 
-    `document` gives the parsed JSON of an artefact; it is asked only for references that go into one.
+    `document` gives the parsed JSON of an artefact; it is asked only for references that go into one, and only if its
+    MIME type is one of JSON: what is in another is missing, for whoever looks.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Selection:
         if reference.kind == "input":
             return select(self._inputs[reference.id], reference.path) if reference.id in self._inputs else MISSING
         artefact = self._artefacts.get(reference.id)
-        document = MISSING if artefact is None else self._document(artefact)
+        document = MISSING if artefact is None or not is_json(artefact.mime_type) else self._document(artefact)
         return MISSING if isinstance(document, Missing) else select(document, reference.path)
 
     def item(self, reference: Reference | None) -> dict[str, Json] | None:
@@ -99,7 +101,7 @@ class Selection:
             value = self.value(reference)
             if isinstance(value, str) and len(value) <= _HASHED_ANEW_MAX:
                 return hash_value(value)
-        holder = reference.id if reference.kind == "input" else getattr(self._artefacts.get(reference.id), "hash", "")
+        holder = reference.id if reference.kind == "input" else _content(self._artefacts.get(reference.id))
         key = (reference.kind, holder, tuple(reference.path))
         if key not in self._hashes:
             self._hashes[key] = self._hashed(reference, holder)
@@ -164,6 +166,11 @@ class Selection:
             if item is not None:
                 found[entry.name] = item
         return found
+
+
+def _content(artefact: ArtefactValue | None) -> str:
+    """What the parts of an artefact depend on: its bytes, and whether they are JSON."""
+    return "" if artefact is None else f"{artefact.hash} {artefact.mime_type}"
 
 
 def references(entry: GraphInput) -> list[Reference]:

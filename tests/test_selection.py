@@ -74,6 +74,18 @@ def test_a_part_that_is_no_value_has_a_digest_like_no_other_and_its_reader_a_fau
     assert here.fault(node.replace(inputs=beside)) is None
 
 
+def test_only_json_is_read_into_whoever_looked_first() -> None:
+    """The same bytes under another type are no document: the parts of one are not those of the other."""
+    plain = ARTEFACT.replace(mime_type="text/plain")
+    known = {"script.out": ARTEFACT, "note.out": plain, "kin.out": ARTEFACT.replace(mime_type="model/gltf+json; x=y")}
+    there = {"kind": "value", "hash": hash_value(1)}
+    for order in (list(known), list(reversed(known))):
+        here = Selection({}, known, lambda artefact: {"a": 1})
+        items = {artefact: here.item(reference("artefact", artefact, "a")) for artefact in order}
+        assert items == {"script.out": there, "note.out": None, "kin.out": there}
+        assert isinstance(here.value(reference("artefact", "note.out", "a")), Missing)
+
+
 def test_null_is_a_value_and_missing_is_none() -> None:
     """An input whose reference selects null is signed; one that selects nothing is left out."""
     here = selection({"a": None, "b": {"c": None}})

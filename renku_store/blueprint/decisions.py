@@ -1,5 +1,7 @@
 """What decides which jobs there are where it is made during the run: lists that loops run over, artefacts in `when`.
 
+What is read into, for that or as an input, is declared as JSON.
+
 Its makers come before those jobs, as what a job reads does; so they belong to the cycles that are refused.
 """
 
@@ -33,13 +35,17 @@ def deciding_order(producers: Mapping[str, ProducerSpec], loops: Loops) -> list[
 def check_made_lists(
     loops: Loops, producers: Mapping[str, ProducerSpec], sections: Mapping[str, Fields], written: Fields
 ) -> None:
-    """Refuse decisions by what is not JSON, and producers that wait for each other in a cycle."""
+    """Refuse reading into what is not JSON, and producers that wait for each other in a cycle."""
     for name, loop in loops.items():
         if isinstance(loop.over, ArtefactUse):
             _check_json(loop.over, producers, f"loop {name} runs over", written.mapping(name, name).place("over"))
     for name, spec in producers.items():
         for use in spec.when_reads.values():
             _check_json(use, producers, f"`when` of {name} reads", sections[name].place("when"))
+        for entry, use in _read(spec).items():
+            if use.steps:
+                place = sections[name].mapping("inputs", name).place(entry)
+                _check_json(use, producers, f"{name} reads", place)
     _check_cycles(loops, producers, sections)
 
 

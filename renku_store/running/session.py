@@ -31,6 +31,7 @@ from renku_store.graph import GraphIndex
 from renku_store.growth import Growth
 from renku_store.hashing import parse_json
 from renku_store.leases import AlreadyMade, ClaimAnswer, Claimed
+from renku_store.media_types import is_json
 from renku_store.movie import Movie
 from renku_store.projection import fold_artefacts, stood_for
 from renku_store.records._base import Json
@@ -347,7 +348,7 @@ class RunSession:
         """Whether every document that a job reads into is in memory by now."""
         into = (r.id for e in node.inputs for r in references(e) if r.kind == "artefact" and r.path)
         found = (self.artefacts.get(artefact) for artefact in into)
-        return all(artefact is not None and artefact.hash in self._documents for artefact in found)
+        return all(a is not None and (a.hash in self._documents or not is_json(a.mime_type)) for a in found)
 
     def await_upstream(self, node: GraphNode) -> None:
         """See that everything this job reads has been made, here or by another process that works on the same run."""

@@ -19,6 +19,7 @@ from renku_store.records.graph import GraphNode, ProducerGraph
 from tests.blueprint.samples import FILM, film_inputs
 
 _OUT = "outputs: {o: {mimeType: text/plain}}"
+_JSON = _OUT.replace("text/plain", "application/json")
 
 
 def _expand(text: str, inputs: dict[str, Any], config: Any = None) -> ProducerGraph:
@@ -138,8 +139,8 @@ def test_keys_name_jobs_and_follow_their_elements() -> None:
     """Inserting an element renames no other job; the list is still entered by place, an object and context by key."""
     text = _small(
         "{over: items, key: id}",
-        f"p: {{for: item, run: a/b, context: {{k: item}}, inputs: {{x: 'items[item].t', y: 'extra[item]'}}, {_OUT}}}",
-        f"q: {{run: a/b, inputs: {{a: 'p[end].o.list[0]', b: \"p['end'].o\", all: 'p[*].o'}}, {_OUT}}}",
+        f"p: {{for: item, run: a/b, context: {{k: item}}, inputs: {{x: 'items[item].t', y: 'extra[item]'}}, {_JSON}}}",
+        f"q: {{run: a/b, inputs: {{a: 'p[end].o.list[0]', b: \"p['end'].o\", all: 'p[*].o'}}, {_JSON}}}",
         f"r: {{for: item, run: a/b, inputs: {{x: 'q.o[item]', y: 'p[item].o'}}, {_OUT}}}",
         overrides="overrides: {'p[end]': {config: {speed: 2}}}\n",
     )
@@ -339,7 +340,7 @@ def test_fan_ins_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(bounds, "GRAPH_FAN_IN_MAX", 10_000)
     text = _small(
         "{over: items}",
-        _MAKER,
+        _MAKER.replace(_OUT, _JSON),
         f"q: {{for: item, run: a/b, inputs: {{a: 'items[item]', x: 'p[*].o.a[item]'}}, {_OUT}}}",
     )
     with pytest.raises(BlueprintError, match=f"film.yaml:5: .* more than {bounds.GRAPH_FAN_IN_MAX} artefacts"):

@@ -23,6 +23,12 @@ _NARRATION = f"for: segment, run: a/b, {_OUT}"
 
 _CASES: dict[str, tuple[str, int, str, str]] = {
     # references
+    "into what is not JSON": (
+        _film(n=_NARRATION, p=f"run: a/b, inputs: {{whole: 'n[0].o', x: 'n[*].o.text'}}, {_OUT}"),
+        5,
+        "p reads n[*].o.text, but o of n is text/plain.",
+        "Only JSON can be read into: mimeType: application/json.",
+    ),
     "reference to nothing": (
         _film(p=f"run: a/b, inputs: {{x: voise}}, {_OUT}"),
         4,

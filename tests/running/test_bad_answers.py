@@ -476,3 +476,40 @@ def test_who_is_cancelled_while_an_answer_is_looked_into_has_it_stored(movie: Mo
     asyncio.run(run())
     assert asyncio.run(run_movie(movie, produce=produce)).status == "published"
     assert dict(calls) == {"one": 1}
+
+
+def test_what_is_not_json_after_all_is_missing_for_the_run_and_for_the_plan(movie: Movie) -> None:
+    """An answer that names another type than the blueprint: what reads into it is made once, and clean then."""
+    set_inputs(movie, {"@blueprint": _READERS % 1})
+    given = dict[str, set[str]]()
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        given[job.job_id] = set(job.inputs)
+        made = await _read(job, context)
+        return Produced(made.outputs, mime_types={"out": "text/plain"} if job.producer == "script" else {})
+
+    assert asyncio.run(run_movie(movie, produce=produce)).status == "published"
+    assert given == {"script": set(), "deep": set(), "flat": {"n"}, "after": {"text"}}
+    assert plan_movie(movie).dirty == []
+    assert asyncio.run(run_movie(movie, produce=produce)).status == "unchanged"
+
+
+def test_a_list_in_what_is_not_json_is_no_list(movie: Movie) -> None:
+    """As little as its elements can be read: the jobs of the loop wait for a document, and say so."""
+    set_inputs(
+        movie,
+        {
+            "@blueprint": """
+loops: {item: {over: script.out}}
+producers:
+  script: {run: test/script@1, outputs: {out: {mimeType: application/json}}}
+  each: {for: item, run: test/each@1, inputs: {it: "script.out[item]"}, outputs: {text: {mimeType: text/plain}}}
+"""
+        },
+    )
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        return Produced({"out": "[1, 2]"}, mime_types={"out": "text/plain"})
+
+    report = asyncio.run(run_movie(movie, produce=produce))
+    assert "script.out is text/plain, and only JSON can be read into" in _failure(report, "each[*]")
