@@ -7,7 +7,6 @@ import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
@@ -19,8 +18,8 @@ from renku_store.blobs import BlobStore
 from renku_store.calls import FileItem, Item, Job, OutputSpec, ValueItem
 from renku_store.drivers.posix import unavailable
 from renku_store.errors import StoreUnavailableError
-from renku_store.hashing import exact_numbers
 from renku_store.media_types import extension
+from renku_store.records._base import Json
 from renku_store.records.graph import GraphInput, GraphNode, Reference
 from renku_store.records.ids import check_id
 from renku_store.records.manifest import ArtefactValue
@@ -149,9 +148,8 @@ def prepare_job(node: GraphNode, signature: str, selection: Selection, blobs: Bl
         version=node.version,
         provider=node.provider,
         model=node.provider_model,
-        # Jobs of a producer share theirs, and a handler may do with its own what it likes.
-        config=deepcopy(node.config) if node.config else {},
-        context=deepcopy(node.context) if node.context else {},
+        config={name: _as_signed(value) for name, value in node.config.items()},
+        context={name: _as_signed(value) for name, value in node.context.items()},
         inputs=inputs,
         outputs={output.name: _spec(output.mime_type) for output in node.produces},
         signature=signature,
@@ -209,10 +207,26 @@ def _item(
     """What a reference stands for; a file lies at `place`, which is its folder and its name but for the extension."""
     if not _is_file(reference):
         value = selection.value(reference)
-        # As with `config`: who reads it later must find what the signature says.
-        return None if isinstance(value, Missing) else ValueItem(exact_numbers(value))
+        return None if isinstance(value, Missing) else ValueItem(_as_signed(value))
     artefact = selection.artefact(reference.id)
     return None if artefact is None else _file(artefact, blobs, directory.path / place[0], place[1])
+
+
+def _as_signed(value: Json) -> Json:
+    """A value with its numbers as they are read from the canonical JSON that is signed: 1.0 is 1 there, and -0.0 is 0.
+
+    Lists and objects are copies: jobs share theirs, and a handler may do with its own what it likes. Keys stay in the
+    order in which they were written: models answer in that of their schema.
+    """
+    if isinstance(value, list):
+        return [_as_signed(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_signed(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) <= bounds.INTEGER_MAX else value
+    if isinstance(value, int) and abs(value) > bounds.INTEGER_MAX:
+        return float(value)
+    return value
 
 
 def _file(artefact: ArtefactValue, blobs: BlobStore, folder: Path, name: str) -> FileItem:

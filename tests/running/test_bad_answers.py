@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from json import dumps
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from renku_store import (
     InvalidValueError,
     Job,
     JobContext,
+    Json,
     Movie,
     Produced,
     ProducerError,
@@ -44,6 +46,7 @@ from renku_store import (
     with_timeout,
 )
 from renku_store.bounds import JSON_CHECK_HERE_MAX_BYTES
+from renku_store.hashing import canonical_json, parse_json
 
 _BLUEPRINT = """
 producers:
@@ -215,6 +218,51 @@ def test_what_an_answer_took_that_cannot_be_stored_is_booked_once(movie: Movie) 
     assert "cannot be stored" in _failure(report)
     assert (report.cost, report.jobs["bad"].cost) == (0.75, 0.75)
     assert [event.cost for event in movie.events.stream_artefacts() if event.status == "failed"] == [0.75]
+
+
+_NUMBERS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.sampled_from([-0.0, 1.0, 2.0**53, 1e20, 0.5, 1e-7, 2.0**53 - 1]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(value=_NUMBERS)
+def test_a_handler_is_given_numbers_as_they_are_signed(value: Json) -> None:
+    """Who is signed alike is asked the same: 1.0 is 1 in an input, in a document, in the config and in the context."""
+    seen: dict[str, object] = {}
+
+    async def noting(job: Job, context: JobContext) -> Produced:
+        given = {name: item.value for name, item in job.inputs.items() if isinstance(item, ValueItem)}
+        seen[job.job_id] = dumps([*given.values(), *job.config.values(), *job.context.values()], sort_keys=True)
+        return Produced({"out": dumps({"part": value})})
+
+    graph: Json = {
+        "nodes": [
+            {
+                "jobId": job,
+                "producer": job,
+                "provider": "test",
+                "providerModel": "any",
+                "config": {"given": value},
+                "context": {"given": value},
+                "inputs": [{"name": "read", "ref": read}],
+                "produces": [{"id": f"{job}.out", "name": "out", "mimeType": "application/json"}],
+            }
+            for job, read in (("first", "n"), ("second", "first.out.part"))
+        ],
+        "edges": [],
+    }
+    with open_store(f"memory://{uuid4().hex}") as store:
+        movie = store.create_movie("film")
+        report = asyncio.run(run_movie(movie, produce=noting, inputs={"@blueprint": graph, "n": value}))
+        assert report.status == "published"
+    signed = parse_json(canonical_json(value))
+    assert seen == dict.fromkeys(["first", "second"], dumps([signed] * 3, sort_keys=True))
 
 
 def test_what_a_handler_does_with_its_inputs_no_other_job_sees() -> None:
