@@ -24,6 +24,9 @@ _LOOK: Final = "See whether a bracket or quote is left open there or before, and
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+_BLUEPRINT_WANTED: Final = "A blueprint is a mapping that has `producers`."
+_VALUES_WANTED: Final = "Write `name: value`, one a line."
+
 
 class Source(Struct, frozen=True):
     """A node of the text: a scalar, a list, or a mapping by key; `keys` says where each key stands.
@@ -46,8 +49,13 @@ class Source(Struct, frozen=True):
         return self.value
 
 
-def read_yaml(text: str, file: str | None = None, *, max_bytes: int = bounds.BLUEPRINT_MAX_BYTES) -> Source:
-    """The tree of a text of one YAML document; raises `BlueprintError` with file and line."""
+def read_yaml(
+    text: str, file: str | None = None, *, max_bytes: int = bounds.BLUEPRINT_MAX_BYTES, wanted: str = _BLUEPRINT_WANTED
+) -> Source:
+    """The tree of a text of one YAML document; raises `BlueprintError` with file and line.
+
+    `wanted` is the hint for an empty text: what there should be.
+    """
     _check_text(text, file, max_bytes)
     composer = _Composer(file)
     try:
@@ -58,7 +66,7 @@ def read_yaml(text: str, file: str | None = None, *, max_bytes: int = bounds.BLU
     except yaml.YAMLError as error:
         raise Place(file, 1).error(f"The text is not YAML: {error}.", _LOOK) from None
     if composer.root is None:
-        raise Place(file, 1).error("The text is empty.", "A blueprint is a mapping that has `producers`.")
+        raise Place(file, 1).error("The text is empty.", wanted)
     return composer.root
 
 
@@ -67,9 +75,9 @@ def load_yaml_mapping(text: str, file: str | None = None) -> dict[str, Json]:
 
     Raises `BlueprintError` with file and line.
     """
-    root = read_yaml(text, file, max_bytes=bounds.INPUTS_FILE_MAX_BYTES)
+    root = read_yaml(text, file, max_bytes=bounds.INPUTS_FILE_MAX_BYTES, wanted=_VALUES_WANTED)
     if not isinstance(root.value, dict):
-        raise root.place.error("The file is not a mapping of names to values.", "Write `name: value`, one a line.")
+        raise root.place.error("The file is not a mapping of names to values.", _VALUES_WANTED)
     return {key: item.plain() for key, item in root.value.items()}
 
 

@@ -104,6 +104,16 @@ def test_a_tab_gets_the_hint_to_use_spaces() -> None:
     assert "spaces" in caught.value.hint
 
 
+def test_an_empty_text_gets_the_hint_what_it_should_be() -> None:
+    """A file of inputs is no blueprint, and is not asked for producers."""
+    with pytest.raises(BlueprintError) as inputs:
+        load_yaml_mapping("")
+    assert inputs.value.hint == "Write `name: value`, one a line."
+    with pytest.raises(BlueprintError) as blueprint:
+        parse_blueprint("", "film.yaml")
+    assert "producers" in blueprint.value.hint
+
+
 def test_small_aliases_stand_for_their_values() -> None:
     """Anchors save typing and are no risk."""
     text = "a: &voice {speed: 1}\nb: *voice\nc: [*voice, *voice]\n"
