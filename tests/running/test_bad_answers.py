@@ -561,3 +561,16 @@ producers:
 
     report = asyncio.run(run_movie(movie, produce=produce))
     assert "script.out is text/plain, and only JSON can be read into" in _failure(report, "each[*]")
+
+
+def test_a_document_that_cannot_be_read_is_its_jobs_failure(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails after the answer is no end of the run, and what the call took is booked."""
+
+    def failing(content: object) -> bytes:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("renku_store.answers._bytes", failing)
+    set_inputs(movie, {"@blueprint": _READERS % 1})
+    report = asyncio.run(run_movie(movie, produce=_read))
+    assert "The output 'out' cannot be read: the disk is gone" in _failure(report, "script")
+    assert report.cost == 1.0
