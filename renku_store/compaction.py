@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from renku_store.archives import archive_path
-from renku_store.errors import DamageError, UnsupportedFormatError
+from renku_store.errors import DamageError, StoreUnavailableError, UnsupportedFormatError
 from renku_store.hashing import hash_bytes
 from renku_store.manifests import ManifestStore
 from renku_store.metadata.base import Writer
@@ -73,13 +73,18 @@ def compact(
     archive is damaged is left alone and reported. `dry_run` writes nothing; what only expired revisions still point at
     is not counted then. Space is given back by rewriting the database where much of it is free and no run is going.
 
-    Raises `StoreUnavailableError`.
+    Raises `StoreUnavailableError`, which says how many rows had left before: those stay in their archives alone.
     """
     before = movie.metadata.disk_bytes()
     compaction = _Compaction(movie, dry_run=dry_run)
-    compaction.work(on_progress or _tell_nobody)
-    if not dry_run:
-        movie.metadata.reclaim(rewrite=not any(record.alive for record in movie.leases.unfinished()))
+    try:
+        compaction.work(on_progress or _tell_nobody)
+        if not dry_run:
+            movie.metadata.reclaim(rewrite=not any(record.alive for record in movie.leases.unfinished()))
+    except StoreUnavailableError as error:
+        if dry_run or not compaction.rows:
+            raise
+        raise _cut_off(error, compaction) from error
     return CompactionReport(
         runs=compaction.runs,
         rows=compaction.rows,
@@ -178,18 +183,25 @@ class _Compaction:
                 leaving = reader.upkeep.count_leaving(run.run, ids, edits=edits)
                 own = reader.upkeep.count_leaving(run.run, ids, edits=False)
                 rows = reader.upkeep.rows_of(run.run)
-            self._count(leaving, rows - own)
+            self.runs += leaving > 0
+            self.rows += leaving
+            self.kept_rows += rows - own
             return
         self._movie.archives.settle(run.run)
-        left = 0
+        is_first = True
         for start in range(0, len(ids), _ROWS_MAX):
             group = ids[start : start + _ROWS_MAX]
+            left = 0
             with self._movie.metadata.write() as writer:
                 if self._unchanged(writer, run, archive):
-                    left += writer.upkeep.drop(run.run, group, edits=edits, archive=archive, first_id=first_id)
+                    left = writer.upkeep.drop(run.run, group, edits=edits, archive=archive, first_id=first_id)
+            # Once they have left: a transaction that fails takes nothing away.
+            self.runs += is_first and left > 0
+            self.rows += left
+            is_first &= left == 0
         self._edits.difference_update(ids)
         with self._movie.metadata.read() as reader:
-            self._count(left, reader.upkeep.rows_of(run.run))
+            self.kept_rows += reader.upkeep.rows_of(run.run)
 
     def _unchanged(self, writer: Writer, run: EndedRun, archive: str) -> bool:
         """Whether a run has ended as it had, with the archive that was verified; nobody writes one meanwhile."""
@@ -198,15 +210,21 @@ class _Compaction:
             return False
         return run.number is not None or self._movie.archives.digest(run.run) == archive
 
-    def _count(self, left: int, kept: int) -> None:
-        self.runs += left > 0
-        self.rows += left
-        self.kept_rows += kept
-
     def _report(self, run: EndedRun, message: str) -> None:
         revision = None if run.number is None else revision_name(run.number)
         path = archive_path(run.run)
         self.problems.append(CompactionProblem(run=run.run, revision=revision, archive=path, message=message))
+
+
+def _cut_off(error: StoreUnavailableError, done: _Compaction) -> StoreUnavailableError:
+    """The same error, with what had been done before it."""
+    runs = "1 run" if done.runs == 1 else f"{done.runs:,} runs"
+    rows = "1 row" if done.rows == 1 else f"{done.rows:,} rows"
+    return StoreUnavailableError(
+        f"{error.message} Before that {rows} of {runs} had left the database; their archives hold them.",
+        hint=error.hint,
+        reason=error.reason,
+    )
 
 
 def _groups(events: Iterator[Event]) -> Iterator[list[Event]]:

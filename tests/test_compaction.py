@@ -35,6 +35,7 @@ from renku_store import (
 from renku_store.archives import archive_path
 from renku_store.durability import listening
 from renku_store.encoding import encode_stub
+from renku_store.metadata.sqlite.compacting import UpkeepTables
 from renku_store.records._base import Json
 from tests.authoring import LONG, artefact_event, check_whole, lose_database, opened, publish, texts
 from tests.running.conftest import BLUEPRINT, Studio
@@ -236,6 +237,29 @@ def test_a_value_that_a_kept_revision_still_shows_stays(tmp_path: Path) -> None:
         assert {key: movie.events.latest_artefact(key, "rev-0002") for key in "ab"} == shown
         assert all(event is not None and event.seq is not None for event in shown.values())
         assert log(movie) == ordered
+
+
+def test_a_compaction_that_fails_on_its_way_says_what_has_left(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run's rows leave in a transaction of their own; the log is complete, and the next one goes on."""
+    before, expected = log(movie), compact(movie, dry_run=True)
+    drop, done = UpkeepTables.drop, list[int]()
+
+    def failing(self: UpkeepTables, *arguments: Any, **options: Any) -> int:
+        left = drop(self, *arguments, **options)
+        if done:
+            raise StoreUnavailableError("The disk is full.", hint="Make room.", reason="full")
+        done.append(left)
+        return left
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UpkeepTables, "drop", failing)
+        with pytest.raises(StoreUnavailableError, match="rows of 1 run had left") as told:
+            compact(movie)
+    assert f"Before that {done[0]} rows" in told.value.message
+    assert (told.value.hint, told.value.reason) == ("Make room.", "full")
+    assert log(movie) == before
+    rest = compact(movie)
+    assert (rest.runs, rest.rows) == (expected.runs - 1, expected.rows - done[0])
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(movie: Movie) -> None:
