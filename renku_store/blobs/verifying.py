@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 else:
     zstandard = late_module("zstandard")
 
+UNREADABLE: Final = "it cannot be read"
 Look = Callable[[Driver, str, Encoding], str | None]
 ENCODINGS: Final[tuple[Encoding, ...]] = ("raw", "zstd")
 
@@ -37,7 +38,7 @@ def fault(driver: Driver, digest: str, encoding: Encoding) -> str | None:
     try:
         return damage(driver, digest, encoding)
     except StoreUnavailableError as error:
-        return f"it cannot be read ({error.message.rstrip('.')})"
+        return f"{UNREADABLE} ({error.message.rstrip('.')})"
 
 
 def damage(driver: Driver, digest: str, encoding: Encoding) -> str | None:
@@ -48,6 +49,12 @@ def damage(driver: Driver, digest: str, encoding: Encoding) -> str | None:
         return error.message.partition(" is damaged: ")[2].rstrip(".")
     except zstandard.ZstdError as error:
         return f"its frame cannot be read ({error})"
+
+
+def proven(driver: Driver, digest: str, encoding: Encoding) -> str | None:
+    """The same, and nothing of an object that cannot be read: rights, or too many open files, are no damage."""
+    wrong = fault(driver, digest, encoding)
+    return None if wrong is None or wrong.startswith(UNREADABLE) else wrong
 
 
 def stored(driver: Driver, digest: str) -> dict[Encoding, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from renku_store import bounds
 from renku_store.blobs import BlobStore
 from renku_store.drivers.base import Driver
 from renku_store.errors import DamageError, StoreError
@@ -14,6 +15,18 @@ class Copy:
 
     def __init__(self, driver: Driver | None) -> None:
         self._driver = driver
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the copy has a blob whole; reads all of it."""
+        if self._driver is None:
+            return False
+        try:
+            with BlobStore(self._driver, None).open(digest) as stream:
+                while stream.read(bounds.CHUNK_BYTES):
+                    pass
+        except DamageError:
+            return False
+        return True
 
     def fetch_blob(self, movie: Movie, digest: str) -> bool:
         """Put a blob from the copy, where that has it whole; its place must be free."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from renku_store.blobs.verifying import move_wrong, stored, wrong_objects
+from renku_store.blobs.verifying import Look, move_wrong, proven, stored, wrong_objects
 from renku_store.drivers.base import Driver
 from renku_store.errors import BlobMissingError, DamageError
 from renku_store.movie import Movie
 
 
-def move_blob(movie: Movie, digest: str) -> list[str]:
-    """Move the wrong ones of a blob's objects away, and say of the blob what is then true; gives what was moved."""
-    wrong = wrong_objects(movie.driver, digest)
+def move_blob(movie: Movie, digest: str, look: Look = proven) -> list[str]:
+    """Move the wrong ones of a blob's objects away, and say of the blob what is then true; gives what was moved.
+
+    Objects that cannot be read may be sound, and are moved by the look `fault` alone.
+    """
+    wrong = wrong_objects(movie.driver, digest, look)
     if not wrong:
         return []
     with movie.metadata.write() as writer:

@@ -13,6 +13,7 @@ from typing import Final
 
 from renku_store import bounds
 from renku_store.blobs.removal import COLLECT_LOCK, take_marks_back
+from renku_store.blobs.verifying import UNREADABLE, fault, faults
 from renku_store.clock import timestamp
 from renku_store.drivers.base import Driver
 from renku_store.encoding import expiry_path, manifest_path
@@ -134,6 +135,11 @@ class _Repair:
 
     def _mend_blob(self, digest: str) -> None:
         moved = move_blob(self._movie, digest)
+        if any(why.startswith(UNREADABLE) for why in faults(self._movie.driver, digest).values()):
+            if not self._copy.has_blob(digest):
+                self.done += [f"{path}: moved to quarantine" for path in moved]
+                return
+            moved += move_blob(self._movie, digest, fault)
         self.done += [f"{path}: moved to quarantine" for path in moved]
         done = mend_row(self._movie, digest)
         if not self._movie.blobs.has(digest):

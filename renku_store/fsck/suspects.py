@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from renku_store.blobs.verifying import faults, stored
+from renku_store.blobs.verifying import UNREADABLE, faults, stored
 from renku_store.errors import StoreError
 from renku_store.fsck.blobs import Suspects, is_suspect
 from renku_store.fsck.examination import Examination
@@ -135,6 +135,8 @@ def _described(uses: Uses) -> str:
 
 def _repair(exam: Examination, state: State, uses: Uses, *, needed: bool) -> str:
     """The command that mends it: a run makes anew what it can; what only old revisions hold goes with them."""
+    if any(why.startswith(UNREADABLE) for why in state.faults.values()):
+        return REPAIR_FROM
     lost = not any(encoding not in state.faults for encoding in state.stored)
     if not (lost and needed):
         return REPAIR

@@ -353,8 +353,8 @@ def a_mark_of_another_revision(film: Film) -> Broken:
 
 @case
 def a_stub_without_its_mark(film: Film) -> Broken:
-    flip(film.folder / "manifests/rev-0001.json")
     assert film.call("prune", "--expire", "rev-0001").code == 0
+    assert film.call("gc", "--trash", "0", "--force").code == 0
     (film.folder / "manifests/rev-0001.expired.json").unlink()
     return Broken(5, "manifests/rev-0001.expired.json", REPAIR, (), ("rev-0001",))
 

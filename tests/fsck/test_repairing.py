@@ -20,6 +20,7 @@ from renku_store import (
     open_store,
     repair_movie,
 )
+from renku_store.drivers import posix
 from renku_store.fsck.quarantine import move_blob
 from tests import children
 from tests.authoring import LONG, WritersWatched, artefact_event, lose_database, publish
@@ -68,6 +69,34 @@ def test_damaged_bytes_are_kept_and_their_artefacts_become_dirty(film: Film) -> 
     assert film.call("run").code == 0
     assert film.check().ok
     assert quarantined(film) == [wrong]
+
+
+def test_a_blob_that_cannot_be_read_stays_unless_a_copy_has_it(
+    film: Film, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rights that miss, or too many open files, are no damage: once they are mended the blob is what it was."""
+    path = film.blob("cut.video")
+    before, open_object, file = path.read_bytes(), posix.ObjectFile, path.stat().st_ino
+
+    def refused(name: str, mode: str) -> posix.ObjectFile:
+        if Path(name).exists() and Path(name).stat().st_ino == file:
+            raise PermissionError(13, "Permission denied", name)
+        return open_object(name, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, "ObjectFile", refused)
+        said = film.call("fsck", "--repair", "--json")
+        assert (said.code, said.json["repaired"]) == (4, [])
+        [problem] = said.json["problems"]
+        assert "cannot be read" in problem["message"]
+        assert problem["repair"].endswith("fsck --repair --from PATH")
+        assert (path.read_bytes(), quarantined(film)) == (before, [])
+    assert film.check().ok
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, "ObjectFile", refused)
+        film.call("fsck", "--repair", "--from", str(original))
+    assert (path.read_bytes(), quarantined(film)) == (before, [before])
+    assert film.check().ok
 
 
 def test_a_damaged_artefact_is_never_given_away(film: Film) -> None:
