@@ -49,13 +49,16 @@ class RunArchiver:
         self._archives = archives
         self._clock = clock
 
-    def archive(self, run: str, edits_through: int, *, token: LeaseToken | None = None) -> ArchiveRef:
+    def archive(
+        self, run: str, edits_through: int, *, edits: Collection[str] = (), token: LeaseToken | None = None
+    ) -> ArchiveRef:
         """Archive a run: its own events, and the movie-wide edits up to `edits_through` that no revision has taken.
 
-        Raises `LeaseLostError` if `token` is no longer the run's, `RevisionExistsError` for a run that has published:
-        its archive is named by a manifest.
+        With them go the pending `edits` of these ids, whatever came before them. Raises `LeaseLostError` if `token` is
+        no longer the run's, `RevisionExistsError` for a run that has published: its archive is named by a manifest.
         """
-        taken = [event for event in self._events.pending() if (event.seq or 0) <= edits_through]
+        pending = self._events.pending()
+        taken = [event for event in pending if (event.seq or 0) <= edits_through or event.id in edits]
         own = self._events.stream(run=run)
         data = self._archives.encode(run, (event for part in (taken, own) for event in part))
         # Under the write lock, so that nobody takes the run over, and publishes, between the look and the replacing.

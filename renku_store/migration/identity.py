@@ -6,6 +6,7 @@ what was migrated: the manifests do.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +18,11 @@ from renku_store.migration.reading import NO_TIME
 from renku_store.records._base import Json
 from renku_store.records.ids import revision_name
 
+AFTER: Final = "later"
+"""What stands for the name of a revision where something happened after the newest one."""
 _PURPOSE: Final = "renku-store migrate"
+_TIME_PART: Final = len("01234567-89ab-")
+"""How much of an id says when: the rest says what."""
 
 
 def run_of(movie: OldMovie, revision: OldRevision) -> str:
@@ -33,12 +38,18 @@ def run_after(movie: OldMovie) -> str | None:
     said: list[Json] = [f"{given.created_at} {given.id} {given.legacy_hash}" for given in edits]
     said += [f"{tried.created_at} {tried.artefact}" for tried in attempts]
     times = [*(given.created_at for given in edits), *(tried.created_at for tried in attempts)]
-    return _id(max(times, default=NO_TIME), [_PURPOSE, movie.layout, movie.id, "later", said, list(movie.later_jobs)])
+    return _id(max(times, default=NO_TIME), [_PURPOSE, movie.layout, movie.id, AFTER, said, list(movie.later_jobs)])
 
 
 def edit_of(run: str, place: int, when: str) -> str:
     """The id of the event of an edit that no revision of the old movie had taken."""
     return _id(when, [_PURPOSE, run, place])
+
+
+def is_edit_of(runs: Iterable[str], places: int) -> Callable[[str], bool]:
+    """Whether an id is one that `edit_of` gives for one of these runs, and a place below this number."""
+    known = {edit_of(run, place, NO_TIME)[_TIME_PART:] for run in runs for place in range(places)}
+    return lambda event: event[_TIME_PART:] in known
 
 
 def _id(when: str, parts: list[Json]) -> str:

@@ -20,7 +20,8 @@ from renku_store.migration.chronicle import Chronicle
 from renku_store.migration.contents import ContentCarrier
 from renku_store.migration.described import Content, FileContent, HeldContent, OldInput, OldMovie, OldRevision
 from renku_store.migration.folder import OldFolder
-from renku_store.migration.identity import edit_of, run_after, run_of
+from renku_store.migration.identity import AFTER, edit_of, run_after, run_of
+from renku_store.migration.later import EarlierEdits
 from renku_store.migration.reading import Findings
 from renku_store.migration.signing import Jobs, jobs_of, signatures
 from renku_store.movie import Movie
@@ -87,9 +88,10 @@ class MovieWriter:
         self._last: tuple[tuple[str, set[str]], Jobs | None] | None = None
         self._last_graph: tuple[Jobs, _Entered] | None = None
         self._carrier = ContentCarrier(folder, movie.blobs, self._lost.__setitem__, took)
+        self._earlier = EarlierEdits(movie, old)
 
     def publish(self, revision: OldRevision) -> str:
-        """Publish an old revision as the newest one, and give its name.
+        """Publish an old revision as the newest one, and give its name. It takes the edits that came over before it.
 
         Raises `ManifestConflictError` if somebody else publishes meanwhile.
         """
@@ -122,6 +124,7 @@ class MovieWriter:
             timeline=revision.timeline,
             inputs=inputs,
             artefacts=artefacts,
+            archive=self._movie.archiver.archive(run, 0, edits={event.id for event in self._earlier.take(revision)}),
             metrics=Metrics(made=chronicle.made, cost=round(chronicle.cost, 6)),
         )
         return self._movie.manifests.save_manifest(manifest, previous_hash=base_hash).revision
@@ -245,9 +248,9 @@ class MovieWriter:
         last = self._old.revisions[-1] if self._old.revisions else None
         values = {key: given.value for key, given in last.inputs.items()} if last else {}
         jobs = jobs_of(self._movie.id, last.graph, values) if last else None
-        seen = OldRevision("later", 0, "", {}, {}, history=self._old.later_inputs, attempts=self._old.later_attempts)
+        seen = OldRevision(AFTER, 0, "", {}, {}, history=self._old.later_inputs, attempts=self._old.later_attempts)
         self._carry(seen, self._named(seen, {}, None))
-        self._begin(run, "later", timestamp(self._movie.clock.now()), {"jobs": list(self._old.later_jobs)}, base)
+        self._begin(run, AFTER, timestamp(self._movie.clock.now()), {"jobs": list(self._old.later_jobs)}, base)
         if not any(event.type != "run" for event in self._movie.events.stream(run=run)):
             chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
             self._movie.events.append_many(list(chronicle.attempts(run, seen, {}, {})))
