@@ -7,7 +7,7 @@ chosen for that signature, which keeps them from collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,9 +39,19 @@ class _Take:
 
 
 class Chronicle:
-    """The artefact events of one revision; afterwards `made` jobs gave a result, and all took `cost` US dollars."""
+    """The artefact events of one revision; afterwards `made` jobs gave a result, and all took `cost` US dollars.
 
-    def __init__(self, carrier: ContentCarrier, new_id: Callable[[], str], jobs: Jobs | None) -> None:
+    Attempts that were told of before are told no more; `results` has what those gave: digests, by result and artefact.
+    """
+
+    def __init__(
+        self,
+        carrier: ContentCarrier,
+        new_id: Callable[[], str],
+        jobs: Jobs | None,
+        results: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self._results = results
         self._carrier = carrier
         self._new_id = new_id
         self._makers: Mapping[str, GraphNode] = jobs.makers if jobs else {}
@@ -67,6 +77,7 @@ class Chronicle:
                 standing[attempt.artefact] = attempt
             else:
                 earlier.append((attempt, value))
+        earlier = [(attempt, value) for attempt, value in earlier if attempt.told is None]
         for attempt, value in earlier:
             if value is None and (attempt.cost or not attempt.succeeded):
                 yield self._failure(run, attempt)
@@ -187,10 +198,15 @@ class Chronicle:
         outputs = [output.id for output in node.produces] if node else own
         beside = [key for key in outputs if key not in own and key in artefacts and artefacts[key].edited_by is None]
         whole = {*outputs} <= {*own, *beside}
-        result = self._new_id()
         signature = artefacts[own[0]].signature if whole else None
-        costs = [attempt.cost for attempt in tried.values() if attempt.cost is not None]
-        seconds = [attempt.seconds for attempt in tried.values() if attempt.seconds is not None]
+        told = self._told([*own, *beside], artefacts, tried)
+        if told is not None:
+            yield from self._chosen(run, told, signature, [*own, *beside], artefacts, tried)
+            return
+        result = self._new_id()
+        fresh = [attempt for attempt in tried.values() if attempt.told is None]
+        costs = [attempt.cost for attempt in fresh if attempt.cost is not None]
+        seconds = [attempt.seconds for attempt in fresh if attempt.seconds is not None]
         for key in [*own, *beside]:
             held, first = artefacts[key], key == own[0]
             yield self._event(
@@ -207,6 +223,40 @@ class Chronicle:
                 attempts=1 if first and tried else None,
                 duration_seconds=max(seconds) if first and seconds else None,
                 created_at=tried[key].created_at if key in tried else revision.created_at,
+            )
+
+    def _told(self, keys: Sequence[str], artefacts: _Artefacts, tried: Mapping[str, OldAttempt]) -> str | None:
+        """The result that was told of before and gave exactly what the revision holds of a job; None without one."""
+        for attempt in tried.values():
+            given = self._results.get(attempt.told or "", {})
+            if given and all(given.get(key) == artefacts[key].hash for key in keys):
+                return attempt.told
+        return None
+
+    def _chosen(
+        self,
+        run: str,
+        result: str,
+        signature: str | None,
+        keys: Sequence[str],
+        artefacts: _Artefacts,
+        tried: Mapping[str, OldAttempt],
+    ) -> Iterator[ArtefactEvent]:
+        """A result that was told of before, as that of its job: it stays one take, and its cost is not told again."""
+        when = max(attempt.created_at for attempt in tried.values())
+        for key in keys:
+            held = artefacts[key]
+            yield self._event(
+                run,
+                key,
+                self._makers.get(key),
+                status="chosen",
+                job=held.job,
+                producer=held.produced_by,
+                signature=signature or hash_value([_STAND_IN, run, result]),
+                result=result,
+                value=_made(held),
+                created_at=when,
             )
 
     def _event(self, run: str, artefact: str, node: GraphNode | None, **more: Any) -> ArtefactEvent:

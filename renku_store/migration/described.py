@@ -42,13 +42,17 @@ Content = FileContent | HeldContent
 
 @dataclass(frozen=True, slots=True)
 class OldInput:
-    """A value of an input, and who gave it when (ISO 8601 in UTC)."""
+    """A value of an input, and who gave it when (ISO 8601 in UTC).
+
+    `line` is what its line says of revision, label and time: that stays the same when the folder grows.
+    """
 
     id: str
     value: Json
     legacy_hash: str | None
     edited_by: str
     created_at: str
+    line: tuple[int, str | None, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class OldArtefact:
 class OldAttempt:
     """One try to make an artefact: `value` where it gave one that is still there, `error` where it failed.
 
-    `cost` in US dollars and `seconds` are those of the whole job, and stand at one attempt of it only.
+    `cost` in US dollars and `seconds` are those of the whole job, and stand at one attempt of it only. `told` is the
+    result, or the event of a failure, by which an earlier migration has told of it.
     """
 
     artefact: str
@@ -83,6 +88,7 @@ class OldAttempt:
     error: str | None = None
     cost: float | None = None
     seconds: float | None = None
+    told: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ class History:
         except InvalidValueError as error:
             self.found.add("refused", f"input {line.id}", error.message)
             return None
-        return OldInput(safe_id(line.id), value, label or line.label, line.edited_by, line.created_at or self.time)
+        when, noted = line.created_at or self.time, (line.rev, line.label, line.created_at)
+        return OldInput(safe_id(line.id), value, label or line.label, line.edited_by, when, noted)
 
     def maker(self, artefact: str, line: ArtefactLine | None) -> str | None:
         """The producer of an artefact: as its line says, as it was declared, or the only one that it came from."""

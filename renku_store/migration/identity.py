@@ -6,14 +6,15 @@ what was migrated: the manifests do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
 from renku_store.clock import uuid7
 from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.manifests import ManifestStore
-from renku_store.migration.described import OldMovie, OldRevision
+from renku_store.migration.described import OldAttempt, OldMovie, OldRevision
 from renku_store.migration.reading import NO_TIME
 from renku_store.records._base import Json
 from renku_store.records.ids import revision_name
@@ -30,25 +31,37 @@ def run_of(movie: OldMovie, revision: OldRevision) -> str:
     return _id(revision.created_at, [_PURPOSE, movie.layout, movie.id, revision.name, revision.created_at])
 
 
-def run_after(movie: OldMovie) -> str | None:
-    """The id of the run that stands for what happened after the newest revision; None where nothing did."""
-    edits, attempts = movie.later_inputs, movie.later_attempts
-    if not edits and not attempts and not movie.later_jobs:
-        return None
-    said: list[Json] = [f"{given.created_at} {given.id} {given.legacy_hash}" for given in edits]
-    said += [f"{tried.created_at} {tried.artefact}" for tried in attempts]
-    times = [*(given.created_at for given in edits), *(tried.created_at for tried in attempts)]
-    return _id(max(times, default=NO_TIME), [_PURPOSE, movie.layout, movie.id, AFTER, said, list(movie.later_jobs)])
+def run_after(movie: OldMovie, before: int, edits: Sequence[str], attempts: Sequence[OldAttempt]) -> str:
+    """The id of the run that stands for what happened after the newest revision, after `before` of such runs.
+
+    It follows from the ids of the edits (`edits_of`) and from the attempts that come over with it.
+    """
+    said: list[Json] = [*edits, *(f"{tried.created_at} {tried.artefact}" for tried in attempts)]
+    when = max((tried.created_at for tried in attempts), default=NO_TIME)
+    return _id(when, [_PURPOSE, movie.layout, movie.id, AFTER, before, said])
 
 
-def edit_of(run: str, place: int, when: str) -> str:
-    """The id of the event of an edit that no revision of the old movie had taken."""
-    return _id(when, [_PURPOSE, run, place])
+def edits_of(movie: OldMovie) -> list[str]:
+    """The ids that the lines of all inputs have, as edits that no revision has taken: one for each, oldest first.
+
+    Each follows from its own line: further lines change none of them.
+    """
+    alike: Counter[tuple[object, ...]] = Counter()
+    ids: list[str] = []
+    for given in [*(one for revision in movie.revisions for one in revision.history), *movie.later_inputs]:
+        rev, label, when = given.line or (0, given.legacy_hash, given.created_at)
+        line = (given.id, rev, label, when)
+        ids.append(_id(when or NO_TIME, [_PURPOSE, movie.layout, movie.id, "edit", *line, alike[line]]))
+        alike[line] += 1
+    return ids
 
 
-def is_edit_of(runs: Iterable[str], places: int) -> Callable[[str], bool]:
-    """Whether an id is one that `edit_of` gives for one of these runs, and a place below this number."""
-    known = {edit_of(run, place, NO_TIME)[_TIME_PART:] for run in runs for place in range(places)}
+def is_numbered_edit_of(runs: Iterable[str], places: int) -> Callable[[str], bool]:
+    """Whether an id is that of an edit which the first versions brought over: of these runs, with a place below this.
+
+    They numbered the lines that were newer than every revision at the time.
+    """
+    known = {_id(NO_TIME, [_PURPOSE, run, place])[_TIME_PART:] for run in runs for place in range(places)}
     return lambda event: event[_TIME_PART:] in known
 
 

@@ -14,7 +14,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from renku_store.errors import InvalidValueError
@@ -194,9 +194,10 @@ class _Reader:
 
     def _of_event(self, event: _Event, label: str | None = None) -> OldInput | None:
         document = event.document
-        by = text_of(document, "editedBy", "edited_by") or "user"
-        label = label or text_of(document, "hash")
-        return self._given(event.id, document["payload"], label, by, time_of(document, "createdAt"))
+        by, when = text_of(document, "editedBy", "edited_by") or "user", time_of(document, "createdAt")
+        noted = text_of(document, "hash")
+        given = self._given(event.id, document["payload"], label or noted, by, when)
+        return None if given is None else replace(given, line=(event.rev, noted, when))
 
     def _given(self, key: str, value: Json, label: str | None, by: str, when: str | None) -> OldInput | None:
         try:

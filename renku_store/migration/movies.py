@@ -255,21 +255,26 @@ def _write(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigratio
         left, at_end = _left(store, report.id, old)
         manifests = ManifestStore(into.driver, into.blobs.read)
         progress.done = len(old.revisions) - len(left)
-        compared = Comparison(folder, old, manifests, published_runs(manifests), progress.took)
+        published = published_runs(manifests)
+        compared = Comparison(folder, old, manifests, published, progress.took)
         follows, refused = compared.result(left)
-        writer = MovieWriter(folder, old, into, found, took=progress.took)
-        ahead = 0
-        for place, revision in enumerate(left if follows else ()):
-            if place == ahead:
-                ahead += writer.carry_ahead(left[place:])
-            writer.publish(revision)
-            report.added += 1
-            progress.published()
-        if at_end and follows:
-            writer.take_later()
+        if follows and at_end:
+            _follow(MovieWriter(folder, old, into, found, published, took=progress.took), report, progress)
         note_problems([*old.problems, *refused, *found.problems()], report)
         report.notes += found.notes
         count_published(old, into, report)
+
+
+def _follow(writer: MovieWriter, report: MovieMigration, progress: Progress) -> None:
+    """Publish the old revisions that are not there yet, and take what came after them."""
+    ahead = 0
+    for place, revision in enumerate(writer.left):
+        if place == ahead:
+            ahead += writer.carry_ahead(writer.left[place:])
+        writer.publish(revision)
+        report.added += 1
+        progress.published()
+    writer.take_later()
 
 
 def _opened(store: Store, movie: str) -> Movie:

@@ -20,10 +20,11 @@ from renku_store.migration.chronicle import Chronicle
 from renku_store.migration.contents import ContentCarrier
 from renku_store.migration.described import Content, FileContent, HeldContent, OldInput, OldMovie, OldRevision
 from renku_store.migration.folder import OldFolder
-from renku_store.migration.identity import AFTER, edit_of, run_after, run_of
-from renku_store.migration.later import EarlierEdits
+from renku_store.migration.identity import AFTER, run_after, run_of
+from renku_store.migration.later import EarlierEdits, later_steps, not_said
 from renku_store.migration.reading import Findings
 from renku_store.migration.signing import Jobs, jobs_of, signatures
+from renku_store.migration.told import ToldAttempts
 from renku_store.movie import Movie
 from renku_store.planner import input_entry
 from renku_store.projection import next_manifest
@@ -69,7 +70,10 @@ class _Ready(NamedTuple):
 
 
 class MovieWriter:
-    """Writes one old movie into one new one. `found` takes what turns out to be unreadable on the way."""
+    """Writes one old movie into one new one. `found` takes what turns out to be unreadable on the way.
+
+    `published` has by run the revision that it has published; `left` are the old revisions that are not there yet.
+    """
 
     def __init__(
         self,
@@ -77,10 +81,14 @@ class MovieWriter:
         old: OldMovie,
         movie: Movie,
         found: Findings,
+        published: Mapping[str, str],
         *,
         took: Callable[[int], None],
     ) -> None:
-        self._old = old
+        self._steps = list(later_steps(movie, old))
+        self._told = ToldAttempts(movie, self._steps)
+        self._old = old = self._told.marked(old, published)
+        self.left = [revision for revision in old.revisions if run_of(old, revision) not in published]
         self._movie = movie
         self._found = found
         self._lost: dict[FileContent, str] = {}
@@ -88,7 +96,7 @@ class MovieWriter:
         self._last: tuple[tuple[str, set[str]], Jobs | None] | None = None
         self._last_graph: tuple[Jobs, _Entered] | None = None
         self._carrier = ContentCarrier(folder, movie.blobs, self._lost.__setitem__, took)
-        self._earlier = EarlierEdits(movie, old)
+        self._earlier = EarlierEdits(movie, old, self._steps)
 
     def publish(self, revision: OldRevision) -> str:
         """Publish an old revision as the newest one, and give its name. It takes the edits that came over before it.
@@ -104,10 +112,11 @@ class MovieWriter:
         self._carry(revision, contents)
         artefacts = self._artefacts(revision, values, jobs)
         inputs = _inputs(revision, entered)
-        chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
+        chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs, self._told.results)
         run = run_of(self._old, revision)
+        taken = self._earlier.take(revision)
         events: list[Event] = [
-            *_given(self._movie.events.new_id, run, revision, inputs, base),
+            *_given(self._movie.events.new_id, run, revision, inputs, base, taken),
             *chronicle.attempts(run, revision, artefacts, base.artefacts if base else {}),
         ]
         self._begin(run, revision.name, revision.created_at, revision.about, base)
@@ -124,7 +133,7 @@ class MovieWriter:
             timeline=revision.timeline,
             inputs=inputs,
             artefacts=artefacts,
-            archive=self._movie.archiver.archive(run, 0, edits={event.id for event in self._earlier.take(revision)}),
+            archive=self._movie.archiver.archive(run, 0, edits={event.id for event in taken}),
             metrics=Metrics(made=chronicle.made, cost=round(chronicle.cost, 6)),
         )
         return self._movie.manifests.save_manifest(manifest, previous_hash=base_hash).revision
@@ -238,27 +247,39 @@ class MovieWriter:
     def take_later(self) -> None:
         """Take what happened after the newest old revision: edits become pending, attempts an abandoned run.
 
-        Done again, it changes nothing.
+        Done again, it takes what has come since, and changes nothing where nothing has.
         """
-        run = run_after(self._old)
-        if run is None or self._movie.archives.exists(run):
-            return
-        current = self._movie.manifests.current()
-        base = current[0] if current else None
-        last = self._old.revisions[-1] if self._old.revisions else None
-        values = {key: given.value for key, given in last.inputs.items()} if last else {}
-        jobs = jobs_of(self._movie.id, last.graph, values) if last else None
-        seen = OldRevision(AFTER, 0, "", {}, {}, history=self._old.later_inputs, attempts=self._old.later_attempts)
+        edits = self._earlier.absent()
+        attempts = [tried for tried in self._old.later_attempts if tried.told is None]
+        noted = {canonical_json(job) for step in self._steps for job in _listed(step.data.get("jobs"))}
+        jobs = [job for job in self._old.later_jobs if canonical_json(job) not in noted]
+        archived = [step.run for step in self._steps if self._movie.archives.exists(step.run)]
+        run = run_after(self._old, len(archived), [key for key, _ in edits], attempts)
+        seen = OldRevision(AFTER, 0, "", {}, {}, history=tuple(given for _, given in edits), attempts=tuple(attempts))
         self._carry(seen, self._named(seen, {}, None))
-        self._begin(run, AFTER, timestamp(self._movie.clock.now()), {"jobs": list(self._old.later_jobs)}, base)
-        if not any(event.type != "run" for event in self._movie.events.stream(run=run)):
-            chronicle = Chronicle(self._carrier, self._movie.events.new_id, jobs)
-            self._movie.events.append_many(list(chronicle.attempts(run, seen, {}, {})))
-        edits = enumerate(self._old.later_inputs)
-        self._movie.events.append_many(
-            [_event(given.id, given.value, edit_of(run, at, given.created_at), None, given) for at, given in edits]
-        )
-        self._movie.archiver.archive(run, 0)
+        chronicle = Chronicle(self._carrier, self._movie.events.new_id, self._last_jobs(), self._told.results)
+        events: list[Event] = [*chronicle.attempts(run, seen, {}, {})]
+        events += [_event(given.id, given.value, key, None, given) for key, given in edits]
+        unfinished = [step.run for step in self._steps if step.run not in archived]
+        if events or jobs:
+            current = self._movie.manifests.current()
+            now = timestamp(self._movie.clock.now())
+            self._begin(run, AFTER, now, {"jobs": jobs}, current[0] if current else None)
+            self._movie.events.append_many(events)  # all or nothing: what is told is known by these
+            unfinished.append(run)
+        for ended in unfinished:
+            self._movie.archiver.archive(ended, 0)
+
+    def _last_jobs(self) -> Jobs | None:
+        """The jobs of the newest old revision."""
+        if not self._old.revisions:
+            return None
+        last = self._old.revisions[-1]
+        return jobs_of(self._movie.id, last.graph, {key: given.value for key, given in last.inputs.items()})
+
+
+def _listed(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
 
 
 def _entered(value: Json) -> _Entered:
@@ -280,10 +301,15 @@ def _given(
     revision: OldRevision,
     inputs: Mapping[str, ManifestInput],
     base: Manifest | None,
+    taken: Sequence[InputEvent],
 ) -> Iterator[InputEvent]:
-    """Every value that was given since the revision before, and what the revision holds where that says otherwise."""
+    """Every value that was given since the revision before, and what the revision holds where that says otherwise.
+
+    The edits that it has `taken` came over before, and tell of themselves.
+    """
     last = {key: entry.hash for key, entry in base.inputs.items()} if base else {}
-    for given in revision.history:
+    last.update((event.input, event.hash) for event in taken)
+    for given in not_said(revision.history, taken):
         event = _event(given.id, given.value, new_id(), run, given)
         last[given.id] = event.hash
         yield event

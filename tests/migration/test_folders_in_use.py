@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from renku_store import InputEvent, Movie, Store, migrate, movie_status, open_store
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from renku_store import (
+    InputEvent,
+    Movie,
+    Store,
+    forget_memory,
+    list_takes,
+    migrate,
+    movie_stats,
+    movie_status,
+    open_store,
+)
+from renku_store.clock import uuid7
+from renku_store.hashing import canonical_json, hash_bytes
 from renku_store.testing.invariants import check_invariants
 from tests.migration.checking import Old
 
@@ -77,3 +97,172 @@ def test_edits_of_people_stay_pending(old: Old, store: Store) -> None:
         "ada", "user",
     ]  # fmt: skip
     check_invariants(movie)
+
+
+def costly_folder(old: Old, stage: int) -> None:
+    """Two results of the newest revision, each with its cost, and at last its snapshot."""
+    if stage == 1:
+        old.input("topic", 0, "A", hash="sha:a")
+        old.artefact("script", 0, content="about A", created_at="2025-10-26T10:00:00Z")
+        old.snapshot(0, "script", inputs=("topic",))
+    if stage < 3:
+        minute, cost, topic = (1, 5, "B") if stage == 1 else (2, 1, "C")
+        when = f"2025-10-27T10:0{minute}:00Z"
+        old.input("topic", 1, topic, hash=f"sha:{topic}", created_at=when)
+        old.artefact("script", 1, content=f"about {topic}", created_at=when)
+        old.write(f"dag/jobs/j{minute}.json", {"jobId": f"j{minute}", "status": "succeeded", "outputs": ["script"],
+                                               "cost": cost, "completed_at": when})  # fmt: skip
+    else:
+        old.snapshot(1, "script", inputs=("topic",), created_at="2025-10-27T10:05:00Z")
+
+
+def told(movie: Movie) -> tuple[Any, ...]:
+    """What people see of takes, costs and edits."""
+    takes = [(take.take, take.hash, take.revision, take.cost, take.current) for take in list_takes(movie, "script")]
+    costs = [(row.revision, row.made, row.cost) for row in movie_stats(movie).growth]
+    return takes, costs, movie_stats(movie).cost, topics(movie), pending(movie)
+
+
+def test_a_growing_folder_tells_everything_once(old: Old, store: Store) -> None:
+    """Takes, their costs and the edits are those of a fresh migration, however often the folder came over meanwhile."""
+    for stage, spent in ((1, 5), (2, 6), (3, 6)):
+        costly_folder(old, stage)
+        for _ in range(2):
+            (report,) = migrate(old.path, store).movies
+            assert report.whole
+            assert movie_stats(store.movie("film")).cost.spent == spent
+            check_invariants(store.movie("film"))
+    migrate(old.path, store, movie="fresh")
+    assert told(store.movie("film")) == told(store.movie("fresh"))
+
+
+def test_a_result_told_of_before_its_revision_is_a_trace_of_its_job(old: Old, store: Store) -> None:
+    """What came over as a take answers the job, once a revision holds it: going back to its inputs makes nothing."""
+    old.write("dag/producers.json", {"producers": [{"id": "maker", "inputs": ["topic"], "outputs": ["script"]}]})
+    for stage in (1, 2, 3):
+        costly_folder(old, stage)
+        migrate(old.path, store)
+    movie = store.movie("film")
+    held = movie.manifests.load_current()[0].artefacts["script"]
+    assert held.signature is not None
+    trace = movie.events.find_trace(held.signature)
+    assert trace is not None
+    assert [value.hash for value in trace.outputs.values()] == [held.hash]
+    assert trace.cost == 1
+
+
+def test_a_cost_noted_after_the_result_is_told_once(old: Old, store: Store) -> None:
+    """A job record that says only later what the job took adds that, and no other take."""
+    old.snapshot(0)
+    old.artefact("script", 1, content="words")
+    migrate(old.path, store)
+    old.write("dag/jobs/j.json", {"jobId": "j", "status": "succeeded", "outputs": ["script"], "rev": 1, "cost": 2})
+    for _ in range(2):
+        migrate(old.path, store)
+        assert movie_stats(store.movie("film")).cost.spent == 2
+    assert len(list_takes(store.movie("film"), "script")) == 1
+    old.snapshot(1, "script")
+    migrate(old.path, store)
+    assert movie_stats(store.movie("film")).cost.spent == 2
+    assert len(list_takes(store.movie("film"), "script")) == 1
+
+
+def test_objects_alone_tell_the_same_of_a_folder_that_grew(old: Old, tmp_path: Path) -> None:
+    """Without its database the movie has the same takes, costs and edits, and a further migration adds nothing."""
+    with open_store(tmp_path / "root") as store:
+        for stage in (1, 2, 3):
+            costly_folder(old, stage)
+            migrate(old.path, store)
+        before = told(store.movie("film"))
+    for path in (tmp_path / "root" / "film").glob("metadata.db*"):
+        path.unlink()
+    with open_store(tmp_path / "root") as store:
+        migrate(old.path, store)
+        takes, costs, spent, given_here, waiting = told(store.movie("film"))
+        assert (takes, costs, spent, waiting) == (*before[:3], before[4])
+        assert sorted(given_here) == sorted(before[3])
+
+
+def test_edits_that_the_first_versions_brought_over_are_known(old: Old, store: Store) -> None:
+    """Their ids followed from a run and a place among the lines: they come over once, and a revision takes them."""
+    topic_before_its_snapshot(old)
+    migrate(old.path, store)
+    movie = store.movie("film")
+    (ours,) = [event for event in movie_status(movie).pending if isinstance(event, InputEvent)]
+    run = next(e.run for e in movie.events.stream() if e.type == "run" and e.data.get("from") == "later")
+    digest = hash_bytes(canonical_json(["renku-store migrate", run, 0]))
+    theirs = ours.replace(id=uuid7(int(datetime.fromisoformat(ours.created_at).timestamp() * 1000),
+                                   bytes.fromhex(digest[:20])))  # fmt: skip
+    with movie.metadata.write() as writer:
+        writer.revisions.take([ours.id])
+    movie.events.append_many([theirs])
+    migrate(old.path, store)
+    assert [event.id for event in movie.events.pending()] == [theirs.id]
+    topic_with_its_snapshot(old)
+    migrate(old.path, store)
+    assert pending(movie) == []
+
+
+GROWTH = st.lists(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["line", "failed", "job", "input", "snapshot"]),
+            st.sampled_from(["image", "music"]),
+            st.sampled_from([0.25, 0.5, 3, None]),
+            st.integers(0, 3),
+        ),
+        max_size=4,
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=max(25, settings.default.max_examples // 3))
+@given(GROWTH)
+def test_however_a_folder_grows_each_dollar_and_each_edit_is_told_once(steps: list[list[tuple[Any, ...]]]) -> None:
+    """The sum of all records is what was spent, each line of an input is one event, and what no snapshot has waits."""
+    with TemporaryDirectory() as name, open_store("memory://growing") as store:
+        old = Old(Path(name) / "film")
+        old.snapshot(0)
+        rev, minute, spent, lines = 1, 0, 0.0, 0
+        try:
+            for step in steps:
+                for what, artefact, cost, content in step:
+                    minute += 1
+                    when = f"2025-10-27T10:{minute:02d}:00Z"
+                    if what in {"line", "failed"}:
+                        status = "succeeded" if what == "line" else "failed"
+                        text = f"text {content}" if what == "line" else None
+                        old.artefact(artefact, rev, content=text, status=status, created_at=when)
+                    elif what == "job":
+                        old.write(f"dag/jobs/j{minute}.json", {
+                            "jobId": "j", "status": "succeeded", "outputs": [artefact], "rev": rev, "cost": cost,
+                        })  # fmt: skip
+                        spent += cost or 0
+                    elif what == "input":
+                        old.input("topic", rev, content, created_at=when)
+                        lines += 1
+                    else:
+                        held = [artefact] if artefact in _made(old) else []
+                        old.snapshot(rev, *held, inputs=("topic",) if lines else (), created_at=when)
+                        rev += 1
+                (report,) = migrate(old.path, store).movies
+                movie = store.movie("film")
+                assert report.problem is None
+                assert movie_stats(movie).cost.spent == pytest.approx(spent)
+                given_here = [event for event in movie.events.stream_inputs() if event.input == "topic"]
+                assert len(given_here) == lines
+                check_invariants(movie)
+            (fresh,) = migrate(old.path, store, movie="fresh").movies
+            assert fresh.problem is None
+            for read in (pending, topics):
+                assert not steps or read(store.movie("film")) == read(store.movie("fresh"))
+        finally:
+            forget_memory("memory://growing")
+
+
+def _made(old: Old) -> set[str]:
+    """The artefacts of which a line says what they are."""
+    lines = old.path / "dag/artifacts.jsonl"
+    documents = map(json.loads, lines.read_text().splitlines() if lines.exists() else ())
+    return {document["id"] for document in documents if document["status"] == "succeeded"}
