@@ -13,6 +13,7 @@ from renku_store.migration.folder import OldFolder
 from renku_store.migration.graphs import OldProducer, SoundGraph, producers_of
 from renku_store.migration.lines import ArtefactLine, InputLine, Lines
 from renku_store.migration.old_json import document_bytes, is_canonical
+from renku_store.migration.owners import Owners
 from renku_store.migration.reading import NO_TIME, Findings, read_object, safe_id, time_of
 from renku_store.migration.references import Find, asset_path, named_beside, paths_in, referring
 from renku_store.records._base import Json
@@ -40,18 +41,22 @@ class History:
         self.unread: dict[str, str] = {}
         """By path why the file of a line, which is there, could not be read; nor was there a copy of it."""
         self._values: dict[tuple[int, str | None], OldArtefact | None] = {}
-        self._owners: dict[str, str] | None = None
+        self._owners: Owners | None = None
         self.sound = SoundGraph()
 
     def anywhere(self, path: str, around: Mapping[str, Json], key: str) -> str | None:
-        """The artefact that a path stands for, whatever the revision: the one named beside it, or that had the file."""
-        beside = named_beside(around, key)
-        if beside is not None:
-            return safe_id(beside)
+        """The artefact that a path stands for, whatever the revision: the one that had the file, or is named beside it.
+
+        Of several that had the file it is the one beside, else that of the newest line.
+        """
         if self._owners is None:
-            owned = [(self.files.inner(line.path), line.id) for line in self.lines if line.path is not None]
-            self._owners = {inner: safe_id(name) for inner, name in owned if inner is not None}
-        return self._owners.get(self.files.inner(path) or "")
+            self._owners = Owners(self.files)
+            for line in reversed([*self.lines]):
+                if line.path is not None:
+                    self._owners.add(line.path, safe_id(line.id))
+        beside = named_beside(around, key)
+        named = None if beside is None else safe_id(beside)
+        return self._owners.find(path, named) or named
 
     def input_value(self, line: InputLine, label: str | None, find: Find) -> OldInput | None:
         """The value that a line says, with paths replaced; None where it is none that can be kept."""

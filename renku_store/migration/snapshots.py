@@ -12,9 +12,10 @@ from renku_store.migration.files import type_of
 from renku_store.migration.graphs import Made, graph_document
 from renku_store.migration.history import History
 from renku_store.migration.lines import ArtefactLine
+from renku_store.migration.owners import Owners
 from renku_store.migration.reading import safe_id, text_of
 from renku_store.migration.records_of_jobs import OldJob
-from renku_store.migration.references import CURRENT, asset_path, named_beside, paths_in, referring
+from renku_store.migration.references import asset_path, named_beside, paths_in, referring
 from renku_store.records._base import Json
 
 TIMELINE: Final = "timeline"
@@ -33,8 +34,7 @@ class SnapshotReader:
         self._artefacts: dict[str, OldArtefact] = {}
         self._missing: dict[str, str] = {}
         self._stale: set[str] = set()
-        self._owners: dict[str, str] = {}
-        self._inner_owners: dict[str, str] = {}
+        self._owners = Owners(history.files)
         self._beside: dict[str, str] = {}
         for path, around, key in paths_in(self._timeline):
             name = named_beside(around, key)
@@ -140,18 +140,12 @@ class SnapshotReader:
         """Let paths to the file of an artefact stand for it."""
         self._artefacts[value.id] = value
         if value.path is not None:
-            self._owners.setdefault(self._history.files.plain(value.path), value.id)
-            inner = self._history.files.inner(value.path)
-            if inner is not None:
-                self._inner_owners.setdefault(inner, value.id)
+            self._owners.add(value.path, value.id)
 
     def _owner(self, path: str, around: Mapping[str, Json], key: str) -> str | None:
         """The artefact that a path stands for in this revision; one that is nobody's becomes one of its own."""
-        files = self._history.files
-        exact, inner = self._owners.get(files.plain(path)), self._inner_owners.get(files.inner(path) or "")
-        # The alias means the newest revision, and was written when that was this one.
-        owner = (inner or exact) if files.own(path).startswith(CURRENT) else (exact or inner)
         beside = named_beside(around, key)
+        owner = self._owners.find(path, None if beside is None else safe_id(beside))
         if owner is None and beside is not None and (beside in self._labels or safe_id(beside) in self._artefacts):
             owner = safe_id(beside)
         return owner or self._adopted(path, beside)

@@ -285,6 +285,30 @@ def test_the_history_of_inputs_comes_along_with_editors_and_times(old: Old, stor
     assert report.whole
 
 
+def test_of_artefacts_that_share_a_file_the_id_beside_the_path_says_which(old: Old, store: Store) -> None:
+    """In the timeline, in an object and in each value of an input a clip refers to the artefact that it names."""
+    path = "assets/rev0/images/x.png"
+    old.put(path, b"shared")
+    names = ("img_0", "img_1", "img_2")
+    clips = [{"imageUrl": path, "imageAssetId": name} for name in (*names, "nobody")]
+    for name in names:
+        old.artefact(name, 0, path)
+    old.artefact("board", 0, content=clips)
+    old.input("plan", 0, "first")
+    old.input("plan", 0, clips)
+    old.input("plan", 1, clips)
+    old.snapshot(0, *names, "board", inputs=("plan",), timeline={"clips": clips})
+    report, movie = migrated(old, store)
+    assert report.whole
+    artefacts = newest(movie).artefacts
+    values = [event for event in movie.events.stream_inputs() if event.input == "plan"]
+    read = [json.loads(movie.read(artefacts["timeline"]))["clips"], json.loads(movie.read(artefacts["board"])),
+            *(movie.events.read_value(event) for event in values)]  # fmt: skip
+    shown = [[clip["imageUrl"]["artefact"] for clip in one] for one in read if one != "first"]
+    assert [[*found[:3]] for found in shown] == [[*names]] * len(shown)
+    assert {found[3] for found in shown} <= {*names}
+
+
 def test_what_was_edited_after_the_newest_revision_is_pending(old: Old, store: Store) -> None:
     """A later value waits for the next run, once, however often the migration is repeated."""
     old.input("topic", 0, "war")
