@@ -122,7 +122,10 @@ class _Reader:
             number = revision_of(name.removesuffix(".json")) if name.endswith(".json") else None
             if number is not None:
                 document = read_object(self._folder, f"{_MANIFESTS}/{name}", self._found)
-                found += [(number, f"{_MANIFESTS}/{name}", document)] if document else []
+                if document:
+                    found.append((number, f"{_MANIFESTS}/{name}", document))
+                else:
+                    self._found.add_untold(f"{_MANIFESTS}/{name}", "It is an empty object, and no revision.")
         return sorted(found, key=lambda entry: entry[:2])
 
     def _events(self, kind: str, *keys: str) -> list[_Event]:

@@ -73,8 +73,14 @@ def _snapshots(folder: OldFolder, found: Findings) -> list[tuple[int, dict[str, 
         number = revision_of(name.removesuffix(".json")) if name.endswith(".json") else None
         if number is not None and (number not in paths or "_cons" in paths[number]):
             paths[number] = f"{_SNAPSHOTS}/{name}"
-    read = ((number, read_object(folder, path, found)) for number, path in sorted(paths.items()))
-    return [(number, snapshot) for number, snapshot in read if snapshot]
+    read: list[tuple[int, dict[str, Any]]] = []
+    for number, path in sorted(paths.items()):
+        snapshot = read_object(folder, path, found)
+        if snapshot:
+            read.append((number, snapshot))
+        else:
+            found.add_untold(path, "It is an empty object, and no revision.")
+    return read
 
 
 def _values(history: History, after: int, through: int | None) -> Iterator[OldInput]:

@@ -30,7 +30,8 @@ class SnapshotReader:
         self._name = f"rev{number}"
         self._snapshot = snapshot
         self._timeline: Json = snapshot.get("timeline")
-        self._labels = _labels(snapshot.get("artifact_hashes"))
+        self._labels = self._labelled("artifact_hashes")
+        self._input_labels = self._labelled("inputSource_hashes")
         self._artefacts: dict[str, OldArtefact] = {}
         self._missing: dict[str, str] = {}
         self._stale: set[str] = set()
@@ -78,6 +79,20 @@ class SnapshotReader:
             stale=frozenset(self._stale),
             about=self._about(when, jobs, beside),
         )
+
+    def _labelled(self, member: str) -> dict[str, str | None]:
+        """The ids that a member of the snapshot names, each with its label."""
+        value = self._snapshot.get(member)
+        if not isinstance(value, dict):
+            if value is not None:
+                self._refuse(member, "It is no object, so that it names nothing.")
+            return {}
+        if "" in value:
+            self._refuse(member, "It has an empty name, which is left out.")
+        return {key: label if isinstance(label, str) else None for key, label in value.items() if key}
+
+    def _refuse(self, what: str, why: str) -> None:
+        self._history.found.add("refused", what, why, revision=self._name)
 
     # Artefacts
 
@@ -170,6 +185,8 @@ class SnapshotReader:
         if TIMELINE in self._labels:
             return TIMELINE
         if not isinstance(self._timeline, dict | list) or not self._timeline:
+            if not isinstance(self._timeline, dict | list | None):
+                self._refuse(TIMELINE, "It is neither an object nor a list.")
             return None
         bare = [
             artefact
@@ -191,7 +208,7 @@ class SnapshotReader:
 
     def _inputs(self, configuration: Any) -> dict[str, OldInput]:
         inputs: dict[str, OldInput] = {}
-        for name, label in _labels(self._snapshot.get("inputSource_hashes")).items():
+        for name, label in self._input_labels.items():
             lines = self._history.inputs.up_to(name, self._number)
             if not lines:
                 why = "No line says what its value is."
@@ -255,7 +272,7 @@ class SnapshotReader:
         try:
             canonical_json(value)
         except InvalidValueError as error:
-            self._history.found.add("refused", key, error.message, revision=self._name)
+            self._refuse(key, error.message)
             return False
         return True
 
@@ -266,10 +283,3 @@ def _without_paths(value: Json) -> Json:
     if isinstance(value, list):
         return [_without_paths(item) for item in value if asset_path(item) is None]
     return value
-
-
-def _labels(value: object) -> dict[str, str | None]:
-    """The ids that a snapshot names, each with its label."""
-    if not isinstance(value, dict):
-        return {}
-    return {key: label if isinstance(label, str) else None for key, label in value.items() if key}

@@ -181,3 +181,38 @@ def test_a_name_is_found_in_another_normal_form(written: str, asked: str, old: O
     assert report.whole
     other = store.movie("other")
     assert other.read(other.artefact("image")) == b"exact"
+
+
+def test_a_snapshot_that_says_nothing_is_told_of(old: Old, store: Store) -> None:
+    """An empty object is no revision, and no revision is left out without a word."""
+    old.artefact("text", 0, content="words")
+    old.snapshot(0, "text")
+    old.write("dag/snapshots/rev1.json", {})
+    assert kinds(store, old) == (["dag/snapshots/rev1.json"], [], [])
+    assert store.movie("film").manifests.load_current()[0].revision == "rev-0001"
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        *((member, value) for member in ("artifact_hashes", "inputSource_hashes") for value in ([1, 2], "text", False)),
+        *(("timeline", value) for value in ("text", 5, False)),
+    ],
+)
+def test_a_part_of_a_snapshot_that_is_no_object_is_refused_by_name(
+    member: str, value: object, old: Old, store: Store
+) -> None:
+    """The revision comes over without it, and the report says what it lacks."""
+    old.artefact("text", 0, content="words")
+    old.input("topic", 0, "war")
+    held: tuple[str, ...] = () if member == "artifact_hashes" else ("text",)
+    old.snapshot(0, *held, inputs=() if member == "inputSource_hashes" else ("topic",), **{member: value})
+    (report,) = migrate(old.path, store).movies
+    assert [(item.path, item.revision) for item in report.refused] == [(member, "rev0")]
+    assert report.revisions == 1
+
+
+def test_an_artefact_without_an_id_is_refused(old: Old, store: Store) -> None:
+    """An empty name in a snapshot is none that could be kept."""
+    old.snapshot(0, "")
+    assert kinds(store, old) == ([], ["artifact_hashes"], [])

@@ -101,3 +101,12 @@ def test_paths_in_place_of_hashes_are_refused(tmp_path: Path, store: Store) -> N
     path.write_text(json.dumps(manifest))
     (report,) = migrate(tmp_path / "film", store).movies
     assert [item.path for item in report.refused] == ["blob ../../secret"]
+
+
+def test_a_manifest_that_says_nothing_is_told_of(tmp_path: Path, store: Store) -> None:
+    """An empty object is no revision, and the report names it."""
+    build_manifest_logs(tmp_path / "film", Random(1), revisions=1)
+    (tmp_path / "film" / "manifests" / "rev-0002.json").write_text("{}")
+    (report,) = migrate(tmp_path / "film", store).movies
+    assert [item.path for item in report.missing] == ["manifests/rev-0002.json"]
+    assert report.revisions == 1
