@@ -26,6 +26,9 @@ _NAMES: Final = 4_096
 """Names of which it is kept what they become here."""
 _IDS: Final = frozenset({"id", "artefactId", "artifactId", "jobId", "job_id"})
 """What a line has, and a value within a line seldom."""
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS: Final = re.compile(rb"[\[\]{}]")
+_CLOSING: Final = {b"{": b"}", b"[": b"]"}
 _REVISION: Final = re.compile(r"rev[-_]?0*(\d{1,9})(?:_cons)?", re.IGNORECASE)
 _SUCCEEDED: Final = frozenset({"succeeded", "success", "completed", "complete", "done", "ok"})
 _FAILED: Final = frozenset({"failed", "failure", "error", "errored"})
@@ -129,6 +132,8 @@ def _parsed(line: bytes, place: str, findings: Findings) -> Iterator[dict[str, A
         with suppress(OldJsonError):
             document = parse_old_json(line[start:])
             if isinstance(document, dict) and not _IDS.isdisjoint(document):
+                if _is_within(line, start, document):
+                    break
                 findings.add("torn", place, "The line was torn; what was written behind that was read.")
                 yield document
                 return
@@ -136,6 +141,28 @@ def _parsed(line: bytes, place: str, findings: Findings) -> Iterator[dict[str, A
         findings.add("torn", place, "The line was torn off, and left out.")
     else:
         findings.add("refused", place, f"The line cannot be read. {why}")
+
+
+def _is_within(line: bytes, start: int, document: Mapping[str, Any]) -> bool:
+    """Whether an object at the end of a torn line is a value of that line, and none that was written on behind it.
+
+    It could be one if the line would be JSON with its brackets closed. Where that has fewer members than the object,
+    the line was torn off in front of a value, and the object is a whole line.
+    """
+    brackets = _STRINGS.sub(b"", line[:start])
+    if b'"' in brackets:
+        return False
+    closing: list[bytes] = []
+    for bracket in _BRACKETS.findall(brackets):
+        if bracket in _CLOSING:
+            closing.append(_CLOSING[bracket])
+        elif closing:
+            closing.pop()
+    try:
+        whole = parse_old_json(line + b"".join(reversed(closing)))
+    except OldJsonError:
+        return False
+    return not (isinstance(whole, dict) and whole.keys() < document.keys())
 
 
 def revision_said(value: object) -> int | None:

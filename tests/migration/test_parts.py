@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -103,6 +104,38 @@ def test_lines_are_read_as_far_as_they_can_be(tmp_path: Path) -> None:
     assert read == [("log:1", 1), ("log:5", 4), ("log:6", 5)]
     assert [problem.what for problem in found.problems()] == ["log:3", "log:4", "log:5"]
     assert [problem.kind for problem in found.problems()] == ["refused", "torn", "torn"]
+
+
+LINE = {"id": "a", "rev": 1, "content": {"id": "b", "rev": 2, "content": [{"id": "c", "rev": 3}]}, "hash": "sha:1"}
+CONTENT_LAST = {"id": "a", "rev": 1, "hash": "sha:1", "content": LINE["content"]}
+CONTENT_LISTED = {"id": "a", "rev": 1, "hash": "sha:1", "content": [LINE["content"]]}
+
+
+@pytest.mark.parametrize("line", [LINE, CONTENT_LAST, CONTENT_LISTED])
+@pytest.mark.parametrize("behind", ["", "\n"])
+def test_a_torn_line_is_never_read_as_a_value_within_it(line: object, behind: str, tmp_path: Path) -> None:
+    """Wherever the line was torn off, nothing of it is taken for a line, though its content looks like one."""
+    text = json.dumps(line)
+    for end in range(1, len(text)):
+        (tmp_path / "log").write_text(text[:end] + behind)
+        found = Findings()
+        with OldFolder(tmp_path) as old:
+            assert list(read_lines(old, "log", found)) == [], text[:end]
+        assert [problem.kind for problem in found.problems()] == ["torn"], text[:end]
+
+
+@pytest.mark.parametrize("line", [LINE, CONTENT_LAST, CONTENT_LISTED])
+def test_what_is_written_behind_a_torn_line_is_read(line: object, tmp_path: Path) -> None:
+    """But for where a value was to begin with the last member: there it could be that value."""
+    text, behind = json.dumps(line), json.dumps(line).replace('"a"', '"d"')
+    for end in range(1, len(text)):
+        (tmp_path / "log").write_text(text[:end] + behind + "\n")
+        found = Findings()
+        with OldFolder(tmp_path) as old:
+            read = [document["id"] for _, document in read_lines(old, "log", found)]
+        could_be_a_value = text[:end].rstrip(" [").endswith(":") and '"hash"' in text[:end]
+        assert read == ["d"] or (could_be_a_value and read == []), text[:end]
+        assert [problem.kind for problem in found.problems()] == ["torn"], text[:end]
 
 
 def test_numbers_names_and_times_are_read_liberally() -> None:
