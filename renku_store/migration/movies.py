@@ -234,9 +234,10 @@ def _plan(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration
     progress = Progress(report.id, len(old.revisions), tell)
     progress.done = len(old.revisions) - len(left)
     driver = store.driver.sub(report.id)
-    manifests = ManifestStore(driver, BlobStore(driver, None).read)
+    read = BlobStore(driver, None).read
+    manifests = ManifestStore(driver, read)
     newest, published = manifests.newest(), published_runs(manifests)
-    follows, refused = Comparison(folder, old, manifests, published, progress.took).result(left)
+    follows, refused = Comparison(folder, old, manifests, read, published, progress.took).result(left)
     note_problems([*old.problems, *refused], report)
     for revision in old.revisions:
         there = published.get(run_of(old, revision))
@@ -256,7 +257,7 @@ def _write(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigratio
         manifests = ManifestStore(into.driver, into.blobs.read)
         progress.done = len(old.revisions) - len(left)
         published = published_runs(manifests)
-        compared = Comparison(folder, old, manifests, published, progress.took)
+        compared = Comparison(folder, old, manifests, into.blobs.read, published, progress.took)
         follows, refused = compared.result(left)
         if follows and at_end:
             _follow(MovieWriter(folder, old, into, found, published, took=progress.took), report, progress)

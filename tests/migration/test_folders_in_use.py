@@ -25,6 +25,7 @@ from renku_store import (
 )
 from renku_store.clock import uuid7
 from renku_store.hashing import canonical_json, hash_bytes
+from renku_store.testing.crash_points import killed_at_each_point
 from renku_store.testing.invariants import check_invariants
 from tests.migration.checking import Old
 
@@ -201,6 +202,49 @@ def test_edits_that_the_first_versions_brought_over_are_known(old: Old, store: S
     topic_with_its_snapshot(old)
     migrate(old.path, store)
     assert pending(movie) == []
+
+
+def _kill(tmp_path: Path, *, stride: int) -> None:
+    old = Old(tmp_path / "film")
+    costly_folder(old, 1)
+    template = tmp_path / "template"
+    with open_store(template / "root") as store:
+        migrate(old.path, store)
+    costly_folder(old, 2)
+    costly_folder(old, 3)
+    snapshot = old.path / "dag/snapshots/rev1.json"
+    last = snapshot.read_bytes()
+
+    def operate(folder: Path, acknowledge: object) -> None:
+        with open_store(folder / "root") as store:
+            snapshot.unlink(missing_ok=True)
+            migrate(old.path, store)
+            snapshot.write_bytes(last)
+            migrate(old.path, store)
+
+    with open_store("memory://fresh") as store:
+        migrate(old.path, store)
+        expected = told(store.movie("film"))
+    forget_memory("memory://fresh")
+    for crash in killed_at_each_point(template, tmp_path / "work", operate, first=1, stride=stride):
+        snapshot.write_bytes(last)
+        with open_store(crash.folder / "root") as store:
+            (report,) = migrate(old.path, store).movies
+            assert (report.problem, report.whole, report.revisions) == (None, True, 2), crash
+            assert told(store.movie("film")) == expected, crash
+            check_invariants(store.movie("film"))
+
+
+@pytest.mark.ramdisk
+def test_killed_at_some_steps_a_growing_folder_tells_everything_once(tmp_path: Path) -> None:
+    """A process that dies between two migrations, or within one, leaves nothing that is told or pending twice."""
+    _kill(tmp_path, stride=13)
+
+
+@pytest.mark.long
+def test_killed_at_any_step_a_growing_folder_tells_everything_once(tmp_path: Path) -> None:
+    """Each durable step in turn, before and after."""
+    _kill(tmp_path, stride=1)
 
 
 GROWTH = st.lists(

@@ -114,3 +114,27 @@ def test_a_source_that_has_grown_is_the_same_movie(tmp_path: Path, store: Store)
     old.write("configuration.json", {"general": 3})
     (report,) = migrate(old.path, store).movies
     assert refused(report) == [("rev1", "input configuration")]
+
+
+def test_another_artefact_of_the_same_bytes_is_no_difference(old: Old, store: Store) -> None:
+    """Which of several that share a file was meant was once told otherwise: a movie from then goes on all the same."""
+    old.put(FILE, b"picture")
+    clips = [{"imageUrl": FILE, "at": 1}, {"imageUrl": FILE, "at": True}]
+    for name in ("a", "b"):
+        old.artefact(name, 0, FILE)
+    old.artefact("other", 0, content="picture")
+    old.input("plan", 0, clips)
+
+    old.snapshot(0, "a", "b", "other", inputs=("plan",), timeline=clips)
+    migrate(old.path, store)
+    before = store.movie("film").manifests.load("rev-0001")
+    for rev in (0, 1):
+        old.snapshot(rev, "b", "a", "other", inputs=("plan",), timeline=clips)
+    (report,) = migrate(old.path, store).movies
+    assert (report.whole, report.added) == (True, 1)
+    after = store.movie("film").manifests.load("rev-0002")
+    assert before.artefacts["timeline"].hash != after.artefacts["timeline"].hash
+    assert before.inputs["plan"].hash != after.inputs["plan"].hash
+    old.snapshot(0, "b", "a", "other", inputs=("plan",), timeline=[*clips, 2])
+    (report,) = migrate(old.path, store).movies
+    assert refused(report) == [("rev0", "artefact timeline")]
