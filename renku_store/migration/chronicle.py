@@ -41,7 +41,7 @@ class _Take:
 class Chronicle:
     """The artefact events of one revision; afterwards `made` jobs gave a result, and all took `cost` US dollars.
 
-    Attempts that were told of before are told no more; `results` has what those gave: digests, by result and artefact.
+    Attempts that were told of before are told no more; `results` has what those gave (`told.ToldAttempts`).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Chronicle:
         carrier: ContentCarrier,
         new_id: Callable[[], str],
         jobs: Jobs | None,
-        results: Mapping[str, Mapping[str, str]],
+        results: Mapping[str, Mapping[str, tuple[str, str]]],
     ) -> None:
         self._results = results
         self._carrier = carrier
@@ -229,7 +229,8 @@ class Chronicle:
         """The result that was told of before and gave exactly what the revision holds of a job; None without one."""
         for attempt in tried.values():
             given = self._results.get(attempt.told or "", {})
-            if given and all(given.get(key) == artefacts[key].hash for key in keys):
+            named = {key: (artefacts[key].hash, _output(self._makers.get(key), key) or key) for key in keys}
+            if given and all(given.get(key) == one for key, one in named.items()):
                 return attempt.told
         return None
 
@@ -260,9 +261,13 @@ class Chronicle:
             )
 
     def _event(self, run: str, artefact: str, node: GraphNode | None, **more: Any) -> ArtefactEvent:
-        output = next((output.name for output in node.produces if output.id == artefact), None) if node else None
-        named = {"output": output, "job": node.job_id if node else None}
+        named = {"output": _output(node, artefact), "job": node.job_id if node else None}
         return ArtefactEvent(id=self._new_id(), run=run, artefact=artefact, **{**named, **more})
+
+
+def _output(node: GraphNode | None, artefact: str) -> str | None:
+    """The name that an artefact has as an output of its job."""
+    return next((output.name for output in node.produces if output.id == artefact), None) if node else None
 
 
 def _made(held: ManifestArtefact) -> ArtefactValue:

@@ -25,12 +25,12 @@ _Key: TypeAlias = tuple[str, str, bool]
 class ToldAttempts:
     """The attempts that the runs of these steps (`later_steps`) tell of.
 
-    `results` has by result the digests of what it gave, by artefact.
+    `results` has by result what it gave: by artefact the digest, and the name of the output that it was.
     """
 
     def __init__(self, movie: Movie, steps: Iterable[RunEvent]) -> None:
         self._movie = movie
-        self.results: dict[str, dict[str, str]] = {}
+        self.results: dict[str, dict[str, tuple[str, str]]] = {}
         self._waiting: dict[_Key, list[tuple[int, ArtefactEvent]]] = {}
         self._cost = 0.0
         for step in steps:
@@ -42,7 +42,8 @@ class ToldAttempts:
 
     def _note(self, after: int, event: ArtefactEvent) -> None:
         if event.status == "succeeded" and event.result is not None and event.value is not None:
-            self.results.setdefault(event.result, {})[event.artefact] = event.value.hash
+            given = event.value.hash, event.output or event.artefact
+            self.results.setdefault(event.result, {})[event.artefact] = given
         if event.attempts:  # what stood beside a result has none
             key = (event.artefact, event.created_at, event.status == "failed")
             self._waiting.setdefault(key, []).append((after, event))

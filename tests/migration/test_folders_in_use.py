@@ -22,6 +22,7 @@ from renku_store import (
     movie_stats,
     movie_status,
     open_store,
+    plan_movie,
 )
 from renku_store.clock import uuid7
 from renku_store.hashing import canonical_json, hash_bytes
@@ -150,6 +151,28 @@ def test_a_result_told_of_before_its_revision_is_a_trace_of_its_job(old: Old, st
     assert trace is not None
     assert [value.hash for value in trace.outputs.values()] == [held.hash]
     assert trace.cost == 1
+
+
+def test_a_result_whose_job_was_not_known_then_answers_it_by_the_names_of_its_outputs(old: Old, store: Store) -> None:
+    """Told of before any graph had its job, it is the job's result as its revision sees it."""
+    outputs = ["image_0", "image_1", "small"]
+    old.write("dag/producers.json", {"producers": [{"id": "maker", "inputs": ["topic"], "outputs": outputs}]})
+    old.input("topic", 0, "A")
+    old.snapshot(0, inputs=("topic",))
+    for name in outputs:
+        old.artefact(name, 1, content=name)
+    migrate(old.path, store)
+    old.snapshot(1, *outputs, inputs=("topic",))
+    migrate(old.path, store)
+    movie = store.movie("film")
+    plan = plan_movie(movie)
+    assert plan.dirty == []
+    for node in plan.graph.nodes:
+        signature = plan.jobs[node.job_id].signature
+        trace = movie.events.find_trace(signature) if signature is not None else None
+        assert trace is not None
+        assert trace.outputs.keys() == {output.name for output in node.produces}
+    check_invariants(movie)
 
 
 def test_a_cost_noted_after_the_result_is_told_once(old: Old, store: Store) -> None:
