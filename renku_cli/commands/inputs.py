@@ -14,7 +14,7 @@ from renku_cli.misuse import Misuse, nearest
 from renku_cli.opening import open_movie
 from renku_cli.output import note, print_json, print_line
 from renku_cli.sources import read_mapping, read_text, refuse_doubled_keys
-from renku_store import Blueprint, Json, Movie, NotFoundError, movie_blueprint, parse_value, set_inputs
+from renku_store import Blueprint, Json, Movie, NotFoundError, movie_blueprint, parse_graph, parse_value, set_inputs
 
 _NUMBER: Final = re.compile(r"-\d+(\.\d+)?([eE][+-]?\d+)?")
 
@@ -104,6 +104,7 @@ def _blueprint(text: str) -> Json:
     if not isinstance(value, dict) or "nodes" not in value:
         return text
     refuse_doubled_keys(text, "The graph")
+    parse_graph(value, None, strict=True)
     return value
 
 

@@ -49,7 +49,7 @@ def blueprint_source(blueprint: str | None, graph: str | None) -> Json:
         return text
     if graph is not None:
         document = read_graph(graph)
-        renku_store.parse_graph(document, None)
+        renku_store.parse_graph(document, None, strict=True)
         return document
     return None
 

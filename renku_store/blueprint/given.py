@@ -18,6 +18,7 @@ from renku_store import bounds
 from renku_store.blueprint.collector import paused_collector
 from renku_store.blueprint.cycles import in_order
 from renku_store.blueprint.given_form import given_edge, given_input, given_node, given_output
+from renku_store.blueprint.given_keys import refuse_unknown_keys
 from renku_store.blueprint.names import argv_fault, is_function, nearest
 from renku_store.blueprint.places import describe, shown
 from renku_store.blueprint.pricing import given_cost
@@ -42,13 +43,17 @@ _WITHOUT_MODEL: Final = frozenset({"command", "unknown"})
 _RATE_KEYS: Final = ("rateKey", "rate_key")
 
 
-def parse_graph(document: Json, inputs: Collection[str] | None) -> ProducerGraph:
+def parse_graph(document: Json, inputs: Collection[str] | None, *, strict: bool = False) -> ProducerGraph:
     """The graph that a JSON document is; `inputs` are the ids of the movie's inputs, None where they are not known yet.
 
-    Where they are not known, what is no artefact counts as an input. Raises `GraphError` that names the node.
+    Where they are not known, what is no artefact counts as an input. With `strict`, for a graph that a person gives, a
+    key that means nothing is an error; else it is ignored. Raises `GraphError` that names the node.
     """
     with paused_collector():
-        return _parse(document, inputs)
+        graph = _parse(document, inputs)
+    if strict and isinstance(document, dict):
+        refuse_unknown_keys(document)
+    return graph
 
 
 def _parse(document: Json, inputs: Collection[str] | None) -> ProducerGraph:

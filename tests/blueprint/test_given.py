@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -326,3 +327,58 @@ def test_duplicates_say_that_they_are() -> None:
     with pytest.raises(GraphError) as caught:
         parse_graph(_graph(_A, _node("b", produces=["a.out"])), [])
     assert caught.value.reason == "duplicate"
+
+
+_SPELT = _node(
+    "a",
+    ["topic", {"name": "more", "refs": [{"kind": "input", "id": "topic", "path": []}, None]}],
+    produces=[{"id": "a.out", "name": "out", "mimeType": "text/plain"}],
+    rate_key="x",
+)
+
+
+def _misspelt(place: str, key: str) -> dict[str, Any]:
+    """A sound graph with one key more, in one of its mappings."""
+    document = json.loads(json.dumps(_graph(_SPELT, _node("b"), edges=[{"from": "a", "to": "b"}], timeline="a.out")))
+    node = document["nodes"][0]
+    places = {
+        "graph": document,
+        "node": node,
+        "output": node["produces"][0],
+        "input": node["inputs"][1],
+        "reference": node["inputs"][1]["refs"][0],
+        "edge": document["edges"][0],
+    }
+    places[place][key] = "x"
+    return document
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "message", "hint"),
+    [
+        ("graph", "timelin", "The graph has no key 'timelin'.", "Did you mean timeline?"),
+        ("node", "verison", "The job a has no key 'verison'.", "Did you mean version?"),
+        ("node", "ratekey", "The job a has no key 'ratekey'.", "Did you mean rateKey?"),
+        ("output", "mime", "The job a: an output has no key 'mime'.", "Did you mean mimeType?"),
+        ("input", "reff", "The job a, input more has no key 'reff'.", "Did you mean ref"),
+        ("reference", "kid", "The job a, input more: a reference has no key 'kid'.", "Did you mean kind"),
+        ("edge", "form", "has no key 'form'.", "Did you mean from?"),
+    ],
+)
+def test_a_key_that_means_nothing_is_refused_where_a_person_gives_it(
+    place: str, key: str, message: str, hint: str
+) -> None:
+    """The nearest right name is told; a graph that is kept already goes on without what it says."""
+    document = _misspelt(place, key)
+    with pytest.raises(GraphError) as caught:
+        parse_graph(document, ["topic"], strict=True)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert parse_graph(document, ["topic"]).nodes[0].job_id == "a"
+
+
+def test_an_expanded_blueprint_has_no_key_that_means_nothing() -> None:
+    """What this program writes, it takes, placeholders included."""
+    whole = expand(parse_blueprint(FILM), film_inputs())
+    parse_graph(whole.to_json(), ["segments", "voice", "music"], strict=True)
+    parse_graph(_misspelt("node", "awaits"), ["topic"], strict=True)

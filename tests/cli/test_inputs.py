@@ -44,6 +44,18 @@ def test_init_creates_a_movie_with_its_blueprint(call: Call, place: Path) -> Non
     assert call("movies", "--json").json == [{"id": "tiny", "revision": None, "artefacts": 0, "bytes": 0}]
 
 
+@pytest.mark.parametrize("arguments", [["init", "new", "--graph"], ["--movie", "tiny", "run", "--dry-run", "--graph"]])
+def test_a_misspelt_key_of_a_graph_is_told(call: Call, movie: str, place: Path, arguments: list[str]) -> None:
+    """Nobody waits for what a key says that means nothing; `set @blueprint` refuses it as well."""
+    job = {"jobId": "a", "producer": "a", "provider": "x", "providerModel": "m", "produces": ["a.out"], "inputs": []}
+    (place / "g.json").write_text(json.dumps({"nodes": [{**job, "timeoutSecond": 5}]}))
+    for words in ([*arguments, "g.json"], ["--movie", "tiny", "set", "@blueprint", "@g.json"]):
+        done = call(*words, "--json")
+        assert (done.code, done.error["kind"]) == (2, "GraphError")
+        assert done.error["message"] == "The job a has no key 'timeoutSecond'."
+        assert done.error["hint"] == "Did you mean timeoutSeconds?"
+
+
 def test_init_with_a_graph_can_be_run(call: Call, place: Path) -> None:
     """A graph takes the place of the blueprint."""
     (place / "g.json").write_text(json.dumps(GRAPH))
