@@ -33,14 +33,14 @@ PROBLEMS: Final = 4
 """The exit code where something is wrong, as for every damage."""
 _FORMAT: Final = "format.json"
 _ANY_COPY: Final = "--from PATH"
-_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
+_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%?")
 
 
 @command(
     "fsck", "renku-store fsck", "renku-store fsck --sample 10%", "renku-store fsck --max-age 7d --budget 60s",
     "renku-store fsck --repair --from /mnt/backup/builds",
 )  # fmt: skip
-@click.option("--sample", metavar="P", help="Read only this part of the blobs, drawn at random: 10%.")
+@click.option("--sample", metavar="P", help="Read only so many per cent of the blobs, drawn at random: 10%, or 10.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Draw the sample of an earlier check again.")
 @click.option("--max-age", metavar="SPAN", help="Do not read again what was verified within it: 7d.")
 @click.option("--budget", metavar="SPAN", help="Read for so long, what was verified least recently first: 60s.")
@@ -88,10 +88,10 @@ def fsck(
 
 
 def part_of(text: str) -> float:
-    """A part such as `10%` as a number from 0 to 1."""
+    """A part in per cent, `10%` or `10`, as a number from 0 to 1."""
     match = _PERCENT.fullmatch(text.strip())
     if match is None or float(match[1]) > 100:
-        raise Misuse(f"{text!r} is not a part.", hint="Give per cent, such as 10%.")
+        raise Misuse(f"{text!r} is not a part.", hint="Give per cent from 0 to 100, such as 10%.")
     return float(match[1]) / 100
 
 

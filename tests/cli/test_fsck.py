@@ -112,7 +112,7 @@ def test_the_extent_comes_from_the_options(film: Film) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--sample", "10"), ("--sample", "101%"), ("--max-age", "7"), ("--budget", "x"), ("--from", "backup"), ("x",)],
+    [("--sample", "ten"), ("--sample", "101%"), ("--max-age", "7"), ("--budget", "x"), ("--from", "backup"), ("x",)],
 )
 def test_wrong_uses_are_refused(call: Call, built: str, arguments: tuple[str, ...]) -> None:
     """With code 2, before anything is read."""
@@ -124,13 +124,16 @@ def test_a_movie_that_is_not_there_is_code_2(call: Call, built: str) -> None:
     assert call("fsck", "--movie", "tinny", "--json").error["hint"] == "Did you mean tiny?"
 
 
-@pytest.mark.parametrize(("text", "part"), [("10%", 0.1), ("0%", 0), ("100%", 1), ("0.5%", 0.005)])
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("10%", 0.1), ("0%", 0), ("100%", 1), ("0.5%", 0.005), ("10", 0.1), ("0.5", 0.005), ("100", 1)],
+)
 def test_a_part_is_per_cent(text: str, part: float) -> None:
-    """From nothing to all."""
+    """From nothing to all, with the sign or without."""
     assert part_of(text) == pytest.approx(part)
 
 
-@pytest.mark.parametrize("text", ["", "%", "10", "-1%", "100.1%", "1e1%", "nan%"])
+@pytest.mark.parametrize("text", ["", "%", "ten", "-1%", "101", "100.1%", "1e1%", "nan%"])
 def test_a_part_that_is_none_is_refused(text: str) -> None:
     """By name, with an example."""
     with pytest.raises(Misuse, match="not a part"):
