@@ -27,10 +27,8 @@ def resolve_concurrency(setting: int | str, *, cpus: int | None = None) -> int:
     if text == "auto":
         return max(1, min(bounds.CONCURRENCY_AUTO_MAX, count // 2))
     if match := _PERCENT.fullmatch(text):
-        share = float(match[1])
-        if share > 0:
-            return min(bounds.CONCURRENCY_MAX, max(1, int(count * share / 100 + 0.5)))
-    elif text.isascii() and text.isdigit() and 1 <= int(text) <= bounds.CONCURRENCY_MAX:
+        return min(bounds.CONCURRENCY_MAX, max(1, int(count * float(match[1]) / 100 + 0.5)))
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= bounds.CONCURRENCY_MAX:
         return int(text)
     raise InvalidValueError(
         f"The concurrency {setting!r} is not allowed.",

@@ -25,6 +25,8 @@ from renku_store.testing.loop_time import run
         ("30%", 5, 2),  # 1.5
         ("25%", 5, 1),  # 1.25
         ("1%", 2, 1),
+        ("0%", 8, 1),
+        ("0.0 %", 8, 1),
         ("200%", 4, 8),
         (" 50 % ", 4, 2),
         ("auto", 1, 1),
@@ -38,7 +40,7 @@ def test_a_setting_means_a_number(setting: int | str, cpus: int, expected: int) 
     assert resolve_concurrency(setting, cpus=cpus) == expected
 
 
-@pytest.mark.parametrize("setting", [0, -1, "", "many", "0%", "-5%", "1.5", "5 jobs", "٣", 10_001, True])
+@pytest.mark.parametrize("setting", [0, -1, "", "many", "0", "-5%", "1.5", "5 jobs", "٣", 10_001, True])
 def test_nonsense_is_refused_by_name(setting: int | str) -> None:
     """What is no concurrency is named, with what would be one."""
     with pytest.raises(InvalidValueError, match="concurrency") as caught:
