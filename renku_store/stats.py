@@ -11,7 +11,7 @@ from typing import Final
 
 from renku_store import bounds
 from renku_store.metadata.base import Reader, RevisionRow
-from renku_store.metadata.upkeep import BlobTotals, Growth
+from renku_store.metadata.upkeep import ArtefactTotals, BlobTotals, Growth
 from renku_store.movie import Movie
 from renku_store.records._base import Record
 from renku_store.records.ids import revision_name
@@ -58,8 +58,8 @@ class MovieStats(Record):
     `artefacts` are those of the newest revision, `logical_bytes` those of all artefacts of all kept revisions.
     `unique_bytes` counts each of the `blobs` once, `stored_bytes` as it lies on the disk; `unnamed_bytes` of the latter
     belong to `unnamed_blobs` that no kept revision names: edits, unfinished runs, and what a collection would remove.
-    `dedup_ratio` is logical to unique, `compression_ratio` unique to stored. `trash` counts revisions that have expired
-    and can be brought back, `expired` those that cannot.
+    `dedup_ratio` is logical to that of artefacts with each content once (1 or more), `compression_ratio` unique to
+    stored. `trash` counts revisions that have expired and can be brought back, `expired` those that cannot.
     """
 
     movie: str
@@ -90,11 +90,11 @@ def movie_stats(movie: Movie) -> MovieStats:
         if reader.revisions.newest() is None:
             return _counted(movie, *_of_objects(movie))
         rows = _revisions(reader)
-        artefacts, logical = reader.upkeep.logical_size()
+        artefacts = reader.upkeep.artefact_totals()
         growth = {entry.number: entry for entry in reader.upkeep.growth()}
         blobs, unnamed = reader.upkeep.blob_totals()
         spent = reader.upkeep.spent()
-    return _counted(movie, rows, growth, artefacts, logical, blobs, unnamed, spent)
+    return _counted(movie, rows, growth, artefacts, blobs, unnamed, spent)
 
 
 def _revisions(reader: Reader) -> list[RevisionRow]:
@@ -107,23 +107,24 @@ def _revisions(reader: Reader) -> list[RevisionRow]:
 
 def _of_objects(
     movie: Movie,
-) -> tuple[list[RevisionRow], dict[int, Growth], int, int, BlobTotals, BlobTotals, float]:
+) -> tuple[list[RevisionRow], dict[int, Growth], ArtefactTotals, BlobTotals, BlobTotals, float]:
     """The same where there is no index: revisions as their manifests say, blobs as they lie there."""
     rows: list[RevisionRow] = []
-    artefacts: int | None = None
-    logical = 0
+    newest: int | None = None
+    logical, sizes = 0, dict[str, int]()
     for entry, digest in movie.manifests.history():
         rows.append(_row(entry, digest))
         if isinstance(entry, Manifest):
-            artefacts = len(entry.artefacts) if artefacts is None else artefacts
+            newest = len(entry.artefacts) if newest is None else newest
             logical += sum(artefact.size for artefact in entry.artefacts.values())
+            sizes |= {artefact.hash: artefact.size for artefact in entry.artefacts.values()}
     with movie.metadata.read() as reader:
         blobs, unnamed = reader.upkeep.blob_totals()
         spent = reader.upkeep.spent()
     if movie.read_only:
         objects = [found.size for found in movie.driver.list("blobs/")]
         blobs, unnamed = BlobTotals(len(objects), sum(objects), sum(objects)), _NOTHING
-    return rows[::-1], {}, artefacts or 0, logical, blobs, unnamed, spent
+    return rows[::-1], {}, ArtefactTotals(newest or 0, logical, sum(sizes.values())), blobs, unnamed, spent
 
 
 def _row(entry: Manifest | ManifestStub, digest: str) -> RevisionRow:
@@ -145,8 +146,7 @@ def _counted(
     movie: Movie,
     rows: list[RevisionRow],
     growth: dict[int, Growth],
-    artefacts: int,
-    logical: int,
+    artefacts: ArtefactTotals,
     blobs: BlobTotals,
     unnamed: BlobTotals,
     spent: float,
@@ -160,14 +160,14 @@ def _counted(
         revisions=len(rows) - len(expired),
         expired=len(expired),
         trash=sum(mark.number not in expired for mark in marks(movie.driver)),
-        artefacts=artefacts,
+        artefacts=artefacts.count,
         blobs=blobs.count,
-        logical_bytes=logical,
+        logical_bytes=artefacts.bytes,
         unique_bytes=blobs.bytes,
         stored_bytes=blobs.stored_bytes,
         unnamed_blobs=unnamed.count,
         unnamed_bytes=unnamed.stored_bytes,
-        dedup_ratio=_ratio(logical, blobs.bytes),
+        dedup_ratio=_ratio(artefacts.bytes, artefacts.distinct_bytes),
         compression_ratio=_ratio(blobs.bytes, blobs.stored_bytes),
         archive_bytes=sum(found.size for found in movie.driver.list("events/")),
         database_bytes=movie.metadata.disk_bytes(),

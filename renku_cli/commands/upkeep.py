@@ -45,11 +45,8 @@ def _facts(found: MovieStats) -> list[tuple[str, str]]:
     return [
         ("revisions", ", ".join([f"{found.revisions:,}", *gone])),
         ("artefacts now", f"{found.artefacts:,}"),
-        ("in all revisions", size(found.logical_bytes)),
-        (
-            "each content once",
-            f"{size(found.unique_bytes)} in {count(found.blobs, 'blob')}, {found.dedup_ratio:.2f} to 1",
-        ),
+        ("in all revisions", f"{size(found.logical_bytes)}, {found.dedup_ratio:.2f} to 1 with each content once"),
+        ("blobs", f"{size(found.unique_bytes)} in {count(found.blobs, 'blob')}"),
         ("on the disk", f"{size(found.stored_bytes)}, {found.compression_ratio:.2f} to 1"),
         ("of that in no revision", f"{size(found.unnamed_bytes)} in {count(found.unnamed_blobs, 'blob')}"),
         ("archives", size(found.archive_bytes)),

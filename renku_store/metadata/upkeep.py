@@ -72,6 +72,14 @@ class BlobTotals(Struct, frozen=True):
     stored_bytes: int
 
 
+class ArtefactTotals(Struct, frozen=True):
+    """How many the newest revision has; of all kept revisions the bytes of each, and of each content once."""
+
+    count: int
+    bytes: int
+    distinct_bytes: int
+
+
 class UpkeepReads(Protocol):
     """Looking."""
 
@@ -123,8 +131,8 @@ class UpkeepReads(Protocol):
         """How many rows `drop` would remove."""
         ...
 
-    def logical_size(self) -> tuple[int, int]:
-        """The number of artefacts in the newest revision, and the bytes of all artefacts in all kept revisions."""
+    def artefact_totals(self) -> ArtefactTotals:
+        """The artefacts of the newest revision, and the bytes of those of all kept ones."""
         ...
 
     def growth(self) -> list[Growth]:

@@ -8,27 +8,31 @@ from typing import Any, Final
 import apsw
 
 from renku_store.metadata.sqlite.rows import all_rows, json_list
-from renku_store.metadata.upkeep import BlobTotals, Growth
+from renku_store.metadata.upkeep import ArtefactTotals, BlobTotals, Growth
 
 # `before` counts the kept revisions below a number, so that a difference of two says how many are in a span. Of a value
 # that no event tells of, the table of blobs knows the size.
-LOGICAL: Final = """
+ARTEFACTS: Final = """
 WITH counted AS MATERIALIZED (
     SELECT number, sum(1 - expired) OVER (ORDER BY number) - (1 - expired) AS before FROM revisions
 ), entries AS (
     SELECT artefact, hash, seq, revision, lead(revision) OVER (PARTITION BY artefact ORDER BY revision) AS until
     FROM revision_artefacts
 )
-SELECT coalesce(sum(n.until IS NULL), 0),
-    coalesce(sum(
-        coalesce(e.size, (SELECT b.size FROM blobs AS b WHERE b.hash = n.hash), 0)
-        * (coalesce(t.before, (SELECT sum(1 - expired) FROM revisions)) - f.before)
-    ), 0)
-FROM entries AS n
-CROSS JOIN counted AS f ON f.number = n.revision
-LEFT JOIN counted AS t ON t.number = n.until
-LEFT JOIN artefact_events AS e ON e.seq = n.seq
-WHERE n.hash IS NOT NULL
+SELECT coalesce(sum(newest), 0), coalesce(sum(whole), 0), coalesce(sum(size) FILTER (WHERE kept), 0)
+FROM (
+    SELECT sum(newest) AS newest, sum(size * times) AS whole, max(size) AS size, max(times) > 0 AS kept
+    FROM (
+        SELECT n.hash, n.until IS NULL AS newest,
+            coalesce(e.size, (SELECT b.size FROM blobs AS b WHERE b.hash = n.hash), 0) AS size,
+            coalesce(t.before, (SELECT sum(1 - expired) FROM revisions)) - f.before AS times
+        FROM entries AS n
+        CROSS JOIN counted AS f ON f.number = n.revision
+        LEFT JOIN counted AS t ON t.number = n.until
+        LEFT JOIN artefact_events AS e ON e.seq = n.seq
+        WHERE n.hash IS NOT NULL
+    ) GROUP BY hash
+)
 """
 GROWTH: Final = """
 SELECT m.first, sum(b.size), sum(b.stored_size)
@@ -71,10 +75,10 @@ class Measuring:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
 
-    def logical_size(self) -> tuple[int, int]:
-        """The number of artefacts in the newest revision, and the bytes of all artefacts in all kept revisions."""
-        row: Any = self._connection.execute(LOGICAL).fetchone()
-        return row[0], row[1]
+    def artefact_totals(self) -> ArtefactTotals:
+        """The artefacts of the newest revision, and the bytes of those of all kept ones."""
+        row: Any = self._connection.execute(ARTEFACTS).fetchone()
+        return ArtefactTotals(*row)
 
     def growth(self) -> list[Growth]:
         """What each revision brought, for those that brought blobs that are still there, oldest first."""
