@@ -26,7 +26,10 @@ class RevisionDiff:
 
 
 def diff_revisions(before: Manifest, after: Manifest) -> RevisionDiff:
-    """Compare two revisions by the content hashes of their inputs and artefacts."""
+    """Compare two revisions by the content hashes of their inputs and artefacts.
+
+    Manifests leave out inputs that nobody set: one that had its default in the earlier revision counts as added.
+    """
     return RevisionDiff(
         inputs=_changes({k: v.hash for k, v in before.inputs.items()}, {k: v.hash for k, v in after.inputs.items()}),
         artefacts=_changes(

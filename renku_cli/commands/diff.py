@@ -14,7 +14,18 @@ from renku_cli.output import Cell, note, print_heading, print_json, print_line, 
 from renku_cli.revision_causes import reasons_between
 from renku_cli.text import cost, count, shown_value, size
 from renku_cli.valuepath import at, differing, joined
-from renku_store import Changes, DamageError, Manifest, Movie, Reason, RevisionDiff, diff_revisions
+from renku_store import (
+    Changes,
+    DamageError,
+    Manifest,
+    ManifestInput,
+    Movie,
+    Reason,
+    RevisionDiff,
+    diff_revisions,
+    hash_value,
+    parse_blueprint,
+)
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 
@@ -27,6 +38,10 @@ def diff(options: GlobalOptions, before: str, after: str) -> None:
     """Inputs and artefacts of B against those of A, compared by content; the reasons; and the cost from A to B."""
     with open_movie(options) as movie:
         a, b = movie.manifests.load(before), movie.manifests.load(after)
+        try:
+            a, b = _with_defaults(movie, a, b), _with_defaults(movie, b, a)
+        except DamageError as error:
+            note(f"warning: the defaults of inputs cannot be told: {error.message}")
         changes = diff_revisions(a, b)
         spent = _cost_between(movie, a, b)
         try:
@@ -38,6 +53,21 @@ def diff(options: GlobalOptions, before: str, after: str) -> None:
             print_json(_document(a, b, changes, reasons, spent))
         else:
             _show(a, b, changes, reasons, spent)
+
+
+def _with_defaults(movie: Movie, manifest: Manifest, other: Manifest) -> Manifest:
+    """A revision with what its inputs were by default that another one has set otherwise: to people those changed."""
+    held = manifest.inputs.get("@blueprint")
+    source = movie.value(held) if held is not None else None
+    if not isinstance(source, str):
+        return manifest
+    given = {
+        name: ManifestInput(hash=hash_value(spec.default), value=spec.default)
+        for name, spec in parse_blueprint(source, "@blueprint").inputs.items()
+        if spec.has_default and name in other.inputs and name not in manifest.inputs
+    }
+    other_than_set = {name: entry for name, entry in given.items() if entry.hash != other.inputs[name].hash}
+    return manifest.replace(inputs={**manifest.inputs, **other_than_set})
 
 
 def _cost_between(movie: Movie, a: Manifest, b: Manifest) -> float:

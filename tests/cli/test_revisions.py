@@ -106,6 +106,30 @@ def test_diff_shows_the_whole_of_an_input_that_differs_in_several_places(call: C
     assert '~\tlines\t[{"text": "one"}, {"text": "two"}, {"text": "three"}]\t' in shown
 
 
+def test_diff_tells_an_input_that_had_its_default_as_changed(call: Call, built: str, place: Path) -> None:
+    """The default stands where a value would that nobody had set; what was not declared at all has come."""
+    assert call("set", "greeting", "hi").code == 0
+    assert call("run").code == 0
+    assert call("diff", "1", "2", "--json").json["inputs"] == {"added": [], "removed": [], "changed": ["greeting"]}
+    assert call("diff", "2", "1", "--json").json["inputs"] == {"added": [], "removed": [], "changed": ["greeting"]}
+    assert '~\tgreeting\t"hello"\t"hi"\n' in call("diff", "1", "2").out
+    assert '~\tgreeting\t"hi"\t"hello"\n' in call("diff", "2", "1").out
+    declared = "inputs:\n  tone: {type: string, default: warm}\n"
+    (place / "toned.yaml").write_text(BLUEPRINT.replace("inputs:\n", declared, 1))
+    assert call("set", "@blueprint", "@toned.yaml").code == 0
+    assert call("set", "tone", "cold").code == 0
+    assert call("run").code == 0
+    inputs = call("diff", "2", "3", "--json").json["inputs"]
+    assert inputs == {"added": ["tone"], "removed": [], "changed": ["@blueprint"]}
+
+
+def test_diff_of_an_input_that_was_set_to_its_default_says_that_it_was_set(call: Call, built: str) -> None:
+    """Its value is what it was; that somebody decided on it is new."""
+    assert call("set", "greeting", "hello").code == 0
+    assert call("run", "--json").json["status"] == "published"
+    assert call("diff", "1", "2", "--json").json["inputs"] == {"added": ["greeting"], "removed": [], "changed": []}
+
+
 def test_diff_sees_what_comes_and_goes(call: Call, built: str) -> None:
     """A segment more, one way; a segment less, the other way."""
     assert call("set", "lines", '[{"text": "one"}, {"text": "two"}, {"text": "three"}, {"text": "four"}]').code == 0
