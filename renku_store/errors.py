@@ -216,7 +216,7 @@ class StoreUnavailableError(UnusableError):
         self, message: str, *, hint: str = "", reason: Literal["busy", "full", "denied", "other"] = "other"
     ) -> None:
         super().__init__(message, hint=hint)
-        self.reason = reason
+        self.reason: Literal["busy", "full", "denied", "other"] = reason
 
 
 class UnsafeDriverError(UnusableError):

@@ -574,7 +574,7 @@ def test_a_dry_run_counts_results_plans_and_runs_as_well(movie: Movie) -> None:
 def test_a_plan_of_no_run_goes_once_it_is_old(movie: Movie) -> None:
     """The database that told of its run is lost. A younger one stays, and so does that of a run begun meanwhile."""
     set_inputs(movie, {"@blueprint": BLUEPRINT, "segments": SEGMENTS})
-    known = run(movie, Studio()).run
+    known = run(movie, Studio()).run or ""
     plan = movie.plans.load(known)
     lost, begun = (movie.plans.save(plan.replace(run=None)).run or "" for _ in range(2))
     movie.leases.release(movie.leases.start(begun, base_revision=None, edits_through=0))

@@ -448,7 +448,7 @@ def test_a_revision_of_which_one_page_is_damaged_goes_to_the_trash(movie: Movie)
     """Its manifest is whole, and a copy may have the page."""
     publish(movie, {f"many[{number}].out": f"{number}" for number in range(1_100)})
     publish(movie, {"own": "last"})
-    page = (movie.manifests.load("rev-0006").pages or ())[0].hash
+    page = next(iter(movie.manifests.load("rev-0006").pages or ())).hash
     path = movie.blobs.stat(page).path
     before = movie.driver.read(path)
     movie.driver.replace(path, b"something else")
