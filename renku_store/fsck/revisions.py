@@ -217,7 +217,9 @@ def expire_command(numbers: Iterable[int]) -> str:
 def read_mark(exam: Examination, number: int) -> tuple[Expiry | None, bool]:
     """The mark that a revision has expired, as far as it can be read, and whether there is one at all."""
     mark = exam.manifests().expiry(number)
-    return mark, mark is not None or exam.driver.stat(expiry_path(revision_name(number))) is not None
+    if mark is None and exam.driver.stat(expiry_path(revision_name(number))) is not None:
+        return exam.manifests().expiry(number), True  # it may have been made in between
+    return mark, mark is not None
 
 
 def _check_pointer(exam: Examination, pointer: Pointer | None, pointed: int, newest: int) -> None:
