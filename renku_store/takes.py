@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from renku_store.clock import timestamp
-from renku_store.errors import BlobMissingError, InvalidValueError, NotFoundError
+from renku_store.errors import BadInputError, BlobMissingError, DamageError, InvalidValueError, NotFoundError
 from renku_store.movie import Movie
 from renku_store.outlook import look, present_graph
 from renku_store.records._base import Hash, Record
@@ -27,7 +27,7 @@ class Take(Record):
     """A result of an artefact's job: its number, from 1 in the order in which they were made, and what it gave.
 
     `revision` is the first one that holds its bytes; `cost` is that of the whole call, in US dollars. `current`: it is
-    what stands, or will with the next run; `usable`: its bytes are there.
+    what stands, whichever inputs it was made for, or will by a choice that holds; `usable`: its bytes are there.
     """
 
     take: int
@@ -96,6 +96,7 @@ def choose_take(movie: Movie, artefact: str, number: int) -> Take:
     """Let a take stand for all outputs of its job; the next run takes the choice, and calls nobody for it.
 
     It is movie-wide, and holds as long as the job's inputs are what they are now, whichever the take was made from.
+    Nothing is noted where the take stands for these very inputs already.
     Raises `NotFoundError` for a take that there is not, `BlobMissingError` or `BlobCorruptError` for one whose bytes
     are not there any more, `InvalidValueError` where a choice could not be seen: a person's version stands for the
     artefact, or a job before it is to be made first.
@@ -109,7 +110,7 @@ def choose_take(movie: Movie, artefact: str, number: int) -> Take:
         raise _gone(take, artefact)
     outputs = _outputs(node, trace)
     _check_bytes(movie, take, artefact, outputs.values())
-    if not take.current:
+    if not take.current or plan.jobs[node.job_id].state != "clean":
         movie.events.append_many(_choice(movie, node, signature, trace, outputs))
     return take.replace(current=True)
 
@@ -155,13 +156,21 @@ def _current(movie: Movie, artefact: str, events: Iterable[ArtefactEvent]) -> st
         for event in pending
         if isinstance(event, ArtefactEvent) and event.artefact == artefact and event.status == "chosen"
     ]
-    if chosen:
+    if chosen and _holds(movie, artefact):
         return chosen[-1]
     event = movie.events.latest_artefact(artefact, base.revision)
     if event is not None and event.result is not None and event.value is not None and event.value.hash == present.hash:
         return event.result
     alike = [event.result for event in events if event.value is not None and event.value.hash == present.hash]
     return alike[-1] if alike else None
+
+
+def _holds(movie: Movie, artefact: str) -> bool:
+    """Whether the next run takes what was chosen: not where the inputs have changed since, or its job is gone."""
+    try:
+        return artefact in look(movie).plan.edits
+    except (BadInputError, DamageError):  # nobody can say before the inputs are mended: no run takes or drops it
+        return True
 
 
 def _check_known(movie: Movie, artefact: str) -> None:

@@ -72,14 +72,14 @@ def takes(options: GlobalOptions, artefact: str, use: int | None) -> None:
     A choice is one for all outputs of the artefact's job. It holds as long as the job's inputs are what they are now.
     """
     with open_movie(options) as movie:
-        before = list_takes(movie, artefact)
+        before = movie.events.pending()
         chosen = choose_take(movie, artefact, use) if use is not None else None
-        found = list_takes(movie, artefact) if chosen is not None else before
+        stood = movie.events.pending() == before
+        found = list_takes(movie, artefact)
     if options.as_json:
         print_json([_take(take) for take in found])
         return
     if chosen is not None:
-        stood = any(take.take == chosen.take and take.current for take in before)
         print_line(
             f"Take {chosen.take} of {artefact} {'stands already' if stood else 'stands now'} ({chosen.hash[:12]})."
         )

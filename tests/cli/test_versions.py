@@ -134,6 +134,10 @@ def test_takes_are_listed_compared_and_chosen(call: Call, built: str, place: Pat
     assert [line.split("\t")[-1] for line in lines[1:]] == ["-", "current", "-"]
     assert "stands already" in call("takes", "word[1].text", "--use", "2").out
     assert "stands now" in call("takes", "word[1].text", "--use", "3").out
+    call("run")
+    call("set", "greeting", "good day")
+    assert "stands now" in call("takes", "word[1].text", "--use", "3").out
+    assert "stands already" in call("takes", "word[1].text", "--use", "3").out
 
 
 def test_takes_of_what_was_not_made_are_none(call: Call, movie: str) -> None:

@@ -172,6 +172,47 @@ def test_a_choice_whose_inputs_change_before_a_run_holds_no_longer(painted: Movi
     assert summary(list_takes(painted, ART))[0] == (4, "rev-0004", True)
 
 
+def retitled(movie: Movie) -> None:
+    segments = movie.manifests.load("latest").inputs["segments"].value
+    assert isinstance(segments, list)
+    set_inputs(movie, {"segments": [segments[0], {"text": "two", "title": "Another"}, segments[2]]})
+
+
+def test_what_stands_can_be_chosen_for_inputs_that_have_changed(
+    painted: Movie, painter: Painter, studio: Studio
+) -> None:
+    """It is kept under today's inputs, and nobody is called for another picture."""
+    standing = painted.artefact(ART).hash
+    retitled(painted)
+    choose_take(painted, ART, 3)
+    assert painted.events.pending()[-1].type == "artefact"
+    assert plan_movie(painted).dirty == []
+    run(painted, painter)
+    assert (painted.artefact(ART).hash, dict(studio.calls)) == (standing, {})
+    assert summary(list_takes(painted, ART))[0] == (3, "rev-0003", True)
+
+
+def test_a_choice_that_holds_no_longer_can_be_made_again(painted: Movie, painter: Painter, studio: Studio) -> None:
+    """Until then it is not current: the next run would not take it."""
+    first = list_takes(painted, ART)[2].hash
+    choose_take(painted, ART, 1)
+    retitled(painted)
+    assert summary(list_takes(painted, ART))[0] == (3, "rev-0003", True)
+    choose_take(painted, ART, 1)
+    choose_take(painted, ART, 1)
+    assert [event.type for event in painted.events.pending()] == ["artefact", "input", "artefact"]
+    assert summary(list_takes(painted, ART))[2] == (1, "rev-0001", True)
+    run(painted, painter)
+    assert (painted.artefact(ART).hash, studio.calls["draw[1]"]) == (first, 0)
+
+
+def test_what_was_chosen_is_listed_while_no_plan_can_be_made(painted: Movie) -> None:
+    """Nobody knows then whether it will hold."""
+    choose_take(painted, ART, 1)
+    painted.events.append_input("@blueprint", "producers: {")
+    assert summary(list_takes(painted, ART))[2] == (1, "rev-0001", True)
+
+
 def test_a_take_of_other_inputs_is_adopted_under_todays(painted: Movie, painter: Painter, studio: Studio) -> None:
     """An older picture may fit the new title better."""
     first = list_takes(painted, ART)[2]
