@@ -15,8 +15,8 @@ from renku_store.outlook import look, present_graph
 from renku_store.records._base import Hash, Record
 from renku_store.records.events import ArtefactEvent, Trace
 from renku_store.records.graph import GraphNode
-from renku_store.records.ids import check_id, revision_name
-from renku_store.records.manifest import ArtefactValue
+from renku_store.records.ids import check_id, revision_name, revision_number
+from renku_store.records.manifest import ArtefactValue, Manifest
 from renku_store.records.plan import ExecutionPlan
 from renku_store.versions import standing
 
@@ -60,7 +60,10 @@ def list_takes(movie: Movie, artefact: str) -> list[Take]:
     with movie.metadata.read() as reader:
         revisions = reader.events.artefact_revisions(artefact)
     first = {digest: revision_name(number) for number, digest in reversed(revisions) if digest is not None}
-    current = _current(movie, artefact, events)
+    base, _ = movie.manifests.current() or (None, None)
+    if base is not None and artefact in base.artefacts:  # its publisher may have died before it was booked
+        first.setdefault(base.artefacts[artefact].hash, base.revision)
+    current = _current(movie, artefact, events, base)
     takes: list[Take] = []
     for number, event in enumerate(events, 1):
         value, trace = event.value, traces.get(event.result or "")
@@ -144,9 +147,12 @@ def _blobs(trace: Trace) -> set[str]:
     return {value.blob for value in trace.outputs.values() if value.blob}
 
 
-def _current(movie: Movie, artefact: str, events: Iterable[ArtefactEvent]) -> str | None:
-    """The result that stands, or will with the next run; None under a person's version, or where none does."""
-    base, _ = movie.manifests.current() or (None, None)
+def _current(movie: Movie, artefact: str, events: Iterable[ArtefactEvent], base: Manifest | None) -> str | None:
+    """The result that stands, or will with the next run; None under a person's version, or where none does.
+
+    `base` may not be booked yet, where another process has published it just now, or died before it could: what the
+    index knows counts only where it agrees with the manifest.
+    """
     pending = movie.events.pending()
     present = standing(base.artefacts if base else {}, pending, artefact)
     if base is None or present is None or present.edited_by is not None:
@@ -158,7 +164,8 @@ def _current(movie: Movie, artefact: str, events: Iterable[ArtefactEvent]) -> st
     ]
     if chosen and _holds(movie, artefact):
         return chosen[-1]
-    event = movie.events.latest_artefact(artefact, base.revision)
+    with movie.metadata.read() as reader:
+        event = reader.events.artefact_at(artefact, revision_number(base.revision))
     if event is not None and event.result is not None and event.value is not None and event.value.hash == present.hash:
         return event.result
     alike = [event.result for event in events if event.value is not None and event.value.hash == present.hash]

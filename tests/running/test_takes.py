@@ -35,7 +35,9 @@ from renku_store import (
     rollback,
     run_movie,
     set_inputs,
+    take_value,
 )
+from renku_store.indexing import Indexer
 from tests.authoring import let_age, lose_database
 from tests.roots import Root
 from tests.running.conftest import Studio
@@ -359,3 +361,29 @@ def test_a_rollback_brings_the_take_of_then(painted: Movie, painter: Painter, st
     rollback(painted, "rev-0002")
     assert summary(list_takes(painted, ART))[1] == (2, "rev-0002", True)
     assert plan_movie(painted).dirty == []
+
+
+class Killed(BaseException):
+    """The end of a process, as far as this one can play it."""
+
+
+def test_a_revision_that_nobody_has_booked_yet_keeps_nobody_from_its_takes(
+    any_root: Root, movie: Movie, painter: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its publisher was killed between the manifest and the index, beside one who goes on working."""
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    run(movie, painter)
+    with open_store(any_root) as second:
+        other = second.movie("small")
+        monkeypatch.setattr(Indexer, "book", die)
+        with pytest.raises(Killed):
+            again(other, painter)
+        monkeypatch.undo()
+        assert summary(list_takes(movie, ART)) == [(2, "rev-0002", True), (1, "rev-0001", False)]
+        assert take_value(movie, ART, 2) == movie.artefact(ART).value_alone()
+        choose_take(movie, ART, 1)
+    run(movie, painter)
+    assert movie.artefact(ART) == movie.artefact(ART, "rev-0001")
