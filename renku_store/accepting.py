@@ -96,7 +96,7 @@ class _Adoption:
 
     def events(self, edited_by: str) -> Iterator[ArtefactEvent]:
         """What is to be noted: every output of every job that was adopted."""
-        now = timestamp(self.movie.clock.now())
+        now = timestamp(self.movie.events.clock.now())
         for job, known in self.found.items():
             node = self.index.node(job)
             result = self._result(node)

@@ -280,6 +280,10 @@ PROBE_KEEP_SECONDS: Final = 30 * 86_400.0
 PROBE_LEFTOVER_SECONDS: Final = 3_600.0
 """Trial objects of a probe that was killed go after this time; a probe takes seconds."""
 
+# Time
+TOLD_TIME_MAX_MS: Final = 221_845_392_000_000
+"""The year 9000: an id that says a later one is not believed, so that times can be counted on from any that is."""
+
 # Machines that share objects and no index
 INTENT_SECONDS: Final = 7 * 86_400.0
 """How long a run counts as alive that has not said so again: a machine may be switched off over a weekend."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
+
+from renku_store import bounds
 
 _RANDOM_BITS: Final = 74
 _TAIL_BITS: Final = 62
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UUID7: Final = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7.*")
 
 
 class Clock(Protocol):
@@ -41,9 +46,54 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def uuid7(unix_milliseconds: int, random_bytes: bytes) -> str:
-    """A UUID of version 7 (RFC 9562, 5.7) from the given time and ten random bytes: text order is time order."""
-    value = (unix_milliseconds & (2**48 - 1)) << 80 | int.from_bytes(random_bytes[:10], "big")
+def unix_milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since 1970: exactly those that `timestamp` shows."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def made_at(uuid: str) -> int | None:
+    """When a UUID of version 7 was made, in Unix milliseconds; None for what is none, or says what cannot be true."""
+    match = _UUID7.fullmatch(uuid)
+    milliseconds = int(match[1] + match[2], 16) if match is not None else None
+    return milliseconds if milliseconds is not None and milliseconds < bounds.TOLD_TIME_MAX_MS else None
+
+
+class SteadyClock:
+    """A clock for what is noted in a log: it is never behind what it said before, or the log knows already.
+
+    `last_id` gives the greatest id in the log, as far as that is known without asking. While the clock beneath is
+    behind (it was set back, or another machine's is ahead) each moment is a millisecond after the one before.
+    """
+
+    def __init__(self, clock: Clock, last_id: Callable[[], str]) -> None:
+        self._clock = clock
+        self._last_id = last_id
+        self._lock = threading.RLock()
+        self._seen = ""
+        self._milliseconds = 0
+
+    def now(self) -> datetime:
+        """The time of day, aware, in UTC."""
+        moment, known = self._clock.now(), self._last_id()
+        milliseconds = unix_milliseconds(moment)
+        with self._lock:
+            if known != self._seen:
+                self._milliseconds = max(self._milliseconds, made_at(known) or 0)
+                self._seen = known
+            if milliseconds >= self._milliseconds:
+                self._milliseconds = milliseconds
+                return moment
+            self._milliseconds += 1
+            return _EPOCH + timedelta(milliseconds=self._milliseconds)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, for durations."""
+        return self._clock.monotonic()
+
+
+def uuid7(milliseconds: int, random_bytes: bytes) -> str:
+    """A UUID of version 7 (RFC 9562, 5.7) from a Unix time and ten random bytes: text order is time order."""
+    value = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(random_bytes[:10], "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
@@ -71,7 +121,7 @@ class IdSource:
 
     def take(self, count: int) -> list[str]:
         """So many new ids in their order, each as `next` gives it."""
-        now = int(self._now().timestamp() * 1000)
+        now = unix_milliseconds(self._now())
         with self._lock:
             while True:
                 call = self._calls = self._calls + 1

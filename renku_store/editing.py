@@ -59,7 +59,7 @@ def edit_artefact(
         producer=node.producer,
         value=value,
         edited_by=edited_by,
-        created_at=timestamp(movie.clock.now()),
+        created_at=timestamp(movie.events.clock.now()),
     )
     return movie.events.append_artefact(event)
 
@@ -90,7 +90,7 @@ def undo_edit(movie: Movie, artefact: str, *, edited_by: str = "user") -> Artefa
         signature=made.signature if made else None,
         value=made.value_alone() if made else None,
         edited_by=edited_by,
-        created_at=timestamp(movie.clock.now()),
+        created_at=timestamp(movie.events.clock.now()),
     )
     return movie.events.append_artefact(event)
 

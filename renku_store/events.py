@@ -13,7 +13,7 @@ from typing import Final
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
-from renku_store.clock import Clock, IdSource, timestamp
+from renku_store.clock import Clock, IdSource, SteadyClock, timestamp
 from renku_store.combining import Combined
 from renku_store.encoding import stored_json
 from renku_store.errors import (
@@ -63,9 +63,10 @@ class EventLog:
         self._put = put
         self._read = read
         self._revive = revive
-        self._clock = clock
+        self.clock = SteadyClock(clock, metadata.last_id)
+        """When something happens, as the log tells it: never before what the log has already."""
         self._read_archive = read_archive
-        self._ids = IdSource(clock.now, random_bytes)
+        self._ids = IdSource(self.clock.now, random_bytes)
         self._appending = Combined(self._append_groups, _GROUP_MAX, _of_one)
 
     def new_id(self) -> str:
@@ -92,7 +93,7 @@ class EventLog:
     ) -> list[InputEvent]:
         """Append new values of several inputs, all or none."""
         encoded = {check_id("input", key): canonical_json(value) for key, value in values.items()}
-        now = timestamp(self._clock.now())
+        now = timestamp(self.clock.now())
         events = [self._input_event(key, data, self.new_id(), run, edited_by, now) for key, data in encoded.items()]
         return [event for event in self._append(events) if isinstance(event, InputEvent)]
 

@@ -248,7 +248,7 @@ def _gone(take: Take, artefact: str) -> BlobMissingError:
 def _choice(
     movie: Movie, node: GraphNode, signature: str, trace: Trace, values: Mapping[str, ArtefactValue]
 ) -> list[ArtefactEvent]:
-    now = timestamp(movie.clock.now())
+    now = timestamp(movie.events.clock.now())
     return [
         ArtefactEvent(
             id=movie.events.new_id(),

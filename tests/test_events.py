@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renku_store import bounds
-from renku_store.clock import IdSource
+from renku_store.clock import IdSource, SteadyClock, timestamp, unix_milliseconds, uuid7
 from renku_store.errors import InvalidIdError, InvalidValueError, NotFoundError
 from renku_store.events import EventLog
 from renku_store.hashing import canonical_json, hash_bytes, hash_value
@@ -111,6 +111,55 @@ def test_ids_go_on_where_the_counter_of_a_millisecond_is_used_up() -> None:
     vars(ids).update(_counter=(1 << 74) - (1 << 34), _milliseconds=10**14)
     given_out = [ids.next() for _ in range(10)]
     assert given_out == sorted(set(given_out))
+
+
+@given(
+    milliseconds=st.lists(st.integers(0, 50), min_size=1, max_size=20),
+    told=st.lists(st.integers(0, 60), min_size=20, max_size=20),
+    random=st.binary(min_size=10, max_size=10),
+)
+def test_ids_and_times_never_go_back_behind_what_the_log_has(
+    milliseconds: list[int], told: list[int], random: bytes
+) -> None:
+    """Whatever the clock says, and whoever appended meanwhile with a clock that is ahead."""
+    begin = unix_milliseconds(datetime(2026, 1, 1, tzinfo=UTC))
+    log: list[str] = []
+    clock = SteadyClock(Ticking([each for each in milliseconds for _ in "it"]), lambda: max(log, default=""))
+    ids = IdSource(clock.now, os.urandom)
+    before = ""
+    for _, ahead in zip(milliseconds, told, strict=False):
+        now = timestamp(clock.now())
+        made = ids.next()
+        assert now >= before
+        before = now
+        assert all(made[:13] >= other[:13] for other in log), "the milliseconds"
+        log += [made, uuid7(begin + ahead, random)]
+
+
+def test_a_clock_that_went_back_goes_on_by_a_millisecond() -> None:
+    """So that what came later is later, and the time of the machine is the time again when it has caught up."""
+    floor = uuid7(unix_milliseconds(datetime(2026, 1, 1, tzinfo=UTC)) + 5, b"\xff" * 10)
+    clock = SteadyClock(Ticking([0, 1, 2, 9]), lambda: floor)
+    ids = IdSource(clock.now, os.urandom)
+    given_out = [ids.next() for _ in range(3)]
+    assert [floor, *given_out] == sorted([floor, *given_out])
+    assert timestamp(clock.now()) == "2026-01-01T00:00:00.009Z"
+
+
+@pytest.mark.parametrize("told", ["", "result7", "ffffffff-ffff-7fff-bfff-ffffffffffff", uuid7(2**48 - 1, bytes(10))])
+def test_what_says_no_time_or_none_that_can_be_is_not_counted_on_from(told: str) -> None:
+    """An id may come from anywhere."""
+    assert timestamp(SteadyClock(Ticking([3]), lambda: told).now()) == "2026-01-01T00:00:00.003Z"
+
+
+def test_an_id_from_far_ahead_is_gone_on_from(bench: Bench) -> None:
+    """It was appended by a machine whose clock was set wrong: ids and times stay in order, and can be told."""
+    ahead = uuid7(unix_milliseconds(datetime(8999, 12, 31, tzinfo=UTC)), os.urandom(10))
+    bench.log.append_many([made("n.audio", 1).replace(id=ahead)])
+    events = [bench.log.append_input("topic", number) for number in range(3)]
+    told = [(ahead, "8999-12-31T00:00:00.000Z"), *((event.id, event.created_at) for event in events)]
+    assert told == sorted(told)
+    assert [event.created_at[:19] for event in events] == ["8999-12-31T00:00:00"] * 3
 
 
 def test_an_id_says_when_it_was_made(bench: Bench) -> None:

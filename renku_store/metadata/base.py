@@ -370,6 +370,10 @@ class MetadataStore(Space, Protocol):
         """Whether this thread is within a transaction: it must not wait for others then, who may wait for its end."""
         ...
 
+    def last_id(self) -> str:
+        """The greatest id of an event, as of the first call or the last append here if that was later; "" for none."""
+        ...
+
     def read(self) -> AbstractContextManager[Reader]:
         """A moment to read."""
         ...

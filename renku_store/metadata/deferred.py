@@ -28,6 +28,10 @@ class DeferredMetadata:
         """Whether this thread is within a transaction of the store that is made."""
         return self._store().is_within
 
+    def last_id(self) -> str:
+        """That of the store that is made."""
+        return self._store().last_id()
+
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """A moment to read."""

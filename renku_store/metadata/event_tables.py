@@ -106,6 +106,10 @@ class EventReads(Protocol):
         """The last input and artefact `seq` when the revision was booked (0, 0 for revision 0)."""
         ...
 
+    def last_id(self) -> str:
+        """The greatest id of an event, as of the first call or the last append here if that was later; "" for none."""
+        ...
+
     def last_seq(self) -> tuple[int, int]:
         """The last input and artefact `seq` there is."""
         ...

@@ -200,8 +200,8 @@ class ResultWriter:
         claimed = transaction.runs.claims_held(jobs, self._token)
         stored: list[Stored] = []
         events: list[ArtefactEvent] = []
+        now = timestamp(self._clock.now())  # before the ids: the log's last one says how far times have come
         ids = iter(self._new_ids(sum(1 + len(outcome.node.produces) for outcome, _ in outcomes)))
-        now = timestamp(self._clock.now())
         for outcome, values in outcomes:
             ours = outcome.trace is not None or outcome.signature in claimed
             result = outcome.trace.result if outcome.trace else next(ids)

@@ -95,7 +95,7 @@ class RunSession:
         self._decider = Decider(self, self._earlier, lambda wanted: movie.leases.claim_many(wanted, token))
         self._claims = Claims(movie.leases, token, self.tell)
         self._writer = ResultWriter(
-            movie.metadata, movie.blobs, movie.events.new_ids, movie.clock, token, movie.archiver.keep_late
+            movie.metadata, movie.blobs, movie.events.new_ids, movie.events.clock, token, movie.archiver.keep_late
         )
         self._caller = Caller(
             movie, token, self._writer, self.activity, selection=self.selection, logger=logger, tell=self.tell

@@ -6,11 +6,12 @@ Row numbers are given out here, beyond the last one ever used: SQLite's own reco
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import orjson
 
-from renku_store.metadata.sqlite.events import EventReading
+from renku_store.metadata.sqlite.events import LAST_ID, EventReading
 from renku_store.metadata.sqlite.rows import (
     ARTEFACT_COLUMNS,
     INPUT_COLUMNS,
@@ -33,6 +34,8 @@ MADE: Final = frozenset({"succeeded", "kept"})
 
 CHOSEN: Final = frozenset({"chosen", "accepted"})
 """What names a result that people want for a signature."""
+
+_id: Final[Callable[[Event], str]] = attrgetter("id")
 
 E = TypeVar("E", InputEvent, ArtefactEvent, RunEvent)
 Numbered = list[tuple[int, E]]
@@ -60,9 +63,10 @@ READ: Final[Mapping[str, Callable[[Row], Event]]] = {
         ("run_events", RUN_COLUMNS, run_event),
     )
 }
-LAST_USED: Final = "SELECT coalesce(max(seq), 0), 0, 0 FROM sqlite_sequence"
+LAST_USED: Final = f"SELECT coalesce(max(seq), 0), ({LAST_ID}), 0, 0 FROM sqlite_sequence"  # noqa: S608 (constants)
 BEFORE: Final = (
-    "SELECT coalesce(max(seq), 0), EXISTS (SELECT 1 FROM failures), EXISTS (SELECT 1 FROM choices) FROM sqlite_sequence"
+    f"SELECT coalesce(max(seq), 0), ({LAST_ID}), EXISTS (SELECT 1 FROM failures),"  # noqa: S608 (constants)
+    " EXISTS (SELECT 1 FROM choices) FROM sqlite_sequence"
 )
 """As `LAST_USED`; and whether any failure is noted, or any choice, that a result could end."""
 POINT_INPUT: Final = (
@@ -122,7 +126,8 @@ class EventTables(EventReading):
         """Append events; gives them with new numbers, and for the numbers of those that were there the old ones."""
         kinds = {type(event) for event in events}
         before: Any = self._db.execute(BEFORE if ArtefactEvent in kinds else LAST_USED).get
-        last, any_failure, any_choice = before
+        last, last_id, any_failure, any_choice = before
+        self.known_id = max([last_id, *map(_id, events)])
         given = list(enumerate(events, last + 1))
         known: dict[int, int] = {}
         if InputEvent in kinds:

@@ -82,6 +82,10 @@ WATERMARKS: Final = "SELECT last_seq, last_seq FROM revisions WHERE number = ?"
 LAST_SEQ: Final = (
     "SELECT coalesce((SELECT max(seq) FROM input_events), 0), coalesce((SELECT max(seq) FROM artefact_events), 0)"
 )
+LAST_ID: Final = (
+    "SELECT max(coalesce((SELECT max(id) FROM input_events), ''), coalesce((SELECT max(id) FROM artefact_events), ''),"
+    " coalesce((SELECT max(id) FROM run_events), ''))"
+)
 
 INPUTS_AFTER: Final = f"SELECT {INPUT_COLUMNS} FROM input_events WHERE seq > ?1 ORDER BY seq LIMIT ?2"
 INPUTS_OF_RUN: Final = f"SELECT {INPUT_COLUMNS} FROM input_events WHERE run = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2"
@@ -112,6 +116,8 @@ class EventReading:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
+        self.known_id: str | None = None
+        """What `last_id` gives, once that is known."""
 
     def latest_input(self, input_id: str) -> InputEvent | None:
         """The newest value of an input: movie-wide edits and published runs."""
@@ -219,6 +225,12 @@ class EventReading:
                 f"{revision_name(revision)} is not published.", hint="`renku-store log` lists the revisions."
             )
         return row[0], row[1]
+
+    def last_id(self) -> str:
+        """The greatest id of an event, as of the first call or the last append here if that was later; "" for none."""
+        if self.known_id is None:
+            self.known_id = str(self._db.execute(LAST_ID).get)
+        return self.known_id
 
     def last_seq(self) -> tuple[int, int]:
         """The last input and artefact `seq` there is."""

@@ -136,6 +136,9 @@ class _Shared:
     def is_within(self) -> bool:
         return self._open().is_within
 
+    def last_id(self) -> str:
+        return self._open().last_id()
+
     def read(self) -> AbstractContextManager[Reader]:
         return self._open().read()
 

@@ -172,6 +172,14 @@ class SqliteMetadata:
         """Whether this thread is within a transaction, or about to begin or end one that writes."""
         return threading.get_ident() in {self._owner, self._writer}
 
+    def last_id(self) -> str:
+        """The greatest id of an event, as of the first call or the last append here if that was later; "" for none."""
+        known = self.events.known_id
+        if known is not None:
+            return known
+        with self.read() as reader:
+            return reader.events.last_id()
+
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A moment to read; within a transaction of the same thread, the moment of that one.
