@@ -132,7 +132,7 @@ class RevisionExistsError(ConflictError):
 
 
 class InputConflictError(ConflictError):
-    """Two edits of one input: `values` maps each id to (theirs, ours)."""
+    """Two decisions on one input or artefact: `values` maps each id to (theirs, ours), of artefacts the hashes."""
 
     def __init__(self, message: str, *, values: Mapping[str, tuple[object, object]], hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -29,12 +29,13 @@ from renku_store.errors import (
 from renku_store.following import followable
 from renku_store.hashing import canonical_json
 from renku_store.many import bytes_of_graph
-from renku_store.merging import Overlap, contested_versions, overlaps
+from renku_store.merging import Overlap, contested_takes, contested_versions, overlaps, retaken
 from renku_store.movie import Movie
 from renku_store.outlook import Outlook, in_short, look, priced, private_edits
 from renku_store.outset import Outset, set_out
 from renku_store.records._base import Json
-from renku_store.records.events import RunEventKind
+from renku_store.records.events import ArtefactEvent, RunEventKind
+from renku_store.records.ids import revision_number
 from renku_store.records.manifest import ManifestArtefact
 from renku_store.records.plan import Choices, ExecutionPlan
 from renku_store.records.run import LeaseToken, RunProgress, RunReport
@@ -87,8 +88,8 @@ async def run_movie(
     `prices` tell what calls cost where the blueprint does not (`ProducerRegistry.price`); calls that nobody can price
     count as nothing, and the logger is warned.
 
-    Raises `InputConflictError` where both changed an input, differently, `LeaseLostError` if someone else took the run
-    over, and what `Runner.execute` raises.
+    Raises `InputConflictError` where both changed an input, or decided on an artefact, differently, `LeaseLostError` if
+    someone else took the run over, and what `Runner.execute` raises.
     """
     _check_given(on_conflict, max_cost)
     begun = await _begun(movie, dict(inputs or {}), choices, prices, check, outset)
@@ -195,7 +196,7 @@ def _prepare(movie: Movie, outlook: Outlook, token: LeaseToken, kind: RunEventKi
 
 
 def _rebase(movie: Movie, before: Outlook, token: LeaseToken, prices: Prices | None) -> Outlook:
-    """Plan the same run again, on what someone else has published; `InputConflictError` where both changed an input."""
+    """Plan the same run again, on what someone else has published; `InputConflictError` where both changed the same."""
     movie.committer.repair()
     frozen = before.plan.edits_through
     private, choices = private_edits(movie, token.run), before.plan.choices
@@ -209,6 +210,7 @@ def _rebase(movie: Movie, before: Outlook, token: LeaseToken, prices: Prices | N
         if key in own or after.hashes.get(key) != after.base_hashes.get(key)
     ]
     versions = contested_versions(_held(before), before.plan, _held(after), after.plan)
+    versions |= _contested_takes(movie, before, after, token.run)
     if contested or versions:
         end_run(movie, token, "abandoned", before.plan.edits_through, {"conflict": [*contested, *versions]})
         raise _input_conflict(movie, before, after, contested, versions)
@@ -226,6 +228,22 @@ def _held(outlook: Outlook) -> Mapping[str, ManifestArtefact]:
     return outlook.base.artefacts if outlook.base else {}
 
 
+def _contested_takes(movie: Movie, before: Outlook, after: Outlook, run: str) -> dict[str, Overlap]:
+    """`contested_takes`, with what the log says of both sides."""
+    base, theirs = _held(before), _held(after)
+    moved = retaken(base, theirs)
+    chosen, made = set[str](), dict[str, str]()
+    if moved and after.base is not None:
+        number = revision_number(after.base.revision)
+        with movie.metadata.read() as reader:
+            told = {key: reader.events.artefact_at(key, number) for key in moved}
+        chosen = {key for key, event in told.items() if event is not None and event.status == "chosen"}
+    if chosen:
+        ours = (event for event in movie.events.stream(run=run) if isinstance(event, ArtefactEvent))
+        made = {event.artefact: event.value.hash for event in ours if event.status == "succeeded" and event.value}
+    return contested_takes(base, before.plan, theirs, after.plan, chosen, made)
+
+
 def _input_conflict(
     movie: Movie, before: Outlook, after: Outlook, contested: list[str], versions: Mapping[str, Overlap]
 ) -> InputConflictError:
@@ -239,7 +257,7 @@ def _input_conflict(
     return InputConflictError(
         f"{after.plan.base_revision}, published meanwhile, and this run changed the same: {told}.",
         values=values,
-        hint="Set (or edit) what is meant and run again: what was made is reused until a collection takes it.",
+        hint="Set, edit or choose what is meant and run again: what was made is reused until a collection takes it.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
@@ -12,6 +12,7 @@ from renku_store import (
     BlobCorruptError,
     BlobMissingError,
     Choices,
+    InputConflictError,
     InvalidValueError,
     Job,
     JobContext,
@@ -361,6 +362,95 @@ def test_a_rollback_brings_the_take_of_then(painted: Movie, painter: Painter, st
     rollback(painted, "rev-0002")
     assert summary(list_takes(painted, ART))[1] == (2, "rev-0002", True)
     assert plan_movie(painted).dirty == []
+
+
+def run_overtaken(movie: Movie, painter: Painter, theirs: Callable[[Movie], object], **more: object) -> RunReport:
+    """Run; when the first call of a job is over, another process does what it does, which is to publish something."""
+    overtaken = False
+
+    def overtake() -> None:
+        with open_store(movie.root) as store:
+            theirs(store.movie(movie.id))
+
+    async def produce(job: Job, context: JobContext) -> Produced:
+        nonlocal overtaken
+        produced = await painter(job, context)
+        if not overtaken:
+            overtaken = True
+            await asyncio.to_thread(overtake)
+        return produced
+
+    report = asyncio.run(run_movie(movie, produce=produce, **more))  # type: ignore[arg-type]
+    assert overtaken
+    return report
+
+
+def choose_and_run(painter: Painter, number: int) -> Callable[[Movie], object]:
+    def theirs(movie: Movie) -> RunReport:
+        choose_take(movie, ART, number)
+        return run(movie, painter, choices=Choices(targets=["film"]))
+
+    return theirs
+
+
+def test_a_take_chosen_there_contradicts_a_new_one_here(painted: Movie, painter: Painter) -> None:
+    """Neither is overridden in silence: both are told, the choice stands, and the new take can be chosen."""
+    first = painted.artefact(ART, "rev-0001").hash
+    with pytest.raises(InputConflictError) as caught:
+        run_overtaken(painted, painter, choose_and_run(painter, 1), choices=Choices(regen=["draw[1]"]))
+    new = list_takes(painted, ART)[0]
+    assert caught.value.values == {ART: (first, new.hash)}
+    assert "choose what is meant" in caught.value.hint
+    assert painted.artefact(ART).hash == first
+    assert (new.take, new.usable, new.current) == (4, True, False)
+    choose_take(painted, ART, 4)
+    run(painted, painter)
+    assert painted.artefact(ART).hash == new.hash
+
+
+def test_a_new_take_there_contradicts_the_one_chosen_here(painted: Movie, painter: Painter) -> None:
+    """The choice is pending still: the next run takes it, whoever begins that knows of both."""
+    first = choose_take(painted, ART, 1).hash
+
+    def theirs(movie: Movie) -> None:
+        # As a run that had planned before the choice was made: it takes no edit that came later.
+        pending = movie.events.pending()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(movie.events), "pending", lambda self: [])
+            again(movie, painter)
+        assert [event.id for event in movie.events.pending()] == [event.id for event in pending]
+
+    set_inputs(painted, {"voice": "de"})
+    with pytest.raises(InputConflictError) as caught:
+        run_overtaken(painted, painter, theirs)
+    theirs_hash = painted.artefact(ART, "rev-0004").hash
+    assert caught.value.values == {ART: (theirs_hash, first)}
+    run(painted, painter)
+    assert painted.artefact(ART).hash == first
+
+
+def test_what_is_kept_here_and_made_anew_there_is_a_conflict(painted: Movie, painter: Painter) -> None:
+    """A pin keeps what there was when it was asked for."""
+    kept = painted.artefact(ART).hash
+
+    def theirs(movie: Movie) -> None:
+        retitled(movie)
+        run(movie, painter, choices=Choices(targets=["film"]))
+
+    with pytest.raises(InputConflictError) as caught:
+        run_overtaken(painted, painter, theirs, choices=Choices(pin=["draw[1]"], regen=["draw[0]"]))
+    assert caught.value.values == {ART: (painted.artefact(ART).hash, kept)}
+
+
+def test_a_new_take_in_the_knowledge_of_a_choice_replaces_it(painted: Movie, painter: Painter) -> None:
+    """Also where another run has published that choice meanwhile."""
+    choose_take(painted, ART, 1)
+    other = Choices(targets=["film"])
+    report = run_overtaken(
+        painted, painter, lambda movie: run(movie, painter, choices=other), choices=Choices(regen=["draw[1]"])
+    )
+    assert report.status == "published"
+    assert painted.artefact(ART).hash == list_takes(painted, ART)[0].hash
 
 
 class Killed(BaseException):

@@ -177,8 +177,9 @@ class SqliteMetadata:
         known = self.events.known_id
         if known is not None:
             return known
-        with self.read() as reader:
-            return reader.events.last_id()
+        self._refuse_unusable()
+        with self._connection_lock, named_errors(self.path, self._patience.seconds):
+            return self.events.last_id()  # one statement sees one moment by itself
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
