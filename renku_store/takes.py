@@ -44,7 +44,10 @@ class Take(Record):
 
 
 def list_takes(movie: Movie, artefact: str) -> list[Take]:
-    """Every result that was ever made for an artefact, whatever its inputs were, newest first; numbers never change.
+    """Every result that was ever made for an artefact, whatever its inputs were, newest first.
+
+    Numbers stay, but for two things: a collection that forgets an abandoned run (90 days after its end, by default)
+    forgets its takes, and another machine may tell later of earlier ones. Takes made after those are counted anew.
 
     Raises `NotFoundError` for an artefact that no job makes, or ever made, `DamageError` where the archive that tells
     of a result is damaged.

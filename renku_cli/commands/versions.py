@@ -67,7 +67,10 @@ def _check(artefact: str, file: str | None, *, undo: bool, mime_type: str | None
 @click.option("--use", "use", metavar="N", type=click.IntRange(min=1), help="Let this take stand from the next run on.")
 @click.pass_obj
 def takes(options: GlobalOptions, artefact: str, use: int | None) -> None:
-    """Every result that was ever made for it, whatever its inputs were, newest first; the numbers never change.
+    """Every result that was ever made for it, whatever its inputs were, newest first.
+
+    The numbers stay until `gc` forgets an abandoned run, 90 days after its end by default, or another machine tells of
+    earlier takes: those made after them are counted anew.
 
     A choice is one for all outputs of the artefact's job. It holds as long as the job's inputs are what they are now.
     """

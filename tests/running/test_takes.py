@@ -477,3 +477,24 @@ def test_a_revision_that_nobody_has_booked_yet_keeps_nobody_from_its_takes(
         choose_take(movie, ART, 1)
     run(movie, painter)
     assert movie.artefact(ART) == movie.artefact(ART, "rev-0001")
+
+
+def test_takes_of_a_run_that_is_forgotten_are_no_longer_counted(
+    movie: Movie, painter: Painter, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collection lets go of what was given up long ago; what was made since moves up, and is the same."""
+    run(movie, painter)
+    studio.broken = {"film"}
+    again(movie, painter)
+    given_up = movie_status(movie).runs[0].run
+    monkeypatch.setattr("renku_store.conclusion.timestamp", lambda moment: "2020-01-01T00:00:00.000Z")
+    abandon(movie, given_up)
+    monkeypatch.undo()
+    studio.broken = set()
+    again(movie, painter)
+    first, _, last = reversed(list_takes(movie, ART))
+    let_age(movie)
+    for _ in range(2):  # condemned, then swept
+        collect(movie, grace_seconds=0, keep_runs_seconds=3_600, force=True)
+    assert [(take.take, take.hash) for take in list_takes(movie, ART)] == [(2, last.hash), (1, first.hash)]
+    assert list_takes(movie, ART)[0].current
