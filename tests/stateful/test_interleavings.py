@@ -37,9 +37,9 @@ from tests.stateful import expiring, protocols, rebasing
 
 SCENARIOS = {
     protocols.PUBLISH: (1_000, 180_000),
-    protocols.TAKE_OVER: (1_000, 250_000),
+    protocols.TAKE_OVER: (1_300, 250_000),
     protocols.SINGLE_FLIGHT: (1_000, 280_000),
-    protocols.COLLECT: (1_000, 180_000),
+    protocols.COLLECT: (1_300, 180_000),
     expiring.EXPIRE: (750, 90_000),
     rebasing.REBASE: (300, 20_000),
 }
