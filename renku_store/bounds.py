@@ -284,6 +284,9 @@ PROBE_LEFTOVER_SECONDS: Final = 3_600.0
 TOLD_TIME_MAX_MS: Final = 221_845_392_000_000
 """The year 9000: an id that says a later one is not believed, so that times can be counted on from any that is."""
 
+LAST_ID_WAIT_SECONDS: Final = 0.05
+"""For how long the first id of a process waits for the database to say which is the last one: a commit is shorter."""
+
 # Machines that share objects and no index
 INTENT_SECONDS: Final = 7 * 86_400.0
 """How long a run counts as alive that has not said so again: a machine may be switched off over a weekend."""

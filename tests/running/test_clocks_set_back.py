@@ -53,8 +53,11 @@ class Painter:
         self._number = count(1)
 
     async def __call__(self, job: Job, context: JobContext) -> Produced:
-        produced = await self.studio(job, context)
-        return Produced(dict.fromkeys(produced.outputs, f"picture {next(self._number)}"), cost=0.25)
+        await self.studio(job, context)
+        picture = f"picture {next(self._number)}"
+        json = {key for key in job.outputs if job.outputs[key].mime_type == "application/json"}
+        made = {key: f'"{picture}"' if key in json else picture for key in job.outputs}
+        return Produced(made, cost=0.25)
 
 
 At = Callable[[float], AbstractContextManager[Movie]]

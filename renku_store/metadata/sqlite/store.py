@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
+from renku_store import bounds
 from renku_store.durability import step
 from renku_store.errors import DamageError, StoreUnavailableError
 from renku_store.late import late_module
@@ -173,13 +174,21 @@ class SqliteMetadata:
         return threading.get_ident() in {self._owner, self._writer}
 
     def last_id(self) -> str:
-        """The greatest id of an event, as of the first call or the last append here if that was later; "" for none."""
+        """The greatest id of an event, as of the first call or the last append here if that was later; "" for none.
+
+        And "" where another thread is within a transaction for long: it may be waiting for the one who asks.
+        """
         known = self.events.known_id
         if known is not None:
             return known
         self._refuse_unusable()
-        with self._connection_lock, named_errors(self.path, self._patience.seconds):
-            return self.events.last_id()  # one statement sees one moment by itself
+        if not self._connection_lock.acquire(timeout=bounds.LAST_ID_WAIT_SECONDS):
+            return ""
+        try:
+            with named_errors(self.path, self._patience.seconds):
+                return self.events.last_id()  # one statement sees one moment by itself
+        finally:
+            self._connection_lock.release()
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

@@ -12,6 +12,7 @@ from renku_store.calls import Job, JobContext, Produced
 from renku_store.errors import BlobMissingError
 from renku_store.gc import collect
 from renku_store.movie import Movie
+from renku_store.outlook import private_edits
 from renku_store.regenerate import run_movie
 from renku_store.store import open_store
 from renku_store.testing.invariants import violations
@@ -142,8 +143,9 @@ def _unfinished(movie: Movie) -> Iterator[str]:
     async def produce(job: Job, _context: JobContext) -> Produced:
         return Produced({"out": make(job)})
 
-    for _ in movie.leases.unfinished():
-        report = asyncio.run(run_movie(movie, produce=produce))
+    for left in movie.leases.unfinished():
+        own = {event.input: movie.events.read_value(event) for event in private_edits(movie, left.run)}
+        report = asyncio.run(run_movie(movie, produce=produce, inputs=own))
         if report.status not in ("published", "unchanged"):
             yield f"11: The run {report.run} that was left over came to be {report.status}: {report.jobs}."
             return
