@@ -147,8 +147,7 @@ def _overruled(movie: Movie, record: RunRecord, private: Sequence[InputEvent]) -
     there, own = current.inputs, {event.input: event for event in private}
     others = [key for key in own if _hash_of(there, key) not in {own[key].hash, _hash_of(before, key)}]
     if others:  # what it had seen when it planned, it was meant to overrule
-        seen = (edit for edit in movie.events.stream_inputs() if (edit.seq or 0) <= record.edits_through)
-        known = {edit.input: edit.hash for edit in seen if edit.run is None}
+        known = _edits_seen(movie, record)
         others = [key for key in others if _hash_of(there, key) != known.get(key)]
     if not others:
         return None
@@ -157,6 +156,15 @@ def _overruled(movie: Movie, record: RunRecord, private: Sequence[InputEvent]) -
         f"The unfinished run {record.run} is not taken up: {current.revision}, published since, changed the same:"
         f" {'; '.join(contested)}. Give its inputs again to go on with it, or `renku-store abandon {record.run}`."
     )
+
+
+def _edits_seen(movie: Movie, record: RunRecord) -> dict[str, str]:
+    """The hashes of the movie-wide values that a run had seen when it planned; none where they cannot be read."""
+    seen = (edit for edit in movie.events.stream_inputs() if (edit.seq or 0) <= record.edits_through)
+    try:
+        return {edit.input: edit.hash for edit in seen if edit.run is None}
+    except DamageError:  # of the archive of a run that was compacted: the next run must not wait for its repair
+        return {}
 
 
 def _told(given: ManifestInput | InputEvent | None) -> str:

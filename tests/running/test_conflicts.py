@@ -17,6 +17,7 @@ import pytest
 
 from renku_store import (
     Choices,
+    DamageError,
     ExecutionPlan,
     InputConflictError,
     Json,
@@ -25,6 +26,7 @@ from renku_store import (
     RunProgress,
     RunReport,
     Store,
+    compact,
     movie_status,
     open_store,
     plan_movie,
@@ -32,6 +34,7 @@ from renku_store import (
     run_movie,
     set_inputs,
 )
+from renku_store.archives import archive_path
 from renku_store.records.run import LeaseToken
 from tests.running.conftest import SEGMENTS, Studio
 
@@ -292,3 +295,23 @@ def test_an_unfinished_run_goes_on_where_others_changed_something_else(movie: Mo
     run(movie, studio, inputs={"segments": SEGMENTS[:2], "voice": "fr"})
     assert plan_movie(movie).run == first.run
     assert run(movie, studio).run == first.run
+
+
+def test_a_damaged_archive_does_not_keep_the_next_run_from_beginning(movie: Movie, studio: Studio) -> None:
+    """Which edits the unfinished run had seen cannot be read any more: it counts as overtaken, and a run goes on."""
+    set_inputs(movie, {"voice": "it"})
+    run(movie, studio)
+    old = movie.manifests.load("latest").run
+    run(movie, studio, inputs={"voice": "de"})
+    studio.broken = {"film"}
+    assert run(movie, studio, inputs={"voice": "fr"}).status == "failed"
+    studio.broken = set()
+    rollback(movie, "1")
+    assert compact(movie).rows > 0
+    archive = Path(movie.root, movie.id, archive_path(old))
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamageError):
+        list(movie.events.stream_inputs())
+    assert any('voice is "it" there and "fr" in the run' in warning for warning in plan_movie(movie).warnings)
+    assert run(movie, studio).status == "unchanged"
+    assert movie.manifests.load("latest").inputs["voice"].value == "it"
