@@ -97,6 +97,7 @@ class MovieMachine(RuleBasedStateMachine):
         self.calls: Counter[str] = Counter()
         self.paid: Counter[str] = Counter()
         self.blobs: set[bytes] = set()
+        self.waiting: dict[str, int] | None = None
         self.notes: list[dict[str, int]] = []
         self.pending_notes: dict[str, int] = {}
         self.openings = 0
@@ -164,6 +165,7 @@ class MovieMachine(RuleBasedStateMachine):
             return Produced({"out": text}, cost=1.0)
 
         report = asyncio.run(run_movie(self.made, produce=produce, concurrency=concurrency))
+        self.waiting = None if report.status != "failed" else dict(self.inputs)
         if report.status == "published":
             self.published.append(dict(self.inputs))
             self.revisions.append(expected(self.inputs))
@@ -210,7 +212,10 @@ class MovieMachine(RuleBasedStateMachine):
 
     @rule(lose_database=st.booleans())
     def reopen(self, lose_database: bool) -> None:
-        """Everything published survives closing; it survives the loss of the database, too."""
+        """Everything published survives closing; it survives the loss of the database, too.
+
+        And so does what a failed run had seen: an edit since then that took it back is lost.
+        """
         self.store.close()
         if lose_database and not self.pending_notes and (not self.published or self.published[-1] == self.inputs):
             self.lose_index()
@@ -218,6 +223,7 @@ class MovieMachine(RuleBasedStateMachine):
                 self.open()
                 set_inputs(self.made, {"@blueprint": BLUEPRINT, **self.inputs})
                 return
+            self.inputs = self.waiting or self.inputs
         self.open()
 
     @invariant()
