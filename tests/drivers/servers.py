@@ -7,6 +7,7 @@ each test a prefix of its own.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import itertools
 import json
@@ -24,6 +25,7 @@ from typing import Any
 
 import obstore
 import pytest
+from botocore.loaders import JSONFileLoader
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -39,6 +41,7 @@ BUCKET = "renku"
 _START_SECONDS = 300.0
 _STARTS_MAX = 5
 _numbers = itertools.count()
+_description = functools.cache(JSONFileLoader().load_file)
 _FOREIGN = ("AWS_", "S3_", "WEED_", "MOTO_")
 _TIED = """
 import ctypes, os, sys
@@ -249,7 +252,11 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def s3_environment(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
-    """Credentials of the test servers, and nothing else of this machine's settings for S3."""
+    """Credentials of the test servers, and nothing else of this machine's settings for S3.
+
+    A client of botocore reads descriptions of services, which takes longer than most tests: they are read once.
+    """
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _self, path: _description(path))
     for name in tuple(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
