@@ -21,6 +21,7 @@ STEPS: Final = {
     "folder sync": "the names in one folder are synced",
     "object link": "a complete file gets its name, if that is free, by a hard link (created objects)",
     "object rename": "a complete file gets its name, if that is free, by a rename (batches)",
+    "folder rename": "a folder of complete files gets its name, and they theirs, if that is free (batches)",
     "object replace": "a complete file takes a name over from the file that had it",
     "object move": "an object gets another name (quarantine)",
     "object delete": "an object loses its name",
@@ -66,6 +67,11 @@ _UNHEARD: Final = _Unheard()
 def step(name: str) -> AbstractContextManager[None]:
     """The context of one durable system call, or of a group that cannot be told apart; `name` is one of `STEPS`."""
     return _UNHEARD if _listener is None else _Heard(name, _listener)
+
+
+def is_heard() -> bool:
+    """Whether there is a listener now."""
+    return _listener is not None
 
 
 @contextmanager

@@ -102,6 +102,20 @@ def test_a_new_blob_takes_four_calls_and_no_sync_of_its_own(root: Path, tmp_path
     assert per_blob(root, "put", THERE, tmp_path / "log") == {"open": 1, "write": 1, "close": 1, "name": 1}
 
 
+def test_in_folders_that_are_new_a_blob_takes_three_calls(root: Path, tmp_path: Path) -> None:
+    """Made, written, closed: its folder gets its name with all that is in it."""
+    found: list[Counter[str]] = []
+    for count in (2_000, 3_000):  # enough for all folders
+        (tmp_path / str(count)).mkdir()
+        found.append(calls(tmp_path / str(count), "put", 0, count, tmp_path / "log"))
+    more = {kind: (found[1][kind] - found[0][kind]) / 1_000 for kind in KINDS}
+    assert {kind: round(number, 1) for kind, number in more.items() if round(number, 1)} == {
+        "open": 1,
+        "write": 1,
+        "close": 1,
+    }
+
+
 def test_a_blob_that_is_there_takes_one_look(root: Path, tmp_path: Path) -> None:
     """Nothing is opened or written but the database."""
     assert per_blob(root, "put", 0, tmp_path / "log") == {"look": 1}

@@ -17,6 +17,7 @@ from typing import BinaryIO, Self
 from renku_store import bounds
 from renku_store.drivers import posix
 from renku_store.drivers.base import StagedFile
+from renku_store.drivers.fresh import FreshFolders
 from renku_store.drivers.tree import Tree
 from renku_store.durability import step
 
@@ -84,6 +85,7 @@ class LocalBatch:
         self._closed: deque[tuple[str, str]] = deque()
         self._unsynced: list[LocalStagedFile] = []
         self._one_sync = False
+        self._fresh = FreshFolders(tree)
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +95,7 @@ class LocalBatch:
     ) -> None:
         for staged in tuple(self._staged):
             self.discard(staged)
+        self._fresh.close()
         while self._closed:
             _remove(self._closed.pop()[0])
         if self._filesystem is not None:
@@ -137,19 +140,23 @@ class LocalBatch:
             return
         target = self._tree.path(name)
         try:
-            descriptor, path = self._tree.open_temporary()
+            path = self._fresh.place(target)
+            if path is None:
+                path = self._tree.new_temporary()
+                self._closed.append((path, target))
+            self._write_at_once(path, data, target)
         except OSError as error:
             raise posix.unavailable(error, "write below", self._tree.root) from error
-        self._closed.append((path, target))
+
+    def _write_at_once(self, path: str, data: bytes, target: str) -> None:
         try:
-            try:
-                posix.write_all(descriptor, data)
-            finally:
-                os.close(descriptor)
-        except BaseException as error:
-            _remove(self._closed.pop()[0])
-            if isinstance(error, OSError):
-                raise posix.unavailable(error, "write", path) from error
+            self._tree.write_temporary(path, data)
+        except BaseException:
+            if self._closed and self._closed[-1] == (path, target):
+                self._closed.pop()
+            else:
+                self._fresh.drop(path, target)
+            _remove(path)
             raise
 
     def discard(self, staged: StagedFile) -> None:
@@ -167,13 +174,15 @@ class LocalBatch:
     def commit(self) -> frozenset[str]:
         """Sync the data, create the names, sync the folders; returns the names that existed and were left alone."""
         named = [(staged, path) for staged, path in self._staged.items() if path is not None]
-        if not named and not self._closed:
+        if not named and not self._closed and not self._fresh:
             return frozenset()
         path = self._tree.root
         try:
             self._sync_data()
             existing: list[str] = []
-            folders = {path[: path.rindex("/")] for _, path in (*named, *self._closed)}
+            fresh, left = self._fresh.name_all()
+            self._closed += left
+            folders = {path[: path.rindex("/")] for _, path in (*named, *self._closed)}.union(fresh)
             for staged, path in named:
                 if not self._tree.take_name(staged.path, path, must_be_atomic=False):
                     existing.append(path)
@@ -183,6 +192,7 @@ class LocalBatch:
                 if not self._tree.take_name(temporary, path, must_be_atomic=False):
                     existing.append(path)
                 self._closed.popleft()
+            self._fresh.close()
             self._tree.sync_folders(folders, self._filesystem)
         except OSError as error:
             raise posix.unavailable(error, "write", path) from error

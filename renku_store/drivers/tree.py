@@ -134,16 +134,33 @@ class Tree:
             return None
         return found if len(found) <= limit else None
 
+    def new_temporary(self) -> str:
+        """A path for a temporary file that nobody else is given."""
+        return f"{self.root}/{TEMPORARY}/{os.getpid():x}-{self._token}-{next(self._numbers):x}"
+
     def open_temporary(self) -> tuple[int, str]:
         """A new empty file without a name: its descriptor and path."""
         while True:
-            path = f"{self.root}/{TEMPORARY}/{os.getpid():x}-{self._token}-{next(self._numbers):x}"
+            path = self.new_temporary()
             try:
                 return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), path
             except FileNotFoundError:
                 self.make_folder(f"{self.root}/{TEMPORARY}")
             except FileExistsError:
                 continue
+
+    def write_temporary(self, path: str, data: bytes) -> None:
+        """Make a temporary file of its own path, whole, and close it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            self.make_folder(f"{self.root}/{TEMPORARY}")
+            descriptor = os.open(path, flags, 0o666)
+        try:
+            posix.write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
 
     def make_folder(self, path: str) -> None:
         """Make a folder and what is missing above it; durable with the next `sync_folders` below it."""
@@ -190,6 +207,20 @@ class Tree:
         except FileExistsError:
             _remove(temporary)
             return False
+
+    def take_folder(self, temporary: str, path: str) -> bool:
+        """Give a folder of complete files its name if that is free; False where it is not, or for any other reason.
+
+        Then its files have to be named one by one, which finds out what it was.
+        """
+        try:
+            self.make_folder(os.path.dirname(path))
+            with step("folder rename"):
+                posix.rename_new(temporary, path)
+        except OSError:
+            return False
+        self._durable.discard(path)
+        return True
 
     def _take(self, temporary: str, path: str, must_be_atomic: bool) -> bool:
         # A rename is one call less than a link and a removal. But a file system in user space may overlook its flag:

@@ -11,10 +11,12 @@ that it finds on a root (in a database that was restored, or changed by hand) is
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from shutil import rmtree
 
 from renku_store import bounds
@@ -234,14 +236,19 @@ class SharedCollection:
         left_behind = when.files_before - max(0.0, bounds.TEMPORARY_MIN_SECONDS - when.grace_seconds)
         followed = {f"tmp/progress-{record.run}.jsonl" for record in self._movie.leases.unfinished() if record.alive}
         here = on_this_machine(self._movie.driver)
+        in_memory = self._movie.driver.workspace() is None
+        scratch = None if in_memory else self._movie.driver.scratch()
+        folders = [] if scratch is None else [*_folders_before(left_behind, scratch)]
         for found in list(here.list("tmp/")):
             spared = found.name.startswith("tmp/scratch/") or found.name in followed
             if not spared and found.modified < left_behind:
                 here.delete(found.name)
                 count += 1
+        for folder in folders:
+            with suppress(OSError):  # not what is in it, too: it may get its name at this moment
+                folder.rmdir()
         # A program may give its files any time of modification; that of the last change is the system's own.
-        in_memory = self._movie.driver.workspace() is None
-        for folder in () if in_memory else self._movie.driver.scratch().iterdir():
+        for folder in () if scratch is None else scratch.iterdir():
             with suppress(FileNotFoundError):
                 if folder.lstat().st_ctime < when.files_before:
                     rmtree(folder, ignore_errors=True)
@@ -316,3 +323,12 @@ def groups(digests: Iterable[str]) -> Iterator[list[str]]:
     remaining = iter(digests)
     while group := list(islice(remaining, bounds.GC_BATCH_BLOBS)):
         yield group
+
+
+def _folders_before(seconds: float, scratch: Path) -> Iterator[Path]:
+    """Folders beside that one to which nothing was added, and from which nothing was taken, since a time."""
+    for folder in scratch.parent.iterdir():
+        with suppress(FileNotFoundError):
+            status = folder.lstat()
+            if stat.S_ISDIR(status.st_mode) and folder != scratch and status.st_ctime < seconds:
+                yield folder

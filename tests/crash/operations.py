@@ -55,6 +55,8 @@ Published = dict[str, dict[str, str]]
 BACKUP = "backup"
 """Another copy of the movie, below the same root."""
 PIECES = [b"new " * 1_000, bytes(range(256)) * 40, b"", b"z"]
+MANY_PIECES = [*PIECES, *(b"further %d" % number for number in range(bounds.SYNCFS_MIN_FILES))]
+"""So many that they share one sync, and folders that are new are named as a whole."""
 
 
 def _nothing(_movie: Movie, _promises: list[str]) -> None:
@@ -212,7 +214,7 @@ def _put(movie: Movie, acknowledge: Acknowledge) -> None:
 
 
 def _put_many(movie: Movie, acknowledge: Acknowledge) -> None:
-    for blob in movie.blobs.put_many(PIECES):
+    for blob in movie.blobs.put_many(MANY_PIECES):
         acknowledge(blob.hash)
 
 
@@ -223,6 +225,10 @@ def _has_blobs(movie: Movie, promises: list[str]) -> None:
 
 def _all_put(movie: Movie) -> None:
     assert [movie.blobs.read(movie.blobs.put(piece)) for piece in PIECES] == PIECES
+
+
+def _all_put_at_once(movie: Movie) -> None:
+    assert [movie.blobs.read(blob) for blob in movie.blobs.put_many(MANY_PIECES)] == MANY_PIECES
 
 
 def _append(movie: Movie, acknowledge: Acknowledge) -> None:
@@ -541,7 +547,7 @@ OLD = frozenset({"rev-0001", "rev-0002"})
 OPERATIONS = {
     "init": Operation(Path.mkdir, lambda movie: None, alone=_init),
     "put": Operation(prepare_revision, _all_put, _put, promised=_has_blobs),
-    "put many": Operation(prepare_revision, _all_put, _put_many, promised=_has_blobs),
+    "put many": Operation(prepare_revision, _all_put_at_once, _put_many, promised=_has_blobs),
     "append": Operation(prepare_revision, lambda movie: None, _append, promised=_has_latest),
     "publish": Operation(prepare_revision, _publish_is_done, _publish, promised=_has_revisions),
     "run": Operation(prepare_run, _run_is_done, _run_twice, promised=_has_revisions),
