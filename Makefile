@@ -12,7 +12,7 @@ PYTHON ?= python3
 WORKERS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
-DEFINITION := pyproject.toml renku_store/_version.py
+DEFINITION := pyproject.toml hatch_build.py renku_store/_version.py renku_store/drivers/_bulk.c
 
 help:
 	@echo "make demo        build the sample movie into ./demo-build"

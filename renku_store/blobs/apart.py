@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from renku_store import bounds
 from renku_store.announcing import Announcer
-from renku_store.blobs.intake import Intake, Row, Source, removed_meanwhile
+from renku_store.blobs.intake import Intake, Row, removed_meanwhile
 from renku_store.blobs.keeping import kept_young
 from renku_store.blobs.presence import see_all
+from renku_store.blobs.taking import Source, ahead
 from renku_store.drivers.base import Batch, Driver, EarlyBatch
 from renku_store.metadata.base import MetadataStore
 from renku_store.records.blob import BlobRef, BlobRow, blob_path
@@ -128,7 +129,7 @@ def put_all(
     """
     with taking(driver, metadata, announcer, wait_seconds, verify_max_bytes=verify_max_bytes) as (intake, _):
         if keep is None:
-            return [*map(intake.take, sources)]
+            return [*map(intake.take, ahead(sources))]
         references: list[BlobRef] = []
         for source in sources:
             references.append(intake.take(source))

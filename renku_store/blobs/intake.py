@@ -26,7 +26,7 @@ import math
 import os
 import time
 from collections.abc import Collection, Mapping
-from typing import BinaryIO, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -35,7 +35,7 @@ from renku_store.blobs.packing import Packer
 from renku_store.blobs.presence import Presence, look_through, see
 from renku_store.blobs.reading import check, unpack
 from renku_store.blobs.removal import ARRIVE_LOCK, COLLECT_LOCK, take_marks_back
-from renku_store.blobs.taking import Staged, take_file, take_stream
+from renku_store.blobs.taking import Source, Staged, take_file, take_stream
 from renku_store.drivers.base import Batch, Driver, is_near
 from renku_store.errors import DamageError, NotFoundError, StoreUnavailableError
 from renku_store.hashing import hash_bytes
@@ -43,7 +43,6 @@ from renku_store.metadata.base import MetadataStore, Writer
 from renku_store.records.blob import SUFFIX, BlobRef, BlobRow, Encoding, blob_path
 
 Row = tuple[str, int, int, Encoding]
-Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
 _PATHS: Final = (str, os.PathLike)
 
 

@@ -31,7 +31,8 @@ from renku_store.records.ids import check_hash
 
 if TYPE_CHECKING:
     from renku_store.blobs import apart, carrying, keeping, listing, verifying
-    from renku_store.blobs.intake import Row, Source
+    from renku_store.blobs.intake import Row
+    from renku_store.blobs.taking import Source
 else:  # who only reads has no use for them
     apart, carrying, keeping, listing, verifying = (
         late_module(f"renku_store.blobs.{name}") for name in ("apart", "carrying", "keeping", "listing", "verifying")

@@ -11,9 +11,9 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -21,6 +21,7 @@ from blake3 import blake3
 from msgspec import Struct
 
 from renku_store import bounds
+from renku_store.drivers import bulk
 from renku_store.drivers.base import Batch, StagedFile
 from renku_store.drivers.posix import read_all, shown, unavailable
 from renku_store.drivers.urls import checked_path
@@ -42,6 +43,9 @@ class Staged(Struct, frozen=True):
     cloned: bool = False
     carried: bool = False
     packed: int | None = None
+
+
+Source = bytes | bytearray | memoryview | BinaryIO | str | os.PathLike[str] | Staged
 
 
 class _Digester:
@@ -73,6 +77,20 @@ class _Digester:
     def _run(self) -> None:
         while (chunk := self._chunks.get()) is not None:
             self._hasher.update(chunk)
+
+
+def ahead(sources: Iterable[Source]) -> Iterable[Source]:
+    """Sources in order, the small files among many paths as their content, which is read beside who takes them.
+
+    Only of a list or a tuple: what another iterable gives may be there only until it is asked for the next.
+    """
+    if not isinstance(sources, list | tuple) or len(sources) < bulk.HANDED_FILES or bulk.compiled() is None:
+        return sources
+    paths = [os.fspath(source) for source in sources if isinstance(source, str | PurePath)]
+    if len(paths) < len(sources) or "\0" in "".join(paths):
+        return sources
+    read = bulk.read_ahead(paths)
+    return (source if content is None else content for source, content in zip(sources, read, strict=True))
 
 
 def take_file(

@@ -25,7 +25,7 @@ from renku_store.errors import BlobCorruptError, BlobMissingError
 from renku_store.records.blob import SUFFIX, BlobRef, Encoding, blob_path
 
 if TYPE_CHECKING:
-    from renku_store.blobs.intake import Source
+    from renku_store.blobs.taking import Source
 
 _ENCODINGS: Final[tuple[Encoding, ...]] = ("raw", "zstd")
 

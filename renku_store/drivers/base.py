@@ -80,7 +80,10 @@ class Batch(Protocol):
         ...
 
     def add(self, data: bytes, name: str) -> None:
-        """Stage a whole object, and say under which name it shall appear; after an error nothing of it is staged."""
+        """Stage a whole object, and say under which name it shall appear; after an error nothing of it is staged.
+
+        A batch that writes it later tells of an error then, at another `add` or at `commit`; it commits nothing more.
+        """
         ...
 
     def discard(self, staged: StagedFile) -> None:

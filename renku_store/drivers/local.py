@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from renku_store import bounds
-from renku_store.drivers import locks, posix
+from renku_store.drivers import bulk, locks, posix
 from renku_store.drivers.base import Driver, Guarantees, ObjectStat
 from renku_store.drivers.removing import remove_all
 from renku_store.drivers.staging import LocalBatch, temporary
@@ -113,9 +113,11 @@ class LocalDriver:
 
     def stat_many(self, names: Iterable[str]) -> dict[str, ObjectStat]:
         """`stat` of many names; those that are not there are left out."""
-        found: dict[str, ObjectStat] = {}
+        given = [*check_names(names)]
         with posix.folder(self._root) as root:
-            for name in check_names(names):
+            looked = bulk.look_all(root, given)
+            found = {name: ObjectStat(name, *seen) for name, seen in zip(given, looked, strict=False) if seen}
+            for name in given[len(looked) :]:
                 seen = _look(self._root, name, root)
                 if seen is not None:
                     found[name] = seen

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from renku_store import bounds
-from renku_store.drivers import posix
+from renku_store.drivers import bulk, posix
 from renku_store.drivers.base import StagedFile
 from renku_store.drivers.fresh import FreshFolders
 from renku_store.drivers.tree import Tree
@@ -86,6 +86,7 @@ class LocalBatch:
         self._unsynced: list[LocalStagedFile] = []
         self._one_sync = False
         self._fresh = FreshFolders(tree)
+        self._behind = bulk.WritingBehind(tree.write_temporary)
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +94,7 @@ class LocalBatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._behind.close()
         for staged in tuple(self._staged):
             self.discard(staged)
         self._fresh.close()
@@ -144,7 +146,10 @@ class LocalBatch:
             if path is None:
                 path = self._tree.new_temporary()
                 self._closed.append((path, target))
-            self._write_at_once(path, data, target)
+            if len(data) <= bulk.SMALL_MAX_BYTES and bulk.compiled() is not None:
+                self._behind.add(path, data)
+            else:
+                self._write_at_once(path, data, target)
         except OSError as error:
             raise posix.unavailable(error, "write below", self._tree.root) from error
 
@@ -187,11 +192,8 @@ class LocalBatch:
                 if not self._tree.take_name(staged.path, path, must_be_atomic=False):
                     existing.append(path)
                 del self._staged[staged]
-            while self._closed:
-                temporary, path = self._closed[0]
-                if not self._tree.take_name(temporary, path, must_be_atomic=False):
-                    existing.append(path)
-                self._closed.popleft()
+            if self._closed:
+                existing += self._tree.take_names(self._closed)
             self._fresh.close()
             self._tree.sync_folders(folders, self._filesystem)
         except OSError as error:
@@ -200,6 +202,7 @@ class LocalBatch:
         return frozenset(path[start:] for path in existing)
 
     def _sync_data(self) -> None:
+        self._behind.finish()
         if self._one_sync and self._filesystem is not None:
             posix.sync_filesystem(self._filesystem)
         for staged in self._unsynced:

@@ -10,11 +10,12 @@ import errno
 import itertools
 import os
 import stat
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from renku_store import bounds
-from renku_store.drivers import posix
+from renku_store.drivers import bulk, posix
 from renku_store.durability import step
 from renku_store.errors import InvalidIdError, UnsafeDriverError
 
@@ -207,6 +208,23 @@ class Tree:
         except FileExistsError:
             _remove(temporary)
             return False
+
+    def take_names(self, pairs: deque[tuple[str, str]]) -> list[str]:
+        """Give temporary files names, which need not be atomic, and take them off; tells those that were not free."""
+        existing: list[str] = []
+        sources, targets = (bulk.encoded(paths) for paths in zip(*pairs, strict=True))
+        count = len(pairs)
+        while pairs:
+            quick = bulk.compiled() if self.renames else None
+            if quick is not None:
+                renamed = quick.rename_new(sources, targets, count - len(pairs))
+                while pairs and count - len(pairs) < renamed:
+                    pairs.popleft()
+            if pairs:
+                if not self.take_name(*pairs[0], must_be_atomic=False):
+                    existing.append(pairs[0][1])
+                pairs.popleft()
+        return existing
 
     def take_folder(self, temporary: str, path: str) -> bool:
         """Give a folder of complete files its name if that is free; False where it is not, or for any other reason.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from renku_store import bounds
-from renku_store.drivers import posix
+from renku_store.drivers import bulk, posix
 from renku_store.drivers.local import LocalDriver, on_this_machine
 from renku_store.drivers.memory.driver import MemoryDriver
 from renku_store.drivers.memory.objects import Objects
@@ -127,7 +127,7 @@ def test_an_object_that_could_not_be_written_whole_is_not_named_with_the_others(
         os.write(descriptor, data[:1])
         raise error
 
-    with driver.batch() as batch:
+    with bulk.one_by_one(), driver.batch() as batch:
         for number in range(before):
             batch.add(b"whole", f"n/{number}")
         with monkeypatch.context() as patched:

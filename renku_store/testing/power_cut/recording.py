@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 from unittest import mock
 
-from renku_store.drivers import posix
+from renku_store.drivers import bulk, posix
 from renku_store.testing.power_cut.database import RecordingVFS
 from renku_store.testing.power_cut.disk import DiskState
 from renku_store.testing.power_cut.journal import Call, Journal, Names, Sync, is_volatile, scan
@@ -57,6 +57,7 @@ class Recording:
             self._stack.enter_context(mock.patch.object(os, name, getattr(watched, name)))
         for name in EXTRA_CALLS:
             self._stack.enter_context(mock.patch.object(posix, name, getattr(watched, name)))
+        self._stack.enter_context(bulk.one_by_one())
         self._stack.callback(RecordingVFS(self).unregister)
         return self
 
