@@ -10,14 +10,16 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import sys_tags
 
 _SOURCE = "renku_store/drivers/_bulk.c"
 _TARGET = "renku_store/drivers/_bulk.abi3.so"
-_FLAGS = ("-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden", "-s")
+_FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror=implicit-function-declaration", "-fPIC", "-shared", "-s")
 
 
 class CompiledPart(BuildHookInterface[Any]):
@@ -28,19 +30,29 @@ class CompiledPart(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and say of the wheel for which platform it is."""
         del version
-        if self.target_name != "wheel" or not sys.platform.startswith("linux"):
+        if self.target_name != "wheel" or not _can_be_compiled():
             return
         root = Path(self.root)
         try:
             _compile(root / _SOURCE, root / _TARGET)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", None) or error
             self.app.display_warning(f"{_SOURCE} was not compiled; many small files will take longer. {said}")
+            with suppress(OSError):  # of an earlier source
+                (root / _TARGET).unlink()
             return
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        # What the system is may be more than what this Python is: 32 bits on a kernel of 64.
+        platforms = (tag.platform for tag in sys_tags())
+        platform = next(name for name in platforms if not name.startswith(("manylinux", "musllinux")))
         build_data["pure_python"] = False
         build_data["tag"] = f"cp311-abi3-{platform}"
         build_data["force_include"][str(root / _TARGET)] = _TARGET
+
+
+def _can_be_compiled() -> bool:
+    """Whether this is a Python with the stable interface, on a system that has the calls."""
+    stable = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    return stable and sys.platform.startswith("linux")
 
 
 def _compile(source: Path, target: Path) -> None:
@@ -49,7 +61,7 @@ def _compile(source: Path, target: Path) -> None:
     new = target.with_suffix(f".{os.getpid()}.new")
     command = [*compiler, *_FLAGS, f"-I{sysconfig.get_path('include')}", str(source), "-o", str(new)]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        subprocess.run(command, check=True, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
         new.replace(target)
     finally:
         new.unlink(missing_ok=True)

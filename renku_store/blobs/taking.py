@@ -86,6 +86,7 @@ def ahead(sources: Iterable[Source]) -> Iterable[Source]:
     """
     if not isinstance(sources, list | tuple) or len(sources) < bulk.HANDED_FILES or bulk.compiled() is None:
         return sources
+    sources = [*sources]
     paths = [os.fspath(source) for source in sources if isinstance(source, str | PurePath)]
     if len(paths) < len(sources) or "\0" in "".join(paths):
         return sources

@@ -23,6 +23,8 @@
 
 /* So many at most: what was held for items beyond the one that it stopped at is in vain, and signals wait meanwhile. */
 #define AT_ONCE 1024
+/* What is read whole has at most so many bytes. */
+#define LARGEST (1 << 20)
 
 /* The bytes of items of a list, from `start` on; `owner` keeps them, whatever becomes of the list. */
 typedef struct {
@@ -238,8 +240,8 @@ static PyObject *read_small(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "O!n", &PyList_Type, &paths, &limit))
         return NULL;
-    if (limit < 0) {
-        PyErr_SetString(PyExc_ValueError, "limit must not be negative");
+    if (limit < 0 || limit > LARGEST) {
+        PyErr_SetString(PyExc_ValueError, "limit must lie between 0 and 1 MiB");
         goto end;
     }
     if (hold(&names, paths, 0, 1) < 0)
@@ -253,8 +255,10 @@ static PyObject *read_small(PyObject *module, PyObject *args)
     for (; done < names.count; done++) {
         if (room - filled <= limit) {
             char *larger = realloc(arena, (size_t)(2 * room + limit + 1));
-            if (larger == NULL)
-                break;
+            if (larger == NULL) { /* one by one they may fit */
+                sizes[done] = -1;
+                continue;
+            }
             arena = larger;
             room = 2 * room + limit + 1;
         }
@@ -262,10 +266,6 @@ static PyObject *read_small(PyObject *module, PyObject *args)
         filled += sizes[done] > 0 ? sizes[done] : 0;
     }
     Py_END_ALLOW_THREADS
-    if (done < names.count) {
-        PyErr_NoMemory();
-        goto end;
-    }
     answer = PyList_New(done);
     filled = 0;
     for (Py_ssize_t index = 0; answer != NULL && index < done; index++) {

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 else:
     futures = late_module("concurrent.futures")
 
-SMALL_MAX_BYTES: Final = 65_536
-"""Larger files are as quick one by one: what they take is their bytes."""
+SMALL_MAX_BYTES: Final = 16_384
+"""Larger files are nearly as quick one by one: what they take is their bytes."""
 HANDED_FILES: Final = 256
 """So many are handed to another thread at a time: its start and end are not felt then."""
 _AHEAD: Final = 4
-"""Parts that wait for that thread, or that it has ready: 64 MiB at most, and a megabyte each of files of 4 KiB."""
+"""Parts that wait for that thread, or that it has ready: 4 MiB each at most, and one of files of 4 KiB."""
 
 
 class Compiled(Protocol):
@@ -104,22 +104,20 @@ class WritingBehind:
         self._write_one = write_one
         self._pool: futures.ThreadPoolExecutor | None = None
         self._waiting: deque[futures.Future[None]] = deque()
-        self._paths: list[str] = []
-        self._contents: list[bytes] = []
+        self._given: list[tuple[str, bytes]] = []
         self._failed: BaseException | None = None
 
     def add(self, path: str, data: bytes) -> None:
         """Have a file written; its folder should exist."""
-        self._paths.append(path)
-        self._contents.append(data)
-        if len(self._paths) >= HANDED_FILES:
+        self._given.append((path, data))
+        if len(self._given) >= HANDED_FILES:
             if self._pool is None:
                 self._pool = _thread("blob-write")
             if self._pool is None:
                 self.finish()
                 return
-            self._waiting.append(self._pool.submit(self._write, self._paths, self._contents))
-            self._paths, self._contents = [], []
+            self._waiting.append(self._pool.submit(self._write, self._given))
+            self._given = []
             self._wait(_AHEAD)
 
     def finish(self) -> None:
@@ -128,15 +126,15 @@ class WritingBehind:
         if self._failed is not None:
             raise self._failed
         try:
-            self._write(self._paths, self._contents)
+            self._write(self._given)
         except BaseException as error:
             self._failed = error
             raise
-        self._paths, self._contents = [], []
+        self._given = []
 
     def close(self) -> None:
         """Write nothing more: what is being written is waited for, and what waits is dropped."""
-        self._paths, self._contents = [], []
+        self._given = []
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -145,14 +143,14 @@ class WritingBehind:
             self._waiting[0].result()  # it stays in its place after an error, which then comes again
             self._waiting.popleft()
 
-    def _write(self, paths: list[str], contents: list[bytes]) -> None:
-        names, done = encoded(paths), 0
-        while done < len(paths):
+    def _write(self, given: list[tuple[str, bytes]]) -> None:
+        paths, contents, done = encoded([path for path, _ in given]), [data for _, data in given], 0
+        while done < len(given):
             quick = compiled()
             if quick is not None:
-                done = quick.write_new(names, contents, done)
-            if done < len(paths):
-                self._write_one(paths[done], contents[done])
+                done = quick.write_new(paths, contents, done)
+            if done < len(given):
+                self._write_one(*given[done])
                 done += 1
 
 
@@ -180,10 +178,12 @@ def read_ahead(paths: Sequence[str]) -> Iterator[bytes | None]:
 
 def _thread(name: str) -> futures.ThreadPoolExecutor | None:
     """A pool of one thread, which runs; None where none can be started."""
-    pool = futures.ThreadPoolExecutor(1, thread_name_prefix=name)
+    pool = None
     try:
+        pool = futures.ThreadPoolExecutor(1, thread_name_prefix=name)
         pool.submit(int)
-    except RuntimeError:
-        pool.shutdown(wait=False, cancel_futures=True)
+    except RuntimeError:  # a limit of threads or memory, or Python is ending
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
         return None
     return pool

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 
-from renku_store.drivers.tree import Tree
+from renku_store.drivers.tree import TEMPORARY, Tree
 from renku_store.durability import step
 
 Pairs = list[tuple[str, str]]
@@ -23,6 +24,7 @@ class FreshFolders:
         self._tree = tree
         self._made: dict[str, tuple[str, dict[str, str]] | None] = {}
         """By the name to come: where a folder is, and its files; None for one that is there."""
+        self._likes: dict[str, bool] = {}
 
     def place(self, target: str) -> str | None:
         """Where to write the file that shall be `target`; None if its folder is there, or the name was asked for."""
@@ -41,12 +43,25 @@ class FreshFolders:
         return path
 
     def _make(self, folder: str) -> tuple[str, dict[str, str]] | None:
-        if not self._tree.renames or os.path.lexists(folder):
+        if not self._tree.renames or os.path.lexists(folder) or not self._alike(os.path.dirname(folder)):
             return None
         place = self._tree.new_temporary()
-        self._made[folder] = (place, {})
-        self._tree.make_folder(place)
-        return self._made[folder]
+        made = self._made[folder] = (place, dict[str, str]())
+        try:
+            self._tree.make_folder(place)
+        except BaseException:
+            del self._made[folder]
+            with contextlib.suppress(OSError):
+                os.rmdir(place)
+            raise
+        return made
+
+    def _alike(self, above: str) -> bool:
+        """Whether a folder that is made in `tmp` belongs to the group to which it would there (by its setgid bit)."""
+        if above not in self._likes:
+            groups = {_group(path) for path in (f"{self._tree.root}/{TEMPORARY}", above) if os.path.lexists(path)}
+            self._likes[above] = len(groups) <= 1
+        return self._likes[above]
 
     def drop(self, path: str, target: str) -> None:
         """Forget a file that could not be written."""
@@ -61,10 +76,11 @@ class FreshFolders:
         for folder, made in self._made.items():
             if made is None:
                 continue
-            if self._tree.take_folder(made[0], folder):
+            place, files = made
+            if _holds(place, len(files)) and self._tree.take_folder(place, folder):
                 named.append(folder)
             else:
-                left += made[1].items()
+                left += files.items()
         for folder in named:
             del self._made[folder]
         return named, left
@@ -83,3 +99,17 @@ class FreshFolders:
                         os.unlink(path)
                 with contextlib.suppress(OSError), step("temporary remove"):
                     os.rmdir(made[0])
+
+
+def _group(folder: str) -> int | None:
+    """The group of what is made in a folder; None for that of who makes it."""
+    status = os.stat(folder)
+    return status.st_gid if status.st_mode & stat.S_ISGID else None
+
+
+def _holds(folder: str, count: int) -> bool:
+    """Whether it has so many files, as far as can be told: one may have been taken away by whoever clears `tmp`."""
+    try:
+        return len(os.listdir(folder)) == count
+    except OSError:
+        return False

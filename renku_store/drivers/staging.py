@@ -20,6 +20,7 @@ from renku_store.drivers.base import StagedFile
 from renku_store.drivers.fresh import FreshFolders
 from renku_store.drivers.tree import Tree
 from renku_store.durability import step
+from renku_store.errors import StoreUnavailableError
 
 
 class LocalStagedFile:
@@ -85,6 +86,7 @@ class LocalBatch:
         self._closed: deque[tuple[str, str]] = deque()
         self._unsynced: list[LocalStagedFile] = []
         self._one_sync = False
+        self._failed = False
         self._fresh = FreshFolders(tree)
         self._behind = bulk.WritingBehind(tree.write_temporary)
 
@@ -94,15 +96,17 @@ class LocalBatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._behind.close()
-        for staged in tuple(self._staged):
-            self.discard(staged)
-        self._fresh.close()
-        while self._closed:
-            _remove(self._closed.pop()[0])
-        if self._filesystem is not None:
-            os.close(self._filesystem)
-            self._filesystem = None
+        try:
+            self._behind.close()
+        finally:
+            for staged in tuple(self._staged):
+                self.discard(staged)
+            self._fresh.close()
+            while self._closed:
+                _remove(self._closed.pop()[0])
+            if self._filesystem is not None:
+                os.close(self._filesystem)
+                self._filesystem = None
 
     def stage(self) -> LocalStagedFile:
         """Begin a new object."""
@@ -146,23 +150,23 @@ class LocalBatch:
             if path is None:
                 path = self._tree.new_temporary()
                 self._closed.append((path, target))
-            if len(data) <= bulk.SMALL_MAX_BYTES and bulk.compiled() is not None:
-                self._behind.add(path, data)
-            else:
-                self._write_at_once(path, data, target)
+            try:
+                if len(data) <= bulk.SMALL_MAX_BYTES and bulk.compiled() is not None:
+                    self._behind.add(path, data)
+                else:
+                    self._tree.write_temporary(path, data)
+            except BaseException:
+                self._forget(path, target)
+                raise
         except OSError as error:
-            raise posix.unavailable(error, "write below", self._tree.root) from error
+            raise posix.unavailable(error, "write", error.filename or self._tree.root) from error
 
-    def _write_at_once(self, path: str, data: bytes, target: str) -> None:
-        try:
-            self._tree.write_temporary(path, data)
-        except BaseException:
-            if self._closed and self._closed[-1] == (path, target):
-                self._closed.pop()
-            else:
-                self._fresh.drop(path, target)
-            _remove(path)
-            raise
+    def _forget(self, path: str, target: str) -> None:
+        if self._closed and self._closed[-1] == (path, target):
+            self._closed.pop()
+        else:
+            self._fresh.drop(path, target)
+        _remove(path)
 
     def discard(self, staged: StagedFile) -> None:
         """Forget a staged object and remove its temporary file."""
@@ -177,12 +181,27 @@ class LocalBatch:
             self._unsynced.remove(staged)
 
     def commit(self) -> frozenset[str]:
-        """Sync the data, create the names, sync the folders; returns the names that existed and were left alone."""
+        """Sync the data, create the names, sync the folders; returns the names that existed and were left alone.
+
+        After one that failed all others do: what a disk did not write it tells once.
+        """
+        if self._failed:
+            raise StoreUnavailableError(
+                f"Nothing more is written below {posix.shown(self._tree.root)}: the batch has failed.",
+                hint="Try again.",
+            )
+        self._failed = True
+        existing = self._commit()
+        self._failed = False
+        return existing
+
+    def _commit(self) -> frozenset[str]:
         named = [(staged, path) for staged, path in self._staged.items() if path is not None]
         if not named and not self._closed and not self._fresh:
             return frozenset()
         path = self._tree.root
         try:
+            self._behind.finish()
             self._sync_data()
             existing: list[str] = []
             fresh, left = self._fresh.name_all()
@@ -192,17 +211,18 @@ class LocalBatch:
                 if not self._tree.take_name(staged.path, path, must_be_atomic=False):
                     existing.append(path)
                 del self._staged[staged]
+            path = ""
             if self._closed:
                 existing += self._tree.take_names(self._closed)
+            path = self._tree.root
             self._fresh.close()
             self._tree.sync_folders(folders, self._filesystem)
         except OSError as error:
-            raise posix.unavailable(error, "write", path) from error
+            raise posix.unavailable(error, "write", path or self._closed[0][1]) from error
         start = len(self._tree.root) + 1
         return frozenset(path[start:] for path in existing)
 
     def _sync_data(self) -> None:
-        self._behind.finish()
         if self._one_sync and self._filesystem is not None:
             posix.sync_filesystem(self._filesystem)
         for staged in self._unsynced:

@@ -160,6 +160,9 @@ class Tree:
             descriptor = os.open(path, flags, 0o666)
         try:
             posix.write_all(descriptor, data)
+        except OSError as error:
+            error.filename = path
+            raise
         finally:
             os.close(descriptor)
 

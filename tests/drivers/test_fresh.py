@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from renku_store import bounds, collect, open_store
-from renku_store.drivers import posix
+from renku_store import StoreUnavailableError, bounds, collect, open_store
+from renku_store.drivers import bulk, posix
 from renku_store.drivers.local import LocalDriver
+from renku_store.drivers.tree import Tree
 from renku_store.durability import listening
 from tests import children
 
@@ -101,6 +104,78 @@ def test_a_batch_that_was_committed_takes_more_for_the_same_folder(tmp_path: Pat
                 batch.add(b"%d" % number, f"n/{turn}-{number}")
             assert batch.commit() == frozenset()
     assert len(contents(driver)) == 4 * FEW
+
+
+def test_a_file_that_was_taken_away_is_told_and_not_left_out(tmp_path: Path) -> None:
+    """By whoever clears `tmp` while a process is asleep."""
+    driver = LocalDriver(tmp_path)
+    with driver.batch() as batch, bulk.one_by_one():
+        for number in range(3 * FEW):
+            batch.add(b"%d" % number, f"n/{number}")
+        (gone,) = (tmp_path / "tmp").glob(f"*/{2 * FEW}")
+        gone.unlink()
+        with pytest.raises(StoreUnavailableError, match="no such file"):
+            batch.commit()
+    assert f"n/{2 * FEW}" not in contents(driver)
+
+
+def test_after_a_failed_sync_a_batch_commits_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells once what it could not write; the second time it would say that all is well."""
+    driver = LocalDriver(tmp_path)
+
+    def failed(*_: object) -> None:
+        raise OSError(errno.EIO, "failed")
+
+    with driver.batch() as batch:
+        for number in range(3 * FEW):
+            batch.add(b"%d" % number, f"n/{number}")
+        with monkeypatch.context() as patch:
+            patch.setattr(posix, "sync_filesystem", failed)
+            with pytest.raises(StoreUnavailableError, match="input/output error"):
+                batch.commit()
+        with pytest.raises(StoreUnavailableError, match="batch has failed"):
+            batch.commit()
+    assert contents(driver) == {}
+
+
+def test_the_error_of_a_name_says_which_it_is(tmp_path: Path) -> None:
+    """Of many that get theirs one by one."""
+    driver = LocalDriver(tmp_path)
+    (tmp_path / "a").write_bytes(b"in the way")
+    with driver.batch() as batch:
+        for number in range(2 * FEW):
+            batch.add(b"%d" % number, f"n/{number}")
+        batch.add(b"below", "a/below")
+        with pytest.raises(StoreUnavailableError, match=r"a/below: a part of this path is a file"):
+            batch.commit()
+
+
+def test_a_folder_that_could_not_be_made_may_be_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when there is room again."""
+    driver = LocalDriver(tmp_path)
+
+    def refused(tree: Tree, path: str) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with driver.batch() as batch:
+        for number in range(FEW):
+            batch.add(b"%d" % number, f"n/{number}")
+        with monkeypatch.context() as patch:
+            patch.setattr(Tree, "make_folder", refused)
+            with pytest.raises(StoreUnavailableError, match="disk is full"):
+                batch.add(b"first", "m/first")
+        batch.add(b"second", "m/second")
+        batch.commit()
+    assert {name for name in contents(driver) if name.startswith("m/")} == {"m/second"}
+
+
+def test_folders_of_a_group_stay_with_it(tmp_path: Path) -> None:
+    """What is below a folder with the setgid bit belongs to its group, and so does what is below that."""
+    driver = LocalDriver(tmp_path)
+    (tmp_path / "n").mkdir()
+    (tmp_path / "n").chmod(0o2775)
+    assert added(driver, [f"n/{number % 2}/{number}" for number in range(3 * FEW)]) == frozenset()
+    assert [path.stat().st_mode & stat.S_ISGID for path in (tmp_path / "n").iterdir()] == [stat.S_ISGID] * 2
 
 
 REFUSED = """
