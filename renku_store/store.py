@@ -6,7 +6,7 @@ import difflib
 import os
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +31,7 @@ from renku_store.errors import (
     RevisionExistsError,
     StoreError,
     StoreUnavailableError,
+    UnsafeDriverError,
     UnsupportedFormatError,
 )
 from renku_store.hashing import canonical_json
@@ -45,6 +46,7 @@ from renku_store.metadata.sqlite import (
     forget_databases,
     open_sqlite,
 )
+from renku_store.metadata.sqlite.replacing import parts_of
 from renku_store.movie import Movie
 from renku_store.premises import FORMAT, check_root
 from renku_store.rebuild import OPEN_LOCK, alone, finish_rebuild, is_unfinished, next_epoch
@@ -53,10 +55,12 @@ from renku_store.records.ids import check_movie_id
 if TYPE_CHECKING:
     from renku_store.drivers.memory import driver as memory
     from renku_store.metadata import deferred
+    from renku_store.metadata.sqlite import blank
     from renku_store.rebuild import RebuildProgress, RebuildReport
 else:
     memory = late_module("renku_store.drivers.memory.driver")
     deferred = late_module("renku_store.metadata.deferred")
+    blank = late_module("renku_store.metadata.sqlite.blank")
 
 _DATABASE = "metadata.db"
 _LOOK_SECONDS = 0.05
@@ -123,13 +127,15 @@ class Store:
         check_movie_id(movie)
         check_root(self.driver)
         self._refuse_headless(movie)
-        content = _format_document()
-        if not self.driver.sub(movie).create(FORMAT, content):
+        driver = self.driver.sub(movie)
+        if not driver.create(FORMAT, _format_document()):
             hint = "Choose another id, or go on with that one."
-            if not any(self.driver.sub(movie).children("manifests/")):
+            if not any(driver.children("manifests/")):
                 hint += " It has no revision: `renku-store set @blueprint @FILE` gives it a blueprint if it has none."
             raise RevisionExistsError(f"There is a movie {movie} in {self.root} already.", hint=hint)
-        return self.movie(movie)
+        with self._opening:
+            self._make_database(movie, driver, new=True)
+            return self.movie(movie)
 
     def rebuild(self, movie: str, on_progress: Callable[[RebuildProgress], None] | None = None) -> RebuildReport:
         """Make the database of a movie anew from its objects, whatever lies in its place; keep what only it knew.
@@ -238,10 +244,11 @@ class Store:
             close = stack.pop_all().close
         return replace(opened, closing=partial(self._close, movie, close))
 
-    def _make_database(self, movie: str, driver: Driver) -> None:
+    def _make_database(self, movie: str, driver: Driver, *, new: bool = False) -> None:
         """Make the database where there is none, alone: it may have been removed beneath those who work with it.
 
-        One that a killed rebuild left complete is put in its place first.
+        One that a killed rebuild left complete is put in its place first. The movie is `new`: there is nothing to fill
+        the database with, so that it need not be opened to be made.
         """
         database = _database(driver)
         deadline = self._clock.monotonic() + bounds.OPEN_LOCK_WAIT_SECONDS
@@ -255,6 +262,8 @@ class Store:
                     continue
                 if database.path is not None and is_unfinished(database.path):
                     finish_rebuild(database.path, on_this_machine(driver))
+                if new:
+                    _create_blank(database, driver, self._clock)
                 if database.is_blank():
                     self._opened(movie, driver, stack)
 
@@ -339,6 +348,13 @@ def _open_metadata(place: DatabasePlace, driver: Driver, clock: Clock) -> Metada
         return open_sqlite(place.path, read_only=True)
     lock = partial(driver.lock, "write", wait_seconds=bounds.BUSY_MAX_SECONDS)
     return place.open(lock=lock, epoch=partial(next_epoch, driver, clock))
+
+
+def _create_blank(place: DatabasePlace, driver: Driver, clock: Clock) -> None:
+    """Create the file of a new database, unless something of one is there: whose log that is, nobody knows."""
+    if place.path is not None and not parts_of(place.path):
+        with suppress(UnsafeDriverError):  # then SQLite makes it, which needs no names that are free
+            on_this_machine(driver).create(_DATABASE, blank.blank_database(partial(next_epoch, driver, clock)))
 
 
 def _nothing() -> MetadataStore:

@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -23,6 +24,7 @@ from renku_store import (
     UnsupportedFormatError,
     open_store,
 )
+from renku_store.durability import listening
 from tests import children
 from tests.authoring import LONG, check_whole, lose_database, opened, publish, texts
 from tests.roots import Root
@@ -49,6 +51,32 @@ def test_a_movie_is_created_once(root: Root) -> None:
             store.create_movie("film")
         assert texts(store.movie("film"))["a"] == "two"
     assert json.loads(root.driver().read("format.json")) == {"format": 1, "hash": "blake3"}
+
+
+def test_a_new_movie_has_its_database_at_once(tmp_path: Path) -> None:
+    """One complete file, where SQLite would make it step by step."""
+    with open_store(tmp_path / "builds") as store:
+        store.create_movie("before").close()  # the tables are made once in a process
+        steps: Counter[str] = Counter()
+        with listening(lambda moment, name: steps.update([name] if moment == "before" else [])):
+            store.create_movie("film").close()
+        assert (steps["file sync"], steps["object link"]) == (3, 2)
+        assert (steps["database schema"], steps["database commit"]) == (0, 0)
+        assert steps["database open"] == steps["database close"] == 1
+
+
+def test_a_new_movie_takes_nothing_of_a_log_that_lies_there(tmp_path: Path) -> None:
+    """SQLite applies a log to whatever database has the name: where there is one, no file takes that name."""
+    with open_store(tmp_path) as store:
+        publish(other := store.create_movie("other"), {"a": "one"})
+        (tmp_path / "film").mkdir()
+        shutil.copy(tmp_path / "other/metadata.db-wal", tmp_path / "film/metadata.db-wal")
+        assert (tmp_path / "film/metadata.db-wal").stat().st_size > 0
+        movie = store.create_movie("film")
+        assert movie.events.latest_artefact("a") is None
+        assert other.events.latest_artefact("a") is not None
+        publish(movie, {"a": "two"})
+        check_whole(movie)
 
 
 @pytest.mark.parametrize("movie", ["", ".", "..", "a/b", "-a", ".a", "a" * 129, "ä", "a b", "a\n"])

@@ -18,7 +18,7 @@ from renku_store.testing.power_cut.journal import Names
 from tests.crash.power_cut_workloads import WORKLOADS
 from tests.crash.power_cuts import check, cuts_after, gone_on_with, journal, killed_then_cut, names_made, try_all
 
-SWEPT_EACH: Final = 20
+SWEPT_EACH: Final = 15
 """Of the systematic states, `make check` takes each n-th; `make check-long` takes all."""
 
 

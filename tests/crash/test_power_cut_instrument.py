@@ -52,15 +52,19 @@ def test_an_omission_is_found_after_a_kill(omission: str, tmp_path: Path) -> Non
 SYNCED = """
     import sys
     from pathlib import Path
-    from renku_store.testing.power_cut.journal import Sync, SyncAll
+    from renku_store.testing.power_cut.journal import Names, Sync, SyncAll
     from renku_store.testing.power_cut.recording import Recording
     from tests.crash.power_cut_workloads import WORKLOADS, Witness
     top = Path(sys.argv[1])
     with Recording(top) as recording:
         WORKLOADS[sys.argv[2]](Witness(top / "builds", recording.promise))
+    paths = dict(recording.journal.paths)
     for call in recording.journal.calls:
+        if isinstance(call, Names):  # a file is synced by the name that it was opened by, which is its last one
+            named = {node: f"{paths[call.folder]}/{name}" for name, node in call.changes if node is not None}
+            paths.update((node, path.removeprefix("./")) for node, path in named.items())
         if isinstance(call, Sync):
-            print(recording.journal.paths[call.node])
+            print(paths[call.node])
         if isinstance(call, SyncAll):
             print("*")
 """

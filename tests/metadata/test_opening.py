@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,7 @@ import pytest
 from renku_store import bounds
 from renku_store.errors import DamageError, StoreUnavailableError, UnsupportedFormatError
 from renku_store.metadata.sqlite import SqliteMetadata, open_sqlite
+from renku_store.metadata.sqlite.blank import blank_database
 from tests.metadata.samples import input_event
 
 
@@ -165,3 +167,29 @@ def test_reading_after_a_crash_sees_what_was_committed_and_leaves_no_trace(
     store.close()
     assert list(private.iterdir()) == []
     assert _tree(crashed) == before
+
+
+def test_a_database_that_is_made_as_bytes_is_the_one_that_is_made_in_its_place(tmp_path: Path) -> None:
+    """The same tables, marks and first rows; and whoever opens it changes nothing but the log beside it."""
+    made, written = tmp_path / "made.db", tmp_path / "written.db"
+    open_sqlite(made, epoch=lambda: 7).close()
+    written.write_bytes(blank_database(lambda: 7))
+    with closing(open_sqlite(written)) as store:
+        assert store.epoch == 7
+        assert "wal" in store.connection.pragma("journal_mode")
+        assert store.connection.pragma("integrity_check") == "ok"
+    assert _told(written) == _told(made)
+    assert blank_database(lambda: 8) != blank_database(lambda: 7) == blank_database(lambda: 7)
+
+
+def _told(path: Path) -> list[object]:
+    with closing(sqlite3.connect(path)) as connection:
+        pragmas = ("application_id", "user_version", "page_size", "encoding", "auto_vacuum", "journal_mode")
+        found: list[object] = [connection.execute(f"PRAGMA {name}").fetchone() for name in pragmas]
+        tables = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").fetchall()
+        rows = {
+            name: connection.execute(f'SELECT * FROM "{name}"').fetchall()
+            for kind, name, *_ in tables
+            if kind == "table"
+        }
+    return [*found, tables, rows]
