@@ -7,7 +7,6 @@ producer reads, the artefacts whose numbers agree with its own, as far as both h
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -118,23 +117,27 @@ def _kind(artefact: str, made: Made) -> str:
     return kind if safe_id(kind) == kind else kind_of(artefact)
 
 
-class SoundGraph:
-    """The graph that was last found to be one: most revisions of a movie have that of the one before."""
+class LastGraph:
+    """The graph that was last asked for: most revisions of a movie have that of the one before."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, set[str]] | None = None
+        self._of: tuple[object, ...] | None = None
+        self._document: Json = None
 
-    def is_sound(self, document: Json, inputs: Collection[str]) -> bool:
-        """Whether a document is a graph without a circle; `inputs` are the ids of the movie's inputs."""
-        said = json.dumps(document), {*inputs}  # as text: to Python 1 and true are equal
-        if said == self._last:
-            return True
-        try:
-            parse_graph(document, inputs)
-        except GraphError:
-            return False
-        self._last = said
-        return True
+    def document(
+        self,
+        producers: Mapping[str, OldProducer],
+        made: Mapping[str, Made],
+        inputs: Iterable[str],
+        upstream: Mapping[str, Sequence[str]],
+        timeline: str | None,
+    ) -> Json:
+        """`graph_document`, of the same producers each time; what it gives is not to be changed."""
+        names = frozenset(inputs)
+        said = (dict(made), names, dict(upstream), timeline)
+        if self._of != said:
+            self._of, self._document = said, graph_document(producers, made, names, upstream, timeline)
+        return self._document
 
 
 def graph_document(
@@ -143,20 +146,28 @@ def graph_document(
     inputs: Collection[str],
     upstream: Mapping[str, Iterable[str]],
     timeline: str | None,
-    known: SoundGraph | None = None,
 ) -> Json:
     """The graph of all that is `made`, for `parse_graph`; None where nothing is.
 
     `upstream` are the producers that artefacts were made from, where that was noted. Where what is read goes round in a
-    circle, no job reads artefacts. `known` remembers the last one of the same movie.
+    circle, no job reads artefacts.
     """
     if not made:
         return None
     document = _Document(producers, made, inputs, upstream)
     whole: dict[str, Json] = {"nodes": document.nodes(artefacts=True), "timeline": timeline}
-    if not (known or SoundGraph()).is_sound(whole, inputs):
+    if not _is_sound(whole, inputs):
         whole = {**whole, "nodes": document.nodes(artefacts=False)}
     return {key: value for key, value in whole.items() if value is not None}
+
+
+def _is_sound(document: Json, inputs: Collection[str]) -> bool:
+    """Whether a document is a graph without a circle; `inputs` are the ids of the movie's inputs."""
+    try:
+        parse_graph(document, inputs)
+    except GraphError:
+        return False
+    return True
 
 
 class _Document:

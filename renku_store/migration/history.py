@@ -10,7 +10,7 @@ from renku_store.hashing import canonical_json
 from renku_store.migration.described import HeldContent, OldArtefact, OldInput
 from renku_store.migration.files import AssetFiles, Found
 from renku_store.migration.folder import OldFolder
-from renku_store.migration.graphs import OldProducer, SoundGraph, producers_of
+from renku_store.migration.graphs import LastGraph, OldProducer, producers_of
 from renku_store.migration.lines import ArtefactLine, InputLine, Lines
 from renku_store.migration.old_json import document_bytes, is_canonical
 from renku_store.migration.owners import Owners
@@ -42,7 +42,7 @@ class History:
         """By path why the file of a line, which is there, could not be read; nor was there a copy of it."""
         self._values: dict[tuple[int, str | None], OldArtefact | None] = {}
         self._owners: Owners | None = None
-        self.sound = SoundGraph()
+        self.graph = LastGraph()
 
     def anywhere(self, path: str, around: Mapping[str, Json], key: str) -> str | None:
         """The artefact that a path stands for, whatever the revision: the one that had the file, or is named beside it.

@@ -9,7 +9,7 @@ from renku_store.errors import InvalidValueError
 from renku_store.hashing import canonical_json
 from renku_store.migration.described import CONFIGURATION, OldArtefact, OldAttempt, OldInput, OldRevision
 from renku_store.migration.files import type_of
-from renku_store.migration.graphs import Made, graph_document
+from renku_store.migration.graphs import Made
 from renku_store.migration.history import History
 from renku_store.migration.lines import ArtefactLine
 from renku_store.migration.owners import Owners
@@ -247,7 +247,7 @@ class SnapshotReader:
                     self._history.maker(artefact, line), self._missing.get(name, "application/json"), artefact
                 )
         shown = timeline if timeline in made else None
-        return graph_document(self._history.producers, made, inputs.keys(), upstream, shown, self._history.sound)
+        return self._history.graph.document(self._history.producers, made, inputs, upstream, shown)
 
     def _about(self, when: str, jobs: Sequence[OldJob], beside: Mapping[str, Any]) -> dict[str, Json]:
         """What else was noted of the revision, paths left out: those into folders mean nothing any more."""

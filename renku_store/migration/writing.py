@@ -257,7 +257,8 @@ class MovieWriter:
         run = run_after(self._old, len(archived), [key for key, _ in edits], attempts)
         seen = OldRevision(AFTER, 0, "", {}, {}, history=tuple(given for _, given in edits), attempts=tuple(attempts))
         self._carry(seen, self._named(seen, {}, None))
-        chronicle = Chronicle(self._carrier, self._movie.events.new_id, self._last_jobs(), self._told.results)
+        last = self._last_jobs() if attempts else None
+        chronicle = Chronicle(self._carrier, self._movie.events.new_id, last, self._told.results)
         events: list[Event] = [*chronicle.attempts(run, seen, {}, {})]
         events += [_event(given.id, given.value, key, None, given) for key, given in edits]
         unfinished = [step.run for step in self._steps if step.run not in archived]
