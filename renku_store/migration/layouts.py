@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -72,14 +73,11 @@ def _place(path: Path) -> OldPlace | None:
         with OldFolder(path) as folder:
             return next((OldPlace(path, read) for is_one, read in _LAYOUTS if is_one(folder)), None)
     except MigrationError as error:
-        return OldPlace(path, _raising(error))
+        return OldPlace(path, partial(_raise, error))
 
 
-def _raising(error: MigrationError) -> Read:
-    def read(_folder: OldFolder) -> OldMovie:
-        raise error
-
-    return read
+def _raise(error: MigrationError, _folder: OldFolder) -> OldMovie:
+    raise error
 
 
 def _is_folder(path: Path) -> bool:

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from renku_store.blobs import BlobStore
 from renku_store.clock import Clock, SystemClock
-from renku_store.errors import (
-    BadInputError,
-    ConflictError,
-    DamageError,
-    InvalidIdError,
-    InvalidValueError,
-    MigrationError,
-    RevisionExistsError,
-    StoreUnavailableError,
-    UnusableError,
-)
-from renku_store.manifests import ManifestStore
-from renku_store.migration.accounting import count_planned, count_published, note_problems
-from renku_store.migration.comparing import Comparison
-from renku_store.migration.described import OldMovie, OldRevision
-from renku_store.migration.folder import OldFolder, PathError
-from renku_store.migration.identity import published_runs, run_of
+from renku_store.errors import InvalidIdError, InvalidValueError, MigrationError, StoreUnavailableError, UnusableError
 from renku_store.migration.layouts import OldPlace, places_in
-from renku_store.migration.reading import Findings
-from renku_store.migration.reports import MigrationProgress, MigrationReport, MovieMigration, Progress, UnmigratedItem
-from renku_store.migration.writing import MovieWriter, alone
-from renku_store.movie import Movie
-from renku_store.records.ids import check_movie_id, revision_name
+from renku_store.migration.one_movie import Tell, folder_of, migrated
+from renku_store.migration.reports import MigrationProgress, MigrationReport, MovieMigration, UnmigratedItem
+from renku_store.migration.side_by_side import SideBySide, workers_for
 from renku_store.store import Store
-
-Tell = Callable[[MigrationProgress], None]
 
 
 def migrate(
@@ -57,7 +36,10 @@ def migrate(
 
     Raises `NotFoundError` and `MigrationError` for a folder that holds no such movie, `InvalidValueError` where the
     store lies in what is only read, `StoreUnavailableError` where the store fails, or somebody else migrates the movie;
-    where several are migrated, that is the `problem` of the last one in the report, and the others are not begun.
+    where several are migrated, that is the `problem` of one in the report, and no further ones are begun.
+
+    Many movies for a folder of this machine are migrated side by side, each processor working at one of them; what is
+    told of their progress is mixed then. `on_progress` is called in this thread.
     """
     itself, places = places_in(Path(source))
     if not itself:
@@ -74,8 +56,10 @@ def migrate(
     own = Store(store.root, store.driver, clock or SystemClock())
     tell = on_progress or _tell_nobody
     if every:
-        return MigrationReport(_all_migrated(places, own, tell, dry_run=dry_run), dry_run, several=True)
-    report = _migrated(places[0], own, movie, tell, {}, dry_run=dry_run)
+        processes = workers_for(len(places), own) if clock is None else 0
+        reports = _all_migrated(places, own, tell, processes, telling=on_progress is not None, dry_run=dry_run)
+        return MigrationReport(reports, dry_run, several=True)
+    report = migrated(places[0], own, movie, tell, _take_any, dry_run=dry_run)
     if isinstance(report.problem, UnusableError):
         raise report.problem
     return MigrationReport([report], dry_run)
@@ -93,23 +77,35 @@ def _named(source: Path, places: list[OldPlace], movie: str | None) -> OldPlace:
     return found
 
 
-def _all_migrated(places: Sequence[OldPlace], store: Store, tell: Tell, *, dry_run: bool) -> list[MovieMigration]:
-    """The reports of all movies, up to the first for which the store could not be used.
+def _all_migrated(
+    places: Sequence[OldPlace], store: Store, tell: Tell, processes: int, *, telling: bool, dry_run: bool
+) -> list[MovieMigration]:
+    """The reports of all movies, but for those that were not begun when the store could not be used.
 
     One whose id cannot be taken, because it is not allowed or is that of another folder before, is refused.
     """
-    reports: list[MovieMigration] = []
     taken: dict[str, Path] = {}
-    for place in places:
-        report = _migrated(place, store, None, tell, taken, dry_run=dry_run)
+
+    def here(place: OldPlace) -> MovieMigration:
+        return migrated(place, store, None, tell, partial(_take_id, taken, place), dry_run=dry_run)
+
+    found: dict[int, MovieMigration] = {}
+    if processes:
+        working = SideBySide(places, here, partial(_take_id, taken), tell)
+        found = working.migrated(processes, store.root, telling=telling, dry_run=dry_run)
+    unusable = any(isinstance(report.problem, UnusableError) for report in found.values())
+    for number in range(len(found), 0 if unusable else len(places)):
+        found[number] = here(places[number])
+        if isinstance(found[number].problem, UnusableError):
+            break
+    reports = [report for _, report in sorted(found.items())]
+    for place, report in zip(places, reports, strict=False):
         if isinstance(report.problem, InvalidIdError):
             report.refused.append(UnmigratedItem(os.fspath(place.path), _refusal(place, report.problem)))
             report.problem = None
-        reports.append(report)
-        if isinstance(reports[-1].problem, UnusableError):
-            if left := len(places) - len(reports):
-                reports[-1].notes.append(f"Movies that were not begun: {left}. Call again: it goes on where it was.")
-            break
+    ended = next((report for report in reports if isinstance(report.problem, UnusableError)), None)
+    if ended is not None and (left := len(places) - len(reports)):
+        ended.notes.append(f"Movies that were not begun: {left}. Call again: it goes on where it was.")
     return reports
 
 
@@ -119,51 +115,11 @@ def _refusal(place: OldPlace, problem: InvalidIdError) -> str:
     return f"{problem.message} By itself it comes over with another id: {alone}"
 
 
-def _migrated(
-    place: OldPlace, store: Store, movie: str | None, tell: Tell, taken: dict[str, Path], *, dry_run: bool
-) -> MovieMigration:
-    """The report of one movie. `taken` are the folders of those that the same call has brought over, by their ids."""
-    report = MovieMigration(movie or place.path.name, os.fspath(place.path))
-    try:
-        with OldFolder(place.path) as folder:
-            old = _read(place, folder)
-            report.id = (movie or old.id).encode(errors="backslashreplace").decode()
-            _check_id(report.id)
-            report.layout = old.layout
-            report.notes += old.notes
-            _check_apart(store, report.id, folder)
-            _take_id(report.id, place, taken)
-            if dry_run:
-                _plan(folder, old, store, report, tell)
-            else:
-                _write(folder, old, store, report, tell)
-    except (BadInputError, ConflictError, DamageError, UnusableError) as error:
-        report.problem = error
-    return report
+def _take_any(_name: str) -> None:
+    return
 
 
-def _read(place: OldPlace, folder: OldFolder) -> OldMovie:
-    """The movie in a folder, or a sentence about the document of it that keeps everything from being known."""
-    try:
-        return place.read(folder)
-    except PathError as error:
-        raise MigrationError(
-            f"The movie in {folder.path} cannot be read: {error.message}",
-            hint="Mend that, and call again; or migrate a copy of the folder without it.",
-        ) from error
-
-
-def _check_id(name: str) -> None:
-    try:
-        check_movie_id(name)
-    except InvalidIdError as error:
-        shown = name if name.isprintable() else ascii(name)
-        raise InvalidIdError(
-            f"The movie id {shown} is not allowed.", hint=f"{error.hint} --movie ID gives it another id."
-        ) from error
-
-
-def _take_id(name: str, place: OldPlace, taken: dict[str, Path]) -> None:
+def _take_id(taken: dict[str, Path], place: OldPlace, name: str) -> None:
     """Note whose id it is; raises `InvalidIdError` where it is that of another folder."""
     before = taken.setdefault(name, place.path)
     if before.resolve() != place.path.resolve():
@@ -172,7 +128,7 @@ def _take_id(name: str, place: OldPlace, taken: dict[str, Path]) -> None:
 
 def _check_root(source: Path, places: list[OldPlace], store: Store) -> None:
     """Refuse a root among the movies that are read, or in the folder of one of them."""
-    root = _folder_of(store)
+    root = folder_of(store)
     if root is None:
         return
     if root == source.resolve():
@@ -186,105 +142,6 @@ def _check_root(source: Path, places: list[OldPlace], store: Store) -> None:
             f"{inside} would be migrated into itself: {store.root} lies in it.",
             hint="Name another build root (--root).",
         )
-
-
-def _folder_of(store: Store) -> Path | None:
-    """The root of a store, where it is a folder."""
-    root = store.driver.workspace()
-    return root.resolve() if root is not None and store.driver.url == str(root) else None
-
-
-def _check_apart(store: Store, movie: str, folder: OldFolder) -> None:
-    """Refuse to write into what is read."""
-    root = _folder_of(store)
-    if root is None:
-        return
-    target, source = (root / movie).resolve(), folder.path.resolve()
-    if target.is_relative_to(source) or source.is_relative_to(target):
-        raise InvalidValueError(
-            f"{folder.path} would be migrated into itself: {store.root} is where it lies.",
-            hint="Name another build root (--root), or another id (--movie).",
-        )
-
-
-def _left(store: Store, movie: str, old: OldMovie) -> tuple[list[OldRevision], bool]:
-    """The old revisions that are not there yet, and whether the newest one that is there is an old one.
-
-    Raises `RevisionExistsError` where the rest cannot follow on what is there.
-    """
-    driver = store.driver.sub(movie)
-    manifests = ManifestStore(driver, BlobStore(driver, None).read)
-    published = published_runs(manifests)
-    runs = [run_of(old, revision) for revision in old.revisions]
-    newest = manifests.newest()
-    at_end = not newest or any(published.get(run) == revision_name(newest) for run in runs)
-    there = [run in published for run in runs]
-    left = [revision for revision, is_there in zip(old.revisions, there, strict=True) if not is_there]
-    if left and not (at_end and there == sorted(there, reverse=True)):
-        raise RevisionExistsError(
-            f"The movie {movie} in {store.root} has other revisions than {old.id} in the older layout: "
-            f"{left[0].name} cannot follow on {revision_name(newest)}.",
-            hint="Give it another id with --movie; what is there stays as it is.",
-        )
-    return left, at_end
-
-
-def _plan(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration, tell: Tell) -> None:
-    left, _ = _left(store, report.id, old)
-    progress = Progress(report.id, len(old.revisions), tell)
-    progress.done = len(old.revisions) - len(left)
-    driver = store.driver.sub(report.id)
-    read = BlobStore(driver, None).read
-    manifests = ManifestStore(driver, read)
-    newest, published = manifests.newest(), published_runs(manifests)
-    follows, refused = Comparison(folder, old, manifests, read, published, progress.took).result(left)
-    note_problems([*old.problems, *refused], report)
-    for revision in old.revisions:
-        there = published.get(run_of(old, revision))
-        if there is not None or follows:
-            newest += there is None
-            report.mapped[revision.name] = there or revision_name(newest)
-    report.added = len(left) if follows else 0
-    count_planned(folder, old, report)
-
-
-def _write(folder: OldFolder, old: OldMovie, store: Store, report: MovieMigration, tell: Tell) -> None:
-    progress = Progress(report.id, len(old.revisions), tell)
-    _left(store, report.id, old)  # before anything is created
-    found = Findings()
-    with _opened(store, report.id) as into, alone(into):
-        left, at_end = _left(store, report.id, old)
-        manifests = ManifestStore(into.driver, into.blobs.read)
-        progress.done = len(old.revisions) - len(left)
-        published = published_runs(manifests)
-        compared = Comparison(folder, old, manifests, into.blobs.read, published, progress.took)
-        follows, refused = compared.result(left)
-        if follows and at_end:
-            _follow(MovieWriter(folder, old, into, found, published, took=progress.took), report, progress)
-        note_problems([*old.problems, *refused, *found.problems()], report)
-        report.notes += found.notes
-        count_published(old, into, report)
-
-
-def _follow(writer: MovieWriter, report: MovieMigration, progress: Progress) -> None:
-    """Publish the old revisions that are not there yet, and take what came after them."""
-    ahead = 0
-    for place, revision in enumerate(writer.left):
-        if place == ahead:
-            ahead += writer.carry_ahead(writer.left[place:])
-        writer.publish(revision)
-        report.added += 1
-        progress.published()
-    writer.take_later()
-
-
-def _opened(store: Store, movie: str) -> Movie:
-    """The movie in the target, which is made where there is none."""
-    if store.driver.stat(f"{movie}/format.json") is None:
-        # Somebody else may make it in the same moment; whose it is, its revisions tell.
-        with suppress(RevisionExistsError):
-            return store.create_movie(movie)
-    return store.movie(movie)
 
 
 def _tell_nobody(_progress: MigrationProgress) -> None:
