@@ -166,14 +166,13 @@ def read_ahead(paths: Sequence[str]) -> Iterator[bytes | None]:
     def read(part: Sequence[str]) -> list[bytes | None]:
         return quick.read_small(encoded(part), SMALL_MAX_BYTES)
 
-    with pool:
+    try:
         asked = deque(pool.submit(read, part) for part in itertools.islice(parts, _AHEAD))
-        try:
-            while asked:
-                yield from asked.popleft().result()
-                asked.extend(pool.submit(read, part) for part in itertools.islice(parts, 1))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while asked:
+            yield from asked.popleft().result()
+            asked.extend(pool.submit(read, part) for part in itertools.islice(parts, 1))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _thread(name: str) -> futures.ThreadPoolExecutor | None:

@@ -150,23 +150,23 @@ class LocalBatch:
             if path is None:
                 path = self._tree.new_temporary()
                 self._closed.append((path, target))
-            try:
-                if len(data) <= bulk.SMALL_MAX_BYTES and bulk.compiled() is not None:
-                    self._behind.add(path, data)
-                else:
-                    self._tree.write_temporary(path, data)
-            except BaseException:
-                self._forget(path, target)
-                raise
+            if len(data) <= bulk.SMALL_MAX_BYTES and bulk.compiled() is not None:
+                self._behind.add(path, data)
+            else:
+                self._write_at_once(path, data, target)
         except OSError as error:
             raise posix.unavailable(error, "write", error.filename or self._tree.root) from error
 
-    def _forget(self, path: str, target: str) -> None:
-        if self._closed and self._closed[-1] == (path, target):
-            self._closed.pop()
-        else:
-            self._fresh.drop(path, target)
-        _remove(path)
+    def _write_at_once(self, path: str, data: bytes, target: str) -> None:
+        try:
+            self._tree.write_temporary(path, data)
+        except BaseException:
+            if self._closed and self._closed[-1] == (path, target):
+                self._closed.pop()
+            else:
+                self._fresh.drop(path, target)
+            _remove(path)
+            raise
 
     def discard(self, staged: StagedFile) -> None:
         """Forget a staged object and remove its temporary file."""
