@@ -15,20 +15,26 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from blake3 import blake3
 from msgspec import Struct
 
 from renku_store import bounds
-from renku_store.drivers import bulk
 from renku_store.drivers.base import Batch, StagedFile
 from renku_store.drivers.posix import read_all, shown, unavailable
 from renku_store.drivers.urls import checked_path
 from renku_store.errors import InvalidValueError, NotFoundError
+from renku_store.late import late_module
 from renku_store.records.blob import BlobRef
 
+if TYPE_CHECKING:
+    from renku_store.drivers import bulk
+else:  # who puts nothing does not load what puts
+    bulk = late_module("renku_store.drivers.bulk")
+
 _CHUNKS_AHEAD: Final = 4
+_AHEAD_MIN_FILES: Final = 256
 
 
 class Staged(Struct, frozen=True):
@@ -84,7 +90,7 @@ def ahead(sources: Iterable[Source]) -> Iterable[Source]:
 
     Only of a list or a tuple: what another iterable gives may be there only until it is asked for the next.
     """
-    if not isinstance(sources, list | tuple) or len(sources) < bulk.HANDED_FILES or bulk.compiled() is None:
+    if not isinstance(sources, list | tuple) or len(sources) < _AHEAD_MIN_FILES or bulk.compiled() is None:
         return sources
     sources = [*sources]
     paths = [os.fspath(source) for source in sources if isinstance(source, str | PurePath)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from renku_store import bounds
-from renku_store.drivers import bulk, locks, posix
+from renku_store.drivers import locks, posix
 from renku_store.drivers.base import Driver, Guarantees, ObjectStat
 from renku_store.drivers.removing import remove_all
 from renku_store.drivers.staging import LocalBatch, temporary
@@ -115,7 +115,7 @@ class LocalDriver:
         """`stat` of many names; those that are not there are left out."""
         given = [*check_names(names)]
         with posix.folder(self._root) as root:
-            looked = bulk.look_all(root, given)
+            looked = self._tree.look_all(root, given)
             found = {name: ObjectStat(name, *seen) for name, seen in zip(given, looked, strict=False) if seen}
             for name in given[len(looked) :]:
                 seen = _look(self._root, name, root)

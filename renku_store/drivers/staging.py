@@ -12,15 +12,21 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from renku_store import bounds
-from renku_store.drivers import bulk, posix
+from renku_store.drivers import posix
 from renku_store.drivers.base import StagedFile
-from renku_store.drivers.fresh import FreshFolders
 from renku_store.drivers.tree import Tree
 from renku_store.durability import step
 from renku_store.errors import StoreUnavailableError
+from renku_store.late import late_module
+
+if TYPE_CHECKING:
+    from renku_store.drivers import bulk, fresh
+else:  # who puts nothing does not load what puts
+    bulk = late_module("renku_store.drivers.bulk")
+    fresh = late_module("renku_store.drivers.fresh")
 
 
 class LocalStagedFile:
@@ -87,7 +93,7 @@ class LocalBatch:
         self._unsynced: list[LocalStagedFile] = []
         self._one_sync = False
         self._failed = False
-        self._fresh = FreshFolders(tree)
+        self._fresh = fresh.FreshFolders(tree)
         self._behind = bulk.WritingBehind(tree.write_temporary)
 
     def __enter__(self) -> Self:
@@ -204,9 +210,9 @@ class LocalBatch:
             self._behind.finish()
             self._sync_data()
             existing: list[str] = []
-            fresh, left = self._fresh.name_all()
+            whole, left = self._fresh.name_all()
             self._closed += left
-            folders = {path[: path.rindex("/")] for _, path in (*named, *self._closed)}.union(fresh)
+            folders = {path[: path.rindex("/")] for _, path in (*named, *self._closed)}.union(whole)
             for staged, path in named:
                 if not self._tree.take_name(staged.path, path, must_be_atomic=False):
                     existing.append(path)

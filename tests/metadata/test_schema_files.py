@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
     source.mkdir()
     for name in ("renku_store", "renku_cli", "schema"):
         shutil.copytree(checkout / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(checkout / name, source / name)
     build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
     done = subprocess.run(
