@@ -77,6 +77,7 @@ class ToldAttempts:
         """
         owed += sum(map(_sum, lists))
         settled: list[list[OldAttempt]] = []
+        known: list[tuple[int, OldAttempt]] = []
         short: list[tuple[int, OldAttempt]] = []
         for place, attempts in enumerate(lists):
             settled.append([])
@@ -85,6 +86,7 @@ class ToldAttempts:
                 if told is None:
                     settled[-1].append(attempt)
                     continue
+                known.append((place, attempt))
                 if (attempt.cost or 0.0) > (told.cost or 0.0):
                     short.append((place, attempt))
                 settled[-1].append(replace(attempt, told=told.result or told.id, cost=told.cost))
@@ -93,8 +95,8 @@ class ToldAttempts:
                 if attempt.told is None and attempt.cost:
                     found[at] = replace(attempt, cost=_amount(min(attempt.cost, owed)))
                     owed -= found[at].cost or 0.0
-        if short and _amount(owed):
-            place, attempt = short[0]
+        if known and _amount(owed):  # of two without a time one may have been told in the place of the other
+            place, attempt = (short or known)[0]
             settled[place].append(
                 replace(attempt, succeeded=False, value=None, error=NOTED_LATE, cost=_amount(owed), seconds=None)
             )

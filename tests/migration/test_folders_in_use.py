@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from renku_store import (
@@ -286,6 +286,13 @@ GROWTH = st.lists(
 
 @settings(max_examples=max(25, settings.default.max_examples // 3))
 @given(GROWTH)
+@example(
+    [
+        [("job", "image", 0.25, 0)],
+        [("line", "image", 0.25, 0), ("snapshot", "image", 0.25, 0)],
+        [("job", "image", 0.25, 0)],
+    ]
+)
 def test_however_a_folder_grows_each_dollar_and_each_edit_is_told_once(steps: list[list[tuple[Any, ...]]]) -> None:
     """The sum of all records is what was spent, each line of an input is one event, and what no snapshot has waits."""
     with TemporaryDirectory() as name, open_store("memory://growing") as store:
