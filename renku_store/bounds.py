@@ -58,6 +58,8 @@ BATCH_MAX_BYTES: Final = 256 * 1_048_576
 """Bytes that one batch keeps in temp files: what a crash in the middle of a batch loses."""
 BLOB_HOLD_MAX_BYTES: Final = 8 * 1_048_576
 """Up to here new content is hashed in memory before anything is written, so that a dedup hit writes nothing."""
+BULK_MIN_FILES: Final = 256
+"""From so many small files on, one after the other, compiled calls and a thread beside are felt more than they cost."""
 SYNCFS_MIN_FILES: Final = 8
 """From here one sync of the file system is cheaper than a sync of each file."""
 

@@ -34,7 +34,6 @@ else:  # who puts nothing does not load what puts
     bulk = late_module("renku_store.drivers.bulk")
 
 _CHUNKS_AHEAD: Final = 4
-_AHEAD_MIN_FILES: Final = 256
 
 
 class Staged(Struct, frozen=True):
@@ -90,7 +89,7 @@ def ahead(sources: Iterable[Source]) -> Iterable[Source]:
 
     Only of a list or a tuple: what another iterable gives may be there only until it is asked for the next.
     """
-    if not isinstance(sources, list | tuple) or len(sources) < _AHEAD_MIN_FILES or bulk.compiled() is None:
+    if not isinstance(sources, list | tuple) or len(sources) < bounds.BULK_MIN_FILES or bulk.compiled() is None:
         return sources
     sources = [*sources]
     paths = [os.fspath(source) for source in sources if isinstance(source, str | PurePath)]

@@ -25,10 +25,13 @@ else:
 
 SMALL_MAX_BYTES: Final = 16_384
 """Larger files are nearly as quick one by one: what they take is their bytes."""
-HANDED_FILES: Final = 256
-"""So many are handed to another thread at a time: its start and end are not felt then."""
-_AHEAD: Final = 4
-"""Parts that wait for that thread, or that it has ready: 4 MiB each at most, and one of files of 4 KiB."""
+HANDED_FILES: Final = 512
+"""So many are handed to another thread at a time, or less: its start, end and turns are not felt then."""
+_HANDED_MAX_BYTES: Final = 2 * 1_048_576
+_WRITTEN_AHEAD: Final = 8
+"""Parts that wait to be written: as much as is looked up at a time meanwhile, or 16 MiB."""
+_READ_AHEAD: Final = 2
+"""Parts that are read and not yet asked for: at most 8 MiB each, and 2 MiB of files of 4 KiB."""
 
 
 class Compiled(Protocol):
@@ -84,9 +87,9 @@ def encoded(paths: Sequence[str]) -> list[bytes]:
 
 
 def look_all(folder: int | None, names: Sequence[str]) -> list[tuple[int, float] | None]:
-    """`Compiled.look` at names below an open folder, as far as it comes; nothing where it would not pay."""
+    """`Compiled.look` at names below an open folder, as far as it comes; nothing where there is none."""
     looked: list[tuple[int, float] | None] = []
-    quick = compiled() if folder is not None and len(names) >= HANDED_FILES else None
+    quick = compiled() if folder is not None else None
     if quick is not None and folder is not None:
         given = encoded(names)
         while part := quick.look(folder, given, len(looked)):
@@ -105,20 +108,29 @@ class WritingBehind:
         self._pool: futures.ThreadPoolExecutor | None = None
         self._waiting: deque[futures.Future[None]] = deque()
         self._given: list[tuple[str, bytes]] = []
+        self._given_bytes = 0
         self._failed: BaseException | None = None
+
+    def takes(self, data: bytes) -> bool:
+        """Whether a file of these bytes is for `add`."""
+        return len(data) <= SMALL_MAX_BYTES and compiled() is not None
 
     def add(self, path: str, data: bytes) -> None:
         """Have a file written; its folder should exist."""
         self._given.append((path, data))
-        if len(self._given) >= HANDED_FILES:
-            if self._pool is None:
-                self._pool = _thread("blob-write")
-            if self._pool is None:
-                self.finish()
-                return
-            self._waiting.append(self._pool.submit(self._write, self._given))
-            self._given = []
-            self._wait(_AHEAD)
+        self._given_bytes += len(data)
+        if len(self._given) >= HANDED_FILES or self._given_bytes >= _HANDED_MAX_BYTES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._pool is None:
+            self._pool = _thread("blob-write")
+        if self._pool is None:
+            self.finish()
+            return
+        self._waiting.append(self._pool.submit(self._write, self._given))
+        self._given, self._given_bytes = [], 0
+        self._wait(_WRITTEN_AHEAD)
 
     def finish(self) -> None:
         """Return when all is written, though not synced; raises what stopped it, an `OSError` mostly."""
@@ -130,7 +142,7 @@ class WritingBehind:
         except BaseException as error:
             self._failed = error
             raise
-        self._given = []
+        self._given, self._given_bytes = [], 0
 
     def close(self) -> None:
         """Write nothing more: what is being written is waited for, and what waits is dropped."""
@@ -167,7 +179,7 @@ def read_ahead(paths: Sequence[str]) -> Iterator[bytes | None]:
         return quick.read_small(encoded(part), SMALL_MAX_BYTES)
 
     try:
-        asked = deque(pool.submit(read, part) for part in itertools.islice(parts, _AHEAD))
+        asked = deque(pool.submit(read, part) for part in itertools.islice(parts, _READ_AHEAD))
         while asked:
             yield from asked.popleft().result()
             asked.extend(pool.submit(read, part) for part in itertools.islice(parts, 1))

@@ -156,7 +156,7 @@ class LocalBatch:
             if path is None:
                 path = self._tree.new_temporary()
                 self._closed.append((path, target))
-            if len(data) <= bulk.SMALL_MAX_BYTES and bulk.compiled() is not None:
+            if self._behind.takes(data):
                 self._behind.add(path, data)
             else:
                 self._write_at_once(path, data, target)

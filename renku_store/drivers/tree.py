@@ -120,7 +120,7 @@ class Tree:
 
     def look_all(self, root: int | None, names: Sequence[str]) -> list[tuple[int, float] | None]:
         """Size and time of change of these, each checked, from the first on; none where others look quicker."""
-        return bulk.look_all(root, names) if len(names) >= bounds.LISTED_MIN_NAMES else []
+        return bulk.look_all(root, names) if len(names) >= bounds.BULK_MIN_FILES else []
 
     def possible(self, names: Iterable[str]) -> Iterator[str]:
         """The paths of these names without those that a listing of their folder lacks, where many are in one."""
