@@ -18,6 +18,7 @@ from renku_store.durations import expected_seconds
 from renku_store.errors import StoreError
 from renku_store.records._base import Json
 from renku_store.records.run import JobResult, JobStatus
+from renku_store.running.awaiting import Awaiting
 from renku_store.running.extending import Extending
 from renku_store.running.handing_over import Follower, Handover
 from renku_store.running.session import SUCCEEDED, RunSession
@@ -168,7 +169,8 @@ class Dispatch:
         dirty = set(self._session.plan.dirty)
         self._order = {job: place for place, job in enumerate(index.order)}
         self._remaining = index.longest_path(expected_seconds(self._session.plan))
-        self._waits = {job: sum(up in dirty and up not in done for up in index.dependencies(job)) for job in dirty}
+        self._awaiting = Awaiting(index, self._session.plan.edits)
+        self._waits = {job: sum(up in dirty and up not in done for up in self._awaiting.makers(job)) for job in dirty}
         free = (job for job, count in self._waits.items() if not count and job not in ended)
         self._ready = [self._ranked(job) for job in free if index.node(job).awaits is None]
         heapq.heapify(self._ready)
@@ -240,7 +242,7 @@ class Dispatch:
                 self._release_dependents(job)
 
     def _release_dependents(self, job: str) -> None:
-        for after in self._session.index.dependents(job):
+        for after in self._awaiting.waiting(job):
             if after in self._waits:
                 self._waits[after] -= 1
                 if not self._waits[after] and not self._is_held_back(after):
@@ -251,7 +253,7 @@ class Dispatch:
         """Of the jobs that wait for nothing but this one, whose result is stored, the first to go."""
         if self._closed:
             return None
-        only = (after for after in self._session.index.dependents(job) if self._waits.get(after) == 1)
+        only = (after for after in self._awaiting.waiting(job) if self._waits.get(after) == 1)
         first = min((self._ranked(after) for after in only if not self._is_held_back(after)), default=None)
         return None if first is None else (first[2], _priority(first))
 
@@ -259,7 +261,7 @@ class Dispatch:
         return job in self._session.results or self._session.index.node(job).awaits is not None
 
     def _give_up_dependents(self, job: str, status: JobStatus) -> None:
-        for after in self._session.index.descendants([job]):
+        for after in self._awaiting.all_waiting(job):
             if after in self._waits and after not in self._session.results:
                 self._session.finish(after, JobResult(status=status))
 

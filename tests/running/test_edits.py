@@ -235,6 +235,45 @@ def test_what_reads_only_a_persons_version_does_not_wait_for_its_job(made: Movie
     assert made.artefact("length[0].seconds").edited_by == "ann"
 
 
+PAIR = """
+name: pair
+producers:
+  draw:
+    run: test/draw
+    outputs: {image: {mimeType: text/plain}, caption: {mimeType: text/plain}}
+  frame:
+    run: test/frame
+    inputs: {image: draw.image}
+    outputs: {framed: {mimeType: text/plain}}
+  label:
+    run: test/label
+    inputs: {caption: draw.caption}
+    outputs: {printed: {mimeType: text/plain}}
+  poster:
+    run: test/poster
+    inputs: {framed: frame.framed, printed: label.printed}
+    outputs: {poster: {mimeType: text/plain}}
+"""
+
+
+def test_who_reads_only_persons_versions_runs_beside_a_job_that_makes_the_rest(store: Store, studio: Studio) -> None:
+    """It waits for nothing, and does not fail with a job of whose outputs it reads another's."""
+    movie = store.create_movie("pair")
+    set_inputs(movie, {"@blueprint": PAIR})
+    edit_artefact(movie, "draw.image", b"drawn by hand", edited_by="ann")
+    studio.broken = {"draw"}
+    report = run(movie, studio)
+    told = {job: result.status for job, result in report.jobs.items()}
+    assert told == {"draw": "failed", "frame": "made", "label": "upstream failed", "poster": "upstream failed"}
+    studio.broken = set()
+    began: list[str] = []
+    studio.during = lambda job: began.append(job.job_id)
+    report = run(movie, studio)
+    assert (report.status, sorted(began)) == ("published", ["draw", "label", "poster"])
+    assert text(movie, "frame.framed") == b"framed:frame(image=drawn by hand)"
+    assert movie.artefact("draw.image").edited_by == "ann"
+
+
 def test_an_edit_made_while_a_run_goes_is_the_next_ones(movie: Movie, studio: Studio) -> None:
     """What a run has frozen stays so; nothing is lost."""
 
