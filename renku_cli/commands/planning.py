@@ -9,7 +9,7 @@ import click
 from renku_cli import causes
 from renku_cli.causes import Line, reason_text
 from renku_cli.grammar import GlobalOptions, command, complete
-from renku_cli.handlers import Handlers, heard_apart
+from renku_cli.handlers import Handlers, heard_apart, take_stdout
 from renku_cli.misuse import nearest
 from renku_cli.opening import concurrency_of, open_movie
 from renku_cli.output import (
@@ -47,6 +47,7 @@ _SHOWN_REASONS = 3
 @click.pass_obj
 def plan(options: GlobalOptions) -> None:
     """Lists the jobs that are not up to date, layer by layer, each with the reasons."""
+    take_stdout()
     with open_movie(options) as movie:
         show_plan(options, planned(movie), concurrency_of())
 

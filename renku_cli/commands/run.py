@@ -15,7 +15,7 @@ import orjson
 from renku_cli.commands.movies import blueprint_source
 from renku_cli.failures import INTERRUPTED
 from renku_cli.grammar import GlobalOptions, command, complete
-from renku_cli.handlers import Handlers, heard_apart
+from renku_cli.handlers import Handlers, heard_apart, take_stdout
 from renku_cli.misuse import Misuse
 from renku_cli.opening import concurrency_of, open_movie
 from renku_cli.outcome import report_document, show_report
@@ -130,6 +130,7 @@ def run(
     more, a second one cancels them, a third one exits; what is finished is kept. What --blueprint, --graph and --inputs
     give is private to the run until it publishes.
     """
+    take_stdout()
     private = _private_inputs(blueprint, graph, inputs_file)
     limit = concurrency_of(concurrency)
     chosen = bool(targets or regen or pin or up_to_layer is not None)

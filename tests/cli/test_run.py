@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -229,6 +230,43 @@ def test_what_a_producer_prints_goes_to_standard_error(
         assert done.json["status"] == "published"
     elif options:
         assert all(isinstance(json.loads(line), dict) for line in done.out.splitlines())
+
+
+DIRECT = """\
+import ctypes
+import os
+import subprocess
+
+def say(request):
+    os.write(1, b"NOISE of a descriptor\\n")
+    subprocess.run(["echo", "NOISE of a program"], check=True)
+    ctypes.CDLL(None).puts(b"NOISE of C, kept until the end")
+    return {"text": "said"}
+
+shout = say
+"""
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--json", "--events", "-"], []])
+def test_what_is_written_past_python_goes_to_standard_error(call: Call, place: Path, options: list[str]) -> None:
+    """A function may write to the descriptor itself, and programs that it starts, and C, which does so at the end."""
+    (place / "chatterbox.py").write_text(DIRECT)
+    (place / "chatty.yaml").write_text(CHATTY)
+    assert call("init", "chatty", "--blueprint", "chatty.yaml").code == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "renku_cli", "--movie", "chatty", "run", *options],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *sys.path]), "PYTHONWARNINGS": "error"},
+    )
+    assert (done.stdout.count("NOISE"), done.stderr.count("NOISE")) == (0, 6), done.stdout + done.stderr
+    if options == ["--json"]:
+        assert json.loads(done.stdout)["status"] == "published"
+    elif options:
+        assert all(isinstance(json.loads(line), dict) for line in done.stdout.splitlines())
+    else:
+        assert "published" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [["plan"], ["run", "--dry-run"], ["run"]])
