@@ -174,6 +174,38 @@ def test_workers_end_with_who_has_started_them(films: Path, store: Store, number
     assert len(migrate(films, store, every=True).movies) == COUNT + 1
 
 
+AT_A_TERMINAL = """
+import sys, time
+from renku_cli.__main__ import main
+from renku_store.migration import movies, side_by_side
+movies.workers_for = lambda *_: 2
+def settle(self):
+    print("told", flush=True)
+    time.sleep(600)
+side_by_side.SideBySide._settle = settle
+sys.argv[:] = ["renku-store", "migrate", sys.argv[1], "--root", sys.argv[2], "--all"]
+sys.exit(main())
+"""
+
+
+def test_a_key_that_interrupts_reaches_all_and_only_the_program_speaks(films: Path, store: Store) -> None:
+    """Ctrl-C at a terminal is heard by the whole group of processes."""
+    child = children.start(AT_A_TERMINAL, films, store.root, prefix=["setsid"])
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "told\n"
+        working = of_process(child.pid)
+        assert working
+        os.killpg(child.pid, signal.SIGINT)
+        ended = children.finish(child)
+    finally:
+        child.kill()  # no more than a word to one that has ended
+    assert (ended.code, ended.out, ended.err) == (130, "", "error: Interrupted.\n")
+    for worker in working:
+        subprocess.run(["tail", f"--pid={worker}", "-f", "/dev/null"], check=True, timeout=600)
+    assert len(migrate(films, store, every=True).movies) == COUNT + 1
+
+
 def test_few_movies_and_other_roots_need_no_process(tmp_path: Path) -> None:
     """To start one takes longer than they do; a root in memory is this process's own."""
     with open_store(tmp_path) as store, open_store("memory://beside") as memory:
