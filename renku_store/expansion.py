@@ -27,7 +27,7 @@ from renku_store.errors import BadInputError, BlobCorruptError, DamageError, Inv
 from renku_store.hashing import parse_json
 from renku_store.media_types import is_json
 from renku_store.movie import Movie
-from renku_store.records._base import Json, RecordError
+from renku_store.records._base import Json, RecordError, read_as
 from renku_store.records.graph import GraphNode, ProducerGraph
 from renku_store.records.inputs import BLUEPRINT, CONFIG
 from renku_store.records.manifest import ArtefactValue, Manifest
@@ -174,8 +174,8 @@ class RecordedNodes(Mapping[str, GraphNode]):
 
     def __init__(self, data: bytes) -> None:
         try:
-            named, texts = msgspec.json.decode(data, type=_Named).nodes, msgspec.json.decode(data, type=_Texts).nodes
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            named, texts = read_as(_Named, data).nodes, read_as(_Texts, data).nodes
+        except RecordError as error:
             raise BlobCorruptError(
                 "The graph of the base revision is not the graph of a movie.",
                 hint="`renku-store fsck` shows what else is damaged.",

@@ -52,6 +52,74 @@ def test_threads_that_use_a_record_first_at_once_get_it_whole() -> None:
     assert done.returncode == 0, done.stderr
 
 
+_HELD = """
+import threading
+from typing import Annotated
+from renku_store.records._base import Record, read_as, made_of
+
+inside, go_on = threading.Event(), threading.Event()
+found = []
+
+def held():
+    inside.set()
+    go_on.wait(60)
+
+class Inner(Record):
+    value: Annotated[str, held()]
+
+class Outer(Record):
+    name: str
+    inner: Inner
+
+def read():
+    found.append(READ)
+
+first, second = threading.Thread(target=read), threading.Thread(target=read)
+first.start()
+assert inside.wait(60)
+second.start()
+second.join(0.3)  # as long as it is given to read by what is not whole; where it waits, as it must, nothing rests on it
+go_on.set()
+first.join(), second.join()
+assert found == [Outer(name="n", inner=Inner(value="v"))] * 2, found
+"""
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        """read_as(Outer, b'{"name": "n", "inner": {"value": "v"}}')""",
+        """made_of(Outer, {"name": "n", "inner": {"value": "v"}})""",
+    ],
+)
+def test_nobody_reads_by_a_record_that_is_not_known_whole(read: str) -> None:
+    """One thread stands still while it finds out what a class holds: another that reads one then waits for it."""
+    code = "from __future__ import annotations\n" + _HELD.replace("READ", read)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_process_forked_while_a_thread_learns_a_record_learns_it_itself() -> None:
+    """The fork waits until it is whole: a child could neither go on with it nor ever get the lock."""
+    code = (
+        "from __future__ import annotations\nimport os\n"
+        + _HELD.replace("READ", """read_as(Outer, b'{"name": "n", "inner": {"value": "v"}}')""").partition("first, ")[0]
+        + (
+            "thread = threading.Thread(target=read)\n"
+            "thread.start()\n"
+            "assert inside.wait(60)\n"
+            "threading.Timer(0.1, go_on.set).start()\n"
+            "child = os.fork()\n"
+            "if not child:\n"
+            "    read()\n"
+            "    os._exit(0 if found and found[-1].inner.value == 'v' else 1)\n"
+            "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        )
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
 def test_late_names_are_those_of_their_modules() -> None:
     """Asked for through the room, they are the very objects."""
     assert rebuild.rebuild_database is database.rebuild_database

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, TypeVar, dataclass_transform
 
@@ -102,11 +104,23 @@ def read_as(kind: type[Kind], data: bytes | str) -> Kind:
 @cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     """What reads a kind: to find out how takes several times as long as to read an event or the outputs of a trace."""
-    return msgspec.json.Decoder(kind, dec_hook=_from_json)
+    with _finding_out:
+        return msgspec.json.Decoder(kind, dec_hook=_from_json)
+
+
+# What msgspec finds out of a class is kept with the class, and seen there by other threads before it is whole: one that
+# reads by it then ends the process. So one thread at a time finds out, and nobody forks meanwhile.
+_finding_out: Final = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_finding_out.acquire, after_in_parent=_finding_out.release, after_in_child=_finding_out.release
+    )
 
 
 def made_of(kind: type[Kind], document: object) -> Kind:
     """What a JSON value stands for, of any kind that consists of records. Raises `RecordError`."""
+    hashable: Any = kind
+    _decoder(hashable)  # finds out of the kind what is to be known before it is converted to
     try:
         made: Kind = msgspec.convert(document, kind, dec_hook=_from_json)
     except (msgspec.ValidationError, RecursionError) as error:
