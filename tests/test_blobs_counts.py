@@ -28,12 +28,16 @@ WORK = """
     from renku_store.drivers.local import LocalDriver
     from renku_store.hashing import hash_bytes
     from renku_store.metadata.sqlite.opening import open_sqlite
+    from renku_store.records.blob import BlobRef
     root, work, first, last = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:5])
     blobs = BlobStore(LocalDriver(root), open_sqlite(root / "metadata.db"))
     contents = [b"content %d" % number for number in range(first, last)]
     if work == "read":
         for content in contents:
             assert blobs.read(hash_bytes(content)) == content
+    elif work == "read known":
+        for content in contents:
+            assert blobs.read(BlobRef(hash_bytes(content), len(content))) == content
     elif work == "put":
         assert len(blobs.put_many(contents)) == last - first
     else:
@@ -151,6 +155,11 @@ def test_blobs_that_are_there_take_as_many_statements_however_many_they_are(tmp_
 def test_a_small_blob_is_read_by_one_read_and_one_that_sees_its_end(root: Path, tmp_path: Path) -> None:
     """Nobody looks up its size."""
     assert per_blob(root, "read", 0, tmp_path / "log") == {"open": 1, "read": 2, "close": 1}
+
+
+def test_a_small_blob_of_a_known_size_is_read_by_one_read(root: Path, tmp_path: Path) -> None:
+    """As a manifest lists it: it is asked for a byte more than it has."""
+    assert per_blob(root, "read known", 0, tmp_path / "log") == {"open": 1, "read": 1, "close": 1}
 
 
 def test_a_batch_is_synced_as_often_whatever_its_size(root: Path, tmp_path: Path) -> None:

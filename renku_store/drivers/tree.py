@@ -105,7 +105,7 @@ class Tree:
 
     def path(self, name: str) -> str:
         """The path of an object."""
-        return f"{self.root}/{check_name(name)}"
+        return f"{self.root}/{name if is_name(name) else check_name(name)}"
 
     def among(self, names: Iterable[str]) -> set[str]:
         """Those of these names that are files: seen by a look at each, or where many are in one folder at that."""
