@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Mapping
 
+from renku_store.awaiting import Awaiting
 from renku_store.graph import GraphIndex
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.sheet import nodes_by_id
@@ -55,8 +56,9 @@ def run_seconds(plan: ExecutionPlan, concurrency: int) -> float | None:
     if not any(plan.jobs[job].seconds is not None for job in plan.dirty):
         return None
     index, seconds = GraphIndex(plan.graph), expected_seconds(plan)
+    awaiting = Awaiting(index, plan.edits)
     remaining = index.longest_path(seconds)
-    waits = {job: sum(before in seconds for before in index.dependencies(job)) for job in seconds}
+    waits = {job: sum(before in seconds for before in awaiting.makers(job)) for job in seconds}
     ready = [(-remaining[job], job) for job, count in waits.items() if not count]
     heapq.heapify(ready)
     running: list[tuple[float, str]] = []
@@ -66,7 +68,7 @@ def run_seconds(plan: ExecutionPlan, concurrency: int) -> float | None:
             _, job = heapq.heappop(ready)
             heapq.heappush(running, (now + seconds[job], job))
         now, job = heapq.heappop(running)
-        for after in index.dependents(job):
+        for after in awaiting.waiting(job):
             if after in waits:
                 waits[after] -= 1
                 if not waits[after]:

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from renku_store import bounds
+from renku_store.awaiting import Awaiting
 from renku_store.calls import Produce
 from renku_store.durations import expected_seconds
 from renku_store.errors import StoreError
 from renku_store.records._base import Json
 from renku_store.records.run import JobResult, JobStatus
-from renku_store.running.awaiting import Awaiting
 from renku_store.running.extending import Extending
 from renku_store.running.handing_over import Follower, Handover
 from renku_store.running.session import SUCCEEDED, RunSession

@@ -32,6 +32,7 @@ from renku_store import (
     prune,
     rollback,
     run_movie,
+    run_seconds,
     set_inputs,
     undo_edit,
 )
@@ -272,6 +273,17 @@ def test_who_reads_only_persons_versions_runs_beside_a_job_that_makes_the_rest(s
     assert (report.status, sorted(began)) == ("published", ["draw", "label", "poster"])
     assert text(movie, "frame.framed") == b"framed:frame(image=drawn by hand)"
     assert movie.artefact("draw.image").edited_by == "ann"
+
+
+def test_what_is_spared_a_wait_is_expected_not_to_wait(store: Store) -> None:
+    """The frame is made beside the drawing; by the graph alone it would be made after it, and all take 15 seconds."""
+    movie = store.create_movie("pair")
+    set_inputs(movie, {"@blueprint": PAIR})
+    edit_artefact(movie, "draw.image", b"drawn by hand", edited_by="ann")
+    plan = plan_movie(movie)
+    seconds = {"draw": 4.0, "frame": 10.0, "label": 1.0, "poster": 1.0}
+    timed = plan.replace(jobs={job: planned.replace(seconds=seconds[job]) for job, planned in plan.jobs.items()})
+    assert (run_seconds(timed, 2), run_seconds(timed, 1)) == (11.0, 16.0)
 
 
 def test_an_edit_made_while_a_run_goes_is_the_next_ones(movie: Movie, studio: Studio) -> None:
