@@ -234,7 +234,8 @@ class Intake:
         names |= {blob_path(digest, row.encoding): digest for digest, row in packed.items()}
         expected = {**sizes, **{digest: row.stored_size for digest, row in packed.items()}}
         found = self._driver.stat_many(names)
-        seen = [names[name] for name, status in found.items() if status.size == expected[names[name]]]
+        # Sorted as the table is: neighbours share its pages.
+        seen = sorted(names[name] for name, status in found.items() if status.size == expected[names[name]])
         if self._verify_max_bytes:
             seen = [d for d in seen if self._right(d, packed.get(d) or Presence("raw", sizes[d], sizes[d]))]
         if not seen:
