@@ -104,7 +104,7 @@ def read_all(descriptor: int, limit: int | None, expected: int | None = None) ->
         data = os.read(descriptor, asked)
         # Who knows how many there are asks for one more, and has them all. Else to ask for another one takes half the
         # time of asking how long the file is; a read that was cut off by an error meets that error here.
-        if (asked == limit and len(data) >= limit - 1) or (len(data) < asked and not os.read(descriptor, 1)):
+        if (asked == limit and len(data) >= asked - 1) or (len(data) < asked and not os.read(descriptor, 1)):
             return data
         os.lseek(descriptor, 0, os.SEEK_SET)
         expected = os.fstat(descriptor).st_size
