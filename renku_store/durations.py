@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from renku_store.awaiting import Awaiting
 from renku_store.graph import GraphIndex
+from renku_store.late import late_module
 from renku_store.records.plan import ExecutionPlan
 from renku_store.records.sheet import nodes_by_id
+
+if TYPE_CHECKING:
+    from renku_store import awaiting
+else:  # who finds nothing to do expects nothing
+    awaiting = late_module("renku_store.awaiting")
 
 _UNKNOWN_SECONDS = 1.0
 """What a job weighs where nothing is known of any: then all weigh the same, and the longest chain goes first."""
@@ -56,9 +62,9 @@ def run_seconds(plan: ExecutionPlan, concurrency: int) -> float | None:
     if not any(plan.jobs[job].seconds is not None for job in plan.dirty):
         return None
     index, seconds = GraphIndex(plan.graph), expected_seconds(plan)
-    awaiting = Awaiting(index, plan.edits)
+    order = awaiting.Awaiting(index, plan.edits)
     remaining = index.longest_path(seconds)
-    waits = {job: sum(before in seconds for before in awaiting.makers(job)) for job in seconds}
+    waits = {job: sum(before in seconds for before in order.makers(job)) for job in seconds}
     ready = [(-remaining[job], job) for job, count in waits.items() if not count]
     heapq.heapify(ready)
     running: list[tuple[float, str]] = []
@@ -68,7 +74,7 @@ def run_seconds(plan: ExecutionPlan, concurrency: int) -> float | None:
             _, job = heapq.heappop(ready)
             heapq.heappush(running, (now + seconds[job], job))
         now, job = heapq.heappop(running)
-        for after in awaiting.waiting(job):
+        for after in order.waiting(job):
             if after in waits:
                 waits[after] -= 1
                 if not waits[after]:
